@@ -95,12 +95,13 @@ class Admission:
         *,
         had_turn: bool = False,
         in_stream: bool = False,
-        parts: int | None = None,
+        size_bytes: int = 0,
     ) -> Ticket:
-        """Wait until the call may run, which has waited before, and takes so many `parts` of places, or one place; give
-        its ticket back to `leave` when it has ended. A host that has calls wait itself has judged that already where
-        the call `had_turn`. Of a stream, one request at a time waits, and holds back those behind it: so it may wait
-        for as long as it has.
+        """Wait until the call may run, which has waited before; give its ticket back to `leave` when it has ended. A
+        host that has calls wait itself has judged that already where the call `had_turn`.
+
+        Of a stream, one request at a time waits, and holds back those behind it: so it may wait for as long as it has.
+        When its turn comes, others may `go_along` until `end_turn`.
 
         The deadline is a time of the event loop's clock, in seconds.
 
@@ -112,8 +113,12 @@ class Admission:
         until = deadline if in_stream else came + min(PATIENCE_SECONDS, PATIENCE_SHARE * (deadline - came))
         if now > until and not had_turn and self._under_way_of.get(member_id, 0) >= FEW:
             raise self._refusal("late")
-        ticket = Ticket(member_id, now, until, prices.PARTS if parts is None else parts)
-        runs = self._has_room
+        ticket = Ticket(member_id, now, until, prices.PARTS)
+        if in_stream:
+            parts = prices.parts_of(size_bytes)
+            ticket.parts, ticket.most_parts = max(parts, prices.turn_room()), parts
+            ticket.spare = ticket.parts - parts
+        runs = self._has_room(member_id)
         if not runs and len(self._queues) >= self.most_waiting:
             self._make_room(member_id)
         self._take_room(ticket, in_stream)
@@ -137,10 +142,10 @@ class Admission:
     ) -> Ticket | None:
         """As `enter`, of calls with messages of these sizes that are carried out together; None where one has to
         wait."""
-        if not self._has_room:
+        if not self._has_room(member_id):
             return None
         parts = prices.parts_of_all(sizes)
-        if self._running + parts - prices.parts_of(sizes[-1]) >= self._places:
+        if self._running + parts - prices.parts_of(sizes[-1]) >= self._places_for(member_id):
             return None
         largest = prices.parts_of(max(sizes))
         ticket = Ticket(member_id, self._loop.time(), 0.0, parts, calls=len(sizes), most_parts=largest)
@@ -150,18 +155,25 @@ class Admission:
         return ticket
 
     def go_along(self, ticket: Ticket, size_bytes: int) -> bool:
-        """Let one more request of a stream run with those that have just had their turn, which needs no room: most of
-        what they cost, they share. False where it is large, or the turn as long as one is."""
+        """Let one more request of a stream run with the one whose turn it is: most of what they cost, they share. False
+        where the turn would become longer than one is."""
         parts = prices.parts_of(size_bytes)
-        if not ticket.running or parts > prices.PARTS or ticket.parts + parts > prices.turn_room():
+        if parts > ticket.spare or not ticket.calls:
             return False
+        ticket.spare -= parts
         ticket.calls += 1
-        ticket.parts += parts
-        self._running += parts
         self._under_way += 1
         self._under_way_of[ticket.member_id] += 1
         waited.observe(0.0)
         return True
+
+    def end_turn(self, ticket: Ticket) -> None:
+        """No more of the stream goes along."""
+        ticket.parts -= ticket.spare
+        if ticket.running:
+            self._running -= ticket.spare
+        ticket.spare = 0
+        self._take_turns()
 
     def leave(self, ticket: Ticket, sizes: Sequence[int] = ()) -> None:
         """The call has ended; of several, those with messages of these sizes, or all."""
@@ -182,6 +194,7 @@ class Admission:
         ticket.parts -= parts
         if not ticket.calls:
             ticket.running = ticket.takes_room = False
+            ticket.spare = 0
         if self._queues:
             self._take_turns()
 
@@ -205,9 +218,17 @@ class Admission:
         """All there are, in parts of places."""
         return self.most_running * prices.PARTS
 
-    @property
-    def _has_room(self) -> bool:
-        return self._running < self._places and self._under_way < MOST_UNDER_WAY and not self._queues
+    def _is_idle(self, member_id: int) -> bool:
+        """Whether none of the member's calls runs or waits. It need not wait for those of others, as long as there are
+        places that are kept for such members."""
+        return member_id not in self._under_way_of and member_id not in self._queues
+
+    def _places_for(self, member_id: int) -> int:
+        return self._places + (prices.kept_room() if self._is_idle(member_id) else 0)
+
+    def _has_room(self, member_id: int) -> bool:
+        passes = not self._queues or self._is_idle(member_id)
+        return passes and self._running < self._places_for(member_id) and self._under_way < MOST_UNDER_WAY
 
     def _start(self, ticket: Ticket) -> None:
         self._running += ticket.parts
@@ -219,14 +240,14 @@ class Admission:
         self._arm()
 
     def _take_turns(self) -> None:
-        """Let the members' next ones run, one of each after the other."""
+        """Let the members' next ones run, a turn of each after the other."""
         while self._queues and self._running < self._places and self._under_way < MOST_UNDER_WAY:
-            ticket = self._queues.take_next()
-            assert ticket.turn is not None
-            if not ticket.turn.done():
-                ticket.since = self._loop.time()
-                self._start(ticket)
-                ticket.turn.set_result(None)
+            for ticket in self._queues.take_next(prices.turn_room()):
+                assert ticket.turn is not None
+                if not ticket.turn.done():
+                    ticket.since = self._loop.time()
+                    self._start(ticket)
+                    ticket.turn.set_result(None)
 
     def _make_room(self, member_id: int) -> None:
         """Refuse the newest call of the longest queue: this one, where its member's is that.

@@ -14,10 +14,11 @@ FIRST_TAKES = 3
 """How many places a member's first call takes where a host has calls wait itself. Calls of one member are carried out
 together (docs/adr/0020-gathering.md) and those of many are not, so fewer of these keep a worker as busy."""
 TURN_PLACES = 6
-"""How many places a member's calls take in a row there, before the next member's: where many members call, each has a
-few calls carried out together."""
+"""How many places a member's calls take in a row, before the next member's: where many members call, each has a few
+calls carried out together."""
 KEPT_PLACES = 8
-"""Of the places, so many are for members none of whose calls runs, where a host has calls wait itself."""
+"""So many places are for members none of whose calls runs: where a host has calls wait itself, of those that there are,
+else beyond them."""
 
 
 def first_takes_more() -> int:

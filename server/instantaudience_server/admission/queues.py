@@ -9,7 +9,8 @@ class Ticket:
     None where it runs at once.
 
     `takes_room` of what `Admission.room` tells: requests of streams do not, nor does what runs slowly. Its `calls` that
-    have not ended take so many `parts` of places, and the largest of all `most_parts`.
+    have not ended take so many `parts` of places, and the largest of all `most_parts`; `spare` of the parts are for
+    those that go along.
     """
 
     __slots__ = (
@@ -20,6 +21,7 @@ class Ticket:
         "parts",
         "running",
         "since",
+        "spare",
         "takes_room",
         "turn",
         "until",
@@ -31,6 +33,7 @@ class Ticket:
         self.calls = calls
         self.parts = parts
         self.most_parts = most_parts or parts
+        self.spare = 0
         self.takes_room = False
         self.ended_before = 0
         self.member_id = member_id
@@ -51,19 +54,27 @@ class Queues:
     def __len__(self) -> int:
         return self._waiting
 
+    def __contains__(self, member_id: int) -> bool:
+        return member_id in self._queues
+
     def add(self, ticket: Ticket) -> None:
         """Waits as the newest of its member's."""
         self._queues.setdefault(ticket.member_id, deque()).append(ticket)
         self._waiting += 1
 
-    def take_next(self) -> Ticket:
-        """The oldest of the member whose turn it is; the others' come before its next one. Somebody has to wait."""
+    def take_next(self, most_parts: int) -> list[Ticket]:
+        """The oldest of the member whose turn it is, as many as take so many parts of places, or one; the others' come
+        before its next ones. Somebody has to wait."""
         member_id = next(iter(self._queues))
         queue = self._queues.pop(member_id)
-        self._waiting -= 1
-        ticket = queue.popleft()
+        tickets = [queue.popleft()]
+        parts = tickets[0].parts
+        while queue and parts + queue[0].parts <= most_parts:
+            parts += queue[0].parts
+            tickets.append(queue.popleft())
+        self._waiting -= len(tickets)
         self._keep(member_id, queue)
-        return ticket
+        return tickets
 
     def take_newest_before(self, member_id: int) -> Ticket | None:
         """The newest of the longest queue; None where the member's is as long. Somebody has to wait."""

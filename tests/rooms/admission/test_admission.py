@@ -21,7 +21,9 @@ FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
 
 @pytest.fixture
 def _bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody runs slowly unless a test says so."""
+    """Nobody runs slowly, nothing is kept for anybody, and a turn is one call long, unless a test says so."""
+    monkeypatch.setattr(prices, "TURN_PLACES", 1)
+    monkeypatch.setattr(prices, "KEPT_PLACES", 0)
     monkeypatch.setattr(prices, "FIRST_TAKES", 1)
     monkeypatch.setattr(prices, "PARTS", 1)
     monkeypatch.setattr(module, "SLOW_SECONDS", 60.0)
@@ -294,6 +296,7 @@ async def test_a_host_is_told_how_much_room_there_is(admission: Admission, monke
     """Its own calls take room, whether they run or wait; requests of streams do not."""
     assert admission.room == 2
     of_stream = await admission.enter(FLOOD, seconds_from_now(60), in_stream=True)
+    admission.end_turn(of_stream)
     assert admission.room == 2
     tasks = await entering(admission, FLOOD, NEIGHBOUR)
     assert (states(tasks), admission.room) == (["runs", "waits"], 0)
@@ -373,23 +376,54 @@ async def test_large_calls_among_small_ones_take_their_places_and_give_them_back
 async def test_requests_of_a_stream_go_along_with_one_whose_turn_it_is(
     admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """They take what a turn takes; what is left of it, others have when it ends."""
+    admission.most_running = 12
+    monkeypatch.setattr(prices, "TURN_PLACES", 6)
     monkeypatch.setattr(prices, "PARTS", 4)
-    tickets = [await admission.enter(FLOOD, seconds_from_now(60), in_stream=True, parts=1) for _ in range(8)]
-    assert admission.enter_at_once(FLOOD, (0,), (0.0,), in_stream=True) is None
-    assert not admission.go_along(tickets[0], prices.PLACE_BYTES)
+    streams = [asyncio.create_task(admission.enter(FLOOD, seconds_from_now(60), in_stream=True)) for _ in range(3)]
+    await turns()
+    assert states(streams) == ["runs", "runs", "waits"]
+    first, second = (each.result() for each in streams[:2])
+    assert not admission.go_along(first, (prices.TURN_PLACES - 1) * prices.PLACE_BYTES)
     went = 1
-    while admission.go_along(tickets[0], prices.SMALL_BYTES):
+    while admission.go_along(first, prices.SMALL_BYTES):
         went += 1
-    assert (went, admission.under_way) == (prices.turn_room(), prices.turn_room() + 7)
-    waiting = await entering(admission, NEIGHBOUR)
-    for _ in range(went - 1):
-        assert state(waiting[0]) == "waits"
-        admission.leave(tickets[0], (0,))
+    assert (went, admission.under_way) == (prices.turn_room(), prices.turn_room() + 1)
+    admission.leave(first, (0,) * (went - 1))
     await turns()
-    assert (state(waiting[0]), admission.under_way) == ("waits", 8)
-    admission.leave(tickets[0], (0,))
+    assert (state(streams[2]), admission.under_way) == ("runs", 3)
+    assert admission.enter_at_once(NEIGHBOUR, (0,), (0.0,), in_stream=True) is None
+    admission.end_turn(second)
+    assert admission.enter_at_once(NEIGHBOUR, (0,), (0.0,), in_stream=True) is not None
+    admission.leave(second)
+    assert not admission.go_along(second, 0)
+
+
+async def test_a_turn_is_some_calls_long(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others' streams have as long ones, a member that sends few calls would have less than its part."""
+    monkeypatch.setattr(prices, "TURN_PLACES", 3)
+    admission.most_waiting = 20
+    tasks = await entering(admission, FLOOD, FLOOD, *[FLOOD] * 4, *[NEIGHBOUR] * 2)
+    admission.leave(tasks[0].result())
     await turns()
-    assert (state(waiting[0]), admission.go_along(tickets[0], 0)) == ("runs", False)
+    assert states(tasks)[2:] == ["runs"] * 3 + ["waits"] * 3
+    for task in tasks[1:4]:
+        admission.leave(task.result())
+    await turns()
+    assert states(tasks)[5:] == ["waits", "runs", "runs"]
+
+
+async def test_places_are_kept_for_members_none_of_whose_calls_runs(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prices, "KEPT_PLACES", 2)
+    tasks = await entering(admission, FLOOD, FLOOD, FLOOD, NEIGHBOUR, NEIGHBOUR, THIRD, 4, 4)
+    assert states(tasks) == ["runs", "runs", "waits", "runs", "waits", "runs", "waits", "waits"]
+    assert admission.enter_at_once(5, (0,), (0.0,), in_stream=False) is None
+    admission.leave(tasks[3].result())
+    await turns()
+    assert states(tasks)[2:] == ["waits", "runs", "waits", "runs", "waits", "waits"]
+    assert admission.enter_at_once(5, (0,), (0.0,), in_stream=False) is not None
 
 
 async def test_large_calls_that_are_carried_out_together_take_more_places(

@@ -9,6 +9,7 @@ import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.admission import admission as admission_module
+from instantaudience_server.admission import prices
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import unavailable
@@ -214,6 +215,7 @@ async def test_requests_that_have_come_begin_together_when_it_is_their_turn(
 ) -> None:
     """Where it does not come in time, each is refused in its place."""
     monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
+    monkeypatch.setattr(prices, "KEPT_PLACES", 0)
     admission = Admission(lambda low, _: low, most_running=1, most_waiting=10)
     pipeline = Pipeline(
         tokens,

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
-from instantaudience_server.admission import prices
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
@@ -78,25 +77,28 @@ class Entrance:
         return self._admission.enter_at_once(caller.member.id, sizes, waited, in_stream=False)
 
     def enter_in_stream_at_once(self, caller: Caller, size: int, along: Ticket | None) -> Ticket | None:
-        """As `enter_at_once`, of a stream's request with a message of this size. Where it would have to wait, it may go
-        along with others that have just had their turn."""
+        """As `enter_at_once`, of a stream's request with a message of this size, which may go along with the one whose
+        turn it is."""
         if caller.account.role is Role.ADMIN:
             return None
-        ticket = self._admission.enter_at_once(caller.member.id, (size,), (0.0,), in_stream=True)
-        if ticket is None and along is not None and self._admission.go_along(along, size):
+        if along is not None and self._admission.go_along(along, size):
             return along
-        return ticket
+        return self._admission.enter_at_once(caller.member.id, (size,), (0.0,), in_stream=True)
 
     async def enter_in_stream(self, caller: Caller, deadline: float, size: int) -> Ticket | None:
-        """As `enter`, of a stream's request with a message of this size.
+        """As `enter`, of a stream's request with a message of this size; `end_turn` when no other goes along.
 
         Raises:
             AudienceError: UNAVAILABLE.
         """
         if caller.account.role is Role.ADMIN:
             return None
-        parts = prices.parts_of(size)
-        return await self._admission.enter(caller.member.id, deadline, in_stream=True, parts=parts)
+        return await self._admission.enter(caller.member.id, deadline, in_stream=True, size_bytes=size)
+
+    def end_turn(self, along: Ticket | None) -> None:
+        """No more of a stream goes along with the request whose turn it is."""
+        if along is not None and along.spare:
+            self._admission.end_turn(along)
 
     def known(self, authorization: str) -> Caller | None:
         """Whose token a call has, where nobody need be asked."""

@@ -62,12 +62,13 @@ class StreamRequests:
                 else:
                     along = await self._begin(body, each, caller, along)
                 if self._window.locked():
-                    along = None  # who comes later goes along no more
+                    self._entrance.end_turn(along)
                 await self._window.acquire()
                 if method.pace is not None and caller is not None and not method.pace.has_room(caller):
-                    along = None
+                    self._entrance.end_turn(along)
                     await method.pace.room(caller)
                 body = come()
+            self._entrance.end_turn(along)
 
     def make_room(self) -> None:
         """An answer has been handed over: another request may be read."""
@@ -83,6 +84,8 @@ class StreamRequests:
         It waits here, and not in a task of its own: so those behind it that have come begin together with it.
         """
         ticket = self._entrance.enter_in_stream_at_once(caller, len(body), along)
+        if ticket is not along:
+            self._entrance.end_turn(along)
         if ticket is None:
             came = self._time()
             try:
@@ -115,6 +118,7 @@ class StreamRequests:
         try:
             caller = await self._entrance.caller(call, deadline)
             ticket = await self._entrance.enter_in_stream(caller, deadline, len(body))
+            self._entrance.end_turn(ticket)
             tracing.waited(tracing.current())
             self._entrance.check_size(len(body), caller)
             started = await self._method.start(self._entrance.read(self._method.request, body), caller, deadline)

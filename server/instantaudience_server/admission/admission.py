@@ -142,10 +142,8 @@ class Admission:
     ) -> Ticket | None:
         """As `enter`, of calls with messages of these sizes that are carried out together; None where one has to
         wait."""
-        if not self._has_room(member_id):
-            return None
         parts = prices.parts_of_all(sizes)
-        if self._running + parts - prices.parts_of(sizes[-1]) >= self._places_for(member_id):
+        if not self._has_room(member_id, parts - prices.parts_of(sizes[-1])):
             return None
         largest = prices.parts_of(max(sizes))
         ticket = Ticket(member_id, self._loop.time(), 0.0, parts, calls=len(sizes), most_parts=largest)
@@ -158,7 +156,7 @@ class Admission:
         """Let one more request of a stream run with the one whose turn it is: most of what they cost, they share. False
         where the turn would become longer than one is."""
         parts = prices.parts_of(size_bytes)
-        if parts > ticket.spare or not ticket.calls:
+        if parts > ticket.spare:
             return False
         ticket.spare -= parts
         ticket.calls += 1
@@ -195,8 +193,7 @@ class Admission:
         if not ticket.calls:
             ticket.running = ticket.takes_room = False
             ticket.spare = 0
-        if self._queues:
-            self._take_turns()
+        self._take_turns()
 
     def late(self) -> AudienceError:
         """Why a call fails that came here when its time was over, or nearly."""
@@ -218,17 +215,15 @@ class Admission:
         """All there are, in parts of places."""
         return self.most_running * prices.PARTS
 
-    def _is_idle(self, member_id: int) -> bool:
-        """Whether none of the member's calls runs or waits. It need not wait for those of others, as long as there are
-        places that are kept for such members."""
-        return member_id not in self._under_way_of and member_id not in self._queues
-
-    def _places_for(self, member_id: int) -> int:
-        return self._places + (prices.kept_room() if self._is_idle(member_id) else 0)
-
-    def _has_room(self, member_id: int) -> bool:
-        passes = not self._queues or self._is_idle(member_id)
-        return passes and self._running < self._places_for(member_id) and self._under_way < MOST_UNDER_WAY
+    def _has_room(self, member_id: int, parts_before: int = 0) -> bool:
+        """Whether a call may run now, together with others that take so many parts. A member none of whose calls runs
+        or waits need not wait for those of others, as long as there are places that are kept for such members."""
+        places = self._places
+        if member_id not in self._under_way_of and member_id not in self._queues:
+            places += prices.kept_room()
+        elif self._queues:
+            return False
+        return self._running + parts_before < places and self._under_way < MOST_UNDER_WAY
 
     def _start(self, ticket: Ticket) -> None:
         self._running += ticket.parts

@@ -84,36 +84,22 @@ class DirectCalls:
     ) -> bool:
         """As `begin`, of a call that has been let in. Its part of the ticket is given back when it ends, or at once
         where it is no such call."""
-        # What is wrong is said where it goes wrong again: in the task.
-        with suppress(Exception):
-            if self._begin(number, method, message, call, caller, ticket):
+        posting = method.posting
+        deadline = self.entrance.deadline_ahead(call.remaining_seconds, call.waited_seconds)
+        if posting is not None and deadline is not None:
+            with suppress(Exception):  # what is wrong is said where it goes wrong again: in the task
+                self.entrance.check_size(max(len(message), call.body_bytes), caller)
+                request = self.entrance.read(method.request, message)
+                came = ticket.since - call.waited_seconds
+                post = _DirectCall(number, request, deadline, call.request_id, came)
+                if tracing.is_on():
+                    post.span = tracing.start_call(method.path, call.request_id, call.trace_parent, call.waited_seconds)
+                    tracing.waited(post.span)
+                with tracing.within(post.span):
+                    self._add([post], _Together(self, method.path, posting, caller, ticket))
                 return True
         self.entrance.leave(ticket, (len(message),))
         return False
-
-    def _begin(
-        self,
-        number: int,
-        method: Method[Any] | StreamMethod[Any],
-        message: bytes,
-        call: Call,
-        caller: Caller,
-        ticket: Ticket,
-    ) -> bool:
-        posting = method.posting
-        deadline = self.entrance.deadline_ahead(call.remaining_seconds, call.waited_seconds)
-        if posting is None or deadline is None:
-            return False
-        self.entrance.check_size(max(len(message), call.body_bytes), caller)
-        request = self.entrance.read(method.request, message)
-        came = ticket.since - call.waited_seconds
-        post = _DirectCall(number, request, deadline, call.request_id, came)
-        if tracing.is_on():
-            post.span = tracing.start_call(method.path, call.request_id, call.trace_parent, call.waited_seconds)
-            tracing.waited(post.span)
-        with tracing.within(post.span):
-            self._add([post], _Together(self, method.path, posting, caller, ticket))
-        return True
 
     def begin_together(self, method: Method[Any], calls: Sequence[Gathered], caller: Caller) -> bool:
         """As `begin`, of calls of one method and caller that their host has read. All of them begin, or none."""

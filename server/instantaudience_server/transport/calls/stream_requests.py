@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 from google.rpc import code_pb2
@@ -102,13 +103,16 @@ class StreamRequests:
         return None
 
     def _refuse(self, call: Call, came: float, caller: Caller, error: Exception) -> "asyncio.Task[bytes]":
-        with tracing.within(tracing.start_call(self._method.path, call.request_id, call.trace_parent, 0.0)):
+        with self._traced(call):
             return asyncio.create_task(self._finish(_failed(error), call, came, caller, None))
 
     async def _start(self, body: bytes, call: Call) -> "asyncio.Task[bytes]":
         """Start a request; one whose token is no longer taken fails like any other."""
-        with tracing.within(tracing.start_call(self._method.path, call.request_id, call.trace_parent, 0.0)):
+        with self._traced(call):
             return await self._start_within(body, call)
+
+    def _traced(self, call: Call) -> AbstractContextManager[None]:
+        return tracing.within(tracing.start_call(self._method.path, call.request_id, call.trace_parent, 0.0))
 
     async def _start_within(self, body: bytes, call: Call) -> "asyncio.Task[bytes]":
         caller: Caller | None = None

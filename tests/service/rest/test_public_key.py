@@ -96,25 +96,25 @@ async def test_requests_that_lack_something(own: httpx.AsyncClient) -> None:
     assert_http_error(await own.put("/public-key?key_id=999", json={"public-key": {"active": False}}), 404, "SYNTAX")
 
 
-async def test_another_users_keys_need_the_role(own: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+async def asked_for_keys_of(user_id: int, client: httpx.AsyncClient) -> list[httpx.Response]:
+    """Whatever is asked for: one more, all, or that one changes."""
     body = {"public-key": {"name": "theirs", "encoded_value": public_pem("ES256")}}
-    for answer in (
-        await own.post("/public-key?user_id=1001", json=body),
-        await own.get("/public-key?user_id=1001"),
-        await own.put("/public-key?key_id=1&user_id=1001", json={"public-key": {"active": False}}),
-    ):
+    return [
+        await client.post(f"/public-key?user_id={user_id}", json=body),
+        await client.get(f"/public-key?user_id={user_id}"),
+        await client.put(f"/public-key?key_id=1&user_id={user_id}", json={"public-key": {"active": False}}),
+    ]
+
+
+async def test_another_users_keys_need_the_role(own: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    for answer in await asked_for_keys_of(1001, own):
         assert_http_error(answer, 403, "UNAUTH")
     assert (await admin.get("/public-key?user_id=1001")).status_code == 200
 
 
 async def test_keys_of_nobody(admin: httpx.AsyncClient) -> None:
-    """The error names the parameter that is wrong, whatever is asked for."""
-    new = {"public-key": {"name": "theirs", "encoded_value": public_pem("ES256")}}
-    for answer in (
-        await admin.post("/public-key?user_id=999", json=new),
-        await admin.get("/public-key?user_id=999"),
-        await admin.put("/public-key?key_id=1&user_id=999", json={"public-key": {"active": False}}),
-    ):
+    """The error names the parameter that is wrong."""
+    for answer in await asked_for_keys_of(999, admin):
         assert_http_error(answer, 404, "SYNTAX")
         assert body_of(answer)["response"]["error"] == "'user_id': there is no user 999"
 

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -144,39 +144,39 @@ async def assert_served(address: str) -> None:
 # What is held.
 
 
-@pytest.mark.parametrize("size", [0, 10, 1000, LIMIT_BYTES - 100])
-async def test_a_stream_that_is_not_read_holds_its_sender(address: str, peer: Peer, size: int) -> None:
-    stream_id = peer.begin(grpc_headers("/test/Deaf"))
-    message, sent = frame(bytes(size)) * (1 + 10_000 // (size + 5)), 0
+@asynccontextmanager
+async def filling(peer: Peer, stream_id: int, data: bytes) -> AsyncIterator[Callable[[], int]]:
+    """Sends it again and again, as the stream takes it; tells how many bytes have been sent."""
+    sent = 0
 
     async def fill() -> None:
         nonlocal sent
         while True:
-            await peer.send(stream_id, message)
-            sent += len(message)
+            await peer.send(stream_id, data)
+            sent += len(data)
 
-    filling = asyncio.create_task(fill())
-    await asyncio.sleep(1)
-    filling.cancel()
-    assert sent <= MOST_HELD_BYTES
+    task = asyncio.create_task(fill())
+    try:
+        yield lambda: sent
+    finally:
+        task.cancel()
+
+
+@pytest.mark.parametrize("size", [0, 10, 1000, LIMIT_BYTES - 100])
+async def test_a_stream_that_is_not_read_holds_its_sender(address: str, peer: Peer, size: int) -> None:
+    stream_id = peer.begin(grpc_headers("/test/Deaf"))
+    async with filling(peer, stream_id, frame(bytes(size)) * (1 + 10_000 // (size + 5))) as sent:
+        await asyncio.sleep(1)
+    assert sent() <= MOST_HELD_BYTES
     assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
 
 
 async def test_a_stream_that_is_read_slowly_holds_what_is_read_soon(address: str, peer: Peer, methods: Methods) -> None:
     """Else small messages waited for seconds in what is a good window for large ones."""
     message = frame(struct(payload="x" * 30).SerializeToString())
-    stream_id, sent = peer.begin(grpc_headers("/test/Slow")), 0
-
-    async def fill() -> None:
-        nonlocal sent
-        while True:
-            await peer.send(stream_id, message * 10)
-            sent += 10 * len(message)
-
-    filling = asyncio.create_task(fill())
-    await until(lambda: sent >= WINDOW_BYTES)
-    await until(lambda: sent - methods.read * len(message) <= WINDOW_BYTES // 3)
-    filling.cancel()
+    async with filling(peer, peer.begin(grpc_headers("/test/Slow")), message * 10) as sent:
+        await until(lambda: sent() >= WINDOW_BYTES)
+        await until(lambda: sent() - methods.read * len(message) <= WINDOW_BYTES // 3)
 
 
 async def test_a_caller_that_does_not_read_holds_its_stream(address: str, methods: Methods) -> None:

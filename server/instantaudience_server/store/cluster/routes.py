@@ -34,6 +34,8 @@ class Routes:
         self._served: dict[int, str] = {}
         """By whom each slot was served last, as far as the topology has told."""
         self._refreshing: asyncio.Task[None] | None = None
+        self._outdated = False
+        """Whether there was a reason to ask for the topology since it was last asked for."""
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -83,7 +85,8 @@ class Routes:
         self.look_again()
 
     def look_again(self) -> None:
-        """Learn the topology anew, soon."""
+        """Learn the topology anew, soon. What is being learned may be from before the reason to ask again."""
+        self._outdated = True
         if self._refreshing is None and not self._closed:
             self._refreshing = self._loop.create_task(self._refresh())
 
@@ -94,18 +97,20 @@ class Routes:
         return node
 
     async def _refresh(self) -> None:
-        """Ask for the topology until there is an answer. There is a pause after that one, too: a lost node is not asked
-        about by every call that misses it."""
+        """Ask for the topology until there is an answer from after the last reason to ask. There is a pause after each
+        one, too: a lost node is not asked about by every call that misses it."""
         try:
-            if not await self._ask_topology():
-                log.warning(Event.STORE_TOPOLOGY_UNKNOWN)
-                while not await self._ask_topology():
-                    pass
-                log.info(Event.STORE_TOPOLOGY_KNOWN)
+            while self._outdated:
+                if not await self._ask_topology():
+                    log.warning(Event.STORE_TOPOLOGY_UNKNOWN)
+                    while not await self._ask_topology():
+                        pass
+                    log.info(Event.STORE_TOPOLOGY_KNOWN)
         finally:
             self._refreshing = None
 
     async def _ask_topology(self) -> bool:
+        self._outdated = False
         try:
             await self._topology.refresh()
         except AudienceError:

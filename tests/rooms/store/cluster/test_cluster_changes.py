@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
+from instantaudience_server.metrics import STORE_PRIMARY_CHANGES
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
+from instantaudience_server.store.cluster import routes
 from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import MOVE
 from instantaudience_server.store.interfaces.catalog import Kind, Outcome, Write
 from instantaudience_server.store.interfaces.jobs import Job, Phase
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
@@ -61,6 +64,25 @@ async def test_a_slot_that_has_moved_is_followed_and_learnt(
     before = await errors(embedded, "MOVED")
     assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER), 2: (2, NEVER)}] * len(KEYS)
     assert await errors(embedded, "MOVED") == before
+
+
+async def test_a_move_is_counted_that_is_met_just_after_the_topology_was_asked_for(
+    cluster: Cluster, store: ClusterMembershipStore, migration: Migration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the pause that follows an answer: that answer is from before the move."""
+    monkeypatch.setattr(routes, "REFRESH_PAUSE_SECONDS", 1)
+    await migration.begin()
+    cluster.routes.look_again()
+    await asyncio.sleep(0.5)
+    await migration.end()
+    moves = STORE_PRIMARY_CHANGES.labels(MOVE)
+    before = moves._value.get()
+    await write(store, for_each(KEYS[:1], {NEVER: {1: 1}}), seconds_from_now())
+
+    async def counted() -> None:
+        assert moves._value.get() == before + 1
+
+    await eventually(counted)
 
 
 async def test_a_slot_under_way_is_written_on_both_nodes(

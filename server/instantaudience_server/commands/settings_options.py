@@ -1,6 +1,7 @@
 """Options that are settings: the same flag, environment variable and file key for every command that has them."""
 
 import enum
+import os
 import re
 import tomllib
 from collections.abc import Callable
@@ -17,6 +18,7 @@ DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()
 
 URLS = ("redis", "batch_store", "traces_endpoint")
 """Settings that may hold a password."""
+REDIS_VARIABLE = "INSTANT_AUDIENCE_REDIS"
 FORMS = {
     "allowed_origins": "must be origins as browsers write them, with commas between: https://app.example.com",
     "public_url": "must be a scheme and a host alone: https://audience.example.com",
@@ -103,6 +105,9 @@ def read_settings(options: dict[str, Any]) -> Settings:
         click.UsageError: one of them is no good, or a password is on the command line, which every account of the
             machine can read.
     """
+    # Click takes an empty variable for none. Here, that would be another cluster, without a word.
+    if options["redis"] is None and REDIS_VARIABLE in os.environ:
+        raise click.UsageError(f"{REDIS_VARIABLE} is set to nothing: unset it for the embedded cluster")
     for name in URLS:
         typed = click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
         if typed and re.search(CREDENTIALS_IN_URL, options[name]):

@@ -115,6 +115,12 @@ USAGE_ERRORS = {
         {},
         "--redis: must be the URL of a node, .*",
     ),
+    "a cluster in a variable that is empty": (
+        "--demo",
+        [],
+        {"INSTANT_AUDIENCE_REDIS": ""},
+        "INSTANT_AUDIENCE_REDIS is set to nothing: .*",
+    ),
     "a password in what is no URL": (
         "--demo",
         [],

@@ -149,6 +149,10 @@ class Peer:
             self._http.send_data(stream_id, data, end_stream=end)
             self._flush()
 
+    def window(self, stream_id: int) -> int:
+        """For how many bytes of a request's body the server has room."""
+        return self._http.local_flow_control_window(stream_id)
+
     async def answer(self, stream_id: int, seconds: float = ANSWER_SECONDS) -> Answer:
         """A request's whole answer."""
         answer = self._answers[stream_id]
@@ -197,7 +201,7 @@ class Peer:
         self.write(self._http.data_to_send())
 
     def _room_for(self, stream_id: int) -> int:
-        return min(self._http.local_flow_control_window(stream_id), self._http.max_outbound_frame_size)
+        return min(self.window(stream_id), self._http.max_outbound_frame_size)
 
     async def _news(self) -> None:
         """Wait until something has come."""

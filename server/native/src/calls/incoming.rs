@@ -80,8 +80,12 @@ impl Incoming {
         Self { body, messages, window, coming_bytes: 0, room: Room::None, trusted: false, until: None, origin, shared }
     }
 
-    /// The next message; None at the end.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, Trouble>> {
+    /// The next message; None at the end. Of those before, Python has so many bytes still to read.
+    pub fn poll_next(
+        &mut self,
+        unread_bytes: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Message>, Trouble>> {
         loop {
             match &mut self.room {
                 Room::Waits(holding) => match holding.as_mut().poll(context) {
@@ -108,9 +112,14 @@ impl Incoming {
             if self.hold() {
                 continue;
             }
-            self.open_window()?;
+            self.open_window(unread_bytes)?;
             match self.body.poll_data(context) {
-                Poll::Pending => return self.wait(context),
+                Poll::Pending => {
+                    if let (0, Some(window)) = (unread_bytes, &mut self.window) {
+                        window.wait(Instant::now());
+                    }
+                    return self.wait(context);
+                }
                 Poll::Ready(Some(data)) => {
                     let data = data?;
                     self.coming_bytes = data.len();
@@ -139,15 +148,17 @@ impl Incoming {
         self.until = None;
     }
 
-    /// All messages that have come are read: the caller may send more.
-    fn open_window(&mut self) -> Result<(), h2::Error> {
-        let read = std::mem::take(&mut self.coming_bytes);
-        if read == 0 {
-            return Ok(());
-        }
-        let missing = self.messages.missing_bytes();
-        let opened = self.window.as_mut().map_or(read, |window| window.open(read, missing, Instant::now()));
-        self.body.flow_control().release_capacity(opened)
+    /// All messages that have come are handed over: the caller may send more.
+    fn open_window(&mut self, unread_bytes: usize) -> Result<(), h2::Error> {
+        let came = std::mem::take(&mut self.coming_bytes);
+        let opened = match &mut self.window {
+            None => came,
+            Some(window) => {
+                let unread = unread_bytes + self.messages.begun_bytes();
+                window.open(came, unread, self.messages.missing_bytes(), Instant::now())
+            }
+        };
+        if opened == 0 { Ok(()) } else { self.body.flow_control().release_capacity(opened) }
     }
 
     /// Ask for room for what has come of a message, and for the rest of it; whether it has to wait for that.

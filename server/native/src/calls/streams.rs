@@ -131,7 +131,7 @@ impl Stream<'_> {
                 incoming.pause();
                 break;
             }
-            match incoming.poll_next(context) {
+            match incoming.poll_next(self.unread_bytes, context) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(Some((message, held)))) => {
                     self.unread.push_back((message.len(), held));

@@ -1,12 +1,13 @@
-//! How much the caller of a stream may have sent that is not read yet: what was lately read in a quarter of a second. In a
-//! window that is right for large messages, small ones waited for seconds, and were applied when their sender had long
-//! given them up.
+//! How much of a stream may be there that Python has not read. Where we read more slowly than its caller sends, that is what
+//! was lately read in a tenth of a second: in a window that is right for large messages, small ones waited for seconds, and
+//! were applied when their sender had long given them up. Where we wait for a caller most of the time, all is open to it:
+//! it may be far away, and send no more than a window each time that it hears of us.
 
 use std::time::{Duration, Instant};
 
-/// For which time what was read is counted; in a part of it, a window's worth is read.
+/// For which time is counted what was read, and how long nothing was there; in a part of it, a window's worth is read.
 const PERIOD: Duration = Duration::from_secs(1);
-const WINDOWS_A_PERIOD: usize = 4;
+const WINDOWS_A_PERIOD: usize = 10;
 /// Of a stream from which little was read, or nothing yet.
 const LEAST_BYTES: usize = 4096;
 
@@ -15,37 +16,67 @@ pub struct Window {
     most: usize,
     /// What of it is not open.
     kept: usize,
-    /// When this period began, what was read in it, and what in the one before.
+    /// Since when we have waited for the caller.
+    waits_since: Option<Instant>,
     since: Instant,
+    now: Period,
+    before: Period,
+}
+
+/// What a period came to.
+#[derive(Clone, Copy, Default)]
+struct Period {
+    time: Duration,
+    /// How much of it we waited for the caller.
+    waited: Duration,
     read: usize,
-    before: usize,
 }
 
 impl Window {
     /// Of so many bytes, at most.
     pub fn new(most: usize, now: Instant) -> Self {
-        Self { most, kept: 0, since: now, read: 0, before: 0 }
+        Self { most, kept: 0, waits_since: None, since: now, now: Period::default(), before: Period::default() }
     }
 
-    /// So many bytes have been read, of a message that lacks so many more. For how many the window opens again.
-    pub fn open(&mut self, bytes: usize, missing: usize, now: Instant) -> usize {
-        self.count(bytes, now);
-        let lately = self.read.max(self.before) / WINDOWS_A_PERIOD;
-        let wanted = lately.max(LEAST_BYTES).max(missing).min(self.most);
-        self.kept += bytes;
-        let opened = (self.kept + wanted).saturating_sub(self.most).min(self.kept);
+    /// Nothing is there that could be read.
+    pub fn wait(&mut self, now: Instant) {
+        self.waits_since.get_or_insert(now);
+    }
+
+    /// So many bytes have come, and so many are there that Python has not read; the next message lacks so many. For how many
+    /// the window opens again.
+    pub fn open(&mut self, came: usize, unread: usize, missing: usize, now: Instant) -> usize {
+        self.kept += came;
+        self.count(came, now);
+        let room = self.wanted().saturating_sub(unread).max(missing).min(self.most);
+        let opened = (self.kept + room).saturating_sub(self.most).min(self.kept);
         self.kept -= opened;
         opened
     }
 
+    fn wanted(&self) -> usize {
+        if self.caller_is_slower() {
+            return self.most;
+        }
+        LEAST_BYTES.max(self.now.read.max(self.before.read) / WINDOWS_A_PERIOD)
+    }
+
+    /// Whether we have waited for it most of the time.
+    fn caller_is_slower(&self) -> bool {
+        (self.now.waited + self.before.waited) * 2 > self.now.time + self.before.time
+    }
+
     fn count(&mut self, bytes: usize, now: Instant) {
-        let gone = now.duration_since(self.since);
-        if gone >= PERIOD {
-            self.before = if gone < PERIOD * 2 { self.read } else { 0 };
-            self.read = 0;
+        if let Some(since) = self.waits_since.take() {
+            self.now.waited += now.duration_since(since.max(self.since));
+        }
+        self.now.time = now.duration_since(self.since);
+        if self.now.time >= PERIOD {
+            self.before = if self.now.time < PERIOD * 2 { self.now } else { Period { read: 0, ..self.now } };
+            self.now = Period::default();
             self.since = now;
         }
-        self.read += bytes;
+        self.now.read += bytes;
     }
 }
 
@@ -61,28 +92,54 @@ mod tests {
         let mut open = MOST - window.kept;
         for tick in 0..ticks {
             let came = bytes.min(open);
-            open = open - came + window.open(came, 0, start + TICK * tick);
+            open = open - came + window.open(came, 0, 0, start + TICK * tick);
         }
         open
     }
 
     #[test]
-    fn it_is_what_is_read_in_a_quarter_of_a_second() {
+    fn it_is_what_is_read_in_a_tenth_of_a_second() {
         let start = Instant::now();
         let mut window = Window::new(MOST, start);
-        assert_eq!(read_on(&mut window, start, 300, 500), 12_500);
-        assert_eq!(read_on(&mut window, start + TICK * 300, 300, 1000), 25_000);
-        assert_eq!(read_on(&mut window, start + TICK * 600, 300, 10_000), MOST);
-        assert_eq!(read_on(&mut window, start + TICK * 900, 3000, 100), LEAST_BYTES);
+        assert_eq!(read_on(&mut window, start, 300, 500), 5_000);
+        assert_eq!(read_on(&mut window, start + TICK * 300, 300, 1000), 10_000);
+        assert_eq!(read_on(&mut window, start + TICK * 600, 1000, 100), LEAST_BYTES);
     }
 
     #[test]
-    fn who_was_silent_begins_with_little() {
+    fn what_python_has_not_read_takes_of_it() {
         let start = Instant::now();
         let mut window = Window::new(MOST, start);
-        read_on(&mut window, start, 300, 1000);
-        let open = MOST - window.kept;
-        assert_eq!(window.open(open, 0, start + TICK * 900), LEAST_BYTES.max(open / WINDOWS_A_PERIOD));
+        read_on(&mut window, start, 300, 500);
+        assert_eq!(window.open(500, 500, 0, start + TICK * 300), 0);
+        assert_eq!(window.open(4500, 5000, 0, start + TICK * 301), 0);
+        assert_eq!(window.kept, MOST);
+        assert_eq!(window.open(0, 2000, 0, start + TICK * 302), 3000);
+    }
+
+    #[test]
+    fn all_is_open_to_who_is_waited_for_most_of_the_time() {
+        let start = Instant::now();
+        let mut window = Window::new(MOST, start);
+        for (begin, waits, open) in [(0, 7, MOST), (300, 4, 1000 * 100 / WINDOWS_A_PERIOD), (600, 7, MOST)] {
+            for tick in (begin..begin + 300).step_by(10) {
+                window.wait(start + TICK * tick);
+                window.wait(start + TICK * (tick + 1));
+                window.open(5000, 0, 0, start + TICK * (tick + waits));
+                window.open(5000, 0, 0, start + TICK * (tick + waits + 1));
+            }
+            assert_eq!(MOST - window.kept, open);
+        }
+    }
+
+    #[test]
+    fn who_was_silent_for_long_is_a_quick_caller_again_a_period_later() {
+        let start = Instant::now();
+        let mut window = Window::new(MOST, start);
+        window.wait(start);
+        window.open(100, 0, 0, start + TICK * 1000);
+        assert_eq!(MOST - window.kept, MOST);
+        assert_eq!(read_on(&mut window, start + TICK * 1000, 300, 500), 5_000);
     }
 
     #[test]
@@ -90,9 +147,9 @@ mod tests {
         let start = Instant::now();
         let mut window = Window::new(MOST, start);
         read_on(&mut window, start, 3000, 100);
-        assert_eq!(window.open(LEAST_BYTES, 30_000, start + TICK * 3000), 30_000);
+        assert_eq!(window.open(LEAST_BYTES, 0, 30_000, start + TICK * 3000), 30_000);
         assert_eq!(MOST - window.kept, 30_000);
-        window.open(30_000, 1_000_000, start + TICK * 3001);
+        window.open(30_000, 0, 1_000_000, start + TICK * 3001);
         assert_eq!(window.kept, 0);
     }
 }

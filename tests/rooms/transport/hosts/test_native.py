@@ -179,6 +179,16 @@ async def test_a_stream_that_is_read_slowly_holds_what_is_read_soon(address: str
         await until(lambda: sent() - methods.read * len(message) <= WINDOW_BYTES // 3)
 
 
+async def test_a_far_callers_stream_stays_open(peer: Peer) -> None:
+    """Each time that it hears of us, it sends all that it may: less than is read until then, however little that is."""
+    message = frame(struct(payload="x" * 1000).SerializeToString())
+    stream_id = peer.begin(grpc_headers("/test/Slow"))
+    for _ in range(8):
+        await peer.send(stream_id, message * (peer.window(stream_id) // len(message)))
+        await asyncio.sleep(0.6)
+    assert peer.window(stream_id) >= WINDOW_BYTES - len(message)
+
+
 async def test_a_caller_that_does_not_read_holds_its_stream(address: str, methods: Methods) -> None:
     async with connected(address, takes=False) as slow:
         stream_id = slow.begin(grpc_headers("/test/Flood"))
@@ -367,13 +377,13 @@ async def test_a_long_message_of_a_stream_has_to_be_whole_in_time(methods: Metho
     async with serving(methods, call_timeout_seconds=0.3) as (_, address), connected(address) as peer:
         slow, waiting = peer.begin(grpc_headers(path("Output"))), peer.begin(grpc_headers("/test/Deaf"))
         await peer.send(slow, long[:200_000])
-        await peer.send(waiting, long + long[:40_000])
-        answer = await peer.answer(slow)
-        assert answer.grpc_status == UNAVAILABLE
-        assert "did not arrive in time" in (answer.headers | answer.trailers)["grpc-message"]
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.7):
-                await peer.answer(waiting)
+        async with filling(peer, waiting, long):
+            answer = await peer.answer(slow)
+            assert answer.grpc_status == UNAVAILABLE
+            assert "did not arrive in time" in (answer.headers | answer.trailers)["grpc-message"]
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.7):
+                    await peer.answer(waiting)
 
 
 async def test_messages_of_streams_hold_no_more_room_than_they_are_long(address: str, peer: Peer) -> None:

@@ -63,7 +63,8 @@ class Wire(asyncio.Protocol):
         """The part whose replies are timed: one at a time, so that what is in flight need not be marked."""
         self._timed_since = 0.0
         self._observe_reply = store_replies(owner.name).observe
-        self.writable = True
+        self._has_room = True
+        """In the socket's buffer (asyncio's flow control)."""
         self._closed = False
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
         # tests/rooms/store covers it on every server.
@@ -80,6 +81,12 @@ class Wire(asyncio.Protocol):
     def idle(self) -> bool:
         """Whether nothing is in flight."""
         return not self._in_flight
+
+    @property
+    def writable(self) -> bool:
+        """Whether parts may be sent. What has to be confirmed goes out together once all before it is: the node looks
+        at no write before the one before is confirmed, so those of single turns would line up."""
+        return self._has_room and (self._confirmation is None or self.idle)
 
     def write(self, parts: Iterable[Part]) -> None:
         """Send parts in one write; those that nobody waits for any more are left out."""
@@ -124,6 +131,8 @@ class Wire(asyncio.Protocol):
         if timed is not None and timed.position >= len(timed.indexes):
             self._observe_reply(self._heard - self._timed_since)
             self._timed = None
+        if self._confirmation is not None and self.writable:
+            self._owner.on_writable()
 
     def _take_replies(self, data: bytes) -> None:
         in_flight = self._in_flight
@@ -231,12 +240,12 @@ class Wire(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """The socket's buffer is full (asyncio's flow control)."""
-        self.writable = False
+        """The socket's buffer is full."""
+        self._has_room = False
 
     def resume_writing(self) -> None:
         """The socket's buffer has drained."""
-        self.writable = True
+        self._has_room = True
         self._owner.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -195,6 +195,25 @@ async def test_the_disk_of_a_cluster_without_replicas(embedded: EmbeddedCluster,
         await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
 
 
+async def test_what_comes_while_a_confirmation_is_awaited_is_confirmed_together(
+    embedded: EmbeddedCluster, cluster: Cluster
+) -> None:
+    """One after the other, these would wait for a second each."""
+    await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "everysec")
+    try:
+        async with connected(embedded.url, durability=DISK, confirming_replicas=0) as opened:
+            store = ClusterMembershipStore(opened)
+            batches = []
+            for value in range(30):
+                batches.append(store.write(for_each([KEY], {NEVER: {1: value}}), seconds_from_now(10)))
+                await asyncio.sleep(0.01)
+            await asyncio.wait([batch.done for batch in batches])
+            assert not any(batch.failures() for batch in batches)
+            assert await store.read([KEY], seconds_from_now()) == [{1: (29, NEVER)}]
+    finally:
+        await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
+
+
 async def test_where_the_memory_is_full_what_makes_room_is_confirmed(
     embedded: EmbeddedCluster, cluster: Cluster
 ) -> None:

@@ -25,8 +25,7 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 7, #ARGV do
   if end_ms == '' then redis.call('ZREM', registry, ARGV[i]) else redis.call('ZADD', registry, end_ms, ARGV[i]) end
   for round = 5, 6 do
-    local entry = round .. ' ' .. member .. ' ' .. ARGV[i]
-    if end_ms == '' then redis.call('ZREM', due, entry) else redis.call('ZADD', due, now_ms + ARGV[round], entry) end
+    if end_ms ~= '' then redis.call('ZADD', due, now_ms + ARGV[round], round .. ' ' .. member .. ' ' .. ARGV[i]) end
   end
 end
 redis.call('ZREMRANGEBYSCORE', registry, '-inf', math.min(now, now_ms))
@@ -37,7 +36,8 @@ return 1
 """
 """Arguments: a name for what is known afterwards, the member, now (Unix time in ms), the suppressions' end (likewise,
 `inf`, or empty to lift them), two times in ms after which the users are to be removed once more, and their keys. These
-times count by the node's clock: workers' clocks may differ. What has ended by one that is ahead is kept."""
+times count by the node's clock: workers' clocks may differ. What has ended by one that is ahead is kept. Who is lifted
+stays due: whoever suppressed it may still say so beside its memberships."""
 
 NOTED = """
 local found = {}
@@ -124,7 +124,8 @@ class ClusterSuppressionStore:
         if member_id == ALL_MEMBERS:
             asked = [commands.field_names(keys.suppression_key(key)) for key in user_keys]
             found = await self._cluster.execute(asked, deadline)
-            members = {ALL_MEMBERS, *(int(member) for fields in found for member in fields)}
+            marked = {int(member) for fields in found for member in fields}
+            members = {ALL_MEMBERS, *marked, *await self._noting(user_keys, deadline)}
         markers = [commands.remove_fields(keys.suppression_key(key), members) for key in user_keys]
         asked = [commands.get_fields(keys.suppression_key(key), members) for key in user_keys]
         while True:
@@ -160,23 +161,27 @@ class ClusterSuppressionStore:
         await self._cluster.execute([done], deadline)
 
     async def _complete(self, due: Due, deadline: float) -> None:
-        """Say beside the user's memberships what whoever suppressed it did not live to say. Whoever lifts it meanwhile
-        looks at that once more, or is seen here."""
+        """Have said beside the user's memberships what is noted: whoever suppressed or lifted it may not have lived to,
+        or another one was faster. Whoever does either meanwhile looks at that once more, or is seen here."""
         marker = keys.suppression_key(due.user_key)
-        ((found,),) = await self._cluster.execute([commands.get_fields(marker, [due.member_id])], deadline)
+        ((said,),) = await self._cluster.execute([commands.get_fields(marker, [due.member_id])], deadline)
         (end,) = await self._noted(due.member_id, [due.user_key], deadline)
-        if found or not end:
-            return
-        await self._write([commands.set_field_until(marker, due.member_id, _end(end))], deadline)
-        (end,) = await self._noted(due.member_id, [due.user_key], deadline)
-        if not end:
-            await self._write([commands.remove_fields(marker, [due.member_id])], deadline)
+        while bool(said) != bool(end):
+            write = commands.set_field_until(marker, due.member_id, _end(end)) if end else None
+            await self._write([write or commands.remove_fields(marker, [due.member_id])], deadline)
+            said = end
+            (end,) = await self._noted(due.member_id, [due.user_key], deadline)
+
+    async def _noting(self, user_keys: Sequence[bytes], deadline: float) -> list[int]:
+        """The members for which some of the users are noted, also where nothing says so beside these any more."""
+        members = list(await self.members(deadline))
+        noted = [_noted(member, user_keys) for member in members]
+        found = await self._cluster.execute(noted, deadline)
+        return [member for member, ends in zip(members, found, strict=True) if any(ends)]
 
     async def _noted(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> list[bytes]:
         """Until when users are suppressed; empty for those that are not."""
-        registry = keys.suppressed_users_key(member_id)
-        command = commands.evaluate(NOTED, [registry], *user_keys, flags=commands.NO_WRITES)
-        (found,) = await self._cluster.execute([command], deadline)
+        (found,) = await self._cluster.execute([_noted(member_id, user_keys)], deadline)
         return list(found)
 
     async def _change(
@@ -201,6 +206,10 @@ class ClusterSuppressionStore:
 
     async def _write(self, written: Sequence[Command], deadline: float) -> None:
         await self._cluster.execute(written, deadline, durability=self._cluster.durability)
+
+
+def _noted(member_id: int, user_keys: Sequence[bytes]) -> Command:
+    return commands.evaluate(NOTED, [keys.suppressed_users_key(member_id)], *user_keys, flags=commands.NO_WRITES)
 
 
 def _end(score: bytes) -> int:

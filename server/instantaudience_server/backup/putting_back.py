@@ -13,6 +13,7 @@ from instantaudience_server.backup.connection import Connection
 from instantaudience_server.backup.contents import TOGETHER, Totals
 from instantaudience_server.backup.file import BackupError, Told, blocks, check
 from instantaudience_server.backup.since_then import (
+    note_generations,
     suppress_again,
     with_another_version,
     with_larger_ids,
@@ -78,6 +79,7 @@ class _PuttingBack:
         self._restore = connection.restore
         self._clock = clock
         self._has_begun_catalog = False
+        self._former_generation = 0
         self._last: dict[bytes, Part] = {}
         self.totals = Totals()
 
@@ -113,6 +115,7 @@ class _PuttingBack:
         else:
             _check_turn(await self._restore.begin_catalog())
             self._has_begun_catalog = True
+            self._former_generation = await note_generations(self._keys, now_ms)
         if not part.values:
             if not part.key.startswith(KEPT):
                 await self._keys.forget([part.key])
@@ -120,7 +123,7 @@ class _PuttingBack:
             self._last[part.key] = part
         else:
             if part.key == keys.CATALOG_USERS:
-                part = with_tokens_revoked(part, now_ms)
+                part = with_tokens_revoked(part, now_ms, self._former_generation)
             elif part.key == keys.CATALOG_IDS:
                 part = await with_larger_ids(self._keys, part)
             await self._keys.put_back([part], now_ms)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from instantaudience_server.backup.connection import Connection
-from instantaudience_server.catalog.records import revoke_all
+from instantaudience_server.catalog.records import generation_of, revoke_all
 from instantaudience_server.memberships.forgetting import AGAIN_MS
 from instantaudience_server.store import keys
 from instantaudience_server.store.catalog_store import random_name
@@ -14,14 +14,31 @@ from instantaudience_server.store.suppression_store import new_name
 from instantaudience_server.store.whole_keys import SECONDS, Kind, Part, WholeKeys
 
 
-def with_tokens_revoked(users: Part, now_ms: int) -> Part:
-    """The catalog's users, with all their tokens revoked.
+async def note_generations(stored: WholeKeys, now_ms: int) -> int:
+    """Note the token generations of users that are about to go, as if each was deleted; the largest one of these and
+    of those that went before."""
+    largest = 0
+    async for parts in stored.read(Kind.HASH, [keys.CATALOG_IDS, keys.CATALOG_USERS]):
+        for part in parts:
+            for name, value in zip(part.values[::3], part.values[1::3], strict=True):
+                if part.key == keys.CATALOG_USERS:
+                    largest = max(largest, generation_of(bytes(value)))
+                elif name == keys.CATALOG_GENERATION:
+                    largest = max(largest, int(value))
+    if largest:
+        noted = Part(Kind.HASH, keys.CATALOG_IDS, NEVER, [keys.CATALOG_GENERATION, b"%d" % largest, NEVER])
+        await stored.put_back([noted], now_ms)
+    return largest
+
+
+def with_tokens_revoked(users: Part, now_ms: int, former_generation: int) -> Part:
+    """The catalog's users, with all their tokens revoked, and those of whoever had the same ID since.
 
     Tokens that were revoked since the backup would count again, and later ones could not be revoked: what tells both
-    goes back with the catalog.
+    goes back with the catalog. `former_generation`: the largest one that any user had since.
     """
     values = list(users.values)
-    values[1::3] = [revoke_all(bytes(data), now_ms) for data in users.values[1::3]]
+    values[1::3] = [revoke_all(bytes(data), now_ms, former_generation) for data in users.values[1::3]]
     return users._replace(values=values)
 
 

@@ -52,10 +52,16 @@ def stamp(message: Object, now_ms: int, *, is_new: bool, former_generation: int 
         message.token_generation = max(now_ms // 1000, former_generation + 1)
 
 
-def revoke_all(data: bytes, now_ms: int) -> bytes:
-    """A user as it is kept, with a token generation later than any that it had before now (Unix time in ms)."""
+def generation_of(data: bytes) -> int:
+    """The token generation of a user as it is kept."""
+    return pb.User.FromString(data).token_generation
+
+
+def revoke_all(data: bytes, now_ms: int, former_generation: int) -> bytes:
+    """A user as it is kept, with a token generation later than any that it had before now (Unix time in ms), and later
+    than `former_generation`."""
     user = pb.User.FromString(data)
-    user.token_generation = max(user.token_generation + 1, now_ms // 1000)
+    user.token_generation = max(user.token_generation + 1, now_ms // 1000, former_generation + 1)
     return encode(user)
 
 

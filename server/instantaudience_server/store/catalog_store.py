@@ -163,11 +163,12 @@ return {redis.call('HGET', KEYS[2], id), redis.call('HGET', KEYS[3], id)}
 """Arguments: a unique name. Answers the user that has it, and its password's hash."""
 
 NOTE_GENERATION = """
-if tonumber(redis.call('HGET', KEYS[1], 'generation') or 0) < tonumber(ARGV[1]) then
-  redis.call('HSET', KEYS[1], 'generation', ARGV[1])
+if tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0) < tonumber(ARGV[2]) then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 end
 """
-"""Arguments: a generation of tokens. It stands among the largest IDs, which a restore does not take back either."""
+"""Arguments: the field, and a generation of tokens. It stands among the largest IDs, which a restore does not take back
+either."""
 
 BEGIN_SEEDING = """
 if redis.call('GET', KEYS[3]) then return redis.error_reply('TRYAGAIN The catalog is being restored') end
@@ -298,13 +299,13 @@ class ClusterCatalogStore:
 
     async def note_generation(self, generation: int, deadline: float) -> None:
         """Run the script."""
-        command = commands.evaluate(NOTE_GENERATION, [keys.CATALOG_IDS], generation)
+        command = commands.evaluate(NOTE_GENERATION, [keys.CATALOG_IDS], keys.CATALOG_GENERATION, generation)
         await self._cluster.execute([command], deadline, durability=self._cluster.durability)
 
     async def former_generation(self, deadline: float) -> int:
         """Get the field."""
         ((generation,),) = await self._cluster.execute(
-            [commands.get_fields(keys.CATALOG_IDS, ["generation"])], deadline
+            [commands.get_fields(keys.CATALOG_IDS, [keys.CATALOG_GENERATION])], deadline
         )
         return int(generation or 0)
 

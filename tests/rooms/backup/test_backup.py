@@ -39,6 +39,7 @@ from support.cluster.nodes import migration_of, owner_of
 from support.cluster.running import running_node
 from support.cluster.users import users_of_slot
 from support.parts.accounts import AccountWorker, refused
+from support.parts.callers import quick_hash
 from support.waiting import seconds_from_now
 
 USERS, SEGMENTS = 600, 5
@@ -393,6 +394,29 @@ async def test_tokens_from_before_do_not_come_back(
             for token in issued:
                 await refused(worker.verify(token), Reason.NOAUTH)
             assert (await worker.verify(await worker.sign_in())).account.id == 1001
+
+
+async def test_tokens_of_who_was_made_since_are_nobody_elses(
+    embedded: EmbeddedCluster, plain: RedisCluster, worker: AccountWorker, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Neither of the user that the backup has under the same ID, nor of one who is made after it has been put back: the
+    clock may have been set back meanwhile, or their tokens revoked very often."""
+
+    async def make(user_id: int) -> str:
+        user = pb.User(id=user_id, username=f"user {user_id}", member_id=123)
+        await worker.editor.create(user, seconds_from_now(), quick_hash("Some-Passw0rd!"))
+        return await worker.sign_in(user.username, "Some-Passw0rd!")
+
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, told)
+        await worker.editor.delete(ObjectKind.USER, 1001, "", seconds_from_now())
+        tokens = [await make(1001), await make(2000)]
+        clock.ms -= HOUR_MS
+        await put_back(connection, tmp_path / "backup", clock, told, over=True)
+    await worker.feed.load()
+    await make(2000)
+    for token in tokens:
+        await refused(worker.verify(token), Reason.NOAUTH)
 
 
 async def test_ids_that_were_given_since_are_not_given_again(

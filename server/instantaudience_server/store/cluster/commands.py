@@ -173,7 +173,7 @@ def prolong(key: bytes, end_ms: int) -> Command:
     return (key_slot(key), _pack((b"PEXPIREAT", key, end_ms, b"GT")))
 
 
-def get_fields(key: bytes, fields: Iterable[int | str]) -> Command:
+def get_fields(key: bytes, fields: Iterable[int | str | bytes]) -> Command:
     """Read fields of a hash; the reply has None for those that are not there."""
     return (key_slot(key), _pack((b"HMGET", key, *fields)))
 

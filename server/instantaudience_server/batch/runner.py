@@ -120,13 +120,10 @@ class JobRunner:
         BATCH_RUNNING_JOBS.inc()
         try:
             if await work:
-                # Its lease is the next job's now.
-                renewal.cancel()
                 await self._files.delete(job.job_id)
         except asyncio.CancelledError:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-            # Whoever has it now does not mind: the lease has another name then.
+            # The work has stopped: who waits for it is cancelled through it. Whoever has the job now does not mind: the
+            # lease has another name then.
             with contextlib.suppress(*STORE_FAILURES):
                 await self._jobs.give_back(job, self._deadline())
             task = asyncio.current_task()

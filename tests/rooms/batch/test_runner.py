@@ -152,8 +152,15 @@ OUTCOMES = {
 
 @pytest.mark.parametrize(("content", "error_code", "valid"), OUTCOMES.values(), ids=OUTCOMES)
 async def test_how_jobs_end(
-    jobs: ClusterJobStore, files: FileStore, content: bytes, error_code: str, valid: int
+    jobs: ClusterJobStore,
+    files: FileStore,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    error_code: str,
+    valid: int,
 ) -> None:
+    """None of them when its lease is over: after an outage, a job is given back."""
+    monkeypatch.setattr(runner, "LEASE_MS", 600_000)
     job = await waiting(jobs, files, content)
     async with running(jobs, files, Script()):
         done = await ended(jobs, job)
@@ -240,6 +247,82 @@ async def test_members_do_not_wait_for_each_other(jobs: ClusterJobStore, files: 
         assert (await kept(jobs, behind)).phase is Phase.VALIDATING
         script.may_go_on.set()
         assert (await ended(jobs, slow)).completed_ms <= (await ended(jobs, behind)).validated_ms
+
+
+async def test_more_jobs_than_a_process_may_work_on_wait(
+    jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "MOST_JOBS", 1)
+    script = Script()
+    first, second = await waiting(jobs, files, b".w"), await waiting(jobs, files, b".", OTHER)
+    async with running(jobs, files, script):
+        await at(jobs, first, 1)
+        await asyncio.sleep(10 * runner.LOOK_SECONDS)
+        assert (await kept(jobs, second)).phase is Phase.VALIDATING
+        script.may_go_on.set()
+        assert (await ended(jobs, first)).completed_ms <= (await ended(jobs, second)).validated_ms
+
+
+async def test_the_next_job_of_a_member_begins_when_one_has_ended_whatever_others_have_under_way(
+    jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not looked for it later alone: small files would take half a second each."""
+    monkeypatch.setattr(runner, "LOOK_SECONDS", 60.0)
+    script = Script()
+    slow = await waiting(jobs, files, b".w", OTHER)
+    small = [await waiting(jobs, files, b".") for _ in range(3)]
+    async with running(jobs, files, script):
+        for job in small:
+            assert (await ended(jobs, job)).error_code == ""
+        assert (await kept(jobs, slow)).phase is Phase.PROCESSING
+
+
+async def test_a_job_goes_on_for_longer_than_a_lease(
+    jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody begins again what is applied since it was last written down."""
+    monkeypatch.setattr(runner, "LEASE_MS", 2000)
+    monkeypatch.setattr(runner, "RENEW_SECONDS", 0.25)
+    script = Script()
+    job = await waiting(jobs, files, b".w.")
+    async with running(jobs, files, script):
+        await at(jobs, job, 1)
+        await asyncio.sleep(3)
+        script.may_go_on.set()
+        assert (await ended(jobs, job)).error_code == ""
+    assert script.started == [0]
+
+
+class LingeringScript(Script):
+    """Takes its time to stop."""
+
+    async def apply(
+        self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
+    ) -> AsyncGenerator[Checkpoint, None]:
+        """See `Script`."""
+        try:
+            async for each in super().apply(file, job, checkpoint):
+                yield each
+        finally:
+            self.under_way += 1
+            await asyncio.sleep(0.5)
+            self.under_way -= 1
+
+
+async def test_a_job_is_given_back_when_what_it_was_about_to_write_is_given_up(
+    jobs: ClusterJobStore, files: FileStore
+) -> None:
+    """Whoever goes on with it would be overtaken by that."""
+    first, second = LingeringScript(), Script()
+    second.may_go_on.set()
+    job = await waiting(jobs, files, b"..w..")
+    async with running(jobs, files, first) as task:
+        await at(jobs, job, 2)
+        async with running(jobs, files, second):
+            task.cancel()
+            await second.has_started.wait()
+            assert first.under_way == 0
+            await ended(jobs, job)
 
 
 async def test_a_job_goes_on_elsewhere_when_its_process_ends(jobs: ClusterJobStore, files: FileStore) -> None:

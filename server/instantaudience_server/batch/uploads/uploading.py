@@ -257,7 +257,6 @@ class Upload:
         """
         if self._ends_within_line and not self._is_compressed:
             self._lines += 1
-            await self._hold()
         if self._part:
             await self._write(bytes(self._part))
         await self._written()

@@ -57,7 +57,8 @@ class Place:
     def limit(self, **limits: Any) -> None:
         """Set the member's limits."""
         member = CATALOG.members[MEMBER]
-        self.catalog.members[MEMBER] = replace(member, batch=replace(member.batch, uploads_at_once=99, **limits))
+        settings = replace(member.batch, uploads_at_once=99)
+        self.catalog.members[MEMBER] = replace(member, batch=replace(settings, **limits))
 
     async def job(self, member: int = MEMBER) -> tuple[Job, str]:
         """A job whose file may come, and what its URL ends in."""
@@ -235,11 +236,16 @@ async def test_a_job_that_is_cancelled_takes_no_file(place: Place, monkeypatch: 
 
 
 class AwayStore(ClusterJobStore):
-    """The cluster is away whenever more of a file has come."""
+    """The cluster is away whenever more of a file has come, but for the first time."""
+
+    was_there = False
 
     async def keep_uploading(self, *arguments: Any) -> Room | None:
         """See `ClusterJobStore`."""
-        raise unavailable("away")
+        if self.was_there:
+            raise unavailable("away")
+        self.was_there = True
+        return await super().keep_uploading(*arguments)
 
 
 async def test_an_upload_goes_on_while_the_cluster_is_away_for_less_than_its_lease(
@@ -250,7 +256,7 @@ async def test_an_upload_goes_on_while_the_cluster_is_away_for_less_than_its_lea
     place.uploads = Uploads(
         place.jobs, place.files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 3600
     )
-    assert (await place.send(b"1", b"2")).phase is Phase.VALIDATING
+    assert (await place.send(b"1", b"2", b"3")).phase is Phase.VALIDATING
     monkeypatch.setattr(uploading, "LEASE_MS", 0)
     with pytest.raises(AudienceError):
         await place.send(b"1", b"2")
@@ -309,8 +315,7 @@ async def test_an_upload_that_began_and_nobody_knows_it_does_not_keep_the_next_o
     place: Place, monkeypatch: pytest.MonkeyPatch, lost: BaseException
 ) -> None:
     """The cluster's answer was lost, or the sender left."""
-    member = place.catalog.members[MEMBER]
-    place.catalog.members[MEMBER] = replace(member, batch=replace(member.batch, uploads_at_once=1))
+    place.limit(uploads_at_once=1)
     begin_upload = place.jobs.begin_upload
 
     async def losing(*arguments: Any) -> None:
@@ -343,6 +348,39 @@ async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Plac
     await upload.fail("UPLOAD_FAILED")
     assert (await place.found(job)).phase is Phase.VALIDATING
     assert await place.files.job_ids() == [job.job_id]
+
+
+class ForgetfulFiles(FileStore):
+    """A store that cannot keep one of a file's parts."""
+
+    lost_part = 0
+
+    async def write(self, job_id: str, number: int, part: bytes) -> None:
+        """See `FileStore`."""
+        if number == self.lost_part:
+            raise unavailable("away")
+        await super().write(job_id, number, part)
+
+
+@pytest.mark.parametrize("lost_part", [0, 1, 2])
+async def test_a_file_of_which_a_part_could_not_be_kept_has_not_come(
+    place: Place, tmp_path: Path, lost_part: int
+) -> None:
+    files = ForgetfulFiles((tmp_path / "files").as_uri())
+    files.lost_part = lost_part
+    place.uploads = Uploads(
+        place.jobs, files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 3600
+    )
+    job, secret = await place.job()
+    upload = await place.uploads.begin_by_url(secret, None)
+
+    async def send() -> None:
+        await upload.add(bytes(2 * PART_BYTES + 1))
+        await upload.finish()
+
+    with pytest.raises(AudienceError):
+        await send()
+    assert (await place.found(job)).phase is Phase.UPLOADING
 
 
 async def test_who_is_refused_may_send_on_until_it_has_read_why(place: Place, tmp_path: Path) -> None:
@@ -379,6 +417,31 @@ async def test_a_member_that_was_made_just_now(place: Place, cluster: Cluster) -
     job, secret = await place.job(424_242)
     await (await uploads.begin_by_url(secret, None)).finish()
     assert (await place.found(job)).phase is Phase.VALIDATING
+
+
+async def test_the_url_of_a_member_that_is_gone_is_none(place: Place) -> None:
+    _, secret = await place.job(424_242)
+    with pytest.raises(NoSuchUploadError):
+        await place.uploads.begin_by_url(secret, None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [({"uploads_at_once": 1}, Limit.UPLOADS), ({"waiting_jobs": 1}, Limit.WAITING)],
+    ids=lambda value: value.name if isinstance(value, Limit) else "",
+)
+async def test_one_more_than_may_be_uploaded_or_wait(place: Place, limits: dict[str, int], limit: Limit) -> None:
+    """Its job goes on waiting for its file."""
+    place.limit(**limits)
+    _, secret = await place.job()
+    first = await place.uploads.begin_by_url(secret, None)
+    if limit is Limit.WAITING:
+        await first.finish()
+    job, secret = await place.job()
+    with pytest.raises(UploadRefusedError) as raised:
+        await place.uploads.begin_by_url(secret, None)
+    assert raised.value.limit is limit
+    assert (await place.found(job)).phase is Phase.STARTING
 
 
 async def test_time_is_over(place: Place) -> None:

@@ -364,16 +364,19 @@ async def test_a_job_that_is_given_up_leaves_no_write_under_way() -> None:
     assert [write.done.cancelled() for write in store.writes] == [True] * MOST_AT_ONCE
 
 
-async def test_suppressed_users_join_nothing(cluster: Cluster, plain: RedisCluster) -> None:
-    """What they leave, they leave; each line counts once."""
+@pytest.mark.parametrize("piece_bytes", [1, 2**20])
+async def test_suppressed_users_join_nothing(cluster: Cluster, plain: RedisCluster, piece_bytes: int) -> None:
+    """What they leave, they leave; each line counts once; also where a line says what one before it has said."""
     suppression_store = ClusterSuppressionStore(cluster)
     await suppression_store.suppress(MEMBER, [b"m:p:2", b"m:p:3"], 1, 0, (10**9, 10**9), "a", seconds_from_now())
     await plain.hset("m:p:2", mapping={"5848": 1})
     suppressions = Suppressions(suppression_store, SystemClock())  # that knows nothing yet looks for everyone
     job = Job(batch_catalog(), ClusterMembershipStore(cluster), suppressions=suppressions)
-    counters = await job.run(b"1;5848:0\n2;5849:0,5848:-1\n3;5849:0\n3;5848:-1\n")
-    assert counters.values() | {"num_valid_user": 2, "num_invalid_user": 2, "num_valid": 3} == counters.values()
-    assert counters.to_json()["error_lines"] == ["num_invalid_user-2;5849:0,5848:-1", "num_invalid_user-3;5849:0"]
+    content = b"1;5848:0\n2;5849:0,5848:-1\n3;5849:0\n3;5848:-1\n2;5848:0\n"
+    counters = await job.run(MemoryFile(content, piece_bytes))
+    assert counters.values() | {"num_valid_user": 2, "num_invalid_user": 3, "num_valid": 3} == counters.values()
+    refused = ["2;5849:0,5848:-1", "3;5849:0", "2;5848:0"]
+    assert counters.to_json()["error_lines"] == [f"num_invalid_user-{line}" for line in refused]
     assert await stored(plain) == {("", "1"): {5848: (0, 0)}}
 
 

@@ -92,6 +92,20 @@ def test_values_of_variables_are_taken() -> None:
         )
 
 
+def test_doctor_looks_where_the_unit_has_the_service_write_and_asks_as_another_user() -> None:
+    unit = (DEPLOY / "systemd/instant-audience.service").read_text()
+    section = DEPLOYMENT.partition("\n## systemd\n")[2].replace("\\\n", " ")
+    (line,) = re.findall(r"^(.*instant-audience doctor .*)$", section, re.MULTILINE)
+    words = shlex.split(line)
+    variables = dict(word.split("=", 1) for word in words if word.startswith("INSTANT_AUDIENCE_"))
+    assert f"DATA_DIR={variables['INSTANT_AUDIENCE_DATA_DIR'].replace('/var/lib', '%S')}\n" in unit
+    service = tomllib.loads((DEPLOY / "systemd/settings.toml").read_text())["redis"]
+    (user,) = re.findall(r"//(\w+):", service)
+    assert words[words.index("--acl-user") + 1] == user
+    assert f"//{user}:" not in variables["INSTANT_AUDIENCE_REDIS"]
+    assert service.partition("@")[2] == variables["INSTANT_AUDIENCE_REDIS"].partition("@")[2]
+
+
 def test_nobody_kills_it_while_it_drains() -> None:
     env = {each["name"]: each.get("value") for each in container()["env"]}
     wait, drain = (float(env[f"INSTANT_AUDIENCE_DRAIN_{name}"]) for name in ("WAIT", "SECONDS"))

@@ -47,18 +47,31 @@ class Wanted(NamedTuple):
 
 
 class Check(NamedTuple):
-    """What is wrong with a topic; `fine` is what is said where nothing is."""
+    """What is wrong with a topic; `fine` is what is said where nothing is. A node that refuses one of `asked` may have
+    any fault."""
 
     topic: str
     fine: str
     faults: Callable[[ClusterFacts, Wanted], Iterable[Finding]]
+    asked: tuple[str, ...] = ()
 
 
 def judge(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
     """What is found, topic by topic, each with one finding at least."""
     for check in CHECKS:
-        found = list(check.faults(facts, wanted))
+        found = [*check.faults(facts, wanted), *_untold(facts, check)]
         yield from found or [Finding(Level.OK, check.topic, check.fine)]
+
+
+def _untold(facts: ClusterFacts, check: Check) -> Iterator[Finding]:
+    """What nodes refuse to say of a topic; those that give the same reason are told together."""
+    for command in check.asked:
+        names: dict[str, list[str]] = {}
+        for node in facts.nodes:
+            if command in node.refused:
+                names.setdefault(node.refused[command], []).append(node.name)
+        for why, refusing in names.items():
+            yield warning(check.topic, f"not known of {', '.join(refusing)}: {command}: {why}", _AS_OPERATOR)
 
 
 def _reach(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
@@ -68,9 +81,6 @@ def _reach(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     for name, why in facts.closed.items():
         mend = _CLOSED.get(why.split(maxsplit=1)[0], _BY_WORDS)
         yield problem("nodes", f"{name} does not say how it is: {why}", mend)
-    for node in facts.nodes:
-        for refused in node.refused:
-            yield warning("nodes", f"{node.name} does not say everything: {refused}", _AS_OPERATOR)
 
 
 def _slots(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
@@ -223,13 +233,13 @@ def _rights(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
 
 CHECKS = (
     Check("nodes", "every node answers", _reach),
-    Check("slots", "every slot is served", _slots),
+    Check("slots", "every slot is served", _slots, asked=("CLUSTER INFO",)),
     Check("versions", f"every node runs {REQUIRED}, or newer", _versions),
     Check("clocks", "every node's clock agrees with this machine's", _clocks),
-    Check("settings", "the nodes keep what was acknowledged", _settings),
+    Check("settings", "the nodes keep what was acknowledged", _settings, asked=("CONFIG GET",)),
     Check("disks", "every node can write its disk", _disks),
     Check("replicas", "every primary has a replica that follows it", _replicas),
     Check("members", "what members want of acknowledgements can be had", _members),
     Check("memory", "no node is short of memory, and none has dropped anything", _memory),
-    Check("rights", "the service's user may do what it needs", _rights),
+    Check("rights", "the service's user may do what it needs", _rights, asked=("ACL WHOAMI", "ACL DRYRUN")),
 )

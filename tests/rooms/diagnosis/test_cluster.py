@@ -296,9 +296,15 @@ async def test_nodes_that_are_too_old_are_told(embedded: EmbeddedCluster, monkey
 
 
 async def test_who_may_not_ask_everything_is_told_so(replicated: ReplicatedCluster) -> None:
+    """Nothing is said to be well that could not be looked at; once for all nodes, not for each."""
     url = replicated.url.replace("://", "://audience:x@")
     told = wrong(await found(url, acl_user=None))
-    assert any("CONFIG GET" in each for each in told.get("nodes", [])), told
+    names = ", ".join(sorted(f"127.0.0.1:{node.port}" for node in replicated.nodes))
+    asked = {"slots": "CLUSTER INFO", "settings": "CONFIG GET", "rights": "ACL WHOAMI"}
+    assert {topic: [text.partition(": User")[0] for text in texts] for topic, texts in told.items()} == {
+        topic: [f"not known of {names}: {command}"] for topic, command in asked.items()
+    }
+    assert "not known" in wrong(await found(url, acl_user="audience"))["rights"][0]
 
 
 @pytest.mark.parametrize(

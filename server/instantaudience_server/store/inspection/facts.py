@@ -33,7 +33,7 @@ class ClusterOutOfReachError(Exception):
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What a node says. Where it refuses to say it, there is nothing, and in `refused` why."""
+    """What a node says. Where it refuses to say it, there is nothing, and in `refused` why, by the command."""
 
     name: str
     is_primary: bool
@@ -47,8 +47,8 @@ class NodeFacts:
     """How far its clock is ahead of ours; less than the way there and back is not known."""
     forbidden: tuple[str, ...] = ()
     """The commands and keys that the service's user would be refused."""
-    refused: tuple[str, ...] = ()
-    """What it refused to say, and why."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """The commands that it refused, and why."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,10 @@ async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) ->
         async with asyncio.timeout(2 * ANSWER_SECONDS):
             ahead = await _clock_ahead(node, now)
             info: Mapping[str, Any] = await node.execute_command("INFO", "everything")
-            settings, no_settings = await _refusable(node, "CONFIG GET", "*")
-            cluster, no_cluster = await _refusable(node, "CLUSTER INFO")
-            forbidden, no_rights = await _forbidden(node, user)
+            refused: dict[str, str] = {}
+            settings = await _refusable(node, refused, "CONFIG GET", "*")
+            cluster = await _refusable(node, refused, "CLUSTER INFO")
+            forbidden = await _forbidden(node, refused, user)
     except (ResponseError, AuthenticationError, BusyLoadingError) as error:
         return _with_word(error)
     except (RedisError, OSError, TimeoutError) as error:
@@ -134,7 +135,7 @@ async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) ->
         cluster=_texts(cluster or {}),
         clock_ahead_seconds=ahead,
         forbidden=tuple(forbidden),
-        refused=tuple(filter(None, (no_settings, no_cluster, no_rights))),
+        refused=refused,
     )
 
 
@@ -146,30 +147,31 @@ async def _clock_ahead(node: ClusterNode, now: Callable[[], float]) -> float:
     return 0.0 if abs(ahead) < after - before else ahead
 
 
-async def _refusable(node: ClusterNode, *words: str) -> tuple[Any, str]:
-    """The answer, or why there is none."""
+async def _refusable(node: ClusterNode, refused: dict[str, str], *words: str) -> Any:
+    """The answer; None where there is none, and in `refused` why."""
     try:
-        return await node.execute_command(*words), ""
+        return await node.execute_command(*words)
     except ResponseError as error:
-        return None, f"{words[0]}: {error}"
+        refused[words[0]] = str(error)
+        return None
 
 
-async def _forbidden(node: ClusterNode, user: str | None) -> tuple[list[str], str]:
-    """What the user would be refused, and where that cannot be asked, why."""
+async def _forbidden(node: ClusterNode, refused: dict[str, str], user: str | None) -> list[str]:
+    """What the user would be refused; nothing where that cannot be asked."""
     if user is None:
-        said, why = await _refusable(node, "ACL WHOAMI")
+        said = await _refusable(node, refused, "ACL WHOAMI")
         if said is None:
-            return [], why
+            return []
         user = _text(said)
     questions = COMMANDS | {f"keys {letter}:*": ["HSET", f"{letter}:0", "1", "1"] for letter in KEY_LETTERS}
     forbidden = []
     for name, words in questions.items():
-        said, why = await _refusable(node, "ACL DRYRUN", user, *words)
+        said = await _refusable(node, refused, "ACL DRYRUN", user, *words)
         if said is None:
-            return [], why
+            return []
         if _text(said) != "OK":
             forbidden.append(name)
-    return forbidden, ""
+    return forbidden
 
 
 def _with_word(error: RedisError) -> str:

@@ -105,6 +105,16 @@ async def test_answers_have_their_shapes(demo: httpx.AsyncClient, cluster: Redis
     assert_answer(url.partition("?")[0], "get", answer.json())
 
 
+WITH_BODIES = [(path, verb) for path, verb, operation in OPERATIONS if "requestBody" in operation]
+
+
+@pytest.mark.parametrize(("path", "verb"), WITH_BODIES, ids=lambda each: each)
+async def test_calls_with_too_large_a_body_are_told_so(demo: httpx.AsyncClient, path: str, verb: str) -> None:
+    answer = await demo.request(verb, path, content=b'"' + 2**20 * b"x" + b'"')
+    assert answer.status_code == 413
+    assert "413" in DOCUMENT["paths"][path][verb]["responses"]
+
+
 @pytest.mark.parametrize("url", ["/segment?id=x", "/segment?id=999999", "/nowhere"])
 async def test_failures_have_their_shape(demo: httpx.AsyncClient, url: str) -> None:
     assert_shape({"$ref": "#/components/schemas/Error"}, (await demo.get(url)).json())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch import applying
 from instantaudience_server.batch.applying import FileApplying
-from instantaudience_server.batch.jobs import ErrorCode, JobView
+from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, JobView
 from instantaudience_server.batch.reading.avro_reading import BYTES_AT_ONCE
 from instantaudience_server.batch.reading.lines import SLICE_LINES
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
@@ -207,6 +207,20 @@ async def test_after_some_records_with_many_segments_others_have_their_turn() ->
     job = Job(batch_catalog(), block_bytes=0)
     assert (await job.run(file)).num_lines == 40
     assert len(job.saved) >= len(file) // (2 * BYTES_AT_ONCE)
+
+
+@pytest.mark.parametrize(
+    ("block_bytes", "block_seconds", "lines"),
+    [(30, 3600.0, [4, 8, 10]), (2**20, 0.0, [*range(1, 11), 10]), (2**20, 3600.0, [10])],
+    ids=["so much of it", "so long", "its end"],
+)
+async def test_how_far_a_file_is_is_told_after_so_much_or_so_long(
+    monkeypatch: pytest.MonkeyPatch, block_bytes: int, block_seconds: float, lines: list[int]
+) -> None:
+    monkeypatch.setattr(applying, "BLOCK_SECONDS", block_seconds)
+    job = Job(batch_catalog(), block_bytes=block_bytes)
+    await job.run(MemoryFile(b"1;5848:0\n" * 10, 1))
+    assert [Checkpoint.load(saved).counters.num_lines for saved in job.saved] == lines
 
 
 async def test_all_forms_end_alike() -> None:

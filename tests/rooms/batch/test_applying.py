@@ -289,15 +289,20 @@ async def test_a_job_that_goes_on_when_fewer_lines_are_left() -> None:
     assert second.failure.code is ErrorCode.RATE_LIMIT_EXCEEDED
 
 
-async def test_a_changed_catalog_counts_from_then_on() -> None:
+@pytest.mark.parametrize("form", ["text", "Avro"])
+async def test_a_catalog_that_changes_while_a_file_is_applied_counts_from_then_on(form: str) -> None:
     catalog = batch_catalog()
     job = Job(catalog, block_bytes=1)
-    content = b"5;5848:0\n" * SLICE_LINES + b"6;5848:0\n"
-    await job.run(content, until=1)
+    lines = b"5;5848:0\n" * 2 * SLICE_LINES
     inactive = pb.Segment(id=5848, member_id=MEMBER, state=pb.SEGMENT_STATE_INACTIVE)
-    catalog.put([Record(Kind.SEGMENT, catalog_records.encode(inactive))])
-    counters = await job.run(content)
-    assert counters.values() | {"num_valid": SLICE_LINES, "num_inactive_segment": 1} == counters.values()
+    counted: list[dict[str, int]] = []
+    content = lines if form == "text" else avro_of(lines, block_bytes=1000)
+    async for checkpoint in job.applying.apply(MemoryFile(content), job.view):
+        counted.append(checkpoint.counters.values())
+        catalog.put([Record(Kind.SEGMENT, catalog_records.encode(inactive))])
+    first, last = counted[0], counted[-1]
+    assert (first["num_inactive_segment"], last["num_inactive_segment"]) == (0, 1)
+    assert 0 < first["num_valid"] == last["num_valid"]
 
 
 async def test_a_member_that_is_deleted_ends_its_jobs() -> None:

@@ -1,6 +1,7 @@
 """Calls on their way through Envoy: gRPC passes untouched; workers may be gone, calls slow, the gateway draining."""
 
 import asyncio
+import stat
 from pathlib import Path
 
 import grpc
@@ -119,6 +120,11 @@ async def test_grpc_unknown_methods_reach_the_server(channel: grpc.aio.Channel, 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await channel.unary_unary(method)(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_nobody_but_its_owner_gets_at_the_admin_interface(gateway: Gateway) -> None:
+    """It can end the gateway."""
+    assert stat.S_IMODE(gateway.settings.admin_socket.stat().st_mode) == 0o600
 
 
 # Workers that are gone, slow calls, draining: each with an Envoy of its own.

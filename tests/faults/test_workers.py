@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -23,6 +24,8 @@ pytestmark = [needs_proc, pytest.mark.timeout(300)]
 
 HOST = "127.0.0.1"
 BACK_SECONDS = 30.0
+DRAIN_SECONDS = 10.0
+"""What calls under way have at the end, unless somebody says otherwise."""
 NOTICED_SECONDS = 2.0 + 8.0
 """A worker that stands still is out of the way after two seconds; a busy machine may take longer."""
 
@@ -136,6 +139,36 @@ async def test_a_worker_starts_while_the_catalogs_node_is_away(hosted: Service, 
     await assert_back(hosted, starts)
     await replicated.whole()
     assert "Traceback" not in hosted.log
+
+
+@pytest.mark.parametrize("host_mode", HOST_MODES)
+async def test_the_end_comes_while_a_worker_waits_for_the_catalogs_node(
+    host_mode: str, replicated: ReplicatedCluster
+) -> None:
+    """It serves nobody, so nobody waits for it."""
+    async with running_service("--redis", replicated.url, *ARGUMENTS, host_mode=host_mode) as service:
+        catalog_node = await replicated.primary_of(key_slot(CATALOG_VERSION))
+        for node in (catalog_node, await replicated.replica_of(catalog_node)):
+            node.signal(signal.SIGSTOP)
+        try:
+            os.kill(workers_of(service)[0].pid, signal.SIGKILL)
+
+            async def another_waits() -> None:
+                said = [event["event"] for event in service.events]
+                assert "process_restarted" in said
+                assert said.count("catalog_stale") == WORKERS + 1
+
+            await eventually(another_waits, BACK_SECONDS)
+            began = time.monotonic()
+            assert await service.stop() == 0
+            took = time.monotonic() - began
+        finally:
+            for node in replicated.nodes:
+                node.signal(signal.SIGCONT)
+        assert took < DRAIN_SECONDS
+        assert "process_killed" not in service.log
+        assert "Traceback" not in service.log
+    await replicated.whole()
 
 
 def exits_of(service: Service) -> int:

@@ -40,10 +40,10 @@ async def serve(config: WorkerConfig) -> None:
     Raises:
         StoreUnusableError: the cluster cannot be used.
     """
-    stop = asked_to_stop()
     settings = config.settings
     async with contextlib.AsyncExitStack() as stack:
         ground = await lay_ground(config, stack)
+        stop = asked_to_stop()
         from instantaudience_server.batch.applying import FileApplying  # it imports numpy, which is prepared now
 
         cluster, clock, catalog, suppressions = ground.cluster, ground.clock, ground.catalog, ground.suppressions

@@ -137,7 +137,8 @@ async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
 
 
 def asked_to_stop() -> asyncio.Event:
-    """Set on SIGTERM and SIGINT."""
+    """Set on SIGTERM and SIGINT from now on. Until then they end the process at once: who has not read the catalog yet,
+    which may take long or for ever, has nothing to drain."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

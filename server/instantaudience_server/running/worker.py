@@ -26,8 +26,8 @@ async def serve(config: WorkerConfig) -> None:
     Raises:
         StoreUnusableError: the cluster cannot be used.
     """
-    stop = asked_to_stop()
     async with open_worker(config) as worker, contextlib.AsyncExitStack() as stack:
+        stop = asked_to_stop()
         host = _open_host(config, worker)
         if config.certificates is not None and isinstance(host, NativeHost):
             await _secure(host, config.certificates, stack)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.batch import applying
+from instantaudience_server.batch import applying, writing
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, JobView
 from instantaudience_server.batch.reading.avro_reading import BYTES_AT_ONCE
@@ -381,6 +381,43 @@ async def test_a_job_that_is_given_up_leaves_no_write_under_way() -> None:
     with pytest.raises(asyncio.CancelledError):
         await applying
     assert [write.done.cancelled() for write in store.writes] == [True] * MOST_AT_ONCE
+
+
+async def test_what_a_file_changes_of_a_user_waits_for_what_it_changed_before() -> None:
+    """A command that is sent again would be overtaken; other users do not wait."""
+    store = HeldStore()
+    content = b"1;5848:0\n2;5848:0\n1;5848:-1\n3;5848:0\n"
+    applying = asyncio.create_task(Job(batch_catalog(), store).run(MemoryFile(content, 1)))
+
+    async def under_way(writes: int) -> None:
+        assert len(store.writes) == writes
+
+    await eventually(lambda: under_way(2))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    await under_way(2)
+    store.writes[0].done.set_result(None)
+    await eventually(lambda: under_way(4))
+    for write in store.writes[1:]:
+        write.done.set_result(None)
+    assert (await applying)["num_valid"] == 4
+
+
+class FullStore(NotedStore):
+    """A store that takes nothing on."""
+
+    def write(self, *arguments: Any, **options: Any) -> Any:
+        """See `NotedStore`."""
+        raise unavailable("full")
+
+
+async def test_a_job_does_not_wait_for_ever_until_its_changes_are_taken_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rests, and makes room for others'."""
+    monkeypatch.setattr(writing, "WRITE_SECONDS", 0.05)
+    monkeypatch.setattr(writing, "RETRY_SECONDS", 0.01)
+    async with asyncio.timeout(20):
+        with pytest.raises(AudienceError):
+            await Job(batch_catalog(), FullStore()).run(MANY)
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 2**20])

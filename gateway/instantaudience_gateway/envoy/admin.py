@@ -17,8 +17,13 @@ ANSWER_SECONDS = 1.0
 """How long Envoy may take to answer."""
 LOOK_SECONDS = 0.05
 """The pause between two looks whether calls are in flight."""
+QUIET_SECONDS = 1.0
+"""How long nothing has to have come before open connections are taken for idle: calls of callers who are far away are under
+way for so long, and those who sent them have not heard yet that the connection ends."""
 _URL = "http://admin"
-_ACTIVE = re.escape(f"http.{STAT_PREFIX}.downstream_rq_active")
+_ACTIVE, _CALLS, _CONNECTIONS = (
+    f"http.{STAT_PREFIX}.downstream_{each}" for each in ("rq_active", "rq_total", "cx_active")
+)
 
 
 def _client(admin_socket: Path) -> httpx.AsyncClient:
@@ -49,7 +54,7 @@ async def statistics(admin_socket: Path, pattern: str) -> Mapping[str, int]:
 
 async def active_calls(admin_socket: Path) -> int:
     """REST and gRPC calls in flight, open gRPC streams included."""
-    return sum((await statistics(admin_socket, _ACTIVE)).values())
+    return sum((await statistics(admin_socket, re.escape(_ACTIVE))).values())
 
 
 async def retire(admin_socket: Path) -> None:
@@ -63,7 +68,8 @@ async def retire(admin_socket: Path) -> None:
 
 
 async def drain(admin_socket: Path, seconds: float) -> bool:
-    """Drains: retires, takes no new connections, and waits until no call is in flight.
+    """Drains: retires, takes no new connections, and waits until no call is in flight, and none has come for
+    `QUIET_SECONDS` where connections are open.
 
     Returns True when all calls have ended, False when `seconds` were over first; either way it is time to end Envoy
     with SIGTERM then. Raises httpx.HTTPError when Envoy cannot be reached.
@@ -72,8 +78,12 @@ async def drain(admin_socket: Path, seconds: float) -> bool:
     await retire(admin_socket)
     async with _client(admin_socket) as admin:
         (await admin.post("/drain_listeners")).raise_for_status()
-    while await active_calls(admin_socket) > 0:
-        if time.monotonic() >= deadline:
-            return False
+    calls, since = -1, 0.0
+    while time.monotonic() < deadline:
+        found = await statistics(admin_socket, "|".join(map(re.escape, (_ACTIVE, _CALLS, _CONNECTIONS))))
+        if found[_ACTIVE] or found[_CALLS] != calls:
+            calls, since = found[_CALLS], time.monotonic()
+        if not found[_ACTIVE] and (not found[_CONNECTIONS] or time.monotonic() - since >= QUIET_SECONDS):
+            return True
         await asyncio.sleep(LOOK_SECONDS)
-    return True
+    return False

@@ -230,3 +230,20 @@ async def test_drain(directory: Path) -> None:
             assert await stream.read() is grpc.aio.EOF
             assert await draining
     assert not await admin.ready(admin_socket)
+
+
+async def test_a_call_that_is_on_its_way_when_the_gateway_drains(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller has sent it on a connection that is open, before it could hear that this ends."""
+    monkeypatch.setattr(admin, "QUIET_SECONDS", 10.0)
+    async with serving(Upstream(), directory / "far.sock"), running_gateway(directory, "far.sock") as gateway:
+        async with gateway.client() as http:
+            await http.get("/healthz")
+            draining = asyncio.create_task(admin.drain(gateway.settings.admin_socket, 60))
+            await asyncio.sleep(10 * admin.LOOK_SECONDS)  # the call is on its way
+            assert not draining.done()
+            answer = await http.get("/healthz")
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        async with asyncio.timeout(admin.QUIET_SECONDS):
+            assert await draining

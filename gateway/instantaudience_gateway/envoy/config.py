@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from instantaudience_server.settings import LOOPBACK
+from instantaudience_server.settings import LOOPBACK, UPLOAD_SILENT_SECONDS
 
 from instantaudience_gateway.contract.replies import local_replies
 from instantaudience_gateway.envoy import request_ids
@@ -106,7 +106,8 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "override_stream_error_on_invalid_http_message": True,
             "initial_stream_window_size": 1_048_576,
             "initial_connection_window_size": 16 * 1_048_576,
-            "connection_keepalive": {"interval": "30s", "timeout": "10s"},
+            # What is on a connection may be silent for as long as an upload: networks of phones stand still for a while.
+            "connection_keepalive": {"interval": "30s", "timeout": seconds(UPLOAD_SILENT_SECONDS)},
         },
     }
 

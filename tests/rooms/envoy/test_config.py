@@ -11,7 +11,9 @@ from google.rpc import error_details_pb2, status_pb2
 from instantaudience.v1 import audience_pb2, audience_pb2_grpc, status_pb2_grpc
 from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience_gateway.envoy import admin
+from instantaudience_gateway.envoy.config import build_config
 from instantaudience_server.errors import Reason
+from instantaudience_server.settings import UPLOAD_SILENT_SECONDS
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
 from support.contract.messages import GET_STATUS, LIMIT_BYTES
 from support.gateway.running import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
@@ -63,6 +65,14 @@ async def test_grpc_stream_is_not_buffered(channel: grpc.aio.Channel) -> None:
         assert (await asyncio.wait_for(stream.read(), 5)).response.status == str(turn)
     await stream.done_writing()
     assert await stream.read() is grpc.aio.EOF
+
+
+async def test_a_connection_may_be_silent_for_as_long_as_an_upload_on_it(directory: Path) -> None:
+    async with running_gateway(directory, "silent.sock") as gateway:
+        (listener,) = build_config(gateway.settings)["static_resources"]["listeners"]
+    ((manager,),) = (chain["filters"] for chain in listener["filter_chains"])
+    keepalive = manager["typed_config"]["http2_protocol_options"]["connection_keepalive"]
+    assert float(keepalive["timeout"].removesuffix("s")) >= UPLOAD_SILENT_SECONDS
 
 
 async def test_an_idle_stream_stays_open_while_its_connection_ages(directory: Path) -> None:

@@ -13,13 +13,12 @@ use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::calls::{self, Service, Shared};
 use crate::connections::allowance::Allowance;
+use crate::connections::presence::{LOOK, Next, Presence};
 use crate::connections::sharing::{Share, Sharing};
 use crate::peers::Peer;
 
 /// How long the beginning of a connection may take.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How often it is looked whether anyone is at the other end; who has not answered by the next time has gone.
-const PING: Duration = Duration::from_secs(20);
 /// What a caller may send of a stream before it is read, at most (as HTTP/2 has it), and what the gateway may.
 const STREAM_WINDOW_BYTES: u32 = 65_535;
 const GATEWAYS_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -105,9 +104,9 @@ where
     let Ok(Ok(mut connection)) = timeout(HANDSHAKE, handshake).await else { return };
     let old = sleep_until(Instant::now() + ends.age);
     tokio::pin!(old);
-    let mut looking = interval_at(Instant::now() + PING, PING);
+    let mut looking = interval_at(Instant::now() + LOOK, LOOK);
     let mut pings = connection.ping_pong();
-    let mut pinged = false;
+    let mut presence = Presence::default();
     let mut ending = false;
     let narrowing = bounds.narrows.then_some(bounds.stream_window_bytes as usize);
     let shared = Arc::new(Shared::new(service, bounds.held_bytes, narrowing));
@@ -132,13 +131,12 @@ where
             },
             () = &mut old, if bounds.grows_old && !ending => ending = ask_to_end(&mut connection),
             _ = ends.draining.wait_for(|draining| *draining), if !ending => ending = ask_to_end(&mut connection),
-            () = pong(&mut pings), if pinged => pinged = false,
-            _ = looking.tick() => {
-                if pinged {
-                    return;
-                }
-                pinged = ping(&mut pings);
-            }
+            () = pong(&mut pings), if presence.is_asked() => presence.answer(),
+            _ = looking.tick() => match presence.look(Instant::now()) {
+                Next::Ask if ping(&mut pings) => presence.ask(Instant::now()),
+                Next::Ask | Next::Wait => {}
+                Next::End => return,
+            },
         }
     }
 }

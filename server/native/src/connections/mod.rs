@@ -6,6 +6,7 @@ mod callers;
 mod header_blocks;
 mod http2;
 mod listening;
+mod presence;
 mod running;
 mod sharing;
 mod tls;

@@ -18,8 +18,8 @@ ANSWER_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 """The pause between two looks whether calls are in flight."""
 QUIET_SECONDS = 1.0
-"""How long nothing has to have come before open connections are taken for idle: calls of callers who are far away are under
-way for so long, and those who sent them have not heard yet that the connection ends."""
+"""How long nothing has to have come before open connections are taken for idle: calls of callers who are far away are
+under way for so long, and those who sent them have not heard yet that the connection ends."""
 _URL = "http://admin"
 _ACTIVE, _CALLS, _CONNECTIONS = (
     f"http.{STAT_PREFIX}.downstream_{each}" for each in ("rq_active", "rq_total", "cx_active")

@@ -106,7 +106,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "override_stream_error_on_invalid_http_message": True,
             "initial_stream_window_size": 1_048_576,
             "initial_connection_window_size": 16 * 1_048_576,
-            # What is on a connection may be silent for as long as an upload: networks of phones stand still for a while.
+            # A connection may be silent for as long as an upload on it: networks of phones stand still for a while.
             "connection_keepalive": {"interval": "30s", "timeout": seconds(UPLOAD_SILENT_SECONDS)},
         },
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import UninterpretedOption
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from redis.asyncio import RedisCluster
@@ -121,6 +122,20 @@ async def test_refusal_in_its_place(
     assert_failure(answers[1].error, code, reason)
     assert (number_of(answers[0]), number_of(answers[2])) == (0, 2)
     assert await stored(cluster) == {("", USER): {10001: (2, 0)}}
+
+
+async def test_requests_of_any_length_come_after_a_short_one(
+    channel: grpc.aio.Channel, authorization: Any, cluster: RedisCluster
+) -> None:
+    """Where a little of the window is missing for the rest, it opens by that little."""
+    for kilobytes in (40, 64, 68, 100, 200, 500, 1000):
+        stream = channel.stream_stream(STREAM)(metadata=authorization)
+        unknown = UninterpretedOption(string_value=kilobytes * 1000 * b"x").SerializeToString()
+        for message in (fine(0), fine(1) + unknown, fine(2)):
+            await stream.write(message)
+        await stream.done_writing()
+        answers = [pb.StreamSegmentsResponse.FromString(answer) async for answer in stream]
+        assert [number_of(answer) for answer in answers] == [0, 1, 2]
 
 
 async def test_an_empty_stream(audience: AudienceServiceStub, authorization: Any) -> None:

@@ -158,7 +158,8 @@ impl Incoming {
                 window.open(came, unread, self.messages.missing_bytes(), Instant::now())
             }
         };
-        if opened == 0 { Ok(()) } else { self.body.flow_control().release_capacity(opened) }
+        // Of nothing, too: what was little beside what was still open, the caller is told now if that is used up.
+        self.body.flow_control().release_capacity(opened)
     }
 
     /// Ask for room for what has come of a message, and for the rest of it; whether it has to wait for that.

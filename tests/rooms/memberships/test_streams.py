@@ -244,6 +244,41 @@ async def test_requests_that_have_come_begin_together_when_it_is_their_turn(
     assert (len(answered), await plain.hgetall("m:p:10")) == (10, {b"12": b"1"} if expected[1] else {})
 
 
+@pytest.mark.parametrize(
+    ("odd", "code"),
+    [(b"\xff", code_pb2.INVALID_ARGUMENT), (bytes(LIMIT_BYTES + 1), code_pb2.RESOURCE_EXHAUSTED)],
+    ids=["unreadable", "too long"],
+)
+async def test_one_that_cannot_be_read_waits_for_one_turn(
+    method: StreamMethod[Any],
+    tokens: TokenService,
+    usage: Usage,
+    monkeypatch: pytest.MonkeyPatch,
+    odd: bytes,
+    code: int,
+) -> None:
+    """It waited for another one after it, behind whoever had come meanwhile, with all of its time once more."""
+    monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
+    monkeypatch.setattr(prices, "KEPT_PLACES", 0)
+    admission = Admission(lambda low, _: low, most_running=1, most_waiting=10)
+    pipeline = Pipeline(
+        tokens, admission, Outcomes(usage), call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW
+    )
+    await tokens.verify(TOKEN, seconds_from_now())
+    first = await admission.enter(0, seconds_from_now())
+    answered: list[bytes] = []
+    collecting = asyncio.create_task(collect(answered, pipeline.run_stream(method, sent([odd]), CALL)))
+    await until(lambda: admission.waiting == 1)
+    behind = asyncio.create_task(admission.enter(0, seconds_from_now()))
+    await until(lambda: admission.waiting == 2)
+    admission.leave(first)
+    await collecting
+    (answer,) = answered
+    assert pb.StreamSegmentsResponse.FromString(answer).error.code == code
+    admission.leave(await behind)
+    assert admission.under_way == 0
+
+
 def _gathered() -> tuple[float, float]:
     """Calls that were gathered so far, and batches."""
     write_down()

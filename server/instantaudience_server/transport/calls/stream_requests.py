@@ -96,32 +96,38 @@ class StreamRequests:
                 return None
             call = call._replace(waited_seconds=self._time() - came)
         number = self.answers.next_number
-        if ticket is not None and self._direct.begin_in_turn(number, self._method, body, call, caller, ticket):
+        if ticket is None:
+            self.answers.expect_from(await self._start(body, call))
+        elif self._direct.begin_in_turn(number, self._method, body, call, caller, ticket):
             self.answers.expect()
             return ticket
-        self.answers.expect_from(await self._start(body, call))
+        else:
+            self._entrance.end_turn(ticket)
+            self.answers.expect_from(await self._start(body, call, had_turn=True))
         return None
 
     def _refuse(self, call: Call, came: float, caller: Caller, error: Exception) -> "asyncio.Task[bytes]":
         with self._traced(call):
             return asyncio.create_task(self._finish(_failed(error), call, came, caller, None))
 
-    async def _start(self, body: bytes, call: Call) -> "asyncio.Task[bytes]":
-        """Start a request; one whose token is no longer taken fails like any other."""
+    async def _start(self, body: bytes, call: Call, *, had_turn: bool = False) -> "asyncio.Task[bytes]":
+        """Start a request, when it is its turn unless it has had it; one whose token is no longer taken fails like any
+        other."""
         with self._traced(call):
-            return await self._start_within(body, call)
+            return await self._start_within(body, call, had_turn=had_turn)
 
     def _traced(self, call: Call) -> AbstractContextManager[None]:
         return tracing.within(tracing.start_call(self._method.path, call.request_id, call.trace_parent, 0.0))
 
-    async def _start_within(self, body: bytes, call: Call) -> "asyncio.Task[bytes]":
+    async def _start_within(self, body: bytes, call: Call, *, had_turn: bool) -> "asyncio.Task[bytes]":
         caller: Caller | None = None
         ticket: Ticket | None = None
-        came = self._time()
-        deadline = self._entrance.deadline(None)
+        came = self._time() - call.waited_seconds
         try:
+            deadline = self._entrance.deadline(None, call.waited_seconds)
             caller = await self._entrance.caller(call, deadline)
-            ticket = await self._entrance.enter_in_stream(caller, deadline, len(body))
+            if not had_turn:
+                ticket = await self._entrance.enter_in_stream(caller, deadline, len(body))
             self._entrance.end_turn(ticket)
             tracing.waited(tracing.current())
             self._entrance.check_size(len(body), caller)

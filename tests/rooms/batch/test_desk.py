@@ -10,12 +10,12 @@ import pytest
 from instantaudience.v1 import batch_pb2 as pb
 from instantaudience_server.batch.desk import CANCELLED, OPEN_MS, UPLOAD_URL_EXPIRED, JobDesk
 from instantaudience_server.batch.service import BatchSegmentService
-from instantaudience_server.batch.uploads.files import FileStore
-from instantaudience_server.batch.uploads.uploading import Uploads
+from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
+from instantaudience_server.batch.uploads.uploading import UPLOAD_FAILED, UPLOAD_INCOMPLETE, Uploads
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.errors import Reason, unavailable
+from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store import job_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -82,6 +82,36 @@ async def test_a_file_whose_first_message_comes_late_is_taken(desk: JobDesk, clo
     over = asyncio.get_running_loop().time()
     job = (await BatchSegmentService(desk, clock).upload(requests(), DEMO, over)).job
     assert job.phase == pb.BATCH_JOB_PHASE_VALIDATING
+
+
+BROKEN_OFF: dict[str, tuple[BaseException, str]] = {
+    "its sender left": (asyncio.CancelledError(), UPLOAD_INCOMPLETE),
+    "its sender sent nonsense": (AudienceError(Reason.SYNTAX, "nonsense"), UPLOAD_INCOMPLETE),
+    "a defect": (ZeroDivisionError(), UPLOAD_INCOMPLETE),
+    "the cluster is away": (unavailable("away"), UPLOAD_FAILED),
+}
+
+
+@pytest.mark.parametrize(("error", "error_code"), BROKEN_OFF.values(), ids=BROKEN_OFF)
+async def test_an_upload_that_breaks_off_ends_its_job_and_makes_room_for_the_next(
+    desk: JobDesk, tmp_path: Path, error: BaseException, error_code: str
+) -> None:
+    async def pieces(*last: BaseException) -> AsyncIterator[bytes]:
+        yield bytes(PART_BYTES)
+        for each in last:
+            raise each
+
+    jobs = [(await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job]
+    with pytest.raises(type(error)):
+        await desk.upload(jobs[0], pieces(error))
+    broken_off = await desk.find(jobs[0].job_id, DEMO, seconds_from_now())
+    assert (broken_off.phase, broken_off.error_code) == (Phase.ERROR, error_code)
+    jobs.append((await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job)
+    assert (await desk.upload(jobs[1], pieces())).phase is Phase.VALIDATING
+    files = FileStore((tmp_path / "files").as_uri())
+    assert await files.job_ids() == [jobs[1].job_id]
+    await desk.cancel(jobs[1].job_id, DEMO, seconds_from_now())
+    assert await files.job_ids() == []
 
 
 async def test_a_member_that_has_sent_many_files_today_sends_more_tomorrow(

@@ -108,8 +108,13 @@ def send(
         raise click.UsageError("--rejects is for one FILE")
     sources = {file.resolve() for file in files if file != STDIN}
     for file in files:
-        if (path := rejects_path(rejects, file)).resolve() in sources:
+        if file != STDIN and not file.is_file():
+            raise click.UsageError(f"{file} is a pipe or device, which cannot be read twice: send it as - (`< {file}`)")
+        path = rejects_path(rejects, file)
+        if path.resolve() in sources:
             raise click.UsageError(f"{path} is to be sent: what is refused of {file} cannot replace it")
+        if path.exists() and not path.is_file():
+            raise click.UsageError(f"{path} is no file that what is refused of {file} may replace")
     csv_form = _csv_form(columns, no_header, delimiter)
     token = client.token()
     account = f"certificate {client.tls.cert}" if token is None else token.split(":")[1]

@@ -36,7 +36,7 @@ def read_position(path: Path, expected: str) -> Position | None:
         return Position(Place(read["offset"], read["line"]), read["is_done"], read["rejects_bytes"], totals)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None  # another program's
 
 

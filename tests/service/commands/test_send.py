@@ -164,6 +164,8 @@ USAGE = {
     ),
     "rejects in place of another file": ("text text.rejects.csv", "text.rejects.csv is to be sent"),
     "rejects of two files in one": ("text text --rejects x", "--rejects is for one FILE"),
+    "rejects in place of a pipe": ("text --rejects pipe", "pipe is no file that what is refused of text may replace"),
+    "a pipe": ("pipe", "pipe is a pipe or device, which cannot be read twice: send it as - (`< pipe`)"),
 }
 
 
@@ -173,10 +175,12 @@ def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, prob
     monkeypatch.chdir(tmp_path)
     for name in ("text", "text.rejects.csv"):
         (tmp_path / name).write_text("no,such\n")
+    os.mkfifo(tmp_path / "pipe")
     ended = CliRunner().invoke(main, ["send", *words.split()])
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert problem in ended.stderr
     assert (tmp_path / "text").exists()
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @ON_ONE_HOST

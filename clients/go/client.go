@@ -123,7 +123,9 @@ func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*
 		if err := c.caller.call(ctx, pb.AudienceService_ApplySegments_FullMethodName, request, answer); err != nil {
 			return nil, err
 		}
-		results[index] = answer.GetResponse()
+		if results[index] = answer.GetResponse(); results[index] == nil {
+			return nil, saysNothing("")
+		}
 	}
 	return joined(parts, results), nil
 }
@@ -144,6 +146,9 @@ func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...stri
 		answer := new(pb.BatchGetMembershipsResponse)
 		if err := c.caller.call(ctx, pb.AudienceService_BatchGetMemberships_FullMethodName, request, answer); err != nil {
 			return nil, err
+		}
+		if answer.GetResponse() == nil {
+			return nil, saysNothing("")
 		}
 		users = append(users, answer.GetResponse().GetRtSegment()...)
 	}

@@ -70,6 +70,40 @@ func TestAServiceThatIsNotThereIsUnavailableWhenTheTimeIsOver(t *testing.T) {
 	}
 }
 
+// mute answers with messages that say nothing.
+type mute struct {
+	pb.UnimplementedAudienceServiceServer
+}
+
+func (mute) ApplySegments(context.Context, *pb.ApplySegmentsRequest) (*pb.ApplySegmentsResponse, error) {
+	return new(pb.ApplySegmentsResponse), nil
+}
+
+func (mute) BatchGetMemberships(
+	context.Context, *pb.BatchGetMembershipsRequest,
+) (*pb.BatchGetMembershipsResponse, error) {
+	return new(pb.BatchGetMembershipsResponse), nil
+}
+
+func TestAnAnswerThatSaysNothingIsADefectOfTheService(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	pb.RegisterAudienceServiceServer(server, mute{})
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	client := newClient(t, listener.Addr().String(), instantaudience.WithToken("x"), instantaudience.WithPlaintext(),
+		instantaudience.WithLimits(instantaudience.Limits{}))
+	if _, err := client.Apply(context.Background(), nil); !errors.Is(err, instantaudience.Internal) {
+		t.Error(err)
+	}
+	if _, err := client.Memberships(context.Background(), "", "1"); !errors.Is(err, instantaudience.Internal) {
+		t.Error(err)
+	}
+}
+
 func TestAClientThatIsClosedSendsNothing(t *testing.T) {
 	var told []instantaudience.Attempt
 	client := newClient(t, "127.0.0.1:1", instantaudience.WithToken("hbapi:1:0:0"), instantaudience.WithPlaintext(),
@@ -248,7 +282,7 @@ func (n *notingService) BatchGetMemberships(
 	ctx context.Context, _ *pb.BatchGetMembershipsRequest,
 ) (*pb.BatchGetMembershipsResponse, error) {
 	n.metadata, _ = metadata.FromIncomingContext(ctx)
-	return &pb.BatchGetMembershipsResponse{}, nil
+	return &pb.BatchGetMembershipsResponse{Response: new(pb.GetMembershipsResult)}, nil
 }
 
 func (n *notingService) AuthenticateWithJwt(

@@ -64,7 +64,7 @@ func errorOfStatus(failed *status.Status, requestID string) *Error {
 		case *errdetails.ErrorInfo:
 			meant.Reason, meant.Metadata = detail.GetReason(), detail.GetMetadata()
 		case *errdetails.RetryInfo:
-			meant.RetryAfter = detail.GetRetryDelay().AsDuration()
+			meant.RetryAfter = max(0, detail.GetRetryDelay().AsDuration())
 		}
 	}
 	meant.Kind = kindOf(meant.Code, meant.Reason)
@@ -82,6 +82,13 @@ func kindOf(code codes.Code, reason string) Kind {
 		return kind
 	}
 	return Internal
+}
+
+// saysNothing is the error of an answer without what every answer has.
+func saysNothing(requestID string) *Error {
+	return &Error{
+		Kind: Internal, Code: codes.Internal, Message: "an answer that says nothing", RequestID: requestID,
+	}
 }
 
 // invalid is the error of what cannot be sent at all.

@@ -255,12 +255,21 @@ func (o *oneStream) run(ctx context.Context) error {
 				return err
 			}
 		case <-look.C:
-			if len(o.pending) > 0 && o.pending[0].isStuck(o.readSince, o.client.caller.retries.Attempt) {
+			if o.isStuck(sending == nil) {
 				o.fail(unavailable("the stream does not go on", o.requestID))
 				return nil
 			}
 		}
 	}
+}
+
+// isStuck says whether an answer, or the end where all is sent, is waited for longer than an attempt may take.
+func (o *oneStream) isStuck(isSent bool) bool {
+	most := o.client.caller.retries.Attempt
+	if len(o.pending) > 0 {
+		return o.pending[0].isStuck(o.readSince, most)
+	}
+	return isSent && time.Since(o.readSince) > most
 }
 
 // receive takes what has come; true where that was the end.
@@ -281,7 +290,11 @@ func (o *oneStream) receive(answer answer) (bool, error) {
 	}
 	answered := o.pending[0]
 	o.pending = o.pending[1:]
-	if answered.result = answer.response.GetResponse(); answered.result == nil {
+	switch answered.result = answer.response.GetResponse(); {
+	case answered.result != nil:
+	case answer.response.GetError() == nil:
+		answered.failure = saysNothing(o.requestID)
+	default:
 		name := orElse(answer.response.GetRequestId(), o.requestID)
 		failure := errorOfStatus(status.FromProto(answer.response.GetError()), name)
 		if sentAgain[failure.Kind] || failure.Kind == Unauthenticated {

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 
 from instantaudience.credentials import Session
-from instantaudience.errors import AudienceError, UnauthenticatedError, of_call
+from instantaudience.errors import AudienceError, UnauthenticatedError, of_call, says_nothing, unreadable
 from instantaudience.retrying import Attempts, Retries
 from instantaudience.rules import RENEWED_REASON
 from instantaudience.watching import GIVEN_UP, Watchers
@@ -67,7 +67,10 @@ class Calling:
         watched = self.watchers.attempt(rpc.path, attempts.count, request_id)
         error: AudienceError | None = GIVEN_UP
         try:
-            answer = await rpc.method(request, timeout=timeout, metadata=watched.metadata(token))
+            answer: Answer | None = await rpc.method(request, timeout=timeout, metadata=watched.metadata(token))
+            if answer is None or not answer.ListFields():
+                error = unreadable(request_id) if answer is None else says_nothing(request_id)
+                raise error
             error = None
         except grpc.aio.AioRpcError as failure:
             error = of_call(failure, request_id)

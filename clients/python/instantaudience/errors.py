@@ -1,9 +1,12 @@
 """What a call fails with: one exception for each kind of failure that a caller treats differently."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import grpc
+from google.protobuf.any_pb2 import Any as Detail
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from instantaudience.rules import KIND_OF_CODE, KIND_OF_REASON, KIND_OTHERWISE, KIND_WITHOUT_REASON
@@ -124,25 +127,44 @@ _CLASSES: dict[str, type[AudienceError]] = {
 def of_call(error: grpc.aio.AioRpcError, request_id: str) -> AudienceError:
     """What a failed call means."""
     metadata: Any = error.trailing_metadata() or ()
+    status = status_pb2.Status()
     for key, value in metadata:
         if key == _STATUS_DETAILS_KEY:
-            return of_status(status_pb2.Status.FromString(value), request_id)
-    return _error(error.code(), error.details() or "", request_id, {})
+            with suppress(DecodeError):
+                status = status_pb2.Status.FromString(value)
+    return _error(error.code(), error.details() or "", request_id, status.details)
 
 
 def of_status(status: status_pb2.Status, request_id: str) -> AudienceError:
     """What the status of a call, or of a request of a stream, means."""
+    return _error(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, request_id, status.details)
+
+
+def unreadable(request_id: str) -> AudienceError:
+    """An answer came that is no message, or none at all: gRPC gives None in its place."""
+    return UnavailableError("an answer that cannot be read", code=grpc.StatusCode.INTERNAL, request_id=request_id)
+
+
+def says_nothing(request_id: str) -> AudienceError:
+    """An answer came without what every answer has."""
+    return InternalError("an answer that says nothing", request_id=request_id)
+
+
+def _fields(details: Iterable[Detail]) -> dict[str, Any]:
+    """What the details of a status say; one that cannot be read says nothing."""
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     fields: dict[str, Any] = {}
-    for detail in status.details:
-        if detail.Unpack(info):
-            fields |= {"reason": info.reason, "metadata": dict(info.metadata)}
-        elif detail.Unpack(retry):
-            fields["retry_after_seconds"] = retry.retry_delay.ToNanoseconds() / 1e9
-    return _error(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, request_id, fields)
+    for detail in details:
+        with suppress(DecodeError):
+            if detail.Unpack(info):
+                fields |= {"reason": info.reason, "metadata": dict(info.metadata)}
+            elif detail.Unpack(retry) and (nanoseconds := retry.retry_delay.ToNanoseconds()) >= 0:
+                fields["retry_after_seconds"] = nanoseconds / 1e9
+    return fields
 
 
-def _error(code: grpc.StatusCode, message: str, request_id: str, fields: dict[str, Any]) -> AudienceError:
+def _error(code: grpc.StatusCode, message: str, request_id: str, details: Iterable[Detail]) -> AudienceError:
+    fields = _fields(details)
     number, reason = code.value[0], fields.get("reason", "")
     by_code = KIND_OF_CODE.get(number, KIND_OTHERWISE)
     kind = KIND_OF_REASON.get(reason, by_code) if reason else KIND_WITHOUT_REASON.get(number, by_code)

@@ -20,6 +20,8 @@ from instantaudience.errors import (
     UnavailableError,
     of_call,
     of_status,
+    says_nothing,
+    unreadable,
 )
 from instantaudience.pacing import Pacer
 from instantaudience.retrying import Retries
@@ -34,6 +36,8 @@ from instantaudience.watching import GIVEN_UP, Watchers
 from instantaudience.window import Sent, StreamResult, Window
 
 PATH = "/instantaudience.v1.AudienceService/StreamSegments"
+_OF_THE_END = (grpc.aio.AioRpcError, grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError)
+"""What sending fails with where the stream has ended: why, is what is received."""
 LOOK_SECONDS = 0.25
 """How often it is looked whether a stream still goes on."""
 
@@ -54,6 +58,8 @@ class _Stream:
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     is_exhausted: bool = False
     """There are no more users, or what gives them has raised."""
+    is_sent: bool = False
+    """Nothing more is sent: the service is to end it."""
 
     def fail(self, error: AudienceError) -> None:
         """It is not worth sending more."""
@@ -72,6 +78,9 @@ class _Stream:
         sent = self.pending.popleft()
         if response.HasField("response"):
             sent.outcome = response.response
+            return
+        if not response.HasField("error"):
+            sent.outcome = says_nothing(self.request_id)
             return
         error = of_status(response.error, response.request_id or self.request_id)
         again = isinstance(error, UnauthenticatedError) or retries.wait_seconds(error, 0) is not None
@@ -216,7 +225,8 @@ class Streaming:
                     break
                 await self._write(stream, window.add(part), limits)
         finally:
-            with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+            stream.is_sent = True
+            with suppress(*_OF_THE_END):
                 await stream.call.done_writing()
 
     async def _write(self, stream: _Stream, sent: Sent, limits: Limits) -> None:
@@ -249,19 +259,22 @@ class Streaming:
                 if stream.pending or not stream.is_exhausted:
                     stream.fail(UnavailableError("the stream ended early", request_id=stream.request_id))
                 return
+            if response is None:
+                stream.fail(unreadable(stream.request_id))
+                return
             yield response
 
     def _is_stuck(self, stream: _Stream, read_since: float) -> bool:
-        """Whether an answer is waited for too long; while the caller is busy with the last one, none is."""
-        since = max(stream.pending[0].since, read_since) if stream.pending else math.inf
-        return time.monotonic() - since > self._retries.attempt_seconds
+        """Whether an answer, or the end, is waited for too long; while the caller is busy with the last one, none."""
+        since = stream.pending[0].since if stream.pending else -math.inf if stream.is_sent else math.inf
+        return time.monotonic() - max(since, read_since) > self._retries.attempt_seconds
 
 
 async def _end(task: "asyncio.Future[Any]") -> None:
     """End a task; what the caller's iterator has raised is raised on, what comes of the stream's end is not."""
     if not task.done():
         task.cancel()
-    with suppress(asyncio.CancelledError, grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+    with suppress(asyncio.CancelledError, *_OF_THE_END):
         await task
 
 

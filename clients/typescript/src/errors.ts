@@ -135,7 +135,19 @@ export function ofCall(failure: unknown, requestId: string): AudienceError {
   const error = ConnectError.from(failure);
   const [info] = error.findDetails(ErrorInfoSchema);
   const [retry] = error.findDetails(RetryInfoSchema);
-  return errorOf(error.code, error.rawMessage, info, retry, { requestId, cause: failure });
+  return errorOf(isOfConnect(error) ? Code.Internal : error.code, error.rawMessage, info, retry, {
+    requestId,
+    cause: failure,
+  });
+}
+
+/**
+ * Whether the library says so of an answer that was cut off, or is none: then it has no headers of an answer, and calls it
+ * what a service says of a request.
+ */
+function isOfConnect(error: ConnectError): boolean {
+  const isOfRequest = error.code === Code.InvalidArgument || error.code === Code.Unimplemented;
+  return isOfRequest && error.metadata.keys().next().done === true;
 }
 
 /** What the status of a request of a stream means. */
@@ -152,14 +164,14 @@ function errorOf(
   retry: RetryInfo | undefined,
   known: Failure,
 ): AudienceError {
-  const delay = retry?.retryDelay;
+  const asked = retry?.retryDelay === undefined ? -1 : durationMs(retry.retryDelay);
   const reason = info?.reason ?? "";
   return new CLASSES[kindOf(code, reason)](message, {
     ...known,
     code,
     reason,
     ...(info === undefined ? {} : { metadata: info.metadata }),
-    ...(delay === undefined ? {} : { retryAfterMs: durationMs(delay) }),
+    ...(asked < 0 ? {} : { retryAfterMs: asked }),
   });
 }
 

@@ -53,9 +53,10 @@ class Stream {
     return this.#isOver;
   }
 
-  /** How long the connection, or the first request under way, has been waited for. */
+  /** How long the connection, the answer to the first request under way, or the end has been waited for. */
   get waitedMs(): number {
-    const sinceMs = this.isConnected ? (this.pending[0]?.sinceMs ?? Infinity) : 0;
+    const isSent = this.#isOver || this.isExhausted;
+    const sinceMs = this.isConnected ? (this.pending[0]?.sinceMs ?? (isSent ? 0 : Infinity)) : 0;
     return performance.now() - Math.max(sinceMs, this.readSinceMs);
   }
 

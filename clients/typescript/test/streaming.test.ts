@@ -98,6 +98,32 @@ test("an answer to nothing is a defect of the service", async () => {
   });
 });
 
+test("an answer that is cut off is one that was lost: it is asked for again", async () => {
+  let calls = 0;
+  const server = createServer().on("stream", (call) => {
+    calls += 1;
+    call.respond({ ":status": 200, "content-type": "application/grpc" });
+    call.end(Buffer.from([0, 0, 0, 0, 9, 10]));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const client = createClient({
+    endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    credentials: { token: "x" },
+    plaintext: true,
+    limits: {},
+    retries: { firstMs: 10, mostMs: 10 },
+  });
+  try {
+    const thrown = { name: "UnavailableError", code: Code.Internal };
+    await assert.rejects(client.apply([USER], { deadlineMs: 500 }), thrown);
+    await assert.rejects(all(client.stream([USER], { deadlineMs: 500 })), thrown);
+    assert.ok(calls > 4, `${calls} calls`);
+  } finally {
+    client.close();
+    server.close();
+  }
+});
+
 test("a stream that ends while users are to come begins again after a pause", async () => {
   const told: Attempt[] = [];
   async function* stream(requests: Requests): Responses {

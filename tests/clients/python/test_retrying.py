@@ -2,19 +2,31 @@
 
 import re
 
+import grpc
 import pytest
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience import (
     AudienceError,
     InternalError,
     InvalidRequestError,
+    PermissionDeniedError,
     RateLimitedError,
     Retries,
     UnavailableError,
 )
+from instantaudience.errors import of_call
 
 FIRST, MOST = 0.1, 5.0
+
+
+def _packed(message: Message) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed
 
 
 @given(st.integers(0, 2000), st.none() | st.floats(0.0, 100.0), st.sampled_from([UnavailableError, RateLimitedError]))
@@ -47,3 +59,20 @@ def test_what_does_not_help_is_not_sent_again(kind: type[AudienceError]) -> None
 def test_no_time_is_below_0_and_an_attempt_takes_some(times: dict[str, float], rule: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(rule)}$"):
         Retries(**times)
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        (b"\xff", ""),
+        (b"", ""),
+        (status_pb2.Status(code=14, details=[Any(type_url="x/google.rpc.ErrorInfo", value=b"\xff")]), ""),
+        (status_pb2.Status(code=14, details=[_packed(error_details_pb2.ErrorInfo(reason="UNAUTH"))]), "UNAUTH"),
+    ],
+)
+def test_an_error_is_told_by_its_code_whatever_its_details_say(details: bytes | status_pb2.Status, reason: str) -> None:
+    sent = details if isinstance(details, bytes) else details.SerializeToString()
+    trailing = grpc.aio.Metadata(("grpc-status-details-bin", sent))
+    failure = grpc.aio.AioRpcError(grpc.StatusCode.PERMISSION_DENIED, grpc.aio.Metadata(), trailing, "no")
+    error = of_call(failure, "7")
+    assert (type(error), error.message, error.reason) == (PermissionDeniedError, "no", reason)

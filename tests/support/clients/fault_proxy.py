@@ -28,6 +28,8 @@ FAULTY = ("ApplySegments", "StreamSegments", "BatchGetMemberships")
 
 OPTIONS = (("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),)
 """Clients may ask as often whether anyone is there as the service lets them."""
+MADE_UP = {"empty": b"", "unreadable": b"\xff"}
+"""Answers of faults that do not reach the service."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -36,7 +38,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class Fault:
     """What happens to one request; see the README."""
 
-    fault: Literal["pass", "status", "reset", "silence", "goaway", "hang", "slow"]
+    fault: Literal[
+        "pass", "status", "reset", "silence", "goaway", "hang", "slow", "empty", "unreadable", "missing", "endless"
+    ]
     code: str = "UNAVAILABLE"
     reason: str = ""
     retry_after_ms: int | None = None
@@ -134,7 +138,7 @@ class FaultProxy:
     async def _serve(self, path: str, requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
         """One call: each request goes on, or not, and its answer comes back, one after the other."""
         method = path.rpartition("/")[2]
-        is_stream = method == "StreamSegments"
+        is_stream, is_endless = method == "StreamSegments", False
         sent = [(key, value) for key, value in context.invocation_metadata() or () if key != "user-agent"]
         call = self._channel.stream_stream(path)(metadata=sent, timeout=context.time_remaining())
         try:
@@ -147,10 +151,17 @@ class FaultProxy:
                 elif fault.fault == "status":
                     trailing = (("grpc-status-details-bin", fault.status.SerializeToString()),)
                     await context.abort(grpc.StatusCode[fault.code], fault.status.message, trailing)
+                elif fault.fault == "missing":
+                    return
                 elif answer is grpc.aio.EOF:
                     break
                 else:
                     yield answer
+                if fault.fault in MADE_UP and not is_stream:
+                    return
+                is_endless |= fault.fault == "endless"
+            if is_endless:
+                await asyncio.Event().wait()
             if is_stream:
                 await call.done_writing()
             while (answer := await call.read()) is not grpc.aio.EOF:
@@ -176,8 +187,10 @@ class FaultProxy:
         if fault.fault == "reset" and not fault.applies:
             self._reset_connections()
             await asyncio.Event().wait()
-        if fault.fault == "status" and not fault.applies:
+        if fault.fault in ("status", "missing") and not fault.applies:
             return None
+        if fault.fault in MADE_UP:
+            return MADE_UP[fault.fault]
         await call.write(request)
         if not is_stream:
             await call.done_writing()

@@ -124,7 +124,11 @@ public final class AudienceClient implements AutoCloseable {
       request.addUsers(GetMembershipsRequest.newBuilder().setUserId(ids.next()).setDomain(domain));
       if (request.getUsersCount() == Rules.BATCH_USERS || !ids.hasNext()) {
         var method = AudienceServiceGrpc.getBatchGetMembershipsMethod();
-        users.addAll(connection.calling().call(method, request.build(), deadline).getResponse().getRtSegmentList());
+        var answer = connection.calling().call(method, request.build(), deadline);
+        if (!answer.hasResponse()) {
+          throw Failure.saysNothing("");
+        }
+        users.addAll(answer.getResponse().getRtSegmentList());
         request.clear();
       }
     }
@@ -151,7 +155,11 @@ public final class AudienceClient implements AutoCloseable {
       ApplySegmentsRequest request =
           ApplySegmentsRequest.newBuilder().addAllRtSegment(part.users()).setValidateOnly(validateOnly).build();
       var method = AudienceServiceGrpc.getApplySegmentsMethod();
-      results.add(connection.calling().call(method, request, deadline).getResponse());
+      var answer = connection.calling().call(method, request, deadline);
+      if (!answer.hasResponse()) {
+        throw Failure.saysNothing("");
+      }
+      results.add(answer.getResponse());
     }
     return Joining.joined(parts, results);
   }

@@ -23,10 +23,12 @@ record Failure(
     Map<String, String> metadata,
     Throwable cause)
     implements Serializable {
+  /** The longest time that protobuf's durations are for: 10,000 years. */
+  private static final long MOST_DELAY_SECONDS = 315_576_000_000L;
 
   /** What a failed attempt means. */
   static AudienceException ofCall(StatusRuntimeException thrown, String requestId) {
-    return ofStatus(StatusProto.fromThrowable(thrown), requestId, thrown);
+    return ofStatus(statusOf(thrown), requestId, thrown);
   }
 
   /** What the status of a request of a stream means. */
@@ -47,6 +49,11 @@ record Failure(
     return new InternalException(own(Status.Code.INTERNAL, message, requestId));
   }
 
+  /** An answer came without what every answer has. */
+  static AudienceException saysNothing(String requestId) {
+    return internal("an answer that says nothing", requestId);
+  }
+
   static AudienceException invalid(String message) {
     return new InvalidRequestException(own(Status.Code.INVALID_ARGUMENT, message, ""));
   }
@@ -58,13 +65,29 @@ record Failure(
   private static AudienceException ofStatus(com.google.rpc.Status status, String requestId, Throwable cause) {
     ErrorInfo info = detail(status.getDetailsList(), ErrorInfo.class, ErrorInfo.getDefaultInstance());
     RetryInfo retry = detail(status.getDetailsList(), RetryInfo.class, RetryInfo.getDefaultInstance());
-    com.google.protobuf.Duration delay = retry.getRetryDelay();
-    Duration retryAfter = retry.hasRetryDelay() ? Duration.ofSeconds(delay.getSeconds(), delay.getNanos()) : null;
     Status.Code code = Status.fromCodeValue(status.getCode()).getCode();
     return of(
         kindOf(status.getCode(), info.getReason()),
         new Failure(
-            code, status.getMessage(), info.getReason(), requestId, retryAfter, Map.copyOf(info.getMetadataMap()), cause));
+            code, status.getMessage(), info.getReason(), requestId, retryAfter(retry), Map.copyOf(info.getMetadataMap()), cause));
+  }
+
+  /** What a call ended with; without its details, where they cannot be read or belong to another code. */
+  private static com.google.rpc.Status statusOf(StatusRuntimeException thrown) {
+    try {
+      return StatusProto.fromThrowable(thrown);
+    } catch (IllegalArgumentException unreadable) {
+      return StatusProto.fromThrowable(thrown.getStatus().asRuntimeException());
+    }
+  }
+
+  /** When the service asks to try again; null where it does not, or for a time that was before. */
+  private static Duration retryAfter(RetryInfo retry) {
+    com.google.protobuf.Duration delay = retry.getRetryDelay();
+    if (!retry.hasRetryDelay() || delay.getSeconds() < 0 || delay.getNanos() < 0) {
+      return null;
+    }
+    return Duration.ofSeconds(Math.min(delay.getSeconds(), MOST_DELAY_SECONDS), delay.getNanos());
   }
 
   private static <M extends Message> M detail(List<Any> details, Class<M> type, M otherwise) {

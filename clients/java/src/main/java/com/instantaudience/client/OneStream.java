@@ -143,11 +143,12 @@ final class OneStream {
     call.onNext(StreamSegmentsRequest.newBuilder().addAllRtSegment(first.part().users()).build());
   }
 
+  /** Whether an answer, or the end where all is sent, is waited for too long. */
   private boolean isStuck() {
     Sent first = pending.isEmpty() && isDue ? queue.peekFirst() : pending.peekFirst();
     long now = System.nanoTime();
-    long waited = first == null ? 0 : Math.min(now - first.since(), now - resumed);
-    return waited > Deadline.nanos(calling.retries().attempt());
+    long since = first != null ? first.since() : isSent ? resumed : now;
+    return Math.min(now - since, now - resumed) > Deadline.nanos(calling.retries().attempt());
   }
 
   private void fail(AudienceException error) {
@@ -163,6 +164,8 @@ final class OneStream {
     }
     if (response.hasResponse()) {
       first.answer(response.getResponse());
+    } else if (!response.hasError()) {
+      first.fail(Failure.saysNothing(requestId));
     } else {
       String name = response.getRequestId().isEmpty() ? requestId : response.getRequestId();
       AudienceException error = Failure.ofStatus(response.getError(), name);

@@ -90,7 +90,7 @@ async def test_a_file_that_cannot_be_sent_after_another_one(run: Any, demo: dict
 
 async def test_a_service_that_is_away_while_a_job_is_followed(run: Any, tmp_path: Path) -> None:
     """The job goes on with it, and so does the command."""
-    (tmp_path / "large").write_text("".join(f"{user};10001:0\n" for user in range(1, 600_000)))
+    (tmp_path / "large").write_text("".join(f"{user};10001:0\n" for user in range(1, 2_000_000)))
     arguments = ("--workers", "1", "--http-port", str(free_ports("127.0.0.1", 1)[0]))
     async with new_directory() as directory:
         async with running_service(*arguments, directory=directory) as service:
@@ -107,7 +107,7 @@ async def test_a_service_that_is_away_while_a_job_is_followed(run: Any, tmp_path
             ended = await sending
     assert ended.status == 0, ended.errors
     (job,) = json.loads(ended.output)
-    assert (job["phase"], job["num_valid"]) == ("completed", 599_999)
+    assert (job["phase"], job["num_valid"]) == ("completed", 1_999_999)
 
 
 async def test_lines_of_files_steer_no_terminal(run: Any, demo: dict[str, str], tmp_path: Path) -> None:

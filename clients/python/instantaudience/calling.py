@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -67,7 +67,8 @@ class Calling:
         watched = self.watchers.attempt(rpc.path, attempts.count, request_id)
         error: AudienceError | None = GIVEN_UP
         try:
-            answer: Answer | None = await rpc.method(request, timeout=timeout, metadata=watched.metadata(token))
+            answered = await rpc.method(request, timeout=timeout, metadata=watched.metadata(token))
+            answer = cast("Answer | None", answered)  # gRPC's types know of no None
             if answer is None or not answer.ListFields():
                 error = unreadable(request_id) if answer is None else says_nothing(request_id)
                 raise error

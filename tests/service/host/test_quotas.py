@@ -12,6 +12,7 @@ import httpx
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.health import SHARED_SECONDS
 from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, quota_key
 from redis.asyncio import RedisCluster
@@ -326,6 +327,7 @@ async def test_what_the_cluster_does_not_answer_is_unavailable_and_changes_nothi
         assert (await http.post("/rt-segment", json=users(elsewhere + 1))).status_code == 200
         before = await nodes.exists(f"m:p:{elsewhere}")
         os.kill(process_id, signal.SIGSTOP)
+        await asyncio.sleep(2 * SHARED_SECONDS)  # so long, readiness may be as it was
         try:
             answers = await asyncio.gather(
                 *(http.post("/rt-segment", json=users(elsewhere)) for _ in range(4)),

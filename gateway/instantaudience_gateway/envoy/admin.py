@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
@@ -21,9 +22,15 @@ QUIET_SECONDS = 1.0
 """How long nothing has to have come before open connections are taken for idle: calls of callers who are far away are
 under way for so long, and those who sent them have not heard yet that the connection ends."""
 _URL = "http://admin"
-_ACTIVE, _CALLS, _CONNECTIONS = (
-    f"http.{STAT_PREFIX}.downstream_{each}" for each in ("rq_active", "rq_total", "cx_active")
-)
+_TRAFFIC = [f"http.{STAT_PREFIX}.downstream_{each}" for each in ("rq_active", "rq_total", "cx_active")]
+
+
+class Traffic(NamedTuple):
+    """REST and gRPC calls in flight (open gRPC streams included), calls so far, and open connections."""
+
+    active: int
+    calls: int
+    connections: int
 
 
 def _client(admin_socket: Path) -> httpx.AsyncClient:
@@ -52,9 +59,10 @@ async def statistics(admin_socket: Path, pattern: str) -> Mapping[str, int]:
     return {stat["name"]: int(stat["value"]) for stat in stats if "value" in stat}
 
 
-async def active_calls(admin_socket: Path) -> int:
-    """REST and gRPC calls in flight, open gRPC streams included."""
-    return sum((await statistics(admin_socket, re.escape(_ACTIVE))).values())
+async def traffic(admin_socket: Path) -> Traffic:
+    """What callers have of it. Raises as `statistics`."""
+    found = await statistics(admin_socket, "|".join(map(re.escape, _TRAFFIC)))
+    return Traffic(*(found[name] for name in _TRAFFIC))
 
 
 async def retire(admin_socket: Path) -> None:
@@ -80,10 +88,10 @@ async def drain(admin_socket: Path, seconds: float) -> bool:
         (await admin.post("/drain_listeners")).raise_for_status()
     calls, since = -1, 0.0
     while time.monotonic() < deadline:
-        found = await statistics(admin_socket, "|".join(map(re.escape, (_ACTIVE, _CALLS, _CONNECTIONS))))
-        if found[_ACTIVE] or found[_CALLS] != calls:
-            calls, since = found[_CALLS], time.monotonic()
-        if not found[_ACTIVE] and (not found[_CONNECTIONS] or time.monotonic() - since >= QUIET_SECONDS):
+        found = await traffic(admin_socket)
+        if found.active or found.calls != calls:
+            calls, since = found.calls, time.monotonic()
+        if not found.active and (not found.connections or time.monotonic() - since >= QUIET_SECONDS):
             return True
         await asyncio.sleep(LOOK_SECONDS)
     return False

@@ -220,7 +220,7 @@ async def test_drain(directory: Path) -> None:
             rest_call = asyncio.create_task(http.post("/rt-segment", content=body_for("wait:")))
             grpc_call = stub.ApplySegments(audience_pb2.ApplySegmentsRequest(rt_segment=request.rt_segment))
             await upstream.has_calls(4)
-            assert await admin.active_calls(admin_socket) == 3
+            assert (await admin.traffic(admin_socket)).active == 3
 
             assert not await admin.drain(admin_socket, 0.1)
             assert not await admin.ready(admin_socket)

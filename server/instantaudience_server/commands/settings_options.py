@@ -18,7 +18,6 @@ DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()
 
 URLS = ("redis", "batch_store", "traces_endpoint")
 """Settings that may hold a password."""
-REDIS_VARIABLE = "INSTANT_AUDIENCE_REDIS"
 FORMS = {
     "allowed_origins": "must be origins as browsers write them, with commas between: https://app.example.com",
     "public_url": "must be a scheme and a host alone: https://audience.example.com",
@@ -71,6 +70,11 @@ config_option = click.option(
 )
 
 
+def _variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"INSTANT_AUDIENCE_{name.upper()}"
+
+
 def option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The option of a setting."""
     name = flag.removeprefix("--").replace("-", "_")
@@ -83,7 +87,7 @@ def option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[...
         flag,
         help=description,
         default=default,
-        envvar=f"INSTANT_AUDIENCE_{name.upper()}",
+        envvar=_variable(name),
         show_envvar=True,
         **kwargs,
     )
@@ -106,12 +110,12 @@ def read_settings(options: dict[str, Any]) -> Settings:
             machine can read.
     """
     # Click takes an empty variable for none. Here, that would be another cluster, without a word.
-    if options["redis"] is None and REDIS_VARIABLE in os.environ:
-        raise click.UsageError(f"{REDIS_VARIABLE} is set to nothing: unset it for the embedded cluster")
+    if options["redis"] is None and (variable := _variable("redis")) in os.environ:
+        raise click.UsageError(f"{variable} is set to nothing: unset it for the embedded cluster")
     for name in URLS:
         typed = click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
         if typed and re.search(CREDENTIALS_IN_URL, options[name]):
-            where = f"INSTANT_AUDIENCE_{name.upper()} or --config FILE"
+            where = f"{_variable(name)} or --config FILE"
             raise click.UsageError(f"--{name.replace('_', '-')}: a URL with a password belongs into {where}")
     try:
         return Settings.model_validate(options)

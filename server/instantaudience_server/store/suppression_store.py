@@ -23,9 +23,11 @@ local name, member, now, end_ms = unpack(ARGV, 1, 4)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 7, #ARGV do
-  if end_ms == '' then redis.call('ZREM', registry, ARGV[i]) else redis.call('ZADD', registry, end_ms, ARGV[i]) end
-  for round = 5, 6 do
-    if end_ms ~= '' then redis.call('ZADD', due, now_ms + ARGV[round], round .. ' ' .. member .. ' ' .. ARGV[i]) end
+  if end_ms == '' then
+    redis.call('ZREM', registry, ARGV[i])
+  else
+    redis.call('ZADD', registry, end_ms, ARGV[i])
+    for round = 5, 6 do redis.call('ZADD', due, now_ms + ARGV[round], round .. ' ' .. member .. ' ' .. ARGV[i]) end
   end
 end
 redis.call('ZREMRANGEBYSCORE', registry, '-inf', math.min(now, now_ms))
@@ -167,8 +169,11 @@ class ClusterSuppressionStore:
         ((said,),) = await self._cluster.execute([commands.get_fields(marker, [due.member_id])], deadline)
         (end,) = await self._noted(due.member_id, [due.user_key], deadline)
         while bool(said) != bool(end):
-            write = commands.set_field_until(marker, due.member_id, _end(end)) if end else None
-            await self._write([write or commands.remove_fields(marker, [due.member_id])], deadline)
+            if end:
+                write = commands.set_field_until(marker, due.member_id, _end(end))
+            else:
+                write = commands.remove_fields(marker, [due.member_id])
+            await self._write([write], deadline)
             said = end
             (end,) = await self._noted(due.member_id, [due.user_key], deadline)
 

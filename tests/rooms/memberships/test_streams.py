@@ -204,29 +204,34 @@ class Gates:
             yield pb.GetMembershipsRequest(user_id=str(index), domain=domain).SerializeToString()
 
 
+@pytest.fixture
+async def one_place(monkeypatch: pytest.MonkeyPatch) -> Admission:
+    """One call runs at a time, however long it takes."""
+    monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
+    monkeypatch.setattr(prices, "KEPT_PLACES", 0)
+    return Admission(lambda low, _: low, most_running=1, most_waiting=10)
+
+
 @pytest.mark.parametrize("call_timeout_seconds", [5.0, 0.03])
 async def test_requests_that_have_come_begin_together_when_it_is_their_turn(
     tokens: TokenService,
     usage: Usage,
     method: StreamMethod[Any],
     plain: RedisCluster,
-    monkeypatch: pytest.MonkeyPatch,
+    one_place: Admission,
     call_timeout_seconds: float,
 ) -> None:
     """Where it does not come in time, each is refused in its place."""
-    monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
-    monkeypatch.setattr(prices, "KEPT_PLACES", 0)
-    admission = Admission(lambda low, _: low, most_running=1, most_waiting=10)
     pipeline = Pipeline(
         tokens,
-        admission,
+        one_place,
         Outcomes(usage),
         call_timeout_seconds=call_timeout_seconds,
         body_limit_bytes=LIMIT_BYTES,
         stream_window=30,
     )
     await tokens.verify(TOKEN, seconds_from_now())
-    other = await admission.enter(0, seconds_from_now())
+    other = await one_place.enter(0, seconds_from_now())
     come = deque([body(user, seg_id=12, value=1) for user in range(1, 11)])
     answered: list[bytes] = []
     calls, batches = _gathered()
@@ -234,9 +239,9 @@ async def test_requests_that_have_come_begin_together_when_it_is_their_turn(
     collecting = asyncio.create_task(collect(answered, stream))
     if call_timeout_seconds == 5.0:
         await asyncio.sleep(1.2)  # longer than other calls wait
-        await until(lambda: admission.waiting == 1)
+        await until(lambda: one_place.waiting == 1)
         assert len(come) == 9
-        admission.leave(other)
+        one_place.leave(other)
     await collecting
     codes = {pb.StreamSegmentsResponse.FromString(answer).error.code for answer in answered}
     expected = ({code_pb2.OK}, 10, 1) if call_timeout_seconds == 5.0 else ({code_pb2.UNAVAILABLE}, 0, 0)
@@ -253,30 +258,27 @@ async def test_one_that_cannot_be_read_waits_for_one_turn(
     method: StreamMethod[Any],
     tokens: TokenService,
     usage: Usage,
-    monkeypatch: pytest.MonkeyPatch,
+    one_place: Admission,
     odd: bytes,
     code: int,
 ) -> None:
     """It waited for another one after it, behind whoever had come meanwhile, with all of its time once more."""
-    monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
-    monkeypatch.setattr(prices, "KEPT_PLACES", 0)
-    admission = Admission(lambda low, _: low, most_running=1, most_waiting=10)
     pipeline = Pipeline(
-        tokens, admission, Outcomes(usage), call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW
+        tokens, one_place, Outcomes(usage), call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW
     )
     await tokens.verify(TOKEN, seconds_from_now())
-    first = await admission.enter(0, seconds_from_now())
+    first = await one_place.enter(0, seconds_from_now())
     answered: list[bytes] = []
     collecting = asyncio.create_task(collect(answered, pipeline.run_stream(method, sent([odd]), CALL)))
-    await until(lambda: admission.waiting == 1)
-    behind = asyncio.create_task(admission.enter(0, seconds_from_now()))
-    await until(lambda: admission.waiting == 2)
-    admission.leave(first)
+    await until(lambda: one_place.waiting == 1)
+    behind = asyncio.create_task(one_place.enter(0, seconds_from_now()))
+    await until(lambda: one_place.waiting == 2)
+    one_place.leave(first)
     await collecting
     (answer,) = answered
     assert pb.StreamSegmentsResponse.FromString(answer).error.code == code
-    admission.leave(await behind)
-    assert admission.under_way == 0
+    one_place.leave(await behind)
+    assert one_place.under_way == 0
 
 
 def _gathered() -> tuple[float, float]:

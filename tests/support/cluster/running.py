@@ -8,12 +8,15 @@ from typing import Any
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import Child, Program, free_ports
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.keys import SLOTS
+from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from redis.asyncio import Redis, RedisCluster
 
+from support.cluster.nodes import on_all_nodes
 from support.cluster.servers import server_binaries
 from support.waiting import eventually, seconds_from_now
 
@@ -66,6 +69,17 @@ async def connected(
         yield cluster
     finally:
         await cluster.close()
+
+
+@asynccontextmanager
+async def writing_to_disk(embedded: EmbeddedCluster, sync: str) -> AsyncIterator[ClusterMembershipStore]:
+    """Memberships that the disk has to have. Nodes sync as they are told (`appendfsync`), and afterwards no more."""
+    await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", sync)
+    try:
+        async with connected(embedded.url, durability=Durability.DISK, confirming_replicas=0) as cluster:
+            yield ClusterMembershipStore(cluster)
+    finally:
+        await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
 
 
 @asynccontextmanager

@@ -49,10 +49,14 @@ class Place:
         self.files = FileStore(directory.as_uri())
         self.clock = clock
         self.catalog = Catalog()
-        self.uploads = Uploads(
-            self.jobs, self.files, members_of(self.catalog), clock, secrets.token_hex, draw_last, 3600
-        )
+        self.take_uploads()
         self.limit()
+
+    def take_uploads(self, upload_seconds: float = 3600) -> None:
+        """Begin with no uploads, of which each may take so long; jobs and files stay."""
+        self.uploads = Uploads(
+            self.jobs, self.files, members_of(self.catalog), self.clock, secrets.token_hex, draw_last, upload_seconds
+        )
 
     def limit(self, **limits: Any) -> None:
         """Set the member's limits."""
@@ -253,9 +257,7 @@ async def test_an_upload_goes_on_while_the_cluster_is_away_for_less_than_its_lea
 ) -> None:
     monkeypatch.setattr(uploading, "RENEW_SECONDS", 0.0)
     place.jobs = AwayStore(cluster)
-    place.uploads = Uploads(
-        place.jobs, place.files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 3600
-    )
+    place.take_uploads()
     assert (await place.send(b"1", b"2", b"3")).phase is Phase.VALIDATING
     monkeypatch.setattr(uploading, "LEASE_MS", 0)
     with pytest.raises(AudienceError):
@@ -296,8 +298,7 @@ async def test_an_upload_that_callers_were_told_is_over_stays_so(
 
 async def test_a_file_that_has_come_waits_for_the_cluster(place: Place, cluster: Cluster) -> None:
     place.jobs = FailingOverStore(cluster)
-    find_member = members_of(place.catalog)
-    place.uploads = Uploads(place.jobs, place.files, find_member, place.clock, secrets.token_hex, draw_last, 3600)
+    place.take_uploads()
     assert (await place.send(b"1;1:0\n")).phase is Phase.VALIDATING
 
 
@@ -336,10 +337,8 @@ async def test_an_upload_that_began_and_nobody_knows_it_does_not_keep_the_next_o
 
 
 async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Place, cluster: Cluster) -> None:
-    jobs = DeafStore(cluster)
-    place.uploads = Uploads(
-        jobs, place.files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 3600
-    )
+    place.jobs = DeafStore(cluster)
+    place.take_uploads()
     job, secret = await place.job()
     upload = await place.uploads.begin_by_url(secret, None)
     await upload.add(b"1;1:0\n")
@@ -366,11 +365,9 @@ class ForgetfulFiles(FileStore):
 async def test_a_file_of_which_a_part_could_not_be_kept_has_not_come(
     place: Place, tmp_path: Path, lost_part: int
 ) -> None:
-    files = ForgetfulFiles((tmp_path / "files").as_uri())
+    place.files = files = ForgetfulFiles((tmp_path / "files").as_uri())
     files.lost_part = lost_part
-    place.uploads = Uploads(
-        place.jobs, files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 3600
-    )
+    place.take_uploads()
     job, secret = await place.job()
     upload = await place.uploads.begin_by_url(secret, None)
 
@@ -446,9 +443,7 @@ async def test_one_more_than_may_be_uploaded_or_wait(place: Place, limits: dict[
 
 async def test_time_is_over(place: Place) -> None:
     _, secret = await place.job()
-    place.uploads = Uploads(
-        place.jobs, place.files, members_of(place.catalog), place.clock, secrets.token_hex, draw_last, 0.5
-    )
+    place.take_uploads(upload_seconds=0.5)
     upload = await place.uploads.begin_by_url(secret, None)
     assert upload.patience_seconds <= 0.5
     await asyncio.sleep(0.5)

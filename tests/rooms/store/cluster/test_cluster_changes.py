@@ -9,7 +9,6 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.metrics import STORE_PRIMARY_CHANGES
-from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import routes
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -29,7 +28,7 @@ from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from redis.asyncio import RedisCluster
 from support.cluster.nodes import Migration, migration_of, on_all_nodes, on_node, owner_of, whole
-from support.cluster.running import connected
+from support.cluster.running import connected, writing_to_disk
 from support.cluster.users import for_each, of_users, users_of_slot, write
 from support.waiting import eventually, seconds_from_now
 
@@ -157,19 +156,14 @@ async def test_what_is_confirmed_is_written_while_its_slot_moves(
     there, new = KEYS[:6], KEYS[6:]
     plain = ClusterMembershipStore(cluster)
     await write(plain, for_each(there, {NEVER: {1: 1}}), seconds_from_now())
-    await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "always")
-    try:
-        async with connected(embedded.url, durability=Durability.DISK, confirming_replicas=0) as confirmed:
-            store = ClusterMembershipStore(confirmed)
-            await migration.begin()
-            for keys in (there, new, KEYS):
-                await write(store, for_each(keys, {NEVER: {2: 2}}), seconds_from_now())
-            assert await migration.move_keys() == len(there)
-            await migration.end()
-            await write(store, for_each(KEYS, {NEVER: {3: 3}}), seconds_from_now())
-            found = await store.read(KEYS, seconds_from_now())
-    finally:
-        await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
+    async with writing_to_disk(embedded, "always") as store:
+        await migration.begin()
+        for keys in (there, new, KEYS):
+            await write(store, for_each(keys, {NEVER: {2: 2}}), seconds_from_now())
+        assert await migration.move_keys() == len(there)
+        await migration.end()
+        await write(store, for_each(KEYS, {NEVER: {3: 3}}), seconds_from_now())
+        found = await store.read(KEYS, seconds_from_now())
     assert found[:6] == [{1: (1, NEVER), 2: (2, NEVER), 3: (3, NEVER)}] * 6
     assert found[6:] == [{2: (2, NEVER), 3: (3, NEVER)}] * 6
 

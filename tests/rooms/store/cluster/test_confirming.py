@@ -29,7 +29,7 @@ from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from support.cluster.nodes import on_all_nodes
 from support.cluster.replicated import ReplicatedCluster, replica_stopped, replicated_cluster
-from support.cluster.running import connected
+from support.cluster.running import connected, writing_to_disk
 from support.cluster.users import for_each, user_key, write
 from support.waiting import seconds_from_now
 
@@ -185,48 +185,35 @@ async def test_connections_that_break_lose_no_confirmation(replicated: Replicate
 
 
 async def test_the_disk_of_a_cluster_without_replicas(embedded: EmbeddedCluster, cluster: Cluster) -> None:
-    await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "always")
-    try:
-        async with connected(embedded.url, durability=DISK, confirming_replicas=0) as opened:
-            store = ClusterMembershipStore(opened)
-            await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(20))
-            assert await store.read(KEYS[:1], seconds_from_now()) == [{1: (1, NEVER)}]
-    finally:
-        await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
+    async with writing_to_disk(embedded, "always") as store:
+        await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(20))
+        assert await store.read(KEYS[:1], seconds_from_now()) == [{1: (1, NEVER)}]
 
 
 async def test_what_comes_while_a_confirmation_is_awaited_is_confirmed_together(
     embedded: EmbeddedCluster, cluster: Cluster
 ) -> None:
     """One after the other, these would wait for a second each."""
-    await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "everysec")
-    try:
-        async with connected(embedded.url, durability=DISK, confirming_replicas=0) as opened:
-            store = ClusterMembershipStore(opened)
-            batches = []
-            for value in range(30):
-                batches.append(store.write(for_each([KEY], {NEVER: {1: value}}), seconds_from_now(10)))
-                await asyncio.sleep(0.01)
-            await asyncio.wait([batch.done for batch in batches])
-            assert not any(batch.failures() for batch in batches)
-            assert await store.read([KEY], seconds_from_now()) == [{1: (29, NEVER)}]
-    finally:
-        await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
+    async with writing_to_disk(embedded, "everysec") as store:
+        batches = []
+        for value in range(30):
+            batches.append(store.write(for_each([KEY], {NEVER: {1: value}}), seconds_from_now(10)))
+            await asyncio.sleep(0.01)
+        await asyncio.wait([batch.done for batch in batches])
+        assert not any(batch.failures() for batch in batches)
+        assert await store.read([KEY], seconds_from_now()) == [{1: (29, NEVER)}]
 
 
 async def test_where_the_memory_is_full_what_makes_room_is_confirmed(
     embedded: EmbeddedCluster, cluster: Cluster
 ) -> None:
-    await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "always")
-    try:
-        async with connected(embedded.url, durability=DISK, confirming_replicas=0) as opened:
-            store = ClusterMembershipStore(opened)
+    async with writing_to_disk(embedded, "always") as store:
+        try:
             await write(store, for_each(KEYS, {NEVER: {1: 1, 2: 2}}), seconds_from_now(20))
             await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", 1)
             await write(store, for_each(KEYS, {REMOVE: {1: 0}}), seconds_from_now(20))
             with pytest.raises(AudienceError):
                 await write(store, for_each(KEYS, {NEVER: {1: 1}}), seconds_from_now(0.2))
             assert await store.read(KEYS, seconds_from_now()) == [{2: (2, NEVER)}] * len(KEYS)
-    finally:
-        await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", 0)
-        await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", "no")
+        finally:
+            await on_all_nodes(embedded, "CONFIG", "SET", "maxmemory", 0)

@@ -17,6 +17,7 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS, applied_parts
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.usage import NO_REASONS, Addition, CallFailure, Skip, Tally, UsageStore
 from instantaudience_server.store.interfaces.usage import Reason as CountedReason
 from instantaudience_server.telemetry import Event
@@ -201,7 +202,6 @@ class _Hour:
         lines = self._samples.take()
         if not (any(self._tally) or lines.errors or lines.segments):
             return
-        member = self._catalog.members.get(self._member_id)
         addition = Addition(
             self._member_id,
             self._hour,
@@ -209,7 +209,7 @@ class _Hour:
             Tally(*self._tally),
             lines,
             self._reasons or NO_REASONS,
-            None if member is None else member.durability,
+            self._durability(),
         )
         self._tally = [0] * len(Tally._fields)
         if self._reasons:
@@ -217,6 +217,11 @@ class _Hour:
         self._asked, self._waiting = self._waiting, []
         self._addition = self._store.add(addition, self._loop.time() + ATTEMPT_SECONDS)
         self._addition.add_done_callback(partial(self._attempted, addition))
+
+    def _durability(self) -> Durability | None:
+        """What the member's additions wait for; None: what the service's do."""
+        member = self._catalog.members.get(self._member_id)
+        return None if member is None else member.durability
 
     def _attempted(self, addition: Addition, attempt: "asyncio.Future[None]") -> None:
         """The first attempt is over. Hardly any fails; a task goes on with those that do."""
@@ -227,12 +232,14 @@ class _Hour:
             self._delivered(attempt)
 
     async def _deliver(self, addition: Addition) -> None:
-        """Send an addition until the cluster has taken it: its calls are gone by then, but what they did is counted."""
+        """Send an addition until the cluster has taken it: its calls are gone by then, but what they did is counted.
+        Others wait behind it, so it has to stand where its member wants it by now."""
         give_up = self._loop.time() + KEPT_SECONDS
         while True:
             await asyncio.sleep(RETRY_SECONDS)
+            again = addition._replace(durability=self._durability())
             try:
-                await self._store.add(addition, self._loop.time() + ATTEMPT_SECONDS)
+                await self._store.add(again, self._loop.time() + ATTEMPT_SECONDS)
                 return
             except AudienceError:
                 if self._loop.time() > give_up:

@@ -454,8 +454,9 @@ async def test_what_failed_and_what_was_skipped_is_measured_too(usage: Usage, cl
 async def test_an_addition_is_as_durable_as_the_members_calls(
     embedded: EmbeddedCluster, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a replica has to confirm and there is none, nothing counts but of a member that does without. The answer to
-    a call that has failed does not wait for it."""
+    """Where a replica has to confirm and there is none, nothing counts but of a member that does without: from when it
+    says so, what was sent before included. The answer to a call that has failed does not wait for it."""
+    monkeypatch.setattr(counting, "ATTEMPT_SECONDS", 0.2)
     catalog = Catalog()
     members = [pb.Member(id=1, name="Own", durability=pb.DURABILITY_PRIMARY), pb.Member(id=2, name="As the service's")]
     catalog.put(Record(Kind.MEMBER, member.SerializeToString()) for member in members)
@@ -467,6 +468,10 @@ async def test_an_addition_is_as_durable_as_the_members_calls(
         async with asyncio.timeout(10):
             with pytest.raises(AudienceError, match=counting.NOT_COUNTED):
                 await usage.count_failure(2, CallFailure.INTERNAL)
+        without = pb.Member(id=2, name="Without", durability=pb.DURABILITY_PRIMARY)
+        catalog.put([Record(Kind.MEMBER, without.SerializeToString())])
+        monkeypatch.setattr(counting, "FAILURE_SECONDS", 20.0)
+        await usage.count_failure(2, CallFailure.INTERNAL)
         await usage.close()
 
 

@@ -190,6 +190,15 @@ class TestLastOneWins:
             assert answer.memberships == {("", "1"): expected, ("", "2"): expected}
             assert answer.counts[0] == len(users)
 
+    async def test_an_entry_that_changes_nothing_beside_one_that_does(self) -> None:
+        """The user counts once, as one that changes."""
+        users = [user("1", {"seg_id": 12}), user("2", {"seg_id": 99}), user("1", {"seg_id": 99})]
+        async with reading() as reader:
+            for entries in (users, users[::-1]):
+                await reader.read({"rt_segment": entries})
+        for applied in reader.counted.applied:
+            assert (applied.totals.users, list(applied.unchanged)) == (2, [b"m:p:2"])
+
     def test_over_spellings_of_one_device(self) -> None:
         users = [
             user(UUID, {"seg_id": 12, "value": 1}, domain="idfa"),

@@ -109,22 +109,9 @@ class Reading:
         self._repeated.merge(self._changes)
         by_changes = groupby(self._changes, self._changes.__getitem__)
         changes = [Alike(list(keys), user_changes) for user_changes, keys in by_changes]
-        totals = self._totals(changes)
-        return Applied(
-            self._now_ms, changes, self._unchanged, self._blocks.refusals, totals, skipped=self._blocks.skipped
-        )
-
-    def _totals(self, changes: Changes) -> Totals:
-        users = len(self._unchanged and self._unchanged - self._changes.keys())
-        adds = removes = 0
-        for keys, user_changes in changes:
-            users += len(keys)
-            for end, values in user_changes.items():
-                if end == REMOVE:
-                    removes += len(keys) * len(values)
-                else:
-                    adds += len(keys) * len(values)
-        return Totals(users, adds, removes)
+        unchanged = self._unchanged and self._unchanged - self._changes.keys()
+        totals = _totals(changes, len(unchanged))
+        return Applied(self._now_ms, changes, unchanged, self._blocks.refusals, totals, skipped=self._blocks.skipped)
 
     def _recall(self, rest: bytes) -> _Faultless | None:
         """What is known of the blocks in what follows a user's ID, from earlier requests."""
@@ -193,3 +180,16 @@ class Reading:
     def _change(self, key: bytes, changes: UserChanges) -> None:
         """Note a user's changes; where it stands in the request before, the later one wins."""
         self._repeated.add(self._changes, key, changes)
+
+
+def _totals(changes: Changes, users: int) -> Totals:
+    """What changes come to; `users` are those of whom nothing is to change."""
+    adds = removes = 0
+    for keys, user_changes in changes:
+        users += len(keys)
+        for end, values in user_changes.items():
+            if end == REMOVE:
+                removes += len(keys) * len(values)
+            else:
+                adds += len(keys) * len(values)
+    return Totals(users, adds, removes)

@@ -80,7 +80,7 @@ def _blocks(text: str, layout: BatchFormat) -> Iterator[Block]:
 
 
 def _block(text: str, layout: BatchFormat) -> Block:
-    fields = text.split(layout.separators.field) if layout.size > 1 else [text]
+    fields = text.split(layout.separators.field)
     if len(fields) != layout.size:
         raise FormatError(f"a segment has {len(fields)} fields instead of {layout.size}")
     expiration = _int32(fields, layout.expiration, "EXPIRATION")

@@ -206,6 +206,13 @@ READABLE: list[tuple[str, dict[str, Any], str, State, dict[str, int]]] = [
             (",".join(["5848:0"] * 1800) + "\t5849:0", "there are more than 1800 segments"),
         ]
     ),
+    (
+        "a segment has 2 fields instead of 1 (a code)",
+        fields("SEG_CODE"),
+        f"{USER};cars:0",
+        {},
+        {"num_invalid_format": 1, "num_valid_user": 0},
+    ),
     ("1,800 segments", {}, f"{USER};{','.join(['5848:0'] * 1800)}", user(s5848=NEVER), {"num_valid": 1}),
     ("a line without separators", {}, "rubbish", {}, {"num_invalid_format": 1}),
 ]
@@ -223,9 +230,9 @@ async def test_a_line(settings: dict[str, Any], line: str, state: State, counts:
     assert counters.num_lines == 1
 
 
-@pytest.mark.parametrize(("name", "line"), [(row[0], row[2]) for row in READABLE if "format" in str(row[4])])
-async def test_an_unreadable_line_is_logged_with_its_reason(name: str, line: str) -> None:
-    counters = await Job(batch_catalog()).run(line.encode())
+@pytest.mark.parametrize(("name", "settings", "line"), [row[:3] for row in READABLE if "format" in str(row[4])])
+async def test_an_unreadable_line_is_logged_with_its_reason(name: str, settings: dict[str, Any], line: str) -> None:
+    counters = await Job(batch_catalog(batch=settings)).run(line.encode())
     reason = name.partition(" (")[0] if " (" in name else "there is no segment"
     assert counters.error_log_lines == f"num_invalid_format-{line[:1000]} {reason}"
 

@@ -21,7 +21,7 @@ STATES = {
 MOST_USERS = 2**31 - 1
 """What `estimated_users` says of a segment with more."""
 
-_is_number = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
+_is_integer = re.compile(r"[+-]?[0-9]+").fullmatch
 
 
 class Field(NamedTuple):
@@ -123,7 +123,7 @@ def _integer(name: str, value: Value) -> int | None:
     if _is_null(value):
         return None
     number = value.number_value if value.WhichOneof("kind") == "number_value" else None
-    if _is_number(value.string_value):
+    if _is_integer(value.string_value):
         number = float(value.string_value)
     if number is None or not number.is_integer() or not -(2**31) <= number < 2**31:
         raise AudienceError(Reason.SYNTAX, f"segment.{name}: must be an integer of 32 bits.", field=name)

@@ -254,7 +254,7 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no name": ({"short_name": ""}, {"short_name": ""}),
     "description": ({"description": "d"}, {"description": "d"}),
     "expire_minutes": ({"expire_minutes": 0}, {"expire_minutes": 0}),
-    "minutes as text": ({"expire_minutes": "1.2e1"}, {"expire_minutes": 12}),
+    "minutes as text": ({"expire_minutes": "+012"}, {"expire_minutes": 12}),
     "null": (dict.fromkeys(UNSET), dict.fromkeys(UNSET)),
     "an original field": ({"price": 1.5, "object_type": "x"}, {"price": 1.5, "object_type": "x"}),
     "what answers have": (
@@ -352,7 +352,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Reason, str]] = {
     "add: no text": ("add", {"segment": {"description": ["d"]}}, WRONG, "description"),
     **{
         f"add: minutes {minutes!r}": ("add", {"segment": {"expire_minutes": minutes}}, WRONG, "expire_minutes")
-        for minutes in (1.5, 2**31, "", "x", " 1", "1_0", "0x1", True, [1], {})
+        for minutes in (1.5, 2**31, "", "x", " 1", "1_0", "0x1", "12.0", "1.2e1", True, [1], {})
     },
     "add: too much beside": ("add", {"segment": {"category": "c" * 4096}}, WRONG, "category"),
     "add: another member, in the segment": ("add", {"segment": {"member_id": OTHER}}, DENIED, ""),

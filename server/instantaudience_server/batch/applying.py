@@ -82,7 +82,7 @@ class FileApplying:
         """
         member = self._member(job)
         start = checkpoint or Checkpoint(0, 0, 0, Counters(member.batch.error_lines))
-        writer = FileWriter(self._store, self._sizes, start.counters, self._yielding, member.durability)
+        writer = FileWriter(self._store, self._sizes, start.counters, self._yielding, member.durability, job.is_ours)
         run = _Run(job, start, member.batch.num_invalid_before_error)
         reached = start
         next_position, next_time = start.position + self._block_bytes, self._loop.time() + BLOCK_SECONDS

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -33,13 +33,15 @@ class JobView:
 
     `uploaded_ms` (Unix time in ms) is when the upload ended: ends count from it, and what is past or too far ahead is
     so beside it, whenever the file is applied. `most_bytes` and `most_lines` bound what the file may hold once it is
-    decompressed; None: nothing does.
+    decompressed; None: nothing does. `is_ours` says whether the job is still this process's, which may have stood
+    still: another one may be far ahead, or done, and what it has written must stand; None: it is.
     """
 
     member_id: int
     uploaded_ms: int
     most_bytes: int | None = None
     most_lines: int | None = None
+    is_ours: Callable[[], bool] | None = None
 
 
 class Checkpoint(NamedTuple):

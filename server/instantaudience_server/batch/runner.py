@@ -5,6 +5,7 @@ A job is kept by a lease that is renewed while the job is worked on. Who has los
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Protocol
@@ -54,6 +55,17 @@ class Apply(Protocol):
         """See `applying.FileApplying`; raises FileFailedError, AudienceError UNAVAILABLE."""
 
 
+class _Lease:
+    """Another one may have the job from `until` on: a time of the event loop's clock, in seconds."""
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+
+    def holds(self) -> bool:
+        """Whether the job is ours. The loop's own clock stands still for a turn, in which the process may do, too."""
+        return time.monotonic() < self.until
+
+
 class JobRunner:
     """Works on jobs. `draw` gives a random word."""
 
@@ -83,14 +95,14 @@ class JobRunner:
             while True:
                 job = None
                 if len(self._tasks) < MOST_JOBS and not self._alone:
-                    kept_until = self._lease_end()
+                    lease = _Lease(self._lease_end())
                     with contextlib.suppress(*STORE_FAILURES):
                         job = await self._take()
                     if job is not None:
                         if ALONE_FROM <= job.tries <= MOST_TRIES:
                             await self._give_back_all()
                             self._alone = job.lease
-                        task = asyncio.create_task(self._work(job, kept_until))
+                        task = asyncio.create_task(self._work(job, lease))
                         self._tasks.add(task)
                         task.add_done_callback(self._tasks.discard)
                 if job is None:
@@ -114,9 +126,9 @@ class JobRunner:
     async def _take(self) -> Job | None:
         return await self._jobs.take(self._draw(), LEASE_MS, self._clock.now_ms(), self._deadline())
 
-    async def _work(self, job: Job, kept_until: float) -> None:
-        work = asyncio.create_task(self._apply_file(job))
-        renewal = asyncio.create_task(self._renew(job, work, kept_until))
+    async def _work(self, job: Job, lease: _Lease) -> None:
+        work = asyncio.create_task(self._apply_file(job, lease))
+        renewal = asyncio.create_task(self._renew(job, work, lease))
         BATCH_RUNNING_JOBS.inc()
         try:
             if await work:
@@ -146,10 +158,9 @@ class JobRunner:
         if self._alone == job.lease:
             self._alone = ""
 
-    async def _renew(self, job: Job, work: "asyncio.Task[bool]", kept_until: float) -> None:
-        """Keep the lease, and stop the work when it is lost, or may be: another one may have it from `kept_until` on (a
-        time of the event loop's clock, in seconds)."""
-        end = self._loop.call_at(kept_until, work.cancel)
+    async def _renew(self, job: Job, work: "asyncio.Task[bool]", lease: _Lease) -> None:
+        """Keep the lease, and stop the work when it is lost, or may be."""
+        end = self._loop.call_at(lease.until, work.cancel)
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             kept_until = self._lease_end()
@@ -158,13 +169,14 @@ class JobRunner:
                     work.cancel()
                     return
                 end.cancel()
+                lease.until = kept_until
                 end = self._loop.call_at(kept_until, work.cancel)
 
     def _lease_end(self) -> float:
         """When a lease that is asked for now ends at the earliest, by the event loop's clock."""
         return self._loop.time() + LEASE_MS / 1000
 
-    async def _apply_file(self, job: Job) -> bool:
+    async def _apply_file(self, job: Job, lease: _Lease) -> bool:
         """Apply the file from where it is, to its end; whether this has ended the job, so that nobody needs the file.
 
         Raises:
@@ -181,7 +193,7 @@ class JobRunner:
                 counted = _counted(checkpoint)
             if job.tries > MOST_TRIES:
                 raise FileFailedError(ErrorCode.PROCESS_ENDED, f"{MOST_TRIES} processes in a row were lost with it")
-            async with aclosing(self._apply(file, await self._view(job), checkpoint)) as checkpoints:
+            async with aclosing(self._apply(file, await self._view(job, lease), checkpoint)) as checkpoints:
                 async for checkpoint in checkpoints:
                     if self._loop.time() >= noted_at + NOTE_SECONDS:
                         if not await self._note(job, checkpoint):
@@ -197,13 +209,14 @@ class JobRunner:
             error_code = ErrorCode.INTERNAL
         return await self._finish(job, checkpoint, error_code, counted)
 
-    async def _view(self, job: Job) -> JobView:
+    async def _view(self, job: Job, lease: _Lease) -> JobView:
         member = await self._find_member(job.member_id, self._deadline())
         if member is None:
             raise FileFailedError(ErrorCode.MEMBER_DELETED, f"There is no member {job.member_id} any more")
         # There is a bound even where a day has none: a small file may hold a thousand times its size.
         most_bytes = max(member.batch.file_bytes, member.batch.bytes_per_day or DEFAULTS.bytes_per_day)
-        return JobView(job.member_id, job.uploaded_ms, most_bytes, await self._most_lines(job, member))
+        most_lines = await self._most_lines(job, member)
+        return JobView(job.member_id, job.uploaded_ms, most_bytes, most_lines, lease.holds)
 
     async def _most_lines(self, job: Job, member: Member) -> int | None:
         """How many lines a file may have whose lines nobody knew when it was uploaded: of what was left of the member's

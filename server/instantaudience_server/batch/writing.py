@@ -33,7 +33,7 @@ class _UnderWay(NamedTuple):
 
 class FileWriter:
     """Writes for one job, and counts in `counters` what is written: where `durability` wants it (None: the service).
-    It goes on when `yielding` lets it."""
+    It goes on when `yielding` lets it, and writes nothing more where the job is not ours (`is_ours`, see `JobView`)."""
 
     def __init__(
         self,
@@ -42,8 +42,10 @@ class FileWriter:
         counters: Counters,
         yielding: Yielding,
         durability: Durability | None = None,
+        is_ours: Callable[[], bool] | None = None,
     ) -> None:
         self._yielding = yielding
+        self._is_ours = is_ours
         self._durability = durability
         self._store = store
         self._sizes = sizes
@@ -90,7 +92,8 @@ class FileWriter:
         give_up = self._loop.time() + WRITE_SECONDS
         while True:
             try:
-                return self._store.write(taken.changes, self._loop.time() + WRITE_SECONDS, self._durability, packed)
+                deadline = self._loop.time() + WRITE_SECONDS
+                return self._store.write(taken.changes, deadline, self._durability, packed, self._is_ours)
             except AudienceError:
                 if self._loop.time() > give_up:
                     raise

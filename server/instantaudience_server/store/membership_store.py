@@ -1,6 +1,6 @@
 """Memberships in the cluster (see `interfaces.memberships.MembershipStore`)."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster import commands
@@ -28,12 +28,14 @@ class ClusterMembershipStore:
         deadline: float,
         durability: Durability | None = None,
         packed: Sequence[PackedCommands] = (),
+        may_go: Callable[[], bool] | None = None,
     ) -> "ClusterWriting":
         """Send one command for each user and end."""
         keys_of: dict[Group, Keys] = {commands: commands for commands in packed}
         keys_of |= changes if isinstance(changes, PackedChanges) else _pack(changes)
         durability = durability or self._cluster.durability
-        batch = self._cluster.begin(list(keys_of), deadline, durability=durability, name="cluster write")
+        groups = list(keys_of)
+        batch = self._cluster.begin(groups, deadline, durability=durability, may_go=may_go, name="cluster write")
         return ClusterWriting(batch, keys_of)
 
     def pack(self, changes: Changes) -> Generator[None, None, PackedChanges]:

@@ -403,6 +403,22 @@ async def test_what_a_file_changes_of_a_user_waits_for_what_it_changed_before() 
     assert (await applying)["num_valid"] == 4
 
 
+async def test_who_has_lost_a_job_writes_nothing_more(cluster: Cluster, plain: RedisCluster) -> None:
+    """Another one may have gone on with it, and with the member's next file, while the process stood still."""
+    answers = [True, False]
+    job = Job(batch_catalog(), ClusterMembershipStore(cluster), is_ours=lambda: answers.pop(0))
+    applying = asyncio.create_task(job.run(MemoryFile(b"1;5848:0\n2;5848:0\n", 9)))
+
+    async def both_asked() -> None:
+        assert not answers
+
+    await eventually(both_asked)
+    applying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await applying
+    assert await stored(plain) == {("", "1"): {5848: (0, 0)}}
+
+
 class FullStore(NotedStore):
     """A store that takes nothing on."""
 

@@ -5,8 +5,9 @@ How a file is applied is scripted here: what a job does is what its file says.
 
 import asyncio
 import secrets
+import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,8 @@ class Script:
         """That each file has."""
         self.most_bytes: list[int | None] = []
         self.most_lines: list[int | None] = []
+        self.is_ours: Callable[[], bool] = bool
+        """Whether the job is, that it works on."""
 
     async def apply(
         self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
@@ -77,6 +80,8 @@ class Script:
         counters.num_lines = self.lines
         self.most_bytes.append(job.most_bytes)
         self.most_lines.append(job.most_lines)
+        assert job.is_ours is not None
+        self.is_ours = job.is_ours
         content = b"".join([piece async for piece in file.read(0)])
         for place in range(position, len(content)):
             match content[place : place + 1]:
@@ -454,6 +459,25 @@ async def test_who_cannot_keep_a_lease_stops_before_another_one_has_it(
             assert first.under_way == 0
             await ended(jobs, job)
     assert JobReport.of(await kept(jobs, job)).counters["num_valid"] == 4
+
+
+async def test_a_job_is_nobodys_once_its_process_has_stood_still_for_a_lease(
+    jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may have it, and what is to be written in the turn that goes on must not go out."""
+    monkeypatch.setattr(runner, "LEASE_MS", 400)
+    monkeypatch.setattr(runner, "RENEW_SECONDS", 0.1)
+    script = Script()
+    job = await waiting(jobs, files, b"..w")
+    async with running(jobs, files, script):
+        await at(jobs, job, 2)
+        await asyncio.sleep(0.5)
+        is_ours = script.is_ours
+        assert is_ours()  # it was renewed
+        time.sleep(0.4)  # noqa: ASYNC251 - it stands still
+        assert not is_ours()
+        script.may_go_on.set()
+        await ended(jobs, job)
 
 
 class SlowStore(FileStore):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import hiredis
@@ -103,8 +103,10 @@ class NotedStore:
         deadline: float,
         durability: Durability | None = None,
         packed: Sequence[PackedCommands] = (),
+        may_go: Callable[[], bool] | None = None,
     ) -> "NotedWrite":
         """Write at once."""
+        assert may_go is None
         users, others = by_user(changes), unpacked(packed)
         assert not users.keys() & others.keys()
         users |= others
@@ -171,7 +173,7 @@ class Job:
         uploaded_ms: int = UPLOADED_MS,
         block_bytes: int = 4 * 2**20,
         suppressions: Suppressions | None = None,
-        **bounds: int,
+        **bounds: Any,
     ) -> None:
         self.store = store or NotedStore()
         sizes: Any = NoSizes()

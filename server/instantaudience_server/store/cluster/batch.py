@@ -113,7 +113,7 @@ class Batch:
 
     `done` resolves when every command is answered, some with `refusals`, or when the batch was given up. When it is
     cancelled (the caller left), commands that were not sent yet are dropped. `held_bytes` is what it holds,
-    about.
+    about. `may_go` is asked before anything goes out; None: it may, until the deadline.
     """
 
     __slots__ = (
@@ -123,6 +123,7 @@ class Batch:
         "done",
         "durability",
         "held_bytes",
+        "may_go",
         "missing",
         "problem",
         "redirections",
@@ -137,8 +138,10 @@ class Batch:
         deadline: float,
         loop: asyncio.AbstractEventLoop,
         durability: Durability = Durability.PRIMARY,
+        may_go: Callable[[], bool] | None = None,
     ) -> None:
         self.durability = durability
+        self.may_go = may_go
         self.size = size_bytes = 0
         for group in groups:
             self.size += len(group)
@@ -166,6 +169,10 @@ class Batch:
         """Let go of parts that nothing is left of: what is asked again and again would have ever more of them."""
         if len(self._parts) > 3 * self.size:
             self._parts = [part for part in self._parts if part.unanswered]
+
+    def goes(self, now: float) -> bool:
+        """Whether what is not sent yet may go out; `now` is by the event loop's clock, and newer than its turn."""
+        return now < self.deadline and not self.done.done() and (self.may_go is None or self.may_go())
 
     def answered(self, count: int) -> None:
         """Count replies that arrived; the last one resolves `done`."""

@@ -127,19 +127,20 @@ class Cluster:
         *,
         bounded: bool = True,
         durability: Durability = Durability.PRIMARY,
+        may_go: Callable[[], bool] | None = None,
         name: str = "cluster",
     ) -> Batch:
         """Begin to carry out commands; the batch is done when each is answered, or the deadline is over. An answer
         counts when what the command wrote is where `durability` wants it.
 
         `deadline` is a time of the event loop's clock, in seconds. Commands are idempotent: one whose answer got lost
-        is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes. `name`
-        is that of the span (`tracing`).
+        is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes.
+        `may_go` is as in `Batch`. `name` is that of the span (`tracing`).
 
         Raises:
             AudienceError: UNAVAILABLE, when the deadline is over or too much is pending; nothing was sent.
         """
-        batch = Batch(groups, deadline, self._loop, durability)
+        batch = Batch(groups, deadline, self._loop, durability, may_go)
         if not batch.size:
             batch.done.set_result(None)
             return batch

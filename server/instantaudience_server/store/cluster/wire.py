@@ -5,6 +5,7 @@ what goes out together is one write, and replies are matched in order without a 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -89,14 +90,15 @@ class Wire(asyncio.Protocol):
         return self._has_room and (self._confirmation is None or self.idle)
 
     def write(self, parts: Iterable[Part]) -> None:
-        """Send parts in one write; those that nobody waits for any more are left out."""
+        """Send parts in one write; those that nobody waits for any more are left out, or will not when the event loop
+        looks at its clock again: the process may have stood still since, and others have gone on."""
+        now = time.monotonic()  # the loop's own is that of the turn's beginning
         pieces: list[bytes] = []
         sent: list[Part] = []
         if not self._in_flight:
             self._heard = self._loop.time()
         for part in parts:
-            batch = part.batch
-            if batch.done.done():
+            if not part.batch.goes(now):
                 continue
             if part.asking:
                 for index in part.indexes:

@@ -1,7 +1,7 @@
 """Memberships: what changes of them, and what stands."""
 
 import asyncio
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from instantaudience_server.settings import Durability
@@ -67,9 +67,12 @@ class MembershipStore(Protocol):
         deadline: float,
         durability: Durability | None = None,
         packed: Sequence[PackedCommands] = (),
+        may_go: Callable[[], bool] | None = None,
     ) -> Writing:
         """Begin to apply changes, and those that are `packed` already, of other users; they are written when they are
         where `durability` wants them (None: as the service does). All changes of a user with one end are atomic.
+
+        Nothing goes out past the deadline, nor where `may_go` says no, which is asked each time at the last moment.
 
         Changes of one user are carried out in the order of the calls, as long as its slot stays where it is.
 

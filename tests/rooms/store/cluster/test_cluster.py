@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import threading
+import time
 import warnings
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -12,7 +14,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
 from instantaudience_server.store.cluster import commands
-from instantaudience_server.store.cluster.batch import Batch, Part
+from instantaudience_server.store.cluster.batch import Batch, Part, Single
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore
@@ -175,6 +177,27 @@ class TestQuestions:
                     await question
                 assert failed.value.reason is Reason.UNAVAILABLE
             assert await cluster.ask(commands.get(KEYS[0]), seconds_from_now(), bool, bounded=False) is False
+
+    @pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+    def test_one_whose_time_is_over_when_the_process_goes_on_is_not_sent(
+        self, embedded: EmbeddedCluster, plain: RedisCluster, loop: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
+        """Others have gone on while it stood still, as when a machine is paused: they must not be overtaken. Neither
+        loop knows at the end of a turn how late it is."""
+
+        async def check() -> None:
+            async with connected(embedded.url) as cluster:
+                await cluster.ask(commands.get(KEYS[0]), seconds_from_now(), bool)  # the connection stands now
+                late = cluster.ask(commands.increment_field(KEYS[0], "n"), seconds_from_now(0.05), int)
+                lost = cluster.begin([Single(commands.increment_field(KEYS[0], "n"))], seconds_from_now(), may_go=bool)
+                time.sleep(0.06)  # noqa: ASYNC251 - it stands still
+                with pytest.raises(AudienceError, match="did not answer in time"):
+                    await late
+                lost.done.cancel()
+                assert await cluster.ask(commands.increment_field(KEYS[0], "n"), seconds_from_now(), int) == 1
+
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(check())
 
     async def test_one_that_is_cancelled_is_not_sent(self, cluster: Cluster) -> None:
         await cluster.ask(commands.get(KEYS[0]), seconds_from_now(), bool)  # the connection stands now

@@ -12,6 +12,7 @@ from itertools import accumulate, compress, count, islice, pairwise, takewhile
 from operator import itemgetter, ne
 from typing import Any, NamedTuple
 
+from instantaudience.rules import BODY_BYTES
 from instantaudience.v1.audience_pb2 import RtSegment, SegBlock, StreamSegmentsRequest
 
 from instantaudience_server.protobuf_fields import tag, varint
@@ -141,6 +142,8 @@ class CsvRows:
         if not encoded:
             return None
         request = StreamSegmentsRequest.FromString(b"".join(encoded))
+        if request.ByteSize() > BODY_BYTES:
+            return None
         taken = lines[: bounds[-1]]
         read = partial(self._records, taken, start, is_last=True)
         return Batch(_behind(start, taken), request, len(bounds) - 1, len(taken), read)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from google.protobuf.json_format import ParseDict, ParseError
+from instantaudience.rules import BODY_BYTES, FRAME_BYTES
 from instantaudience.v1.audience_pb2 import RtSegment, StreamSegmentsRequest
 
 Row = tuple[int, str | Sequence[str]]
@@ -59,13 +60,32 @@ class Batch:
 
 
 def batch_of(records: Sequence[Record]) -> Batch:
-    """The batch of records, one at least."""
-    users = [record.user for record in records if record.user is not None]
-    request = StreamSegmentsRequest(rt_segment=users)
+    """The batch of records, one at least. A user who fits no request, however it is split, is none."""
+    request = _request_of(records)
+    if request.ByteSize() > BODY_BYTES:
+        for record in records:
+            if record.user is not None and (too_long := _too_long(record.user)):
+                record.user = None
+                record.problem = f"{too_long} is too long: a request has {BODY_BYTES:,} bytes at most"
+        request = _request_of(records)
+    users = len(request.rt_segment)
     memberships = sum(record.memberships for record in records if record.user is not None)
     for record in records:
         record.user = None  # it is in the request
-    return Batch(records[-1].end, request, len(users), memberships, lambda: records, len(users) == len(records))
+    return Batch(records[-1].end, request, users, memberships, lambda: records, users == len(records))
+
+
+def _request_of(records: Iterable[Record]) -> StreamSegmentsRequest:
+    return StreamSegmentsRequest(rt_segment=[record.user for record in records if record.user is not None])
+
+
+def _too_long(user: RtSegment) -> str | None:
+    """The part of a user for which no request has room."""
+    size = len(user.user_id.encode()) + len(user.domain.encode()) + 2 * FRAME_BYTES
+    if size > BODY_BYTES:
+        return "user_id" if len(user.user_id) >= len(user.domain) else "domain"
+    longest = max((block.ByteSize() for block in user.seg_block), default=0)
+    return "seg_code" if size + longest + FRAME_BYTES > BODY_BYTES else None
 
 
 def batches_of(records: Iterable[Record], start: Place) -> Iterator[Batch]:

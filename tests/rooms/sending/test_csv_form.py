@@ -147,6 +147,13 @@ def test_a_cell_without_end_is_given_up_with_what_was_read_of_it(tmp_path: Path)
     assert 70_000 < len(found) < 90_000
 
 
+def test_a_user_that_is_longer_than_a_cell_may_be(tmp_path: Path) -> None:
+    """Where it was sent all the same, the service ended the stream at it, each time anew."""
+    found = told(batches(tmp_path / "file", b"user_id,seg_id\n1,5\n%s,5\n2,6\n" % (b"9" * 2**20), CsvForm()))
+    assert found[0::2] == [(2, "1", "", {"seg_id": 5}), (4, "2", "", {"seg_id": 6})]
+    assert found[1] == (3, "no CSV: field larger than field limit (131072)")
+
+
 @pytest.mark.parametrize("empty", [b"\n", b"\r\n"])
 def test_empty_lines_take_no_memory(tmp_path: Path, empty: bytes) -> None:
     content = b"user_id,seg_id\n" + empty * 100_000 + b"1,5\n" + empty * 100_000 + b"1,6\n"

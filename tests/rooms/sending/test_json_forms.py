@@ -74,6 +74,29 @@ def test_lines_that_are_no_users(tmp_path: Path) -> None:
     assert found[5] == (7, "1", 1)
 
 
+LONG = "9" * 2**20
+
+
+@pytest.mark.parametrize(
+    ("named", "user"),
+    [
+        ("user_id", {"user_id": LONG, "seg_block": [{"seg_id": 1}]}),
+        ("domain", {"user_id": "1", "domain": LONG, "seg_block": [{"seg_id": 1}]}),
+        ("seg_code", {"user_id": "1", "seg_block": [{"seg_id": 1}, {"seg_code": LONG, "member_id": 1}]}),
+    ],
+)
+def test_a_user_that_fits_no_request_is_none(tmp_path: Path, named: str, user: Any) -> None:
+    """Where it was sent all the same, the service ended the stream at it, each time anew."""
+    many = {"user_id": "3", "seg_block": [{"seg_code": LONG[: 2**19], "member_id": 1}] * 3}  # several requests have it
+    (tmp_path / "file").write_text("\n".join(map(json.dumps, [USERS[0], user, many, USERS[1]])))
+    assert told(batches(tmp_path / "file")) == [
+        (1, "1", 3),
+        (2, f"{named} is too long: a request has 1,048,576 bytes at most"),
+        (3, "3", 3),
+        (4, "2", 3),
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

@@ -1,6 +1,7 @@
 """The command `instant-audience`, and where its subcommands are."""
 
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import click
 
-from instantaudience_server.commands.statuses import explained
+from instantaudience_server.commands.statuses import FailedError, explained
 
 WHERE = {
     "apply": "calls",
@@ -29,6 +30,8 @@ WHERE = {
     "user-data": "privacy",
 }
 """The module of this package that each subcommand is in."""
+SENDING = (["send"], ["batch", "send"])
+"""The subcommands that end with FAILED where they are interrupted."""
 
 
 class _Subcommands(click.Group):
@@ -43,8 +46,20 @@ class _Subcommands(click.Group):
         if cmd_name not in WHERE:
             return None
         module = import_module(f"{__package__}.{WHERE[cmd_name]}")
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see __main__
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Ctrl-C that has waited ends a command here as it does later on."""
+        try:
+            return super().resolve_command(ctx, args)
+        except KeyboardInterrupt as error:
+            if any(args[: len(words)] == words for words in SENDING):
+                raise FailedError("interrupted") from error
+            raise
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Whatever cannot be read or written ends a command with one line: here, `--help`."""

@@ -46,6 +46,33 @@ def test_an_output_that_cannot_be_written_is_told_in_a_line(words: list[str]) ->
     assert (ended.returncode, ended.stderr) == (1, "Error: input or output: No space left on device\n")
 
 
+PRESSED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+module = "instantaudience_server.commands." + sys.argv.pop(1)
+sys.addaudithook(lambda event, values: event == "import" and values[0] == module and signal.raise_signal(signal.SIGINT))
+from instantaudience_server.__main__ import main
+main()
+"""
+"""A run in which Ctrl-C is pressed when a module begins to be read."""
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "expected"),
+    [
+        ("send users.csv", "root", (2, "Error: interrupted")),
+        ("batch send users.csv", "connection.client", (2, "Error: interrupted")),
+        ("segment list", "root", (1, "Aborted!")),
+    ],
+)
+def test_ctrl_c_while_modules_are_read_ends_a_command_as_it_does_later(
+    words: str, module: str, expected: tuple[int, str]
+) -> None:
+    command = [sys.executable, "-c", PRESSED, module, *words.split()]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr.strip()) == expected
+
+
 @pytest.mark.parametrize("words", ["segment list", "login --as a --password-stdin", "logout"])
 def test_without_a_home_it_is_said_what_to_set(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     """As with a user that the machine does not know, in a container for example."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from instantaudience_gateway.contract import descriptor
+from instantaudience_gateway.contract import descriptor, replies
 from instantaudience_gateway.reference import files
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -60,6 +60,12 @@ def test_it_is_an_openapi_document() -> None:
 def test_it_has_what_partners_may_call() -> None:
     public = {(each.path, each.http_method.lower()) for each in descriptor.endpoints() if "/console" not in each.path}
     assert {(path, verb) for path, verb, _ in OPERATIONS} == public
+
+
+def test_every_call_may_come_too_slowly() -> None:
+    """The gateway waits for a body that was promised, whatever the method: `host/test_slow_senders.py` has it do so."""
+    slow = str(replies.TOO_SLOW.http_status)
+    assert [(path, verb) for path, verb, operation in OPERATIONS if slow not in operation["responses"]] == []
 
 
 async def test_it_is_served(http: httpx.AsyncClient) -> None:

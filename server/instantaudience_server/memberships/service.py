@@ -80,16 +80,17 @@ class MembershipService:
         await self._gathering.close()
 
     async def get(
-        self, users: Sequence[pb.GetMembershipsRequest], caller: Caller, deadline: float
+        self, users: Sequence[pb.GetMembershipsRequest], caller: Caller, deadline: float, *, within: str = ""
     ) -> pb.GetMembershipsResult:
-        """Read the live memberships of users, as far as the caller's member may see them.
+        """Read the live memberships of users, as far as the caller's member may see them. `within` is the field of the
+        request that lists them, where one does.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; SYNTAX, when a user cannot be meant; UNAVAILABLE.
         """
         await self._quotas.ask_gets(caller.member, POSTED, len(users), deadline)
         now_ms = self._clock.now_ms()
-        keys = [_checked_key(user, caller) for user in users]
+        keys = [_checked_key(user, caller, within, index) for index, user in enumerate(users)]
         resolved = await self._external_ids.platform_keys([key for key in keys if is_external(key)], deadline)
         found = [resolved.get(key) if is_external(key) else key for key in keys]
         read = iter(await self._store.read([key for key in found if key is not None], deadline))
@@ -133,12 +134,16 @@ def minutes_left(end_ms: int, now_ms: int) -> int:
     return 0 if end_ms == NEVER else max(1, -((now_ms - end_ms) // MS_PER_MINUTE))
 
 
-def _checked_key(user: pb.GetMembershipsRequest, caller: Caller) -> bytes:
-    if not user.user_id:
-        raise invalid("user_id", NOT_EMPTY)
-    key, code = rules.identify(user.user_id, user.domain, caller.member.external_member_id)
-    if key is None:
+def _checked_key(user: pb.GetMembershipsRequest, caller: Caller, within: str, index: int) -> bytes:
+    if user.user_id:
+        key, code = rules.identify(user.user_id, user.domain, caller.member.external_member_id)
+        if key is not None:
+            return key
         is_domain = code == pb.WARNING_CODE_INVALID_DOMAIN
         text = f"Invalid domain: {user.domain}" if is_domain else f"Invalid user_id: {user.user_id}"
-        raise AudienceError(Reason.SYNTAX, text, field="domain" if is_domain else "user_id")
-    return key
+        error = AudienceError(Reason.SYNTAX, text, field="domain" if is_domain else "user_id")
+    else:
+        error = invalid("user_id", NOT_EMPTY)
+    if within:
+        error.metadata["object"] = f"{within}[{index}]"
+    raise error

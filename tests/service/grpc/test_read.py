@@ -9,7 +9,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from redis.asyncio import RedisCluster
 from support.cluster.stored import MINUTE_MS, now_ms, put
-from support.contract.answers import assert_grpc_error
+from support.contract.answers import assert_grpc_error, broken_rule
 from support.contract.messages import USER
 from support.contract.strategies import UUID
 from support.service.running import Service
@@ -82,19 +82,22 @@ async def test_the_largest_batch(audience: AudienceServiceStub, authorization: A
     assert values == [[user_id] if user_id % 111 == 1 else [] for user_id in range(1, 1001)]
 
 
-BAD_BATCHES = {
-    "nobody": [],
-    "1001 users": [{"user_id": "1"}] * 1001,
-    "no user_id": [{"user_id": "1"}, {}],
-    "an invalid user_id": [{"user_id": "1"}, {"user_id": "x"}],
-    "a user_id longer than headers are": [{"user_id": "x" * 500_000}],
-    "an invalid domain": [{"user_id": "1"}, {"user_id": "1", "domain": "x"}],
+BAD_BATCHES: dict[str, tuple[list[dict[str, str]], str]] = {
+    "nobody": ([], "users"),
+    "1001 users": ([{"user_id": "1"}] * 1001, "users"),
+    "no user_id": ([{"user_id": "1"}, {}], "users[1].user_id"),
+    "an invalid user_id": ([{"user_id": "1"}, {"user_id": "x"}], "users[1].user_id"),
+    "a user_id longer than headers are": ([{"user_id": "x" * 500_000}], "users[0].user_id"),
+    "an invalid domain": ([{"user_id": "1"}, {"user_id": "1", "domain": "x"}], "users[1].domain"),
 }
 
 
-@pytest.mark.parametrize("users", BAD_BATCHES.values(), ids=BAD_BATCHES)
-async def test_bad_batches(audience: AudienceServiceStub, authorization: Any, users: list[dict[str, str]]) -> None:
+@pytest.mark.parametrize(("users", "path"), BAD_BATCHES.values(), ids=BAD_BATCHES)
+async def test_bad_batches(
+    audience: AudienceServiceStub, authorization: Any, users: list[dict[str, str]], path: str
+) -> None:
     request = ParseDict({"users": users}, pb.BatchGetMembershipsRequest())
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await audience.BatchGetMemberships(request, metadata=authorization)
     assert_grpc_error(caught.value, grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX")
+    assert broken_rule(caught.value) == (path, caught.value.details())

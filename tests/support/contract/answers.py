@@ -94,5 +94,14 @@ def assert_failure(
     return failure
 
 
+def broken_rule(error: grpc.aio.AioRpcError) -> tuple[str, str]:
+    """The path of the field whose rule a request broke, and the rule (google.rpc.BadRequest)."""
+    details = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"]).details
+    bad_request = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad_request) for detail in details)
+    (violation,) = bad_request.field_violations
+    return violation.field, violation.description
+
+
 def _refuse(number: str) -> NoReturn:
     raise AssertionError(f"{number} is no integer")

@@ -36,7 +36,8 @@ def audience_methods(memberships: MembershipService) -> list[AnyMethod]:
     async def batch_get(request: pb.BatchGetMembershipsRequest, caller: Caller, deadline: float) -> Message:
         if not 0 < len(request.users) <= MOST_READ:
             raise invalid("users", f"must hold 1 to {MOST_READ} users")
-        return pb.BatchGetMembershipsResponse(response=await memberships.get(request.users, caller, deadline))
+        read = await memberships.get(request.users, caller, deadline, within="users")
+        return pb.BatchGetMembershipsResponse(response=read)
 
     return [
         Method(f"/{SERVICE}/ApplySegments", ApplyRequest, apply, Posting(memberships.post, apply_answer)),

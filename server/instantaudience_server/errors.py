@@ -126,6 +126,6 @@ def invalid(field: str, rule: str, *, of: str | None = None) -> AudienceError:
     return error
 
 
-def required(field: str) -> AudienceError:
-    """The request lacks a field; `field` is its path."""
-    return invalid(field, "is required")
+def required(field: str, *, of: str | None = None) -> AudienceError:
+    """The request lacks a field; `field` is its path, in the object `of` the request where there is one."""
+    return invalid(field, "is required", of=of)

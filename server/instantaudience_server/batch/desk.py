@@ -27,7 +27,7 @@ from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import MS_PER_HOUR, MS_PER_MINUTE, Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, required
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.jobs import (
@@ -209,6 +209,8 @@ class JobDesk:
         return await self._found(job.job_id, asyncio.get_running_loop().time() + STORE_SECONDS)
 
     async def _own(self, job_id: str, caller: Caller, deadline: float) -> Job:
+        if not job_id:
+            raise required("job_id")
         job = await self._found(job_id, deadline)
         require_member(caller, job.member_id)
         return job

@@ -235,8 +235,9 @@ class CatalogService:
                 segment.estimated_users = sizes[segment.id]
 
     async def _update(self, source: records.Object, mask: Any, deadline: float, check: Check | None = None) -> Any:
-        _require_id(source.id)
-        kind, edit = records.kind_of(source), edit_of(source, mask)
+        kind = records.kind_of(source)
+        _require_id(source.id, of=kind)
+        edit = edit_of(source, mask)
         return _shown(await self._editor.update(kind, source.id, edit, source.etag, deadline, check=check))
 
 
@@ -245,9 +246,9 @@ def _require(request: Any, field: str) -> None:
         raise required(field)
 
 
-def _require_id(object_id: int) -> None:
+def _require_id(object_id: int, *, of: Kind | None = None) -> None:
     if not object_id:
-        raise required("id")
+        raise required("id", of=of)
 
 
 def _shown(message: records.Object) -> records.Object:

@@ -148,3 +148,8 @@ async def test_every_call_counts_as_a_read(desk: JobDesk) -> None:
         desk.cancel(job_id, spent, seconds_from_now()),
     ):
         await refused(call, Reason.RATE_LIMIT_EXCEEDED)
+
+
+async def test_which_job_is_required(desk: JobDesk) -> None:
+    for call in (desk.find("", DEMO, seconds_from_now()), desk.cancel("", DEMO, seconds_from_now())):
+        assert (await refused(call, Reason.SYNTAX)).message == "'job_id' is required"

@@ -338,3 +338,6 @@ class TestDeleting:
     async def test_an_id_is_required(self, worker: CatalogWorker, kind: str) -> None:
         for rpc in (f"Delete{kind}", f"Get{kind}"):
             assert said(await worker.refusal(rpc)) == (Reason.SYNTAX, "'id' is required", "id")
+        error = await worker.refusal(f"Update{kind}", update_mask=mask("id"))
+        assert said(error) == (Reason.SYNTAX, "'id' is required", "id")
+        assert error.metadata["object"] == kind.lower()

@@ -134,10 +134,22 @@ async def test_what_waits_is_bounded(sizes: SegmentSizes, peer: Peer) -> None:
     assert left_out() == before
     sizes.note(joining(1, 7, 2))
     assert left_out() == before + 7
-    await peer.expect({1: MOST_USERS, 2: 0})
+    await sizes.make_room()
+    sizes.note(joining(1, MOST_USERS // 2, 3))
     sizes.note(joining(1, 7, 2))
     assert left_out() == before + 7
-    await peer.expect({2: 7})
+    await peer.expect({1: MOST_USERS, 2: 7, 3: MOST_USERS // 2})
+
+
+async def test_a_cluster_that_takes_nothing_does_not_hold_up_a_file(
+    sizes: SegmentSizes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its users are left out."""
+    monkeypatch.setattr(segment_sizes, "MOST_WAITING", 0)
+    monkeypatch.setattr(segment_sizes, "GATHER_SECONDS", 0.001)
+    sizes.note(joining(1, MOST_USERS, 1))
+    async with asyncio.timeout(MARGIN_SECONDS):
+        await sizes.make_room()
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 50])

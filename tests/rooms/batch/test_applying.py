@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.batch import applying, writing
+from instantaudience_server.batch import applying, writing, yielding
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, JobView
 from instantaudience_server.batch.reading.avro_reading import BYTES_AT_ONCE
 from instantaudience_server.batch.reading.lines import SLICE_LINES
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.batch.writing import MOST_AT_ONCE
+from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind, Record
+from instantaudience_server.store.interfaces.memberships import Changes
+from instantaudience_server.store.interfaces.segment_sizes import Joins
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
@@ -31,7 +36,17 @@ from redis.asyncio import RedisCluster
 from support.cluster.stored import stored
 from support.contract.model import State
 from support.parts.avro_files import avro_file, segment
-from support.parts.files import MEMBER, UPLOADED_MS, UPLOADED_S, Job, MemoryFile, NotedStore, batch_catalog, now_s
+from support.parts.files import (
+    MEMBER,
+    UPLOADED_MS,
+    UPLOADED_S,
+    Job,
+    MemoryFile,
+    NoSizes,
+    NotedStore,
+    batch_catalog,
+    now_s,
+)
 from support.waiting import eventually, seconds_from_now
 
 FIELDS = {"fields": [pb.BATCH_FIELD_SEG_ID, pb.BATCH_FIELD_EXPIRATION, pb.BATCH_FIELD_TIMESTAMP]}
@@ -352,6 +367,17 @@ async def test_while_the_cluster_is_away_nothing_is_counted() -> None:
     assert counters.to_json() == (await Job(batch_catalog()).run(MANY)).to_json()
 
 
+@pytest.mark.parametrize("times", [1, SLICE_LINES], ids=["few lines", "known ones"])
+async def test_lines_of_a_user_that_the_cluster_refuses_do_not_count_as_taken(times: int) -> None:
+    """Nor does the job end with them."""
+    job = Job(batch_catalog())
+    job.store.refuses = {b"m:p:2"}
+    counters = await job.run(b"1;5848:0\n2;5849:0\n" * times)
+    taken = {"num_valid_user": times, "num_valid": times, "num_other_error": times}
+    assert counters.values() | taken == counters.values()
+    assert job.store.state == {("", "1"): {5848: (0, 0)}}
+
+
 class HeldStore(NotedStore):
     """A store whose cluster does not answer."""
 
@@ -420,20 +446,105 @@ async def test_who_has_lost_a_job_writes_nothing_more(cluster: Cluster, plain: R
 
 
 class FullStore(NotedStore):
-    """A store that takes nothing on."""
+    """A store that takes nothing on so many times."""
+
+    def __init__(self, times: float) -> None:
+        super().__init__()
+        self._left = times
 
     def write(self, *arguments: Any, **options: Any) -> Any:
         """See `NotedStore`."""
-        raise unavailable("full")
+        self._left -= 1
+        if self._left >= 0:
+            raise unavailable("full")
+        return super().write(*arguments, **options)
 
 
-async def test_a_job_does_not_wait_for_ever_until_its_changes_are_taken_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It rests, and makes room for others'."""
-    monkeypatch.setattr(writing, "WRITE_SECONDS", 0.05)
+async def test_a_job_waits_until_its_changes_are_taken_on_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it rests, and makes room for others'."""
     monkeypatch.setattr(writing, "RETRY_SECONDS", 0.01)
+    assert (await Job(batch_catalog(), FullStore(2)).run(b"1;5848:0"))["num_valid"] == 1
+    monkeypatch.setattr(writing, "WRITE_SECONDS", 0.05)
     async with asyncio.timeout(20):
         with pytest.raises(AudienceError):
-            await Job(batch_catalog(), FullStore()).run(MANY)
+            await Job(batch_catalog(), FullStore(math.inf)).run(MANY)
+
+
+async def test_a_file_waits_for_live_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked how these fare before anything is written, and again when that is done."""
+    monkeypatch.setattr(yielding, "WORK_SECONDS", 0.0)
+    monkeypatch.setattr(yielding, "MOST_WORK_SECONDS", 0.0)
+    store, looks, may_go_on = HeldStore(), list[list[bool]](), asyncio.Semaphore(0)
+
+    async def look() -> None:
+        looks.append([write.done.done() for write in store.writes])
+        await may_go_on.acquire()
+
+    job = Job(batch_catalog(), store, yielding=Yielding(look))
+    job_done = asyncio.create_task(job.run(MemoryFile(b"1;5848:0\n2;5848:0\n", 9)))
+
+    async def looked(times: int) -> None:
+        assert len(looks) == times
+
+    await eventually(lambda: looked(1))
+    may_go_on.release()
+
+    async def written(times: int) -> None:
+        assert len(store.writes) == times
+
+    await eventually(lambda: written(1))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    await looked(1)
+    store.writes[0].done.set_result(None)
+    await eventually(lambda: looked(2))
+    may_go_on.release()
+    await eventually(lambda: written(2))
+    store.writes[1].done.set_result(None)
+    await job_done
+    assert looks == [[], [True]]
+
+
+async def test_what_a_file_changes_is_where_its_member_wants_it() -> None:
+    """A job that is completed says that of its lines."""
+    for wanted, stands in ((pb.DURABILITY_DISK, Durability.DISK), (pb.DURABILITY_UNSPECIFIED, None)):
+        job = Job(batch_catalog({"durability": wanted}))
+        await job.run(b"1;5848:0")
+        assert job.store.durabilities == {stands}
+
+
+class FullSizes(NoSizes):
+    """Sizes that have no room for more users until `room`; `noted` are those that they were told."""
+
+    def __init__(self) -> None:
+        self.room = asyncio.Event()
+        self.noted = 0
+
+    async def make_room(self) -> None:
+        """See `SegmentSizes`."""
+        await self.room.wait()
+
+    def note(self, changes: Changes | Joins) -> None:
+        """See `SegmentSizes`."""
+        assert not isinstance(changes, Joins)
+        self.noted += sum(len(keys) for keys, _ in changes)
+
+
+async def test_a_file_waits_until_its_users_can_be_counted_in_the_sizes_of_segments() -> None:
+    """Most of a long one would be left out."""
+    sizes, store = FullSizes(), NotedStore()
+    job_done = asyncio.create_task(Job(batch_catalog(), store, sizes=sizes).run(b"1;5848:0\n2;5848:0\n"))
+
+    async def written() -> None:
+        assert len(store.state) == 2
+
+    await eventually(written)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not sizes.noted
+    sizes.room.set()
+    await job_done
+    assert sizes.noted == 2
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 2**20])

@@ -10,6 +10,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch.applying import FileApplying
 from instantaudience_server.batch.counters import Counters
 from instantaudience_server.batch.jobs import Checkpoint, FileFailedError, JobView, StoredFile
+from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Catalog, Member
 from instantaudience_server.catalog.feed import FindMember
@@ -90,6 +91,8 @@ class NotedStore:
         self.state: State = {}
         self.refuses: set[bytes] = set()
         """Users whose changes are refused."""
+        self.durabilities: set[Durability | None] = set()
+        """What was wanted of writes."""
         self._external_ids = external_ids or {}
 
     async def resolve_external_ids(self, keys: list[bytes], deadline: float) -> list[str | None]:
@@ -107,6 +110,7 @@ class NotedStore:
     ) -> "NotedWrite":
         """Write at once."""
         assert may_go is None
+        self.durabilities.add(durability)
         users, others = by_user(changes), unpacked(packed)
         assert not users.keys() & others.keys()
         users |= others
@@ -173,11 +177,19 @@ class Job:
         uploaded_ms: int = UPLOADED_MS,
         block_bytes: int = 4 * 2**20,
         suppressions: Suppressions | None = None,
+        yielding: Yielding | None = None,
+        sizes: Any = None,
         **bounds: Any,
     ) -> None:
         self.store = store or NotedStore()
-        sizes: Any = NoSizes()
-        self.applying = FileApplying(catalog, self.store, sizes, block_bytes=block_bytes, suppressions=suppressions)
+        self.applying = FileApplying(
+            catalog,
+            self.store,
+            sizes or NoSizes(),
+            block_bytes=block_bytes,
+            suppressions=suppressions,
+            yielding=yielding,
+        )
         self.view = JobView(member_id, uploaded_ms, **bounds)
         self.saved: list[str] = []
         self.failure: FileFailedError | None = None

@@ -38,6 +38,7 @@ from support.waiting import seconds_from_now
 if reason := missing():
     pytest.skip(f"the native extension is not there: {reason}", allow_module_level=True)
 
+import instantaudience_native
 from instantaudience_native import LineReader, RecordReader
 
 RANDOMS = st.integers(0, 2**32 - 1).map(random.Random)
@@ -221,11 +222,28 @@ def test_what_may_not_be_is_left_to_python() -> None:
             reader_of(**wrong)
 
 
-def test_it_begins_anew_when_it_knows_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+ENDS = range(200)
+"""Different ones: what a segment's text was before is hardly ever met again."""
+NEVER_AGAIN = {
+    "LineReader": b"".join(b"%d;5848:%d,5849:0\n" % (1 + end % 90, end) for end in ENDS) * 2,
+    "RecordReader": avro_file([{"uid": 1 + end % 90, "segments": [segment(5848, expiration=end)]} for end in ENDS] * 2),
+}
+
+
+@pytest.mark.parametrize("reader", NEVER_AGAIN)
+def test_it_begins_anew_when_it_knows_too_much(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long file of a member would fill the memory for all."""
+    make, made = getattr(instantaudience_native, reader), list[Any]()
+
+    def noted(**options: Any) -> Any:
+        made.append(make(**options))
+        return made[-1]
+
+    monkeypatch.setattr(instantaudience_native, reader, noted)
     monkeypatch.setattr(regular, "MOST_TEXTS", 20)
-    content = b"".join(b"%d;5848:%d,5849:0\n" % (1 + number % 90, number) for number in range(200)) * 2
-    natively, by_python = both(content, {}, False, None)
+    natively, by_python = both(NEVER_AGAIN[reader], {}, False, None)
     assert natively == by_python
+    assert 20 <= max(each.known for each in made) < 20 + 2 * 7
 
 
 async def test_on_a_real_cluster_packed_commands_do_what_they_say(cluster: Cluster, plain: RedisCluster) -> None:

@@ -355,7 +355,7 @@ type UsageHour struct {
 	ValidAdds int64 `protobuf:"varint,5,opt,name=valid_adds,json=validAdds,proto3" json:"valid_adds,omitempty"`
 	// Memberships removed.
 	ValidRemoves int64 `protobuf:"varint,6,opt,name=valid_removes,json=validRemoves,proto3" json:"valid_removes,omitempty"`
-	// External IDs that map to nobody.
+	// External IDs that map to nobody, and suppressed users.
 	InvalidUsers int64 `protobuf:"varint,7,opt,name=invalid_users,json=invalidUsers,proto3" json:"invalid_users,omitempty"`
 	// Blocks that name no segment of the catalog.
 	InvalidSegments int64 `protobuf:"varint,8,opt,name=invalid_segments,json=invalidSegments,proto3" json:"invalid_segments,omitempty"`

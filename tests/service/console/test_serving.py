@@ -192,6 +192,14 @@ def test_own_files_ask_nobody_else() -> None:
         assert addresses <= {"http://www.w3.org/2000/svg"}, path.name
 
 
+def test_why_a_job_failed_is_told_in_words() -> None:
+    """For each code in the table of docs/batch.md; of an INTERNAL one nobody can say more than that it is."""
+    table = (ROOT / "docs/batch.md").read_text().partition("| `error_code` | the job ended because |")[2]
+    codes = re.findall(r"`([A-Z_]+)`(?=.*\|.*\|$)", table.partition("\n\n")[0], re.MULTILINE)
+    words = (files.ROOT / "words.js").read_text().partition("const JOB_ERRORS = {")[2].partition("};")[0]
+    assert set(re.findall(r"^  ([A-Z_]+): \"", words, re.MULTILINE)) == {*codes} - {"INTERNAL"}
+
+
 def test_libraries_are_as_released() -> None:
     sums = [line.split() for line in (ROOT / "tools/vendor-pages.sha256").read_text().splitlines()]
     for digest, name in sums:

@@ -160,6 +160,8 @@ const JOB_ERRORS = {
   UNKNOWN_CODEC: "The Avro file is compressed in a way that is not known.",
   MEMBER_DELETED: "The member is no longer there.",
   CANCELLED: "Somebody ended the job. What was applied before stays.",
+  FILE_LOST: "A part of the file is no longer there. Send it again.",
+  PROCESS_ENDED: "The service ended or stood still each time it went on with the file. Do not send it again as it is.",
 };
 
 export const explainJobError = (code) =>

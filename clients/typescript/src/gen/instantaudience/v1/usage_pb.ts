@@ -198,7 +198,7 @@ export type UsageHour = Message<"instantaudience.v1.UsageHour"> & {
   validRemoves: bigint;
 
   /**
-   * External IDs that map to nobody.
+   * External IDs that map to nobody, and suppressed users.
    *
    * @generated from field: int64 invalid_users = 7;
    */

@@ -4,7 +4,8 @@
 --     where it is not given}, body = message name or nil, text = whether the body is a text, gzip = parameter or nil,
 --     origin = parameter or nil, public = whether it needs no token, strict = whether unknown parameters are errors,
 --     unreadable = status in place of 400 or nil, within = the field of the request that the body is, or nil}}
---   types[type] = rule; grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
+--   types[type] = rule; keys[name of a field in its proto file] = key
+--   grpc_errors["<grpc code> <error_id>"] = {status = HTTP status, code = error_code or nil}
 --   bare_grpc_errors[grpc code] = error (also .default); unreadable, empty, … = errors {status, id, text}
 --   short_body, heavy_body, longest_body, hopeless_body = bytes; longest_authorization = characters
 --   sending_ms = time for a body
@@ -156,7 +157,8 @@ local function answer_transcoder_error(handle, body, text)
   local within = noted(handle).within
   local inner = rule and within and match(path, "^" .. within .. "%.(.+)$")
   local err = CONTRACT.unreadable
-  answer(handle, body, err.status, err.id, rule and (inner or path) .. ": " .. rule .. "." or err.text)
+  local place = rule and string.gsub(inner or path, "[%w_]+", CONTRACT.keys)
+  answer(handle, body, err.status, err.id, rule and place .. ": " .. rule .. "." or err.text)
 end
 
 -- A gRPC error comes as the transcoder's JSON of google.rpc.Status: {"code":14,"message":"…","details":[…]}. An error of

@@ -123,8 +123,13 @@ def _defaults(endpoint: descriptor.Endpoint) -> Mapping[str, Literal]:
 
 
 def _spellings(field: descriptor.Field) -> set[str]:
-    """A key as it is documented, and as protobuf's JSON has it (source: contract-neighbours, "spelling")."""
-    return {field.name, field.json_name}
+    """A key as it is documented, as protobuf's JSON has it (source: contract-neighbours, "spelling"), and as the proto
+    file has it, which the transcoder reads, too."""
+    return {field.name, field.json_name, _proto_name(field)}
+
+
+def _proto_name(field: descriptor.Field) -> str:
+    return field.name.replace("-", "_")
 
 
 def _endpoints() -> Mapping[str, Literal]:
@@ -251,6 +256,7 @@ def contract_script(
             "policy": console.CONTENT_SECURITY_POLICY,
         },
         "messages": _messages(),
+        "keys": {_proto_name(each): each.name for fields in descriptor.shapes().values() for each in fields},
         "types": _scalar_rules(),
         "depth": MAX_DEPTH,
         "kept_levels": MOST_LEVELS,

@@ -108,6 +108,17 @@ async def test_a_place_in_a_body_is_named_as_its_caller_knows_it(client: httpx.A
     assert_error(answer, 422, "SYNTAX", "member_id: must be an integer of 32 bits.")
 
 
+async def test_a_key_that_a_proto_file_cannot_spell_is_named_as_it_is_documented(client: httpx.AsyncClient) -> None:
+    """However it was spelled, and whoever looked at it."""
+    for body, text in (
+        ('{"public-key":{"active":"x"}}', "public-key.active: must be true or false."),
+        ('{"public_key":{"active":"x"}}', "public-key.active: must be true or false."),
+        ('{"public_key":[]}', "public-key: must be an object."),
+        ('{"public_key":{},"public-key":{}}', "public-key: must not stand twice."),
+    ):
+        assert_error(await client.put("/public-key?key_id=1", content=body), 400, "SYNTAX", text)
+
+
 async def test_error_does_not_repeat_a_password(client: httpx.AsyncClient) -> None:
     answer = await client.post("/auth", content='{"auth":{"username":"a","password":48151623}}')
     assert_error(answer, 400, "SYNTAX", "auth.password: must be a string.")

@@ -74,11 +74,25 @@ record Failure(
 
   /** What a call ended with; without its details, where they cannot be read or belong to another code. */
   private static com.google.rpc.Status statusOf(StatusRuntimeException thrown) {
+    if (thrown.getStatus().getCause() != null) {
+      return StatusProto.fromThrowable(withCause(thrown.getStatus()).asRuntimeException());
+    }
     try {
       return StatusProto.fromThrowable(thrown);
     } catch (IllegalArgumentException unreadable) {
       return StatusProto.fromThrowable(thrown.getStatus().asRuntimeException());
     }
+  }
+
+  /** What failed here, in a line: gRPC says "io exception", and the cause says which. */
+  private static Status withCause(Status status) {
+    Throwable cause = status.getCause();
+    while (cause.getCause() != null) {
+      cause = cause.getCause();
+    }
+    String said = status.getDescription() == null ? status.getCode().name() : status.getDescription();
+    String why = cause.getMessage() == null ? cause.getClass().getSimpleName() : cause.getMessage();
+    return status.withDescription(said.lines().findFirst().orElse("") + ": " + why);
   }
 
   /** When the service asks to try again; null where it does not, or for a time that was before. */

@@ -33,6 +33,14 @@ class FailureTest {
   }
 
   @Test
+  void whatFailedHereIsToldInALine() {
+    Throwable cause = new java.io.IOException("handshake", new java.net.ConnectException("Connection refused"));
+    var thrown = Code.UNAVAILABLE.toStatus().withDescription("io exception\nChannel Pipeline: [a]").withCause(cause);
+    AudienceException failure = Failure.ofCall(thrown.asRuntimeException(), "7");
+    assertEquals("UNAVAILABLE: io exception: Connection refused (request 7)", failure.getMessage());
+  }
+
+  @Test
   void theTimeToTryAgainIsAsTheServiceSays() {
     assertEquals(Optional.of(java.time.Duration.ofMillis(1500)), retryAfter(1, 500_000_000));
     assertEquals(Optional.of(java.time.Duration.ZERO), retryAfter(0, 0));

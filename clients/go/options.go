@@ -50,13 +50,18 @@ func WithKeyPair(username, keyName string, privateKey []byte) Option {
 // WithToken uses a token that somebody else has got, as long as the service takes it.
 func WithToken(token string) Option {
 	return func(s *settings) error {
-		if strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
+		if !canBeSent(token) {
 			return errors.New("the token has characters that no token has; is it a line of a file, with its end?")
 		}
 		s.named++
 		s.token = token
 		return nil
 	}
+}
+
+// canBeSent says whether a header holds the token.
+func canBeSent(token string) bool {
+	return !strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // WithClientCertificate has the account that belongs to the connection's client certificate: there is no token.

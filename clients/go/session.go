@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// mostSeconds is a lifetime that no token reaches; more seconds are more nanoseconds than there is room for.
+const mostSeconds = 1 << 30
+
 // session is the token of a client: got once for all calls, and again when it ends.
 type session struct {
 	// public makes the calls that sign in.
@@ -43,11 +46,15 @@ func (s *session) renew(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	lifetime := max(0, time.Until(issued.GetExpireTime().AsTime()))
+	if issued.GetToken() == "" || !canBeSent(issued.GetToken()) {
+		return "", saysNothing("")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	s.token, s.ends, s.dies = issued.GetToken(), now.Add(lifetime*renewalPercent/100), now.Add(lifetime)
+	seconds := min(max(now.Unix(), issued.GetExpireTime().GetSeconds())-now.Unix(), mostSeconds)
+	lifetime := time.Duration(seconds) * time.Second
+	s.token, s.ends, s.dies = issued.GetToken(), now.Add(lifetime/100*renewalPercent), now.Add(lifetime)
 	return s.token, nil
 }
 

@@ -3,6 +3,7 @@ package instantaudience
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -108,5 +109,34 @@ func TestACallGoesOnThatWaitsForAnotherTokenWhileItsOwnEnds(t *testing.T) {
 				t.Error(token, err)
 			}
 		})
+	}
+}
+
+func TestATokenMayEndAtAnyTime(t *testing.T) {
+	for seconds, signIns := range map[int64]int{math.MaxInt64: 1, 253402300799: 1, 0: 2, math.MinInt64: 2} {
+		had := 0
+		s := &session{signingIn: newShared[string]()}
+		s.signIn = func(context.Context, *caller) (*pb.AuthenticateResult, error) {
+			had++
+			return &pb.AuthenticateResult{Token: "a", ExpireTime: &timestamppb.Timestamp{Seconds: seconds, Nanos: -1}}, nil
+		}
+		for range 2 {
+			if token, err := s.get(context.Background()); token != "a" || err != nil {
+				t.Error(token, err)
+			}
+		}
+		if had != signIns {
+			t.Errorf("%d sign-ins where a token ends at %d", had, seconds)
+		}
+	}
+}
+
+func TestASignInWithoutATokenThatCanBeSentIsADefect(t *testing.T) {
+	for _, answer := range []*pb.AuthenticateResult{nil, {}, {Token: "a\n"}, {Token: "é"}} {
+		s := &session{signingIn: newShared[string]()}
+		s.signIn = func(context.Context, *caller) (*pb.AuthenticateResult, error) { return answer, nil }
+		if token, err := s.get(context.Background()); !errors.Is(err, Internal) {
+			t.Error(answer, token, err)
+		}
 	}
 }

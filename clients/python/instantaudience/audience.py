@@ -11,7 +11,7 @@ from typing import Self
 import grpc
 
 from instantaudience.calling import Calling, Rpc
-from instantaudience.credentials import Credentials, KeyPair, Password, Session, Tls, Token
+from instantaudience.credentials import Credentials, KeyPair, Password, Session, Tls, Token, issued
 from instantaudience.errors import InvalidRequestError
 from instantaudience.pacing import Pacer
 from instantaudience.processes import Process
@@ -245,13 +245,13 @@ class AsyncClient:
         credentials = self._credentials
         if isinstance(credentials, KeyPair):
             by_key = authentication_pb2.AuthenticateWithJwtRequest(jwt=credentials.assertion(time.time()))
-            issued = (await self._public.call(self._methods.sign_in_by_key, by_key, deadline)).response
+            result = (await self._public.call(self._methods.sign_in_by_key, by_key, deadline)).response
         else:
             assert isinstance(credentials, Password)
             auth = authentication_pb2.Credentials(username=credentials.username, password=credentials.password)
             by_password = authentication_pb2.AuthenticateRequest(auth=auth)
-            issued = (await self._public.call(self._methods.sign_in, by_password, deadline)).response
-        return issued.token, max(0.0, issued.expire_time.ToNanoseconds() / 1e9 - time.time())
+            result = (await self._public.call(self._methods.sign_in, by_password, deadline)).response
+        return issued(result, time.time())
 
 
 def _deadline(seconds: float) -> float:

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError
+from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError, says_nothing
 from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS, SENT_AGAIN
 from instantaudience.turns import Shared
+from instantaudience.v1.authentication_pb2 import AuthenticateResult
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Password:
 
     username: str
     password: str = field(repr=False)
+
+
+def _can_be_sent(token: str) -> bool:
+    """Whether a header holds it."""
+    return token.isascii() and token.isprintable()
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Token:
     token: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        if not (self.token.isascii() and self.token.isprintable()):
+        if not _can_be_sent(self.token):
             raise ValueError("the token has characters that no token has; is it a line of a file, with its end?")
 
 
@@ -100,6 +106,17 @@ class Tls:
 
 SignIn = Callable[[float], Awaitable[tuple[str, float]]]
 """Gives a token until a deadline, and for how many seconds it lives at most."""
+
+
+def issued(result: AuthenticateResult, now: float) -> tuple[str, float]:
+    """The token of an answer, and for how many seconds it lives at most after `now`, a Unix time.
+
+    Raises:
+        InternalError: there is none, or none that can be sent.
+    """
+    if not result.token or not _can_be_sent(result.token):
+        raise says_nothing("")
+    return result.token, max(0.0, result.expire_time.seconds - now)
 
 
 class Session:

@@ -1,5 +1,4 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Interceptor, Transport } from "@connectrpc/connect";
 import { Calling, type OnAttempt } from "./calling.js";
 import { type Credentials, type KeyPair, type Password, assertion } from "./credentials.js";
@@ -15,15 +14,12 @@ import { CatalogService } from "./gen/instantaudience/v1/catalog_pb.js";
 import { Pacer } from "./pacing.js";
 import { checkRetries, DEFAULT_RETRIES, type Retries } from "./retrying.js";
 import { BATCH_USERS, DEADLINE_MS, STREAM_WINDOW } from "./rules.js";
-import { type Issued, Session } from "./session.js";
+import { type Issued, Session, canBeSent, issuedBy } from "./session.js";
 import { Shared } from "./shared.js";
 import { DEFAULT_LIMITS, type Limits, joined, split } from "./splitting.js";
 import { Streaming } from "./streaming.js";
 import { type User, textOf } from "./users.js";
 import type { StreamResult } from "./window.js";
-
-/** What headers hold as it is. */
-const TOKEN = /^[ -~]*$/;
 
 /** What a client is made of, in Node and in browsers. */
 export interface ClientOptions {
@@ -84,7 +80,7 @@ export class Client {
     const retries = orDefaults(DEFAULT_RETRIES, options.retries);
     checkRetries(retries);
     const token = credentials !== undefined && "token" in credentials ? credentials.token : undefined;
-    if (token !== undefined && !TOKEN.test(token)) {
+    if (token !== undefined && !canBeSent(token)) {
       throw new TypeError("the token has characters that no token has; is it a line of a file, with its end?");
     }
     this.#connection = connection;
@@ -236,8 +232,7 @@ export class Client {
             deadline,
             isSafe,
           );
-    const { token, expireTime } = whole(response);
-    return { token, lifetimeMs: Math.max(0, expireTime === undefined ? 0 : timestampMs(expireTime) - Date.now()) };
+    return issuedBy(whole(response), Date.now());
   }
 }
 

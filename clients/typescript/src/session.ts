@@ -1,5 +1,6 @@
 import { Deadline } from "./deadline.js";
-import { AudienceError, RateLimitedError, UnavailableError } from "./errors.js";
+import { AudienceError, RateLimitedError, UnavailableError, saysNothing } from "./errors.js";
+import type { AuthenticateResult } from "./gen/instantaudience/v1/authentication_pb.js";
 import { RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS } from "./rules.js";
 import { Shared } from "./shared.js";
 
@@ -7,6 +8,24 @@ import { Shared } from "./shared.js";
 export interface Issued {
   readonly token: string;
   readonly lifetimeMs: number;
+}
+
+/** What headers hold as it is. */
+const TOKEN = /^[ -~]*$/;
+
+/** Whether a header holds the token. */
+export function canBeSent(token: string): boolean {
+  return TOKEN.test(token);
+}
+
+/**
+ * The token of an answer.
+ *
+ * @throws InternalError there is none, or none that can be sent.
+ */
+export function issuedBy({ token, expireTime }: AuthenticateResult, nowMs: number): Issued {
+  if (token === "" || !canBeSent(token)) throw saysNothing("");
+  return { token, lifetimeMs: Math.max(0, Number(expireTime?.seconds ?? 0) * 1000 - nowMs) };
 }
 
 /** The token of a client: got once for all calls, and again when it ends. */

@@ -1,9 +1,17 @@
 /** A token is got once for all calls, and again when it ends. */
+import { create } from "@bufbuild/protobuf";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Deadline } from "../src/deadline.js";
-import { DeadlineExceededError, RateLimitedError, UnauthenticatedError, UnavailableError } from "../src/errors.js";
-import { Session, type Issued } from "../src/session.js";
+import {
+  DeadlineExceededError,
+  InternalError,
+  RateLimitedError,
+  UnauthenticatedError,
+  UnavailableError,
+} from "../src/errors.js";
+import { AuthenticateResultSchema } from "../src/gen/instantaudience/v1/authentication_pb.js";
+import { Session, issuedBy, type Issued } from "../src/session.js";
 
 /** Lets everything go on that can. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -48,6 +56,25 @@ test("a token that has ended, or was refused, is replaced", async () => {
   assert.equal(await next, "c");
   assert.ok(shared.refused("b"));
   assert.equal(await shared.token(patient()), "c");
+});
+
+test("a token may end at any time", () => {
+  for (const [seconds, lifetimeMs] of [
+    [1090n, 90_000],
+    [0n, 0],
+    [-(2n ** 63n), 0],
+    [2n ** 63n - 1n, 2 ** 63 * 1000 - 1_000_000],
+  ] as const) {
+    const answer = create(AuthenticateResultSchema, { token: "a", expireTime: { seconds, nanos: -1 } });
+    assert.equal(issuedBy(answer, 1_000_000).lifetimeMs, lifetimeMs);
+  }
+  assert.equal(issuedBy(create(AuthenticateResultSchema, { token: "a" }), 0).lifetimeMs, 0);
+});
+
+test("a sign-in without a token that can be sent is a defect", () => {
+  for (const token of ["", "a\n", "é"]) {
+    assert.throws(() => issuedBy(create(AuthenticateResultSchema, { token }), 0), InternalError);
+  }
 });
 
 test("wrong credentials are told to all who wait, by one sign-in", async () => {

@@ -6,9 +6,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience import credentials
-from instantaudience.credentials import KeyPair, Session, Tls
-from instantaudience.errors import DeadlineExceededError, RateLimitedError, UnavailableError
+from instantaudience.credentials import KeyPair, Session, Tls, issued
+from instantaudience.errors import DeadlineExceededError, InternalError, RateLimitedError, UnavailableError
+from instantaudience.v1.authentication_pb2 import AuthenticateResult
 
 LIFETIME_SECONDS = 100.0
 
@@ -27,6 +29,21 @@ async def test_a_token_is_replaced_before_it_ends(monkeypatch: pytest.MonkeyPatc
         clock.now = 1000.0 + seconds
         had.append(await session.token(clock.now + 1.0))
     assert had == ["a", "a", "b", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("expire_seconds", "lifetime"), [(1090, 90.0), (910, 0.0), (0, 0.0), (2**62, 2.0**62 - 1000.0), (-(2**62), 0.0)]
+)
+def test_a_token_may_end_at_any_time(expire_seconds: int, lifetime: float) -> None:
+    answer = AuthenticateResult(token="a", expire_time=Timestamp(seconds=expire_seconds, nanos=-1))
+    assert issued(answer, 1000.0) == ("a", lifetime)
+
+
+@pytest.mark.parametrize("token", ["", "a\n", "é", "a\0"])
+def test_a_sign_in_without_a_token_that_can_be_sent_is_a_defect(token: str) -> None:
+    """It was told as the caller's fault, of a token that it lacks; or calls failed with what is no error of a call."""
+    with pytest.raises(InternalError, match="says nothing"):
+        issued(AuthenticateResult(token=token), 1000.0)
 
 
 @pytest.mark.parametrize("half", [{"certificate_chain": b"-"}, {"private_key": b"-"}])

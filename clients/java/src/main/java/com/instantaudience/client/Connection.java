@@ -1,7 +1,6 @@
 package com.instantaudience.client;
 
 import com.instantaudience.v1.AuthenticateRequest;
-import com.instantaudience.v1.AuthenticateResult;
 import com.instantaudience.v1.AuthenticateWithJwtRequest;
 import com.instantaudience.v1.AuthenticationServiceGrpc;
 import com.instantaudience.v1.CatalogServiceGrpc;
@@ -104,22 +103,16 @@ final class Connection {
       request.getAuthBuilder().setUsername(account.username()).setPassword(account.password());
       var method = AuthenticationServiceGrpc.getAuthenticateMethod();
       return deadline ->
-          issued(publicCalling.call(method, request.build(), deadline, IS_REPEATABLE).getResponse());
+          Session.Issued.by(publicCalling.call(method, request.build(), deadline, IS_REPEATABLE).getResponse());
     }
     if (credentials instanceof Credentials.KeyPair pair) {
       var method = AuthenticationServiceGrpc.getAuthenticateWithJwtMethod();
       return deadline -> {
         String jwt = Assertion.of(pair, Instant.now().getEpochSecond());
         var request = AuthenticateWithJwtRequest.newBuilder().setJwt(jwt).build();
-        return issued(publicCalling.call(method, request, deadline, IS_REPEATABLE).getResponse());
+        return Session.Issued.by(publicCalling.call(method, request, deadline, IS_REPEATABLE).getResponse());
       };
     }
     return null;
-  }
-
-  private static Session.Issued issued(AuthenticateResult result) {
-    long ends = result.getExpireTime().getSeconds();
-    Duration lifetime = Duration.between(Instant.now(), Instant.ofEpochSecond(ends));
-    return new Session.Issued(result.getToken(), Math.max(0, lifetime.toNanos()));
   }
 }

@@ -49,10 +49,15 @@ public sealed interface Credentials {
   record Token(String token) implements Credentials {
     /** Checks it. */
     public Token {
-      if (token.chars().anyMatch(character -> character < ' ' || character > '~')) {
+      if (!canBeSent(token)) {
         throw new IllegalArgumentException(
             "the token has characters that no token has; is it a line of a file, with its end?");
       }
+    }
+
+    /** Whether a header holds the token. */
+    static boolean canBeSent(String token) {
+      return token.chars().allMatch(character -> character >= ' ' && character <= '~');
     }
 
     @Override

@@ -1,6 +1,8 @@
 package com.instantaudience.client;
 
+import com.instantaudience.v1.AuthenticateResult;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
@@ -8,7 +10,22 @@ import java.util.function.LongSupplier;
 /** The token of a client: got once for all calls, and again when it ends. */
 final class Session {
   /** A token, and for how long it lives at most. */
-  record Issued(String token, long lifetimeNanos) {}
+  record Issued(String token, long lifetimeNanos) {
+    /**
+     * The token of an answer.
+     *
+     * @throws InternalException there is none, or none that can be sent.
+     */
+    static Issued by(AuthenticateResult result) {
+      String token = result.getToken();
+      if (token.isEmpty() || !Credentials.Token.canBeSent(token)) {
+        throw Failure.saysNothing("");
+      }
+      long now = Instant.now().getEpochSecond();
+      long ends = Math.max(now, result.getExpireTime().getSeconds());
+      return new Issued(token, TimeUnit.SECONDS.toNanos(ends - now));
+    }
+  }
 
   private static final long PAUSE_NANOS = TimeUnit.SECONDS.toNanos(Rules.RENEWAL_PAUSE_SECONDS);
 

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.instantaudience.v1.AuthenticateResult;
 import io.grpc.Status;
 import java.time.Duration;
 import java.util.Map;
@@ -17,6 +18,7 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** A token is got once for all calls, and again when it ends. */
@@ -66,6 +68,21 @@ class SessionTest {
     assertEquals("t2", session.token(patient()));
     session.refused("t1");
     assertEquals("t2", session.token(patient()));
+  }
+
+  @ParameterizedTest
+  @CsvSource({"0, 0", "-9223372036854775808, 0", "253402300799, 9223372036854775807"})
+  void aTokenMayEndAtAnyTime(long seconds, long lifetimeNanos) {
+    var answer = AuthenticateResult.newBuilder().setToken("a");
+    answer.getExpireTimeBuilder().setSeconds(seconds).setNanos(-1);
+    assertEquals(lifetimeNanos, Session.Issued.by(answer.build()).lifetimeNanos());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"", "a\n", "é"})
+  void aSignInWithoutATokenThatCanBeSentIsADefect(String token) {
+    var answer = AuthenticateResult.newBuilder().setToken(token).build();
+    assertThrows(InternalException.class, () -> Session.Issued.by(answer));
   }
 
   @Test

@@ -8,16 +8,20 @@ from support.service.running import running_service
 from support.waiting import eventually
 
 LINES = 200_000
+PUBLIC_URL = "https://audience.example.com"
 
 
 async def test_a_file_goes_through_an_object_store() -> None:
-    """Nothing of it is on this machine's disk, and nothing is left."""
+    """Nothing of it is on this machine's disk, and nothing is left. Where it is to be sent begins as is set."""
     file = b"".join([b"%d;10001:0\n" % (8_000_000_000 + number) for number in range(LINES)])
     with running_s3() as url:
-        async with running_service("--workers", "1", "--batch-store", url) as service, service.http() as http:
+        words = ("--workers", "1", "--batch-store", url, "--public-url", PUBLIC_URL)
+        async with running_service(*words) as service, service.http() as http:
             http.headers["authorization"] = await service.token()
             job = (await http.post("/batch-segment")).json()["response"]["batch_segment_upload_job"]
-            assert (await http.put(job["upload_url"], content=file)).status_code == 200
+            assert job["upload_url"].startswith(f"{PUBLIC_URL}/batch-segment-upload/")
+            answer = await http.put(job["upload_url"].removeprefix(PUBLIC_URL), content=file)
+            assert answer.status_code == 200
 
             async def completed() -> None:
                 answer = await http.get("/batch-segment", params={"job_id": job["job_id"]})

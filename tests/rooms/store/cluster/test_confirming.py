@@ -5,13 +5,17 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from hiredis import ReplyError
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.commands import wait_for_replicas
+from instantaudience_server.store.cluster.confirming import confirmation
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.interfaces.catalog import Kind, Write
 from instantaudience_server.store.interfaces.jobs import KEPT_MS, Job, Phase
@@ -38,6 +42,7 @@ KEY = user_key(1000)
 REPLICA, DISK = Durability.REPLICA, Durability.DISK
 END_MS = (int(time.time()) + 86_400) * 1000 + KEPT_MS
 """The time of something that is far ahead."""
+REFUSED = ReplyError("MOVED 7 a:1")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +59,31 @@ async def worker(replicated: ReplicatedCluster, durability: Durability) -> Async
 
 def test_every_slot_has_a_key_for_marks() -> None:
     assert [key_slot(mark_key(slot)) for slot in range(SLOTS)] == list(range(SLOTS))
+
+
+@pytest.mark.parametrize(
+    ("durability", "replicas", "replies", "given"),
+    [
+        (REPLICA, 0, (b"OK", 0), False),
+        (REPLICA, 0, (b"OK", 1), True),
+        (REPLICA, 2, (b"OK", 1), False),
+        (REPLICA, 1, (REFUSED, 1), False),
+        (REPLICA, 1, (b"OK", REFUSED), False),
+        (DISK, 0, (b"OK", [1, 0]), True),
+        (DISK, 0, (b"OK", [0, 1]), False),
+        (DISK, 1, (b"OK", [1, 0]), False),
+        (DISK, 1, (b"OK", [1, 1]), True),
+        (DISK, 1, (REFUSED, [1, 1]), False),
+    ],
+)
+def test_what_counts_as_confirmed(durability: Durability, replicas: int, replies: Any, given: bool) -> None:
+    """Of so many replicas; where there is none, nothing is on one."""
+    assert confirmation(durability, replicas=replicas, wait_seconds=1).given(replies) is given
+
+
+def test_no_connection_waits_for_ever_for_a_confirmation() -> None:
+    """Which is what a node takes 0 ms for."""
+    assert confirmation(REPLICA, replicas=0, wait_seconds=0.0001).waiting == wait_for_replicas(1, 1)
 
 
 @pytest.mark.parametrize("durability", Durability)

@@ -9,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Batch, Group, Listed, Part
+from instantaudience_server.store.cluster.confirming import confirmation
 from instantaudience_server.store.cluster.node import Node
 from instantaudience_server.store.cluster.topology import Topology
+from instantaudience_server.store.keys import key_slot, mark_key
+from support.clocks import run_on_told_time, told_loop
 from support.cluster.nodes import on_node
 from support.waiting import eventually
 
@@ -28,6 +32,8 @@ class Socket:
         self.transport = self
         self.protocol: Any = None
         self.taken = asyncio.Event()
+        self.written = bytearray()
+        self.is_aborted = False
 
     async def connect(self) -> None:
         pass
@@ -40,10 +46,10 @@ class Socket:
         self.taken.set()
 
     def write(self, data: bytes) -> None:
-        pass
+        self.written += data
 
     def abort(self) -> None:
-        pass
+        self.is_aborted = True
 
 
 class Errors:
@@ -139,6 +145,130 @@ async def test_commands_that_go_out_again_are_awaited_once(asking: bool) -> None
     assert batch.unanswered() == [(group, [0, 1, 2])]
     again.position = 3
     assert not batch.unanswered()
+
+
+def ask(node: Node) -> Batch:
+    """Send a command."""
+    group = Listed([commands.on_key(KEYS[0], SETTING)])
+    batch = Batch([group], float("inf"), asyncio.get_running_loop())
+    node.send(batch.part(group, [0]))
+    return batch
+
+
+async def some_turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_a_connection_is_given_up_only_while_what_it_was_sent_is_unanswered() -> None:
+    """Not one that was idle until now, nor one that answers all the time and always has more to answer."""
+
+    async def converse() -> None:
+        loop, socket = told_loop(), Socket()
+        node = Node("node", lambda: socket, Errors(), stalled_seconds=2)  # type: ignore[arg-type, return-value]
+
+        async def go_by(seconds: float) -> None:
+            loop.now += seconds
+            await some_turns()
+
+        ask(node)
+        await go_by(0)
+        socket.protocol.data_received(b":1\r\n")
+        for _ in range(3):
+            await go_by(1)
+        ask(node)
+        await go_by(0)
+        await go_by(1)
+        assert not socket.is_aborted
+        for _ in range(10):
+            ask(node)
+            await go_by(0.5)
+            socket.protocol.data_received(b":1\r\n")
+        assert not node.idle
+        await go_by(1.9)
+        assert not socket.is_aborted
+        await go_by(0.2)
+        assert socket.is_aborted
+        await node.close()
+
+    run_on_told_time(converse())
+
+
+async def test_what_the_socket_had_no_room_for_goes_out_when_it_has() -> None:
+    """Though nobody sends anything more to the node."""
+    socket = Socket()
+    node = Node("node", lambda: socket, Errors(), stalled_seconds=60)  # type: ignore[arg-type, return-value]
+    ask(node)
+    await some_turns()
+    before = bytes(socket.written)
+    socket.protocol.pause_writing()
+    ask(node)
+    await some_turns()
+    assert socket.written == before
+    socket.protocol.resume_writing()
+    assert socket.written == 2 * before
+    await node.close()
+
+
+class Unconfirmed(Errors):
+    """Counts what is not confirmed, and names slots for marks."""
+
+    def __init__(self, slots: list[int]) -> None:
+        super().__init__()
+        self.count = 0
+        self.lost: list[list[int]] = []
+        self.slots = slots
+
+    def unconfirmed(self, node: Node, parts: Any) -> None:
+        self.count += len(list(parts))
+
+    def another_slot(self, node: Node, slot: int) -> int:
+        return self.slots.pop(0)
+
+    def unreachable(self, node: Node, parts: Any) -> None:
+        self.lost = [part.unanswered for part in parts]
+
+
+def confirming_node(socket: Socket, router: Unconfirmed) -> Node:
+    """One whose answers count when a replica has what was written."""
+    confirming = confirmation(Durability.REPLICA, replicas=1, wait_seconds=1)
+    return Node("node", lambda: socket, router, stalled_seconds=60, confirmation=confirming)  # type: ignore[arg-type, return-value]
+
+
+async def test_a_mark_whose_slot_moves_stands_in_another_one_each_time() -> None:
+    """Slots move one after the other, that one too; and only then."""
+    socket, router = Socket(), Unconfirmed([7, 8])
+    node = confirming_node(socket, router)
+    moved, stands, replicated, alone = b"-MOVED 7 a:1\r\n", b"+OK\r\n", b":1\r\n", b":0\r\n"
+    talk = (
+        (key_slot(KEYS[0]), moved + replicated, False),
+        (7, b"-ASK 7 a:1\r\n" + replicated, False),
+        (8, stands + alone, False),
+        (8, stands + replicated, True),
+    )
+    for slot, replies, is_confirmed in talk:
+        socket.written.clear()
+        batch = ask(node)
+        await some_turns()
+        assert mark_key(slot) in socket.written
+        socket.protocol.data_received(b":1\r\n")
+        assert not batch.done.done()
+        socket.protocol.data_received(replies)
+        assert batch.done.done() == is_confirmed
+    assert (router.count, router.slots) == (3, [])
+    await node.close()
+
+
+async def test_what_is_not_confirmed_when_the_connection_is_lost_goes_out_again() -> None:
+    """Once, answered or not."""
+    socket, router = Socket(), Unconfirmed([])
+    node = confirming_node(socket, router)
+    batches = [ask(node), ask(node)]
+    await some_turns()
+    socket.protocol.data_received(b":1\r\n")
+    socket.protocol.connection_lost(None)
+    assert router.lost == [[0], [0]]
+    assert not any(batch.done.done() for batch in batches)
 
 
 class Losses(Errors):

@@ -20,12 +20,13 @@ from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.catalog import records
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.settings import Settings
 from instantaudience_server.store import keys
 from instantaudience_server.store.catalog_store import OBJECTS
 from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.cluster.topology import StoreUnusableError
 from instantaudience_server.store.inspection.permissions import KEY_LETTERS, WITHOUT_KEYS, name_of
 from instantaudience_server.store.interfaces.catalog import Kind as ObjectKind
 from instantaudience_server.store.interfaces.memberships import NEVER
@@ -495,7 +496,7 @@ async def test_workers_hear_that_nobody_is_suppressed_any_more(
     assert await store.members(seconds_from_now()) == {}
 
 
-async def test_the_rights_that_are_written_down_are_enough(
+async def test_the_rights_that_are_written_down_are_enough_and_one_that_lacks_is_told(
     embedded: EmbeddedCluster,
     plain: RedisCluster,
     worker: AccountWorker,
@@ -523,6 +524,15 @@ async def test_the_rights_that_are_written_down_are_enough(
             await put_back(connection, tmp_path / "backup", clock, told, over=True)
             await allow(backup)
             await take(connection, tmp_path / "again", clock, told)
+            for right, what in (("~*", "key"), ("+type", "type"), ("+hscan", "hscan")):  # the last one is a script's
+                await allow([each for each in backup if each != right])
+                with pytest.raises(RefusedCommandError, match=f"refused a command: NOPERM {what}$"):
+                    await take(connection, tmp_path / "never", clock, told)
+        every.remove("+cluster|slots")
+        await allow(backup)
+        with pytest.raises(StoreUnusableError, match=r"'cluster\|slots' command"):
+            async with connected(f"redis://operator:pw@127.0.0.1:{port}", SETTINGS):
+                pytest.fail("nobody has told who serves a slot")
 
 
 async def test_a_catalog_that_never_stands_still_is_not_taken_for_whole(

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -32,6 +33,10 @@ TRANSIENT = frozenset(
     ("TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "BUSY", "OOM", "MISCONF", "NOREPLICAS")
 )
 """Error prefixes that say "not now": the command is sent again until the deadline. Every command here is idempotent."""
+
+FORBIDDEN = ("NOPERM ", "ERR ACL failure in script")
+"""How answers begin where the ACL forbids a command, or one that a script runs."""
+_COMMAND = re.compile(r"'([a-z|-]{1,40})' command")
 
 SHORTEST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
@@ -235,9 +240,10 @@ class Cluster:
                 group.make_do()
             self._retry_later(batch.part(group, [index]))
         else:
-            batch.problem = _note(node, prefix)
-            log.error(Event.STORE_COMMAND_REFUSED, node=node.name, error=prefix)
-            batch.refused(group, index, RefusedCommandError(node.name, prefix))
+            problem = _for_good(str(error))
+            batch.problem = _note(node, problem.partition(" ")[0])
+            log.error(Event.STORE_COMMAND_REFUSED, node=node.name, error=problem)
+            batch.refused(group, index, RefusedCommandError(node.name, problem))
 
     def unreachable(self, node: Node, parts: Iterable[Part]) -> None:
         """Send what a lost node left unanswered again, after a pause (see `node.Router`)."""
@@ -302,6 +308,14 @@ class Cluster:
 
     def _make_node(self, name: str, connect: Callable[[], AbstractConnection]) -> Node:
         return Node(name, connect, self, stalled_seconds=self._stalled_seconds, confirmations=self._confirmations)
+
+
+def _for_good(answer: str) -> str:
+    """What is wrong for good, by the first word of an answer; of what an ACL forbids, with the command, or `key`."""
+    if not answer.startswith(FORBIDDEN):
+        return answer.partition(" ")[0]
+    command = _COMMAND.search(answer)
+    return f"NOPERM {command[1] if command else 'key'}"
 
 
 def _note(node: Node, prefix: str) -> Problem:

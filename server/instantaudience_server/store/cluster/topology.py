@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, SSLConnection
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as NoAnswerInTime
 
 from instantaudience_server.errors import unavailable
@@ -133,7 +133,7 @@ class Topology:
         try:
             await self._discover()
         except _NO_ANSWER as error:
-            raise StoreUnusableError(f"the cluster cannot be used: {error}") from error
+            raise StoreUnusableError(f"the cluster cannot be used: {_forbidden(error) or error}") from error
         for node in self._client.nodes_manager.get_nodes_by_server_type("primary"):
             try:
                 known: list[Any] = await node.execute_command("COMMAND INFO", "HSETEX")
@@ -176,6 +176,13 @@ def changes(before: Mapping[int, str], now: Mapping[int, str]) -> dict[str, set[
     formerly, names = set(before.values()), set(now.values())
     failovers = {(former, name) for former, name in pairs if former not in names and name not in formerly}
     return {FAILOVER: failovers, MOVE: pairs - failovers}
+
+
+def _forbidden(error: BaseException | None) -> BaseException | None:
+    """What the ACL forbids, where an error comes of that: redis-py says then that it is no cluster."""
+    while error is not None and not isinstance(error, NoPermissionError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _version(info: Any) -> str:

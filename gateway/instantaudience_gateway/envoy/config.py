@@ -99,6 +99,9 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "default_host_for_http_10": "localhost",
             # A request that is refused with 400 does not end its connection; one that is no HTTP does.
             "override_stream_error_on_invalid_http_message": True,
+            # An offer to change the protocol is no fault (RFC 9110, section 7.8): Apache's HttpClient for Java, 5.4 and
+            # newer, offers TLS where it speaks plain HTTP.
+            "ignore_http_11_upgrade": [{"safe_regex": {"regex": ".*"}}],
         },
         "http2_protocol_options": {
             "max_concurrent_streams": settings.max_streams,

@@ -49,9 +49,12 @@ EDGES = {
     "an empty host": Edge(POST.replace("host: a", "host:") + "content-length: 2\r\n\r\n{{}}", 200, True),
     "an empty host, to the transcoder": Edge(f"{NO_NAME}\r\n\r\n", 200, True),
     "a host that is no authority": Edge(f"{NO_NAME} ::1\r\n\r\n", 200, True),
-    "an upgrade": Edge(
-        "GET /healthz HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", 400, False
-    ),
+    **{
+        f"an offer to change to {protocol}": Edge(
+            POST + f"content-length: 2\r\nupgrade: {protocol}\r\nconnection: upgrade\r\n\r\n{{{{}}}}", 200, True
+        )
+        for protocol in ("TLS/1.2", "h2c", "websocket, foo/2")
+    },
     "a fragment": Edge("GET /healthz#a HTTP/1.1\r\nhost: a\r\n\r\n", 400, True),
     "all of the server": Edge("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 404, True),
     "no such path": Edge("POST /nope HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{{}}", 404, True),

@@ -33,6 +33,10 @@ KEPT_BYTES_WITH_SERVICE = 80 * 2**20
 HEAP_BYTES = 320 * 2**20
 HEAP_BYTES_WITH_SERVICE = 2**30
 """What may be in use in an Envoy before it takes no more calls; the service has its catalog there."""
+LARGE_CALL_BYTES = 2**17
+ENDING_LARGE_CALLS = {"scaling_threshold": 0.75, "saturation_threshold": 0.95}
+"""Between these shares of the heap, calls of HTTP/2 end that have so much of it, the largest first: streams that are
+read slowly may hold theirs for as long as they like."""
 RELEASED_BYTES = 64 * 2**20
 """What it gives back in a second."""
 
@@ -40,6 +44,9 @@ MOST_UPLOADS = 1000
 """Uploads under way in an Envoy; more are refused."""
 MOST_UNMARKED_UPLOADS = 100
 """Of which nobody can tell yet that they are for a URL that was handed out."""
+STREAM_BYTES = 2**18
+"""What a call may have on its way to a worker beside its caller's window, and its answer on the way back. In the 16 MB
+that Envoy has by itself, half a million requests of a stream wait whose member may send a hundred a second."""
 UPLOAD_BUFFER_BYTES = 2**18
 """What an upload may have in Envoy on its way to who receives it."""
 RUNTIME = {"http.max_requests_per_io_cycle": 1}
@@ -172,7 +179,10 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
                 # Calls of different callers share these connections. Where many callers leave at once, Envoy would
                 # take the resets that it sends itself for a flood, and break the connection.
                 "explicit_http_config": {
-                    "http2_protocol_options": {"max_outbound_control_frames": 2 * settings.max_active_calls}
+                    "http2_protocol_options": {
+                        "max_outbound_control_frames": 2 * settings.max_active_calls,
+                        "initial_stream_window_size": STREAM_BYTES,
+                    }
                 },
             }
         },
@@ -236,6 +246,7 @@ def _overload(settings: GatewaySettings) -> dict[str, Any]:
     monitors = f"{TYPES}.resource_monitors"
     return {
         "refresh_interval": "0.1s",
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": LARGE_CALL_BYTES.bit_length() - 1},
         "resource_monitors": [
             {
                 "name": "envoy.resource_monitors.global_downstream_max_connections",
@@ -254,9 +265,13 @@ def _overload(settings: GatewaySettings) -> dict[str, Any]:
         ],
         "actions": [
             {
+                "name": "envoy.overload_actions.reset_high_memory_stream",
+                "triggers": [{"name": heap, "scaled": ENDING_LARGE_CALLS}],
+            },
+            {
                 "name": "envoy.overload_actions.stop_accepting_requests",
                 "triggers": [{"name": heap, "threshold": {"value": 1.0}}],
-            }
+            },
         ],
     }
 

@@ -1,7 +1,9 @@
 """What Envoy does when there is too much of everything, whoever it comes from."""
 
+import asyncio
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -9,16 +11,39 @@ import pytest
 from google.rpc import status_pb2
 from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience.v1 import status_pb2_grpc
+from instantaudience_gateway.envoy.config import STREAM_BYTES
+from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.status import PUSHBACK_KEY
 from support.contract.answers import assert_grpc_error, failure_of
+from support.contract.messages import STREAM, apply_request, one_user
 from support.gateway.running import Upstream, assert_error, running_gateway, serving
 from support.waiting import eventually
 from support.wire.http1 import Connection
+from support.wire.peer import Peer, connected, grpc_headers
+
+GATEWAYS_WINDOW_BYTES = 2**20
+"""What a caller may send of a call before it is read."""
+
+MESSAGES = 400 * frame(apply_request(one_user()).SerializeToString())
+
+
+class Deaf(Upstream):
+    """Reads no streams."""
+
+    async def StreamSegments(self, requests: Any, context: Any) -> Any:  # noqa: N802
+        await self.release.wait()
+        async for _ in requests:
+            yield
 
 
 async def refused(http: httpx.AsyncClient) -> None:
     """Envoy has seen by now how much it is."""
     assert (await http.get("/healthz")).status_code == 503
+
+
+async def served(http: httpx.AsyncClient) -> None:
+    """There is room again."""
+    assert (await http.get("/healthz")).status_code == 200
 
 
 async def test_no_call_is_taken_while_too_much_memory_is_in_use(directory: Path) -> None:
@@ -48,6 +73,41 @@ async def test_no_call_is_taken_while_too_much_memory_is_in_use(directory: Path)
             grpc_seconds.add(seconds)
         assert grpc_seconds == {1, 2, 3}
     assert upstream.calls == []
+
+
+async def test_streams_that_are_not_read_do_not_fill_the_memory(directory: Path) -> None:
+    """One holds little. Where they are many, those that hold most of it end, and not the calls of others."""
+    async with (
+        serving(Deaf(), directory / "deaf.sock"),
+        running_gateway(directory, "deaf.sock", heap_bytes=64 * 2**20) as gateway,
+        gateway.client() as http,
+        AsyncExitStack() as stack,
+    ):
+        sent, ended = 0, 0
+
+        async def fill(peer: Peer) -> None:
+            nonlocal sent, ended
+            stream_id = peer.begin(grpc_headers(STREAM))
+            while not peer.has_ended(stream_id):
+                await peer.send(stream_id, MESSAGES)
+                sent += len(MESSAGES)
+            ended += 1
+
+        async def some_ended() -> None:
+            assert ended > 0
+
+        async with asyncio.TaskGroup() as filling:
+            tasks = [filling.create_task(fill(await stack.enter_async_context(connected(gateway.address))))]
+            await asyncio.sleep(0.3)
+            assert GATEWAYS_WINDOW_BYTES <= sent <= GATEWAYS_WINDOW_BYTES + 2 * STREAM_BYTES
+            for _ in range(5):
+                peer = await stack.enter_async_context(connected(gateway.address))
+                tasks += [filling.create_task(fill(peer)) for _ in range(12)]
+            await eventually(some_ended)
+            await eventually(lambda: served(http))
+            assert ended < len(tasks)
+            for task in tasks:
+                task.cancel()
 
 
 async def test_connections_that_say_nothing_make_room_for_others(directory: Path) -> None:

@@ -1,6 +1,7 @@
 """The limits of members (contract, "Limits"), over four workers, on every way in."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -15,11 +16,14 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.health import SHARED_SECONDS
 from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, quota_key
+from instantaudience_server.transport.framing import frame
 from redis.asyncio import RedisCluster
 from support.cluster.stored import forget_users
 from support.contract.answers import assert_http_error, body_of
+from support.contract.messages import STREAM
 from support.service.processes import needs_proc
 from support.service.running import Service, new_directory, running_service
+from support.wire.peer import connected, grpc_headers
 
 from bench.flood import PATHS, SEGMENT, Flood, flood
 
@@ -311,6 +315,22 @@ def padded(size: int) -> bytes:
     return pb.ApplySegmentsRequest(
         rt_segment=[{"user_id": "1" * (size - 5 - (len(request) - size))}]
     ).SerializeToString()
+
+
+async def test_a_stream_that_waits_for_its_limit_waits_at_its_sender(limited: Service, tokens: dict[str, str]) -> None:
+    """Behind the gateway, there is no more than its window and a little beside it."""
+    if limited.host_mode == "envoy":
+        pytest.skip("the service is inside")
+    message = frame(padded(300))
+    async with connected(limited.http_address) as peer:
+        stream_id = peer.begin(grpc_headers(STREAM, (b"authorization", tokens["one-post"].encode())))
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while sent < 4 * 2**20:
+                    await peer.send(stream_id, message)
+                    sent += len(message)
+    assert 2**20 <= sent <= 2 * 2**20
 
 
 @needs_proc

@@ -185,8 +185,10 @@ class Gateway:
 
 @asynccontextmanager
 async def serving(upstream: Upstream, path: Path) -> AsyncIterator[grpc.aio.Server]:
-    """A worker's server, on a unix socket."""
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", 16 * LIMIT_BYTES)])
+    """A worker's server, on a unix socket. Of a stream that is not read, it takes what HTTP/2 gives at first."""
+    server = grpc.aio.server(
+        options=[("grpc.max_receive_message_length", 16 * LIMIT_BYTES), ("grpc.http2.bdp_probe", 0)]
+    )
     audience_pb2_grpc.add_AudienceServiceServicer_to_server(upstream, server)
     authentication_pb2_grpc.add_AuthenticationServiceServicer_to_server(upstream, server)
     sign_in_pb2_grpc.add_SignInServiceServicer_to_server(upstream, server)

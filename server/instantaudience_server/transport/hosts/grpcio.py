@@ -71,7 +71,8 @@ class GrpcioHost:
         paths = [address for address in addresses if address.startswith("unix:")]
         ports = [address for address in addresses if address not in paths]
         self._servers = [
-            _server(handlers, [*options, *_headers_up_to(GATEWAYS_HEADER_BYTES)], paths),
+            # The gateway is not far away: windows that grow would let megabytes of a stream wait here, too.
+            _server(handlers, [*options, *_headers_up_to(GATEWAYS_HEADER_BYTES), ("grpc.http2.bdp_probe", 0)], paths),
             _server(
                 handlers,
                 [*options, *_headers_up_to(max_header_bytes), ("grpc.max_concurrent_streams", max_streams)],

@@ -29,7 +29,8 @@ async def seed(
 ) -> int:
     """Add the entries to the cluster's catalog, if that is empty; returns how many that were.
 
-    What was cut short is completed the next time. With `add_missing`, the catalog need not be empty; either way, an
+    What was cut short is completed the next time; of several machines that begin at once, the quickest completes it,
+    and what is changed from then on stays as it is. With `add_missing`, the catalog need not be empty; either way, an
     entry whose ID is there, or whose unique name another object has, is left out: the cluster's catalog decides.
     Passwords of users that are there are not hashed. `progress` is told in entries.
 
@@ -45,21 +46,23 @@ async def seed(
     for entries_of_kind in lists:
         for start in range(0, len(entries_of_kind), OBJECTS_AT_ONCE):
             batch = entries_of_kind[start : start + OBJECTS_AT_ONCE]
-            added += await _seed(store, batch, hash_password, now_ms)
+            added += await _seed(store, batch, hash_password, now_ms, seeds=not add_missing)
             done += len(batch)
             progress(done, size)
     await store.end_seeding(_deadline())
     return added
 
 
-async def _seed(store: CatalogStore, batch: Sequence[Entry], hash_password: HashPassword, now_ms: int) -> int:
+async def _seed(
+    store: CatalogStore, batch: Sequence[Entry], hash_password: HashPassword, now_ms: int, *, seeds: bool
+) -> int:
     kind = records.kind_of(_object_of(batch[0]))
     ids = [_object_of(entry).id for entry in batch]
     found = await store.find(kind, ids, _deadline())
     missing = [entry for entry, record in zip(batch, found, strict=True) if record is None]
     former = await store.former_generation(_deadline()) if kind is Kind.USER and missing else 0
     writes = [await _write(entry, hash_password, now_ms, former) for entry in missing]
-    return (await store.write(writes, _deadline())).count(Outcome.DONE)
+    return (await store.write(writes, _deadline(), seeds=seeds)).count(Outcome.DONE)
 
 
 async def _write(entry: Entry, hash_password: HashPassword, now_ms: int, former_generation: int) -> Write:

@@ -34,11 +34,12 @@ OBJECTS = {
 
 WRITE = """
 local objects = {member = KEYS[1], user = KEYS[2], segment = KEYS[3]}
-local owned, names, hashes, version, changes, ids, partial, answer = unpack(KEYS, 4, 11)
-local changes_kept, looked_through, answer_kept, command = unpack(ARGV, 1, 4)
+local owned, names, hashes, version, changes, ids, partial, seeding, answer = unpack(KEYS, 4, 12)
+local changes_kept, looked_through, answer_kept, command, seeds = unpack(ARGV, 1, 5)
 local answered = redis.call('GET', answer)
 if answered then return answered end
 if redis.call('GET', partial) then return redis.error_reply('TRYAGAIN The catalog is being restored') end
+local is_over = seeds == '1' and not redis.call('GET', seeding)
 local function record(kind, id, data)
   local number = tonumber(string.match(redis.call('GET', version) or '0-0', '^%d+')) + 1
   local entry = string.format('%d-%s', number, command)
@@ -61,7 +62,7 @@ local function others_changed(kind, since)
   return looked[asked]
 end
 local writes, times, giving, taking, by_object = {}, {}, {}, {}, {}
-for i = 5, #ARGV, 12 do
+for i = 6, #ARGV, 12 do
   local w = {}
   w.kind, w.id, w.before, w.after, w.owner, w.old_name, w.new_name, w.hash, w.old_hash, w.named, w.alone_since,
     w.givers = unpack(ARGV, i, i + 11)
@@ -96,6 +97,7 @@ local function givers_give(w)
   return true
 end
 local function why_not(w)
+  if is_over then return 'CONFLICT' end
   if (redis.call('HGET', objects[w.kind], w.id) or '') ~= w.before then return 'CONFLICT' end
   if w.old_hash ~= '' and redis.call('HGET', hashes, w.id) ~= w.old_hash then return 'CONFLICT' end
   if w.is_late then return 'CONFLICT' end
@@ -146,8 +148,9 @@ local answered_now = table.concat(outcomes, ' ')
 redis.call('SET', answer, answered_now, 'EX', answer_kept)
 return answered_now
 """
-"""Arguments: how many changes to keep, how many to look through, how many seconds to keep the answer, and the command's
-random name, which is part of the IDs of its changes; then twelve for each write, empty strings for what there is not.
+"""Arguments: how many changes to keep, how many to look through, how many seconds to keep the answer, the command's
+random name, which is part of the IDs of its changes, and 1 where it seeds; then twelve for each write, empty strings
+for what there is not.
 
 A name whose holder gives it up further down is free already, if that write will be made: all of it but its own name,
 for which the same holds, is looked at then. So names go around in circles, too. Until its turn comes, such a write
@@ -283,7 +286,7 @@ class ClusterCatalogStore:
         )
         return user, _text(password_hash)
 
-    async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
+    async def write(self, writes: Sequence[Write], deadline: float, *, seeds: bool = False) -> list[Outcome]:
         """Run the script, which knows a command that is sent again by its name."""
         if not writes:
             return []
@@ -291,7 +294,7 @@ class ClusterCatalogStore:
         command = commands.evaluate(
             WRITE,
             [*keys.CATALOG_WRITTEN, keys.catalog_answer_key(name)],
-            *(CHANGES_KEPT, CHANGES_LOOKED_THROUGH, ANSWERS_KEPT_SECONDS, name),
+            *(CHANGES_KEPT, CHANGES_LOOKED_THROUGH, ANSWERS_KEPT_SECONDS, name, int(seeds)),
             *(argument for write in writes for argument in _arguments(write)),
         )
         (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)

@@ -139,6 +139,7 @@ CATALOG_WRITTEN = (
     CATALOG_CHANGES,
     CATALOG_IDS,
     CATALOG_PARTIAL,
+    CATALOG_SEEDING,
 )
 """What a change looks at, in the order that the store's script has."""
 

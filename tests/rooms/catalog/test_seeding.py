@@ -1,5 +1,8 @@
 """A file's catalog is the beginning of an empty one, which decides from then on."""
 
+import asyncio
+import threading
+
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.editor import write_of
@@ -43,6 +46,27 @@ async def test_an_empty_catalog_alone_is_seeded(store: ClusterCatalogStore) -> N
     assert await seeded(store, entries(5)) == 0
     assert await store.find(Kind.USER, [10], seconds_from_now()) == [None]
     assert await store.find(Kind.SEGMENT, [5], seconds_from_now()) == [None]
+
+
+async def test_who_is_removed_while_another_machine_still_seeds_does_not_come_back(store: ClusterCatalogStore) -> None:
+    """Several start at once with the same file; the first one that is done serves at once."""
+    hashes, may_go_on = threading.Event(), threading.Event()
+
+    def slow_hash(password: str) -> str:
+        hashes.set()
+        assert may_go_on.wait(20)
+        return quick_hash(password)
+
+    slower = asyncio.create_task(seed(store, entries(3), slow_hash, NOW_MS, lambda _done, _all: None))
+    assert await asyncio.to_thread(hashes.wait, 20)
+    assert await seeded(store, entries(3)) == 5  # the slower one has put the members
+    (ann,) = await store.find(Kind.USER, [10], seconds_from_now())
+    assert ann is not None
+    removal = write_of(pb.User.FromString(ann), None)
+    assert await store.write([removal], seconds_from_now()) == [Outcome.DONE]
+    may_go_on.set()
+    assert await slower == 2
+    assert await store.find(Kind.USER, [10], seconds_from_now()) == [None]
 
 
 async def test_what_was_cut_short_is_completed(store: ClusterCatalogStore) -> None:

@@ -127,9 +127,10 @@ class CatalogStore(Protocol):
         Whether there is one makes no difference to the work.
         """
 
-    async def write(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
+    async def write(self, writes: Sequence[Write], deadline: float, *, seeds: bool = False) -> list[Outcome]:
         """Make changes, in order, each by itself and none twice; names may change places among them, in whatever order.
-        After UNAVAILABLE, they may have been made.
+        After UNAVAILABLE, they may have been made. With `seeds`, they are made while a seeding has not ended, whoever
+        ends it; CONFLICT afterwards.
 
         The node that has the catalog does nothing else meanwhile, 3 ms for a hundred.
         """

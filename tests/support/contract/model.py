@@ -37,6 +37,7 @@ DOMAINS = {
     "md5udid": r"[0-9a-fA-F]{32}",
 }
 THOUSAND_YEARS = 525_600_000
+DIGITS = r"[+-]?[0-9]+"
 NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 
 
@@ -219,11 +220,11 @@ def _text(parent: dict[str, Any], key: str) -> str | None:
 
 
 def _int32(parent: dict[str, Any], key: str) -> int | None:
-    """A number, or a string that is one; `1.0` and `1e2` are integers too."""
+    """A number, `1.0` and `1e2` included, or digits in a string."""
     value = parent.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not re.fullmatch(NUMBER, str(value)):
+    if isinstance(value, bool) or not re.fullmatch(DIGITS if isinstance(value, str) else NUMBER, str(value)):
         raise UnreadableError(key)
     number = Decimal(str(value))
     if number % 1 or not -(2**31) <= number < 2**31:

@@ -32,6 +32,11 @@ def _with_some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, 
     return st.fixed_dictionaries({}, optional=fields)
 
 
+def _spelled(numbers: st.SearchStrategy[int]) -> st.SearchStrategy[int | float | str]:
+    """As JSON may have them: `12`, `12.0` or `"12"`."""
+    return _mostly(numbers, st.one_of(numbers.map(float), numbers.map(str)))
+
+
 def _repeated(lists: st.SearchStrategy[list[Any]], *times: int) -> st.SearchStrategy[list[Any]]:
     return st.builds(lambda items, count: items * count, lists, st.sampled_from(times))
 
@@ -39,11 +44,11 @@ def _repeated(lists: st.SearchStrategy[list[Any]], *times: int) -> st.SearchStra
 blocks = st.one_of(
     _with_some(seg_id=segment_ids, value=int32s, expiration=expirations),
     _with_some(
-        seg_id=_mostly(segment_ids, int32s),
+        seg_id=_spelled(_mostly(segment_ids, int32s)),
         seg_code=_mostly(codes, texts),
-        value=int32s,
-        expiration=_mostly(expirations, int32s),
-        member_id=_mostly(owners, int32s),
+        value=_spelled(int32s),
+        expiration=_spelled(_mostly(expirations, int32s)),
+        member_id=_spelled(_mostly(owners, int32s)),
     ),
 )
 plain_users = st.fixed_dictionaries({"user_id": user_ids, "seg_block": st.lists(blocks, min_size=1, max_size=3)})

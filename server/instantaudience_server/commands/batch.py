@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from instantaudience_server.commands.connection.client import AwayError, Client
+from instantaudience_server.commands.connection.answers import AwayError
+from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import member_option, with_client
 from instantaudience_server.commands.printing.as_json import print_json, rest_json_option
 from instantaudience_server.commands.printing.tables import harmless, print_table

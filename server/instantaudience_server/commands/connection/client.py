@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1 import usage_pb2
 
+from instantaudience_server.commands.connection.answers import AwayError, Response, TokenRefusedError, response_of
 from instantaudience_server.commands.connection.demo import Credentials, demo_credentials
 from instantaudience_server.commands.connection.profiles import own_directory, write_secret
 from instantaudience_server.commands.connection.reaching import REACH_SECONDS, is_loopback, reach, service_url
@@ -28,26 +29,7 @@ MOST_WAITS = 30
 SIGN_IN_HINT = "`instant-audience login`, or set INSTANT_AUDIENCE_TOKEN, or INSTANT_AUDIENCE_USERNAME and …_PASSWORD"
 DENIED_HINT = "sign in as a user that may do this: `instant-audience login`, or --as"
 
-_AWAY = (429, 502, 503, 504)
-"""Statuses of what helps to ask again: some are those of whoever stands before the service."""
-
 Result = TypeVar("Result")
-
-
-class TokenRefusedError(click.ClickException):
-    """The service does not take the token; `reason` is its error_id."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class AwayError(click.ClickException):
-    """The service does not answer, or does not do it now: after `retry_seconds`, it may."""
-
-    def __init__(self, message: str, retry_seconds: float = 0.0) -> None:
-        super().__init__(message)
-        self.retry_seconds = retry_seconds
 
 
 class Client:
@@ -91,7 +73,7 @@ class Client:
 
     def call(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
         """The `response` object of a REST call's answer."""
-        return self._signed_in(lambda token: _answer(self._send(method, path, token, **kwargs)))
+        return self._signed_in(lambda token: response_of(self._send(method, path, token, **kwargs)))
 
     def token(self) -> str | None:
         """A token that the service takes now, for another way to it; None where the certificate says who calls."""
@@ -111,12 +93,9 @@ class Client:
             answer = self._http.put(path, content=pieces, timeout=httpx.Timeout(TIMEOUT_SECONDS, read=None, write=None))
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
-        try:
-            response = answer.json()["response"]
-            refused = response.get("errors") or [response.get("error")]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise click.ClickException(f"{self.url} is not this service: HTTP {answer.status_code}") from None
+        response = Response(answer)
         if answer.is_error:
+            refused = response.get("errors") or [response["error"]]
             raise click.ClickException(f"{response.get('error_code') or response['error_id']}: {refused[0]}")
 
     def catalog(self, method: str, request: Message) -> Any:
@@ -205,13 +184,13 @@ class Client:
             raise click.ClickException(
                 f"the service does not accept the user name {credentials.username!r} with this password"
             )
-        token: str = _answer(answer)["token"]
+        token: str = response_of(answer)["token"]
         return token
 
     def revoke_token(self) -> None:
         """End the token that was given. One that has ended already is no error."""
         with contextlib.suppress(TokenRefusedError):
-            _answer(self._send("DELETE", "/auth", self._token))
+            response_of(self._send("DELETE", "/auth", self._token))
 
     def _required_credentials(self) -> Credentials:
         if self._credentials is not None:
@@ -262,24 +241,6 @@ class Client:
         return AwayError(
             f"{self.url} does not answer ({error}): start the service with `make run`, or name another with --url{tls}"
         )
-
-
-def _answer(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        response: dict[str, Any] = answer.json()["response"]
-    except (ValueError, KeyError, TypeError):
-        other = f"{answer.url} is not this service: HTTP {answer.status_code}"
-        raise (AwayError if answer.status_code in _AWAY else click.ClickException)(other) from None
-    if answer.is_error:
-        wait = answer.headers.get("retry-after")
-        hint = f"; try again in {wait} s" if wait else ""
-        message = f"{response['error_id']}: {response['error']}{hint}"
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            raise TokenRefusedError(response["error_id"], message)
-        if answer.status_code in _AWAY:
-            raise AwayError(message, float(wait) if wait and wait.isdigit() else 0.0)
-        raise click.ClickException(message)
-    return response
 
 
 def _user_id(token: str) -> int:

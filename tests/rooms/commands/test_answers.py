@@ -1,0 +1,29 @@
+"""Answers over REST, of the service and of others: those that are at a URL that somebody has mistyped."""
+
+import click
+import httpx
+import pytest
+from instantaudience_server.commands.connection.answers import AwayError, response_of
+
+
+def answered(status: int, content: str) -> httpx.Response:
+    return httpx.Response(status, content=content, request=httpx.Request("GET", "http://audience/segment"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "<html>", "[]", "{}", '{"response":null}', '{"response":1}', '{"response":"a"}', "[" * 100_000],
+)
+def test_what_somebody_else_answers_is_told(content: str) -> None:
+    for status, error in ((200, click.ClickException), (400, click.ClickException), (503, AwayError)):
+        with pytest.raises(error, match=f"^http://audience/segment is not this service: HTTP {status}$"):
+            response_of(answered(status, content))
+
+
+def test_what_an_answer_lacks_is_told() -> None:
+    response = response_of(answered(200, '{"response":{"status":"OK"}}'))
+    assert response["status"] == "OK"
+    with pytest.raises(click.ClickException, match="is not this service: HTTP 200"):
+        response["token"]
+    with pytest.raises(AwayError, match="is not this service: HTTP 429"):
+        response_of(answered(429, '{"response":{"error":"a"}}'))

@@ -71,8 +71,10 @@ async def test_one_name_has_one_active_key(worker: AccountWorker, keys: PublicKe
     demo, pem = caller("demo", worker.catalog), public_pem("ES256")
     first = await keys.add(0, "pods", pem, demo, seconds_from_now())
     await refused(keys.add(0, "pods", pem, demo, seconds_from_now()), Reason.INTEGRITY)
-    assert not (await keys.set_active(0, first.id, False, demo, seconds_from_now())).active
+    for active in (True, False):
+        assert (await keys.set_active(0, first.id, active, demo, seconds_from_now())).active == active
     second = await keys.add(0, "pods", pem, demo, seconds_from_now())
+    assert not (await keys.set_active(0, first.id, False, demo, seconds_from_now())).active, "as it was"
     await refused(keys.set_active(0, first.id, True, demo, seconds_from_now()), Reason.INTEGRITY)
     await keys.set_active(0, second.id, False, demo, seconds_from_now())
     assert (await keys.set_active(0, first.id, True, demo, seconds_from_now())).active

@@ -275,6 +275,49 @@ async def test_no_session_is_resumed_where_certificates_are_looked_at(
             assert not resumed
 
 
+def gets_in(server: ssl.SSLContext, caller: ssl.SSLContext) -> bool:
+    """Whether a caller and a server come to terms, without a network between them."""
+    here, there = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (
+        caller.wrap_bio(here, there, server_hostname="localhost"),
+        server.wrap_bio(there, here, server_side=True),
+    )
+    done = []
+    for end in ends * 2:
+        try:
+            done.append(end.do_handshake())
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            return False
+    return len(done) >= 2
+
+
+@pytest.mark.parametrize("client_certificates", ["required", "optional"])
+async def test_whoever_shows_no_good_certificate_gets_at_no_metrics(
+    settings: Settings, authority: Authority, client_certificates: str
+) -> None:
+    """Where it need not be shown, one that is has to be good all the same."""
+    revoked = authority.sign("late")
+    authority.revoke(authority.directory / "revoked.crl", revoked)
+    settings = settings.model_copy(update={"client_certificates": client_certificates})
+    files = CertificateFiles(settings, authority.directory / "copies", calls_itself=False)
+    await files.open()
+    contexts = ServerContext(files.for_workers)
+
+    def enters(client: Signed | None) -> bool:
+        caller = ssl.create_default_context(cafile=authority.file)
+        if client is not None:
+            caller.load_cert_chain(client.cert, client.key)
+        return gets_in(contexts.context(), caller)
+
+    assert enters(authority.sign("client"))
+    assert enters(None) == (client_certificates == "optional")
+    assert not enters(Authority(authority.directory, "stranger").sign("wrong"))
+    assert not enters(authority.sign("expired", lifetime=-HOUR))
+    assert not enters(revoked)
+
+
 async def test_files_that_cannot_be_used_stop_the_start(settings: Settings, authority: Authority) -> None:
     (authority.directory / "server.key").unlink()
     with pytest.raises(StartError, match=r"server\.key: No such file"):

@@ -115,6 +115,24 @@ async def test_what_is_packed_before_is_written_likewise(store: ClusterMembershi
     assert await store.read([user_key(1001), user_key(1010)], seconds_from_now()) == [{3: (3, NEVER)}] * 2
 
 
+async def test_whose_changes_the_cluster_refused_is_told(store: ClusterMembershipStore, plain: RedisCluster) -> None:
+    """However they were sent: who joins, who leaves, and who does the same as others."""
+    users = {kind: [user_key(100 * number + each) for each in range(3)] for number, kind in enumerate("jls", 1)}
+    refused = {users["j"][1], users["l"][0], users["s"][2]}
+    for key in refused:
+        await plain.set(key, "something else")
+    changes = of_users({key: {NEVER: {1: number}} for number, key in enumerate(users["j"])})
+    changes += of_users({key: {REMOVE: {1 + number: 0}} for number, key in enumerate(users["l"])})
+    changes += for_each(users["s"], {NEVER: {3: 3}})
+    writing = store.write(changes, seconds_from_now())
+    await writing.done
+    assert set(writing.failures()) == writing.unwritten() == refused
+    for key in refused:
+        await plain.delete(key)
+    read = await store.read([*users["j"], *users["s"]], seconds_from_now())
+    assert read == [{1: (0, NEVER)}, {}, {1: (2, NEVER)}, {3: (3, NEVER)}, {3: (3, NEVER)}, {}]
+
+
 async def test_users_are_read_in_the_order_asked_for(store: ClusterMembershipStore) -> None:
     keys = [user_key(user_id) for user_id in range(1, 301)]
     await write(

@@ -18,38 +18,11 @@ from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.keys import key_slot, mark_key
 from support.clocks import run_on_told_time, told_loop
 from support.cluster.nodes import on_node
+from support.cluster.sockets import Socket, ask
 from support.waiting import eventually
 
 KEYS = [b"m:p:%d" % number for number in range(1, 200)]
 SETTING, REMOVING = commands.setting(0, {12: 1}), commands.removing([12])
-
-
-class Socket:
-    """What redis-py hands over once it has connected; takes whatever is written."""
-
-    def __init__(self) -> None:
-        self._writer = self
-        self.transport = self
-        self.protocol: Any = None
-        self.taken = asyncio.Event()
-        self.written = bytearray()
-        self.is_aborted = False
-
-    async def connect(self) -> None:
-        pass
-
-    async def disconnect(self, nowait: bool) -> None:
-        pass
-
-    def set_protocol(self, protocol: Any) -> None:
-        self.protocol = protocol
-        self.taken.set()
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def abort(self) -> None:
-        self.is_aborted = True
 
 
 class Errors:
@@ -145,14 +118,6 @@ async def test_commands_that_go_out_again_are_awaited_once(asking: bool) -> None
     assert batch.unanswered() == [(group, [0, 1, 2])]
     again.position = 3
     assert not batch.unanswered()
-
-
-def ask(node: Node) -> Batch:
-    """Send a command."""
-    group = Listed([commands.on_key(KEYS[0], SETTING)])
-    batch = Batch([group], float("inf"), asyncio.get_running_loop())
-    node.send(batch.part(group, [0]))
-    return batch
 
 
 async def some_turns() -> None:

@@ -13,7 +13,7 @@ from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience_gateway.envoy import admin
 from instantaudience_gateway.envoy.config import build_config
 from instantaudience_server.errors import Reason
-from instantaudience_server.settings import UPLOAD_SILENT_SECONDS
+from instantaudience_server.settings import UPLOAD_PATH, UPLOAD_SILENT_SECONDS
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
 from support.contract.messages import GET_STATUS, LIMIT_BYTES
 from support.gateway.running import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
@@ -73,6 +73,11 @@ async def test_a_connection_may_be_silent_for_as_long_as_an_upload_on_it(directo
     ((manager,),) = (chain["filters"] for chain in listener["filter_chains"])
     keepalive = manager["typed_config"]["http2_protocol_options"]["connection_keepalive"]
     assert float(keepalive["timeout"].removesuffix("s")) >= UPLOAD_SILENT_SECONDS
+    (everyone,) = manager["typed_config"]["route_config"]["virtual_hosts"]
+    uploads = [route["route"] for route in everyone["routes"] if route["match"].get("prefix") == UPLOAD_PATH]
+    for route in uploads:
+        assert float(route["idle_timeout"].removesuffix("s")) > UPLOAD_SILENT_SECONDS, "who receives it says so first"
+    assert len(uploads) == 2
 
 
 async def test_an_idle_stream_stays_open_while_its_connection_ages(directory: Path) -> None:

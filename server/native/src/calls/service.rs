@@ -94,3 +94,72 @@ impl Shared {
         self.given_up.swap(0, Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+impl Service {
+    /// One that nobody has said anything of.
+    pub fn without_methods() -> std::io::Result<Self> {
+        Ok(Self {
+            methods: HashMap::new(),
+            json_forms: HashMap::new(),
+            message_limit_bytes: 1024 * 1024,
+            of_connection: (100, 16 * 1024),
+            call_timeout_seconds: 5.0,
+            patience: Patience { share: 1.0, most: Duration::MAX },
+            arrivals: Arrivals::new(1)?,
+            answers: Answers::default(),
+            tokens: Mutex::default(),
+            refusals: Refusals::new(Vec::new()),
+            rooms: Rooms::default(),
+            unsent: Rooms::default(),
+            standstill: Duration::MAX,
+            inflations: Inflations::default(),
+            aside: Aside::start()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+
+    use flate2::{Compression, write::GzEncoder};
+    use tokio::runtime::Builder;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::grpc::{Encoding, Messages, PREFIX_BYTES};
+
+    /// Whether so many messages of this kind are decompressed in so long a time.
+    async fn decompresses(service: &Service, data: &[u8], count: usize, known: bool, milliseconds: u64) -> bool {
+        let all = async {
+            for _ in 0..count {
+                let mut messages = Messages::new(Encoding::Gzip, service.message_limit_bytes);
+                let [.., high, middle, low] = data.len().to_be_bytes();
+                messages.push(&[[1, 0, high, middle, low].as_slice(), data].concat());
+                let Ok(Some(message)) = messages.next() else { return false };
+                let bytes = message.inflating().unwrap_or(PREFIX_BYTES);
+                if service.unpack(message, bytes, &mut service.rooms.hold(None, None), known).await.is_none() {
+                    return false;
+                }
+            }
+            true
+        };
+        timeout(Duration::from_millis(milliseconds), all).await.unwrap_or(false)
+    }
+
+    #[test]
+    fn what_strangers_have_decompressed_counts_by_what_it_becomes() -> io::Result<()> {
+        let (service, mut short) = (Service::without_methods()?, GzEncoder::new(Vec::new(), Compression::fast()));
+        short.write_all(b"short")?;
+        let short = short.finish()?;
+        // Nobody knows what it would have become.
+        let broken = [0; 20];
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            assert!(decompresses(&service, &short, 2000, false, 20_000).await);
+            assert!(decompresses(&service, &broken, 2000, true, 20_000).await);
+            assert!(!decompresses(&service, &broken, 100, false, 100).await);
+        });
+        Ok(())
+    }
+}

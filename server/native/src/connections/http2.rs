@@ -169,3 +169,46 @@ async fn pong(pings: &mut Option<PingPong>) {
         let _ = poll_fn(|context| pings.poll_pong(context)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use h2::client::{self, SendRequest};
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::runtime::Builder;
+    use tokio::task::JoinHandle;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    type Caller = (SendRequest<Bytes>, client::Connection<DuplexStream, Bytes>);
+
+    /// A caller's connection, and its end here.
+    async fn connection() -> Result<(Caller, JoinHandle<()>), Box<dyn Error>> {
+        let (here, there) = duplex(64 * 1024);
+        let peer = Peer::Caller(IpAddr::V4(Ipv4Addr::LOCALHOST), None);
+        let service = Arc::new(Service::without_methods()?);
+        let serving = tokio::spawn(async {
+            let (_drain, draining) = watch::channel(false);
+            serve(here, peer, service, Ends { age: Duration::from_secs(86_400), draining }).await;
+        });
+        Ok((client::handshake(there).await?, serving))
+    }
+
+    #[test]
+    fn who_is_there_stays_however_long_nothing_comes_and_who_is_not_has_gone_in_two_minutes()
+    -> Result<(), Box<dyn Error>> {
+        Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+            let ((_requests, there), serving) = connection().await?;
+            let (_nothing_reads_it, gone) = connection().await?;
+            tokio::spawn(there);
+            sleep(Duration::from_secs(120)).await;
+            assert!(gone.is_finished());
+            sleep(Duration::from_secs(3600)).await;
+            assert!(!serving.is_finished());
+            Ok(())
+        })
+    }
+}

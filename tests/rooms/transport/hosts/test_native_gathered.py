@@ -155,12 +155,19 @@ async def test_none_overtakes_an_earlier_one_that_is_not_regular(
     assert begun == [(1, True)]
 
 
-async def test_tokens_that_come_together_are_told_apart(peer: Peer, token: str) -> None:
-    unknown = "x" * len(token)
-    streams = [await begin(peer, each, message("1")) for each in (token, unknown, token, unknown)]
+async def test_tokens_that_come_together_are_told_apart(
+    peer: Peer, token: str, worker: AccountWorker, begun: list[Any]
+) -> None:
+    """Though both are known."""
+    unknown, other = "x" * len(token), await worker.sign_in()
+    await peer.answer(await begin(peer, other, message("9")))
+    begun.clear()
+    tokens = (token, token, unknown, other, other, unknown)
+    streams = [await begin(peer, each, message("1")) for each in tokens]
     time.sleep(0.2)  # noqa: ASYNC251 - they are to be taken together
     statuses = [(await peer.answer(stream)).grpc_status for stream in streams]
-    assert statuses == [OK, UNAUTHENTICATED, OK, UNAUTHENTICATED]
+    assert statuses == [OK, OK, UNAUTHENTICATED] * 2
+    assert begun == [(2, True), (2, True)]
 
 
 async def test_they_are_counted_each(peer: Peer, token: str, begun: list[Any]) -> None:

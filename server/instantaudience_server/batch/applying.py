@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from instantaudience_server.batch.content import Content, Kind
 from instantaudience_server.batch.counters import Count, Counters
-from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, StoredFile
+from instantaudience_server.batch.jobs import Checkpoint, ErrorCode, FileFailedError, JobView, Layout, StoredFile
 from instantaudience_server.batch.reading.avro_blocks import corrupt, read_blocks
 from instantaudience_server.batch.reading.avro_reading import RECORDS_AT_ONCE, AvroReading
 from instantaudience_server.batch.reading.avro_schema import RecordSchema
@@ -82,6 +82,7 @@ class FileApplying:
         """
         member = self._member(job)
         start = checkpoint or Checkpoint(0, 0, 0, Counters(member.batch.error_lines))
+        start = start._replace(layout=start.layout or Layout.of(member.batch))
         writer = FileWriter(self._store, self._sizes, start.counters, self._yielding, member.durability, job.is_ours)
         run = _Run(job, start, member.batch.num_invalid_before_error)
         reached = start
@@ -94,7 +95,7 @@ class FileApplying:
                     async for portion in portions:
                         reading, failure = run.admit(portion.reading)
                         await self._write(reading, job, writer)
-                        reached = Checkpoint(portion.position, portion.records, portion.file_bytes, writer.counters)
+                        reached = Checkpoint(*portion[1:], writer.counters, start.layout)
                         if failure is not None:
                             break
                         await asyncio.sleep(0)
@@ -150,7 +151,8 @@ class FileApplying:
                 yield portion
 
     async def _read_text(self, content: Content, job: JobView, start: Checkpoint) -> AsyncGenerator[Portion, None]:
-        layout = BatchFormat.of(self._member(job).batch)
+        assert start.layout is not None
+        layout = BatchFormat.of(start.layout.settings())
         cutter, readings = LineCutter(start.position), _Readings(self._catalog, job)
         file_bytes = start.file_bytes
         async with aclosing(content.read(start.position)) as pieces:

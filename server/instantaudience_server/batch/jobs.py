@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from instantaudience_server.batch.counters import Counters
+from instantaudience_server.catalog.batch_settings import BatchField, BatchSettings, Separators
 
 RANDOM_CHARACTERS = 30
 """Of a job's ID, before the second in which it was made (source: contract-neighbours)."""
@@ -44,6 +45,24 @@ class JobView:
     is_ours: Callable[[], bool] | None = None
 
 
+class Layout(NamedTuple):
+    """How the lines of a file are read: as its member was set when it was begun, whoever goes on with it."""
+
+    separators: Sequence[str]
+    fields: Sequence[str]
+    segments_per_line: int
+
+    @classmethod
+    def of(cls, settings: BatchSettings) -> "Layout":
+        """What a member is set to."""
+        return cls(settings.separators, settings.fields, settings.segments_per_line)
+
+    def settings(self) -> BatchSettings:
+        """What gives this layout."""
+        fields = tuple(map(BatchField, self.fields))
+        return BatchSettings(Separators(*self.separators), fields, segments_per_line=self.segments_per_line)
+
+
 class Checkpoint(NamedTuple):
     """How far a file is applied: all up to there is written, and counted.
 
@@ -55,16 +74,20 @@ class Checkpoint(NamedTuple):
     records: int
     file_bytes: int
     counters: Counters
+    layout: Layout | None = None
+    """None: a process wrote it that knew of none, before it was upgraded."""
 
     def dump(self) -> str:
         """As text, for `load`."""
-        return json.dumps([self.position, self.records, self.file_bytes, self.counters.to_json()])
+        counters = self.counters.to_json() | {"layout": self.layout}
+        return json.dumps([self.position, self.records, self.file_bytes, counters])
 
     @classmethod
     def load(cls, text: str) -> "Checkpoint":
         """What `dump` gave."""
         position, records, file_bytes, counters = json.loads(text)
-        return cls(position, records, file_bytes, Counters.from_json(counters))
+        layout = counters.get("layout")  # those that know of none pass it over here
+        return cls(position, records, file_bytes, Counters.from_json(counters), layout and Layout(*layout))
 
 
 class ErrorCode(StrEnum):

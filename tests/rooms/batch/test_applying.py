@@ -304,6 +304,15 @@ async def test_a_job_that_goes_on_when_fewer_lines_are_left() -> None:
     assert second.failure.code is ErrorCode.RATE_LIMIT_EXCEEDED
 
 
+async def test_a_job_that_is_resumed_reads_the_lines_as_it_did_before() -> None:
+    """Its member has another format since: for the next file."""
+    first, at_once = Job(batch_catalog(), block_bytes=1), Job(batch_catalog())
+    await first.run(MANY, until=1)
+    resumed = Job(batch_catalog(batch={"user_separator": "~", **FIELDS}))
+    resumed.saved = first.saved
+    assert (await resumed.run(MANY)).to_json() == (await at_once.run(MANY)).to_json()
+
+
 @pytest.mark.parametrize("form", ["text", "Avro"])
 async def test_a_catalog_that_changes_while_a_file_is_applied_counts_from_then_on(form: str) -> None:
     catalog = batch_catalog()

@@ -1,7 +1,8 @@
 """What a job counts and keeps (contract-neighbours, "Batch Segment Service", "Job")."""
 
 from instantaudience_server.batch.counters import MOST_DIFFERENT, Count, Counters
-from instantaudience_server.batch.jobs import Checkpoint
+from instantaudience_server.batch.jobs import Checkpoint, Layout
+from instantaudience_server.catalog.batch_settings import BatchField, BatchSettings, Separators
 
 
 def test_segments_count_once_and_lines_each_time() -> None:
@@ -57,8 +58,11 @@ def test_a_checkpoint_goes_on_where_it_was() -> None:
     counters.add_memberships({5: 1}, {9: 4})
     counters.log(Count.NUM_INVALID_USER, "é;1:0")
     counters.num_lines, counters.num_bytes = 7, 99
-    loaded = Checkpoint.load(Checkpoint(99, 3, 50, counters).dump())
+    settings = BatchSettings(Separators(user="~"), (BatchField.SEG_CODE,), segments_per_line=7)
+    loaded = Checkpoint.load(Checkpoint(99, 3, 50, counters, Layout.of(settings)).dump())
     assert loaded[:3] == (99, 3, 50)
+    assert loaded.layout is not None
+    assert loaded.layout.settings() == settings
     assert loaded.counters.to_json() == counters.to_json()
     loaded.counters.add_segment(Count.NUM_INVALID_SEGMENT, 2**51)
     loaded.counters.add_memberships({5: 1}, {})

@@ -75,7 +75,7 @@ class Script:
     async def _apply(
         self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
     ) -> AsyncGenerator[Checkpoint, None]:
-        position, _, _, counters = checkpoint or Checkpoint(0, 0, 0, Counters(9))
+        position, _, _, counters, _ = checkpoint or Checkpoint(0, 0, 0, Counters(9))
         self.started.append(position)
         counters.num_lines = self.lines
         self.most_bytes.append(job.most_bytes)

@@ -10,7 +10,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 UNLIMITED = 0
 """As a limit: there is none."""
-_FORBIDDEN = frozenset("[](){}$\\/|?*+-")
+_FORBIDDEN = frozenset("[](){}$\\/|?*+-\r\n")
 _SEPARATORS = "user", "segment", "field", "removal", "domain"
 _OPTIONAL = frozenset(("segment", "removal", "domain"))
 
@@ -118,7 +118,7 @@ Holds = Callable[[pb.BatchSettings], bool]
 
 
 def _is_separator(text: str) -> bool:
-    return len(text) == 1 and not text.isalnum() and text not in _FORBIDDEN and (text.isprintable() or text == "\t")
+    return len(text) == 1 and not text.isalnum() and text not in _FORBIDDEN
 
 
 def _separator_holds(name: str) -> Holds:

@@ -32,7 +32,7 @@ def member(**settings: Any) -> pb.Member:
 
 GOOD: list[dict[str, Any]] = [
     {},
-    *({"user_separator": each} for each in "=~ !\"#%&'<>@_`.\u2013\u00a7"),
+    *({"user_separator": each} for each in "=~ !\"#%&'<>@_`.\u2013\u00a7\u00a0\0\1\x1f"),
     {"user_separator": "\t", "field_separator": "\t", "removal_separator": ""},
     {"user_separator": "\t", "field_separator": "\t"},
     {"segment_separator": "", "removal_separator": "", "domain_separator": ""},
@@ -42,7 +42,7 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
-    *(({"user_separator": each}, "user_separator", CHARACTER) for each in "a1é٣[](){}$\\/|?*+-\n\r\0"),
+    *(({"user_separator": each}, "user_separator", CHARACTER) for each in "a1é٣[](){}$\\/|?*+-\n\r"),
     ({"user_separator": "::"}, "user_separator", CHARACTER),
     ({"user_separator": ""}, "user_separator", CHARACTER),
     ({"field_separator": ""}, "field_separator", CHARACTER),

@@ -481,13 +481,13 @@ async def test_a_job_waits_until_its_changes_are_taken_on_but_not_for_ever(monke
 
 async def test_a_file_waits_for_live_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked how these fare before anything is written, and again when that is done."""
-    monkeypatch.setattr(yielding, "WORK_SECONDS", 0.0)
-    monkeypatch.setattr(yielding, "MOST_WORK_SECONDS", 0.0)
-    store, looks, may_go_on = HeldStore(), list[list[bool]](), asyncio.Semaphore(0)
+    for name, seconds in {"WORK": 0.0, "MOST_WORK": 0.0, "LATE": 60.0, "PATIENCE": 60.0}.items():
+        monkeypatch.setattr(yielding, f"{name}_SECONDS", seconds)
+    store, looks, may_go_on = HeldStore(), list[list[bool]](), asyncio.Event()
 
     async def look() -> None:
         looks.append([write.done.done() for write in store.writes])
-        await may_go_on.acquire()
+        await may_go_on.wait()
 
     job = Job(batch_catalog(), store, yielding=Yielding(look))
     job_done = asyncio.create_task(job.run(MemoryFile(b"1;5848:0\n2;5848:0\n", 9)))
@@ -496,7 +496,8 @@ async def test_a_file_waits_for_live_calls(monkeypatch: pytest.MonkeyPatch) -> N
         assert len(looks) == times
 
     await eventually(lambda: looked(1))
-    may_go_on.release()
+    assert not store.writes
+    may_go_on.set()
 
     async def written(times: int) -> None:
         assert len(store.writes) == times
@@ -506,8 +507,6 @@ async def test_a_file_waits_for_live_calls(monkeypatch: pytest.MonkeyPatch) -> N
         await asyncio.sleep(0)
     await looked(1)
     store.writes[0].done.set_result(None)
-    await eventually(lambda: looked(2))
-    may_go_on.release()
     await eventually(lambda: written(2))
     store.writes[1].done.set_result(None)
     await job_done

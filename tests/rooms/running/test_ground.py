@@ -1,16 +1,24 @@
-"""What goes on beside calls: noticed when it meets a defect, and begun anew."""
+"""What workers stand on, and what goes on beside calls: noticed when it meets a defect, and begun anew."""
 
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
+from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.errors import AudienceError
 from instantaudience_server.running import ground
-from instantaudience_server.running.ground import run_beside
+from instantaudience_server.running.ground import WorkerConfig, lay_ground, run_beside
+from instantaudience_server.settings import Durability, Settings
+from instantaudience_server.store.cluster.cluster import Cluster
+from instantaudience_server.store.interfaces.memberships import NEVER
 from prometheus_client import REGISTRY
+from pydantic import SecretStr
 from structlog.testing import capture_logs
+from support.cluster.running import writing_to_disk
+from support.cluster.users import for_each, of_users, user_key
 from support.service.metrics import Scrape
-from support.waiting import eventually
+from support.waiting import eventually, seconds_from_now
 
 NAME = "test_ground.Work.go_on"
 
@@ -58,3 +66,30 @@ async def test_work_that_meets_a_defect(monkeypatch: pytest.MonkeyPatch) -> None
     assert [(each["event"], each["work"], each["exc_info"].__class__) for each in logs] == [
         ("background_defect", NAME, ZeroDivisionError)
     ] * 2
+
+
+@pytest.mark.parametrize(("brought_along", "is_enough"), [(True, True), (False, False)], ids=["embedded", "another"])
+async def test_a_disk_alone_is_enough_in_the_embedded_cluster_only(
+    embedded: EmbeddedCluster, cluster: Cluster, brought_along: bool, is_enough: bool
+) -> None:
+    """Of another one, a replica has to have what is written, too (docs/adr/0030-durability.md)."""
+    async with writing_to_disk(embedded, "always"), AsyncExitStack() as stack:
+        settings = Settings(durability=Durability.DISK, redis=None if brought_along else SecretStr(embedded.url))
+        config = WorkerConfig(number=0, settings=settings, redis=embedded.url, host="native")
+        memberships = (await lay_ground(config, stack)).memberships
+        writing = memberships.write(
+            of_users({user_key(1): {NEVER: {1: 1}}}), seconds_from_now(10 if is_enough else 0.5)
+        )
+        await writing.done
+        assert bool(writing.failures()) != is_enough
+
+
+async def test_no_more_waits_for_the_cluster_than_is_set(embedded: EmbeddedCluster, cluster: Cluster) -> None:
+    many, fewer = (for_each([user_key(each) for each in range(users)], {NEVER: {1: 1}}) for users in (7000, 3000))
+    async with AsyncExitStack() as stack:
+        settings = Settings(max_pending_bytes=2**20)
+        config = WorkerConfig(number=0, settings=settings, redis=embedded.url, host="native")
+        memberships = (await lay_ground(config, stack)).memberships
+        with pytest.raises(AudienceError, match="overloaded"):
+            memberships.write(many, seconds_from_now())
+        await memberships.write(fewer, seconds_from_now()).done

@@ -162,10 +162,12 @@ class TestChangePassword:
         await worker.sign_in("demo", f"{NEW}0")
         assert worker.catalog.accounts[DEMO].token_generation == generation + 1
 
-    async def test_a_password_that_an_import_sets_meanwhile_stays(
-        self, worker: AccountWorker, demo: Calls, passwords: Passwords
+    @pytest.mark.parametrize("imported", [True, False], ids=["password", "tokens"])
+    async def test_what_was_changed_since_the_password_was_checked_stays(
+        self, worker: AccountWorker, demo: Calls, passwords: Passwords, imported: bool
     ) -> None:
-        """It leaves the tokens alone; but the current password is another one then."""
+        """A password that an import sets leaves the tokens alone; but the current one is another one then. Whoever
+        changes it may be whom tokens were revoked for."""
         passwords._process.send_signal(signal.SIGSTOP)
         try:
             changing = asyncio.create_task(demo.change(current=PASSWORDS["demo"]))
@@ -174,11 +176,14 @@ class TestChangePassword:
                 assert passwords._waiting
 
             await eventually(is_checked)
-            await worker.change_user(DEMO, f"{NEW}2")
+            if imported:
+                await worker.change_user(DEMO, f"{NEW}2")
+            else:
+                await worker.change_user(DEMO, token_generation=REVOKED)
         finally:
             passwords._process.send_signal(signal.SIGCONT)
         await refused(changing, Reason.CHANGED_MEANWHILE)
-        await worker.sign_in("demo", f"{NEW}2")
+        await worker.sign_in("demo", f"{NEW}2" if imported else PASSWORDS["demo"])
 
     async def test_other_changes_meanwhile_do_not_matter(self, worker: AccountWorker, demo: Calls) -> None:
         change = asyncio.create_task(demo.change(current=PASSWORDS["demo"]))

@@ -143,11 +143,6 @@ impl Incoming {
         self.trusted = true;
     }
 
-    /// Nothing is read for a while, which is not the caller's fault.
-    pub fn pause(&mut self) {
-        self.until = None;
-    }
-
     /// All messages that have come are handed over: the caller may send more.
     fn open_window(&mut self, unread_bytes: usize) -> Result<(), h2::Error> {
         let came = std::mem::take(&mut self.coming_bytes);

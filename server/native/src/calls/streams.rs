@@ -128,7 +128,6 @@ impl Stream<'_> {
     fn read(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
         while let Some(incoming) = &mut self.incoming {
             if self.unread.len() >= MOST_UNREAD || self.unread_bytes >= MOST_UNREAD_BYTES {
-                incoming.pause();
                 break;
             }
             match incoming.poll_next(self.unread_bytes, context) {

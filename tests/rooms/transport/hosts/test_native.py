@@ -370,16 +370,22 @@ async def test_what_strangers_have_decompressed_takes_little_of_the_hosts_thread
             assert (await known.call(call_of_known, packed)).grpc_status == 0
 
         await served()
+        calls: list[asyncio.Task[Answer]] = []
         before, began = host_thread_seconds(), time.monotonic()
         for peer in peers:
             for _ in range(90):
-                await peer.send(peer.begin(grpc_headers(method, compressed)), bomb, end=True)
+                stream = peer.begin(grpc_headers(method, compressed))
+                await peer.send(stream, bomb, end=True)
+                calls.append(asyncio.create_task(peer.answer(stream)))
         await assert_served(address)
         await asyncio.sleep(0.5)
+        assert sum(call.done() for call in calls) < 20 + 50 * (time.monotonic() - began)
         assert host_thread_seconds() - before < 0.12 + 0.1 * (time.monotonic() - began)
         async with asyncio.timeout(5):
             for _ in range(3):
                 await served()
+        for call in calls:
+            call.cancel()
 
 
 def host_thread_seconds() -> float:

@@ -123,7 +123,7 @@ class Admission:
             self._make_room(member_id)
         self._take_room(ticket, in_stream)
         if runs:
-            self._start(ticket)
+            self._start_at_once(ticket)
             waited.observe(waited_seconds)
             return ticket
         self._queues.add(ticket)
@@ -148,7 +148,7 @@ class Admission:
         largest = prices.parts_of(max(sizes))
         ticket = Ticket(member_id, self._loop.time(), 0.0, parts, calls=len(sizes), most_parts=largest)
         self._take_room(ticket, in_stream)
-        self._start(ticket)
+        self._start_at_once(ticket)
         waited.observe_all(waited_seconds)
         return ticket
 
@@ -217,13 +217,19 @@ class Admission:
 
     def _has_room(self, member_id: int, parts_before: int = 0) -> bool:
         """Whether a call may run now, together with others that take so many parts. A member none of whose calls runs
-        or waits need not wait for those of others, as long as there are places that are kept for such members."""
+        or waits, and that was served less than those who wait, need not wait for them, as long as there are places that
+        are kept for such members."""
         places = self._places
-        if member_id not in self._under_way_of and member_id not in self._queues:
+        idle = member_id not in self._under_way_of and member_id not in self._queues
+        if idle and self._queues.is_behind(member_id):
             places += prices.kept_room()
         elif self._queues:
             return False
         return self._running + parts_before < places and self._under_way < MOST_UNDER_WAY
+
+    def _start_at_once(self, ticket: Ticket) -> None:
+        self._queues.charge(ticket.member_id, ticket.parts)
+        self._start(ticket)
 
     def _start(self, ticket: Ticket) -> None:
         self._running += ticket.parts

@@ -1,7 +1,14 @@
-"""Calls that wait for their turn: each member's in a queue of its own."""
+"""Calls that wait for their turn: each member's in a queue of its own, and members take turns by what their calls cost
+(docs/adr/0031-turns-by-cost.md)."""
 
 import asyncio
 from collections import deque
+
+from instantaudience_server.admission import prices
+
+CREDIT_TURNS = 2
+"""A member that comes after a while is next, and makes up for so many turns: members that flood are served in step, and
+it would wait for a turn of each if it began where they are."""
 
 
 class Ticket:
@@ -44,12 +51,21 @@ class Ticket:
 
 
 class Queues:
-    """Who waits, by member; its length is how many do."""
+    """Who waits, by member; its length is how many do.
+
+    Start-time fair queueing: virtual time is what a member has been served, in parts of places, while anybody waited.
+    Whose next call begins first in it has the next turn. A request of a stream counts as a whole turn, as others may go
+    along with it.
+    """
 
     def __init__(self) -> None:
         self._waiting = 0
         self._queues: dict[int, deque[Ticket]] = {}
-        """Of each member of whom any wait; the first member's turn is next."""
+        """Of each member of whom any wait."""
+        self._time = 0
+        """The virtual time: where turns have come to."""
+        self._begins: dict[int, int] = {}
+        """When each member's next call begins in virtual time, or would, of those that were served lately."""
 
     def __len__(self) -> int:
         return self._waiting
@@ -57,15 +73,29 @@ class Queues:
     def __contains__(self, member_id: int) -> bool:
         return member_id in self._queues
 
+    def is_behind(self, member_id: int) -> bool:
+        """Whether a member's next turn would begin before where the others are."""
+        return self._next_of(member_id) < self._time
+
+    def charge(self, member_id: int, parts: int) -> None:
+        """A member was served so much, which counts while others wait."""
+        if self._queues:
+            self._begins[member_id] = self._next_of(member_id) + parts
+
     def add(self, ticket: Ticket) -> None:
         """Waits as the newest of its member's."""
-        self._queues.setdefault(ticket.member_id, deque()).append(ticket)
+        member_id = ticket.member_id
+        if member_id not in self._queues:
+            self._queues[member_id] = deque()
+            self._begins[member_id] = self._next_of(member_id)
+        self._queues[member_id].append(ticket)
         self._waiting += 1
 
     def take_next(self, most_parts: int) -> list[Ticket]:
-        """The oldest of the member whose turn it is, as many as take so many parts of places, or one; the others' come
-        before its next ones. Somebody has to wait."""
-        member_id = next(iter(self._queues))
+        """The oldest of the member whose turn it is, as many as take so many parts of places, or one. Somebody has to
+        wait."""
+        member_id = min(self._queues, key=self._begins.__getitem__)
+        self._time = max(self._time, self._begins[member_id])
         queue = self._queues.pop(member_id)
         tickets = [queue.popleft()]
         parts = tickets[0].parts
@@ -74,6 +104,7 @@ class Queues:
             tickets.append(queue.popleft())
         self._waiting -= len(tickets)
         self._keep(member_id, queue)
+        self.charge(member_id, parts)
         return tickets
 
     def take_newest_before(self, member_id: int) -> Ticket | None:
@@ -96,12 +127,16 @@ class Queues:
                 all_late |= late
                 self._keep(member_id, deque(ticket for ticket in queue if ticket not in late))
         self._waiting -= len(all_late)
+        for member_id in self._begins.keys() - self._queues.keys():
+            if self._begins[member_id] <= self._least:
+                del self._begins[member_id]
         return all_late
 
     def take_all(self) -> list[Ticket]:
         """All that wait."""
         everyone = [ticket for queue in self._queues.values() for ticket in queue]
-        self._queues.clear()
+        for member_id in list(self._queues):
+            self._keep(member_id, deque())
         self._waiting = 0
         return everyone
 
@@ -113,9 +148,20 @@ class Queues:
             self._waiting -= 1
             self._keep(ticket.member_id, queue)
 
+    @property
+    def _least(self) -> int:
+        """When the next call begins of a member that comes after a long time."""
+        return self._time - CREDIT_TURNS * prices.turn_room()
+
+    def _next_of(self, member_id: int) -> int:
+        return max(self._begins.get(member_id, self._least), self._least)
+
     def _keep(self, member_id: int, queue: deque[Ticket]) -> None:
-        """A member's queue is there as long as somebody waits in it."""
+        """A member's queue is there as long as somebody waits in it. Where nobody waits at all, nobody has been served
+        more."""
         if queue:
             self._queues[member_id] = queue
-        else:
-            self._queues.pop(member_id, None)
+            return
+        self._queues.pop(member_id, None)
+        if not self._queues:
+            self._begins.clear()

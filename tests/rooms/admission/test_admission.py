@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from instantaudience_server.admission import admission as module
-from instantaudience_server.admission import prices
+from instantaudience_server.admission import prices, queues
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.errors import AudienceError, Reason
@@ -424,6 +424,21 @@ async def test_places_are_kept_for_members_none_of_whose_calls_runs(
     await turns()
     assert states(tasks)[2:] == ["waits", "runs", "waits", "runs", "waits", "waits"]
     assert admission.enter_at_once(5, (0,), (0.0,), in_stream=False) is not None
+
+
+async def test_kept_places_are_not_for_who_has_just_had_a_turn(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And has no call running in between."""
+    monkeypatch.setattr(prices, "KEPT_PLACES", 1)
+    monkeypatch.setattr(queues, "CREDIT_TURNS", 1)
+    tasks = await entering(admission, FLOOD, FLOOD, FLOOD, THIRD, 4, NEIGHBOUR)
+    assert states(tasks) == ["runs", "runs", "waits", "runs", "waits", "waits"]
+    admission.leave(tasks[3].result())
+    assert admission.enter_at_once(THIRD, (0,), (0.0,), in_stream=True) is None
+    neighbour = admission.enter_at_once(5, (0,), (0.0,), in_stream=True)
+    assert neighbour is not None
+    admission.leave(neighbour)
 
 
 async def test_large_calls_that_are_carried_out_together_take_more_places(

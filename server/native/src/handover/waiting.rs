@@ -84,8 +84,9 @@ impl Waiter {
     }
 }
 
-/// When a queue's first call may begin, in virtual time; and which of equals came to that first.
-type Place = (u64, u64);
+/// When a queue's first call may begin, in virtual time; whether it has had its turns as others have, and not come back;
+/// and which of equals came to that first.
+type Place = (u64, bool, u64);
 
 /// The calls of one turn that wait.
 struct Queue {
@@ -140,8 +141,10 @@ impl Waiting {
             queue.bytes += bytes;
             queue.waiters.push_back(waiter);
         } else {
-            let start = self.ended.remove(&turn).map_or(self.time, |start| start.max(self.time));
-            let place = self.place(turn, start);
+            // One whose start is past may wait for room: nobody is served less than it.
+            let least = self.places.first_key_value().map_or(self.time, |((start, ..), _)| self.time.min(*start));
+            let begins = self.ended.remove(&turn).filter(|begins| *begins >= least);
+            let place = self.place(turn, begins.unwrap_or(least), begins.is_some());
             self.queues.insert(turn, Queue { waiters: VecDeque::from([waiter]), bytes, place });
         }
         if self.calls <= self.most_calls && self.bytes <= MOST_BYTES {
@@ -193,7 +196,7 @@ impl Waiting {
 
     /// Whose turn it is, of those that may begin.
     fn next(&mut self, may_begin: impl Fn(&Turn) -> bool) -> Option<Turn> {
-        let ((start, _), turn) = self.places.iter().find(|(_, turn)| may_begin(turn))?;
+        let ((start, ..), turn) = self.places.iter().find(|(_, turn)| may_begin(turn))?;
         self.time = *start;
         Some(*turn)
     }
@@ -209,18 +212,18 @@ impl Waiting {
     fn first_of(&mut self, turn: Turn) -> Option<UnaryCall> {
         let queue = self.queues.get_mut(&turn)?;
         let waiter = queue.waiters.pop_front()?;
-        let (start, _) = queue.place;
+        let (start, ..) = queue.place;
         self.places.remove(&queue.place);
-        let place = self.place(turn, start + waiter.cost());
+        let place = self.place(turn, start + waiter.cost(), true);
         self.queues.get_mut(&turn)?.place = place;
         self.took(turn, &waiter);
         Some(waiter.call)
     }
 
     /// The next call of this turn may begin then.
-    fn place(&mut self, turn: Turn, start: u64) -> Place {
+    fn place(&mut self, turn: Turn, start: u64, has_had_turns: bool) -> Place {
         self.given += 1;
-        let place = (start, self.given);
+        let place = (start, has_had_turns, self.given);
         self.places.insert(place, turn);
         place
     }
@@ -270,7 +273,7 @@ impl Waiting {
             self.ended.clear();
         } else if self.ended.len() > self.most_calls {
             let time = self.time;
-            self.ended.retain(|_, start| *start > time);
+            self.ended.retain(|_, start| *start >= time);
         }
     }
 }

@@ -62,6 +62,27 @@ fn a_member_that_comes_back_has_no_more_than_the_others() {
 }
 
 #[test]
+fn of_members_that_were_served_alike_who_comes_back_is_next() {
+    let now = Instant::now();
+    let mut waiting = waiting_of(&[1, 2, 3, 1, 2, 3], now);
+    assert_eq!(waiting.take(&room(3), &prices(1)).len(), 3);
+    assert_eq!(waiting.take(&room(1), &prices(1)).first().unwrap().id, 3);
+    waiting.add(Some(4), call(9, 1), now);
+    assert_eq!(all(&mut waiting), [9, 4, 5]);
+}
+
+#[test]
+fn who_comes_is_not_behind_those_that_wait_for_room() {
+    let now = Instant::now();
+    let mut waiting = waiting_of(&[1, 2, 2, 2, 1], now);
+    let room_of_others = Room { free: 4, kept: 0, running: HashSet::from([1]), wait: true };
+    assert_eq!(waiting.take(&room_of_others, &prices(1)).len(), 3);
+    waiting.add(Some(2), call(8, 1), now);
+    waiting.add(Some(3), call(9, 1), now);
+    assert_eq!(all(&mut waiting), [0, 9, 4, 8]);
+}
+
+#[test]
 fn turns_are_given_by_what_calls_cost() {
     let now = Instant::now();
     let mut waiting = Waiting::new(1000);

@@ -33,10 +33,6 @@ KEPT_BYTES_WITH_SERVICE = 80 * 2**20
 HEAP_BYTES = 320 * 2**20
 HEAP_BYTES_WITH_SERVICE = 2**30
 """What may be in use in an Envoy before it takes no more calls; the service has its catalog there."""
-LARGE_CALL_BYTES = 2**17
-ENDING_LARGE_CALLS = {"scaling_threshold": 0.75, "saturation_threshold": 0.95}
-"""Between these shares of the heap, calls of HTTP/2 end that have so much of it, the largest first: streams that are
-read slowly may hold theirs for as long as they like."""
 RELEASED_BYTES = 64 * 2**20
 """What it gives back in a second."""
 
@@ -246,7 +242,6 @@ def _overload(settings: GatewaySettings) -> dict[str, Any]:
     monitors = f"{TYPES}.resource_monitors"
     return {
         "refresh_interval": "0.1s",
-        "buffer_factory_config": {"minimum_account_to_track_power_of_two": LARGE_CALL_BYTES.bit_length() - 1},
         "resource_monitors": [
             {
                 "name": "envoy.resource_monitors.global_downstream_max_connections",
@@ -265,13 +260,9 @@ def _overload(settings: GatewaySettings) -> dict[str, Any]:
         ],
         "actions": [
             {
-                "name": "envoy.overload_actions.reset_high_memory_stream",
-                "triggers": [{"name": heap, "scaled": ENDING_LARGE_CALLS}],
-            },
-            {
                 "name": "envoy.overload_actions.stop_accepting_requests",
                 "triggers": [{"name": heap, "threshold": {"value": 1.0}}],
-            },
+            }
         ],
     }
 

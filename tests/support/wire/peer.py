@@ -149,10 +149,6 @@ class Peer:
             self._http.send_data(stream_id, data, end_stream=end)
             self._flush()
 
-    def has_ended(self, stream_id: int) -> bool:
-        """Whether no more comes of a request's answer."""
-        return self._answers[stream_id].ended.is_set()
-
     def window(self, stream_id: int) -> int:
         """For how many bytes of a request's body the server has room."""
         return self._http.local_flow_control_window(stream_id)

@@ -74,6 +74,9 @@ func sleep(ctx context.Context, pause time.Duration, otherwise error) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		if most, ok := left(ctx); ok && most <= 0 {
+			return otherwise
+		}
 		return nil
 	case <-ctx.Done():
 		return endOf(ctx, otherwise)

@@ -47,6 +47,8 @@ class Attempts:
     def __init__(self, retries: Retries, deadline: float) -> None:
         self._retries = retries
         self._deadline = deadline
+        self._failed: AudienceError | None = None
+        """How the last one did."""
         self.count = 0
 
     @property
@@ -58,11 +60,11 @@ class Attempts:
         """How long the next attempt may take.
 
         Raises:
-            DeadlineExceededError: there is no time left; nothing is sent.
+            AudienceError: there is no time left, nothing is sent: how the last one failed, where there was one.
         """
         left = self.left_seconds
         if left <= 0:
-            raise DeadlineExceededError("the caller's time was over before it could be sent")
+            raise self._failed or DeadlineExceededError("the caller's time was over before it could be sent")
         self.count += 1
         return min(left, self._retries.attempt_seconds)
 
@@ -75,4 +77,5 @@ class Attempts:
         wait = self._retries.wait_seconds(error, self.count - 1)
         if wait is None or wait >= self.left_seconds:
             raise error
+        self._failed = error
         return wait

@@ -75,5 +75,6 @@ export class Attempts {
     const wait = waitMs(this.retries, error, this.count - 1);
     if (wait === undefined || wait >= this.deadline.leftMs) throw error;
     await this.deadline.sleep(wait);
+    if (this.deadline.leftMs <= 0) throw error;
   }
 }

@@ -114,6 +114,9 @@ final class Calling {
       throw failure;
     }
     Deadline.sleep(pause.getAsLong());
+    if (deadline.leftNanos() <= 0) {
+      throw failure;
+    }
     // How long to wait is decided here, not by the channel as well.
     channel.resetConnectBackoff();
   }

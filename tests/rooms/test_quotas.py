@@ -14,7 +14,7 @@ from instantaudience_server.quotas import MOST_CALLS, Decisions, Limits, Quotas
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from support.clocks import run_on_told_time, told_loop
 from support.parts.quotas import Windows
-from support.waiting import eventually
+from support.waiting import eventually, turns
 
 LATER = float("inf")
 
@@ -54,12 +54,6 @@ class Gated:
         gate = self.gates[-1]
         gate.set_exception(error) if error else gate.set_result(None)
         await turns()
-
-
-async def turns() -> None:
-    """Let everything go on that can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 def ask(quotas: Quotas, of: Member, users: int, deadline: float) -> "asyncio.Future[None]":
@@ -390,8 +384,7 @@ def test_no_window_is_passed_and_nobody_is_refused_who_fits(schedule: list[tuple
             elif step == "wait":
                 loop.now += amount
             else:
-                for _ in range(amount):
-                    await asyncio.sleep(0)
+                await turns(amount)
         await asyncio.gather(*calls)
         for worker in workers:
             await worker.close()

@@ -29,6 +29,12 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20.0)
         raise last from None
 
 
+async def turns(count: int = 10) -> None:
+    """Let everything go on that can in so many turns of the event loop."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def until(true: Callable[[], bool]) -> None:
     """Until it is so, as `eventually`."""
 

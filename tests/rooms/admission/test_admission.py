@@ -14,7 +14,7 @@ from instantaudience_server.metrics import ADMISSION_REFUSALS
 from instantaudience_server.observations import Observed
 from prometheus_client import CollectorRegistry, Histogram
 from support.clocks import run_on_told_time, told_loop
-from support.waiting import eventually, seconds_from_now
+from support.waiting import eventually, seconds_from_now, turns
 
 FLOOD, NEIGHBOUR, THIRD = 1, 2, 3
 
@@ -44,11 +44,6 @@ async def entering(admission: Admission, *members: int) -> "list[asyncio.Task[Ti
         tasks.append(asyncio.create_task(admission.enter(member, seconds_from_now(60))))
         await turns()
     return tasks
-
-
-async def turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def passes(seconds: float) -> None:

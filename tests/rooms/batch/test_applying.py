@@ -47,7 +47,7 @@ from support.parts.files import (
     batch_catalog,
     now_s,
 )
-from support.waiting import eventually, seconds_from_now
+from support.waiting import seconds_from_now, turns, until
 
 FIELDS = {"fields": [pb.BATCH_FIELD_SEG_ID, pb.BATCH_FIELD_EXPIRATION, pb.BATCH_FIELD_TIMESTAMP]}
 ACTIVE = (5848, 5849, 5850, 6000)
@@ -408,10 +408,7 @@ async def test_a_job_that_is_given_up_leaves_no_write_under_way() -> None:
     content = b"".join(b"%d;5848:0\n" % user for user in range(1, (MOST_AT_ONCE + 1) * SLICE_LINES))
     applying = asyncio.create_task(job_of(store).run(content))
 
-    async def all_under_way() -> None:
-        assert len(store.writes) == MOST_AT_ONCE
-
-    await eventually(all_under_way)
+    await until(lambda: len(store.writes) == MOST_AT_ONCE)
     applying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await applying
@@ -424,15 +421,11 @@ async def test_what_a_file_changes_of_a_user_waits_for_what_it_changed_before() 
     content = b"1;5848:0\n2;5848:0\n1;5848:-1\n3;5848:0\n"
     applying = asyncio.create_task(Job(batch_catalog(), store).run(MemoryFile(content, 1)))
 
-    async def under_way(writes: int) -> None:
-        assert len(store.writes) == writes
-
-    await eventually(lambda: under_way(2))
-    for _ in range(100):
-        await asyncio.sleep(0)
-    await under_way(2)
+    await until(lambda: len(store.writes) == 2)
+    await turns(100)
+    assert len(store.writes) == 2
     store.writes[0].done.set_result(None)
-    await eventually(lambda: under_way(4))
+    await until(lambda: len(store.writes) == 4)
     for write in store.writes[1:]:
         write.done.set_result(None)
     assert (await applying)["num_valid"] == 4
@@ -444,10 +437,7 @@ async def test_who_has_lost_a_job_writes_nothing_more(cluster: Cluster, plain: R
     job = Job(batch_catalog(), ClusterMembershipStore(cluster), is_ours=lambda: answers.pop(0))
     applying = asyncio.create_task(job.run(MemoryFile(b"1;5848:0\n2;5848:0\n", 9)))
 
-    async def both_asked() -> None:
-        assert not answers
-
-    await eventually(both_asked)
+    await until(lambda: not answers)
     applying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await applying
@@ -492,22 +482,14 @@ async def test_a_file_waits_for_live_calls(monkeypatch: pytest.MonkeyPatch) -> N
     job = Job(batch_catalog(), store, yielding=Yielding(look))
     job_done = asyncio.create_task(job.run(MemoryFile(b"1;5848:0\n2;5848:0\n", 9)))
 
-    async def looked(times: int) -> None:
-        assert len(looks) == times
-
-    await eventually(lambda: looked(1))
+    await until(lambda: len(looks) == 1)
     assert not store.writes
     may_go_on.set()
-
-    async def written(times: int) -> None:
-        assert len(store.writes) == times
-
-    await eventually(lambda: written(1))
-    for _ in range(100):
-        await asyncio.sleep(0)
-    await looked(1)
+    await until(lambda: len(store.writes) == 1)
+    await turns(100)
+    assert len(looks) == 1
     store.writes[0].done.set_result(None)
-    await eventually(lambda: written(2))
+    await until(lambda: len(store.writes) == 2)
     store.writes[1].done.set_result(None)
     await job_done
     assert looks == [[], [True]]
@@ -542,13 +524,8 @@ async def test_a_file_waits_until_its_users_can_be_counted_in_the_sizes_of_segme
     """Most of a long one would be left out."""
     sizes, store = FullSizes(), NotedStore()
     job_done = asyncio.create_task(Job(batch_catalog(), store, sizes=sizes).run(b"1;5848:0\n2;5848:0\n"))
-
-    async def written() -> None:
-        assert len(store.state) == 2
-
-    await eventually(written)
-    for _ in range(100):
-        await asyncio.sleep(0)
+    await until(lambda: len(store.state) == 2)
+    await turns(100)
     assert not sizes.noted
     sizes.room.set()
     await job_done

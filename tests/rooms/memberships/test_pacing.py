@@ -18,7 +18,7 @@ from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Q
 from support.parts.callers import caller
 from support.parts.quotas import Windows
 from support.parts.readings import CATALOG, Reader, encoded
-from support.waiting import seconds_from_now
+from support.waiting import seconds_from_now, turns
 
 WINDOW_SECONDS = 0.02
 LONG = 60.0
@@ -157,10 +157,6 @@ async def test_streams_are_read_on_while_a_seconds_worth_is_under_way() -> None:
 
     def post(users: int) -> AwaitedPost:
         return AwaitedPost(request(0, users), LONG, asyncio.get_running_loop().create_future())
-
-    async def turns() -> None:
-        for _ in range(5):
-            await asyncio.sleep(0)
 
     few, another, many = post(1), post(1), post(10)
     pacing.begin(calling.member.id, (few,))

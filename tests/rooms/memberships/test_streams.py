@@ -31,7 +31,7 @@ from structlog.testing import capture_logs
 from support.clocks import FakeClock
 from support.parts.limits import usual_admission
 from support.parts.readings import CATALOG
-from support.waiting import seconds_from_now, until
+from support.waiting import seconds_from_now, turns, until
 
 TOKEN = "hbapi:1001:5ec4e7:ams1"
 CALL = Call(TOKEN, "r-1", None)
@@ -289,18 +289,12 @@ def _gathered() -> tuple[float, float]:
     return values[0] or 0.0, values[1] or 0.0
 
 
-async def settled() -> None:
-    """Let everything run that can."""
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
 @pytest.fixture
 async def warm(pipeline: Pipeline, tokens: TokenService) -> Pipeline:
     """A pipeline that knows the token already, so that nothing of a stream waits for the cluster."""
     await tokens.verify(TOKEN, seconds_from_now())
     await tokens.close()
-    await settled()
+    await turns(50)
     return pipeline
 
 
@@ -308,17 +302,17 @@ async def test_the_window_bounds_what_is_read_and_under_way(warm: Pipeline) -> N
     gates = Gates()
     stream = warm.run_stream(gates.method, gates.bodies(10), CALL)
     first = asyncio.ensure_future(anext(stream))
-    await settled()
+    await turns(50)
     assert gates.read == WINDOW
     gates.gates[1].set()  # an answer out of turn makes no room
-    await settled()
+    await turns(50)
     assert (gates.read, gates.finished, first.done()) == (WINDOW, 1, False)
     gates.gates[0].set()
     await first
-    await settled()
+    await turns(50)
     assert gates.read == WINDOW  # it has been handed over, and may not have been sent
     await anext(stream)
-    await settled()
+    await turns(50)
     assert gates.read == WINDOW + 1
     for gate in gates.gates:
         gate.set()
@@ -356,16 +350,16 @@ async def test_a_stream_that_is_left_leaves_nothing_behind(warm: Pipeline, how: 
     gates.gates[0].set()
     stream = warm.run_stream(gates.method, gates.bodies(10), CALL)
     await anext(stream)
-    await settled()
+    await turns(50)
     if how == "cancelled":
         waiting = asyncio.ensure_future(anext(stream))
-        await settled()
+        await turns(50)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
     else:
         await stream.aclose()  # type: ignore[attr-defined]
-    await settled()
+    await turns(50)
     assert asyncio.all_tasks() == before
     assert gates.cancelled == gates.read - gates.finished > 0
 
@@ -379,7 +373,7 @@ async def test_a_request_that_starts_just_when_its_stream_is_left_is_cancelled_t
             yield each
 
     waiting = asyncio.ensure_future(anext(warm.run_stream(gates.method, bodies(), CALL)))
-    await settled()
+    await turns(50)
     go.set()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

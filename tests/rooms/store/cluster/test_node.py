@@ -19,7 +19,7 @@ from instantaudience_server.store.keys import key_slot, mark_key
 from support.clocks import run_on_told_time, told_loop
 from support.cluster.nodes import on_node
 from support.cluster.sockets import Socket, ask
-from support.waiting import eventually
+from support.waiting import eventually, turns
 
 KEYS = [b"m:p:%d" % number for number in range(1, 200)]
 SETTING, REMOVING = commands.setting(0, {12: 1}), commands.removing([12])
@@ -120,11 +120,6 @@ async def test_commands_that_go_out_again_are_awaited_once(asking: bool) -> None
     assert not batch.unanswered()
 
 
-async def some_turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 def test_a_connection_is_given_up_only_while_what_it_was_sent_is_unanswered() -> None:
     """Not one that was idle until now, nor one that answers all the time and always has more to answer."""
 
@@ -134,7 +129,7 @@ def test_a_connection_is_given_up_only_while_what_it_was_sent_is_unanswered() ->
 
         async def go_by(seconds: float) -> None:
             loop.now += seconds
-            await some_turns()
+            await turns()
 
         ask(node)
         await go_by(0)
@@ -164,11 +159,11 @@ async def test_what_the_socket_had_no_room_for_goes_out_when_it_has() -> None:
     socket = Socket()
     node = Node("node", lambda: socket, Errors(), stalled_seconds=60)  # type: ignore[arg-type, return-value]
     ask(node)
-    await some_turns()
+    await turns()
     before = bytes(socket.written)
     socket.protocol.pause_writing()
     ask(node)
-    await some_turns()
+    await turns()
     assert socket.written == before
     socket.protocol.resume_writing()
     assert socket.written == 2 * before
@@ -214,7 +209,7 @@ async def test_a_mark_whose_slot_moves_stands_in_another_one_each_time() -> None
     for slot, replies, is_confirmed in talk:
         socket.written.clear()
         batch = ask(node)
-        await some_turns()
+        await turns()
         assert mark_key(slot) in socket.written
         socket.protocol.data_received(b":1\r\n")
         assert not batch.done.done()
@@ -229,7 +224,7 @@ async def test_what_is_not_confirmed_when_the_connection_is_lost_goes_out_again(
     socket, router = Socket(), Unconfirmed([])
     node = confirming_node(socket, router)
     batches = [ask(node), ask(node)]
-    await some_turns()
+    await turns()
     socket.protocol.data_received(b":1\r\n")
     socket.protocol.connection_lost(None)
     assert router.lost == [[0], [0]]

@@ -1,6 +1,5 @@
 """Which node serves which slot, as the topology tells it from time to time."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from instantaudience_server.store.cluster.node import Node
 from instantaudience_server.store.cluster.routes import Routes
 from support.clocks import run_on_told_time, told_loop
 from support.cluster.sockets import Socket, ask
+from support.waiting import turns
 
 
 class Told:
@@ -50,8 +50,7 @@ async def opened(topology: Told) -> Routes:
 async def go_by(seconds: float = 10 * routes.REFRESH_PAUSE_SECONDS) -> None:
     """Time, and all that it brings."""
     told_loop().now += seconds
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns(20)
 
 
 def test_connections_of_a_node_that_serves_nothing_end_when_it_has_answered() -> None:

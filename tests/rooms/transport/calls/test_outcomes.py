@@ -10,6 +10,7 @@ from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.outcomes import Outcomes
 from support.parts.callers import caller
 from support.parts.readings import CATALOG
+from support.waiting import turns
 
 DEMO = caller("demo", CATALOG)
 
@@ -35,8 +36,7 @@ async def test_the_answer_waits_for_the_count_unless_the_cluster_may_be_away(
 ) -> None:
     usage: Any = Counting()
     failing = asyncio.create_task(Outcomes(usage).failed("/a/B", "r-1", error, None, DEMO))
-    for _ in range(10):
-        await asyncio.sleep(0)
+    await turns()
     assert failing.done() is not waits
     assert usage.counted == [(DEMO.member.id, counted_as, 1)]
     usage.done.set_exception(unavailable("not counted"))

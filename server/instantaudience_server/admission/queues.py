@@ -135,8 +135,8 @@ class Queues:
     def take_all(self) -> list[Ticket]:
         """All that wait."""
         everyone = [ticket for queue in self._queues.values() for ticket in queue]
-        for member_id in list(self._queues):
-            self._keep(member_id, deque())
+        self._queues.clear()
+        self._begins.clear()
         self._waiting = 0
         return everyone
 
@@ -154,7 +154,8 @@ class Queues:
         return self._time - CREDIT_TURNS * prices.turn_room()
 
     def _next_of(self, member_id: int) -> int:
-        return max(self._begins.get(member_id, self._least), self._least)
+        least = self._least
+        return max(self._begins.get(member_id, least), least)
 
     def _keep(self, member_id: int, queue: deque[Ticket]) -> None:
         """A member's queue is there as long as somebody waits in it. Where nobody waits at all, nobody has been served

@@ -95,7 +95,9 @@ class FileApplying:
                     async for portion in portions:
                         reading, failure = run.admit(portion.reading)
                         await self._write(reading, job, writer)
-                        reached = Checkpoint(*portion[1:], writer.counters, start.layout)
+                        reached = Checkpoint(
+                            portion.position, portion.records, portion.file_bytes, writer.counters, start.layout
+                        )
                         if failure is not None:
                             break
                         await asyncio.sleep(0)

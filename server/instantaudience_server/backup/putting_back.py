@@ -21,6 +21,7 @@ from instantaudience_server.backup.since_then import (
 )
 from instantaudience_server.clock import Clock
 from instantaudience_server.store import keys
+from instantaudience_server.store.inspection.permissions import RESTORE
 from instantaudience_server.store.whole_keys import Part, decoded
 
 PARTS_AT_ONCE = 500
@@ -46,11 +47,16 @@ async def put_back(
     Returns how much was put back, and how much had ended. `told` is told how much of the file is done, for each pass.
 
     Raises:
-        BackupError: the file cannot be used, the cluster has a catalog, or another restore is under way: nothing was
-            written; or another one has begun meanwhile.
+        BackupError: the file cannot be used, the cluster has a catalog or forbids what it takes, or another restore is
+            under way: nothing was written; or another one has begun meanwhile.
         AudienceError: a part of the cluster was away for too long.
         OSError: the file cannot be read.
     """
+    one_of_each = {name: slot for slot, name in connection.topology.primaries().items()}
+    if forbidden := await connection.restore.forbidden(RESTORE, one_of_each.values()):
+        raise BackupError(
+            f"the cluster's ACL forbids {', '.join(forbidden)}; docs/deployment.md has the rights that it takes"
+        )
     if not await connection.restore.hold():
         raise BackupError(
             "another restore into this cluster is under way, or was killed less than two minutes ago: wait for its end"

@@ -5,7 +5,7 @@ All of it lies in the catalog's slot.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from instantaudience_server.errors import STORE_FAILURES
@@ -40,6 +40,19 @@ return 1
 """Keys: the lease, or what says that the catalog is there in part. Arguments: the restore's name."""
 
 
+FORBIDDEN = """
+local forbidden = {}
+for i = 1, #ARGV, 2 do
+  local words = {}
+  for word in string.gmatch(ARGV[i + 1], '%S+') do words[#words + 1] = word end
+  if not redis.acl_check_cmd(unpack(words)) then forbidden[#forbidden + 1] = ARGV[i] end
+end
+return forbidden
+"""
+"""Arguments: names, and a command for each. Answers those that the user may not run, which needs no right of its own
+(https://redis.io/docs/latest/develop/programmability/lua-api/#redis.acl_check_cmd)."""
+
+
 class ClusterRestoreStore:
     """Lets one restore at a time into a cluster; `name` is this one's. Each method waits for a node that is away, and
     then raises AudienceError."""
@@ -47,6 +60,15 @@ class ClusterRestoreStore:
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster = cluster
         self._name = name
+
+    async def forbidden(self, wanted: Mapping[str, Sequence[str]], slots: Iterable[int]) -> list[str]:
+        """Which of these commands, by their names, this user may not run at a node of one of the slots."""
+        words = [word for name, command in wanted.items() for word in (name, " ".join(command))]
+        questions = [
+            commands.evaluate(FORBIDDEN, [keys.mark_key(slot)], *words, flags=commands.NO_WRITES) for slot in slots
+        ]
+        answers = await self._cluster.execute(questions, asyncio.get_running_loop().time() + SECONDS)
+        return list(dict.fromkeys(name.decode() for answer in answers for name in answer))
 
     async def hold(self) -> bool:
         """Begin, or go on; whether no other restore is under way."""

@@ -519,8 +519,19 @@ async def test_the_rights_that_are_written_down_are_enough_and_one_that_lacks_is
 
         async with connected(embedded.url, SETTINGS) as connection:
             await take(connection, tmp_path / "backup", clock, told)
-        await allow([*backup, *restore])
+        rights = [*backup, *restore]
+        await allow(rights)
         async with connected(f"redis://operator:pw@127.0.0.1:{port}", SETTINGS) as connection:
+            stood = await client.dbsize()
+            for right in {*rights} - {"~*", "+type", "+xrevrange", "+eval"}:
+                await allow([each for each in rights if each != right])
+                with pytest.raises(BackupError, match=rf"forbids {re.escape(right[1:])}[,;]"):
+                    await put_back(connection, tmp_path / "backup", clock, told, over=True)
+            await allow([each for each in rights if each != "~*"] + ["~[^c]:*"])
+            with pytest.raises(BackupError, match=r"forbids keys c:\*;"):
+                await put_back(connection, tmp_path / "backup", clock, told, over=True)
+            assert await client.dbsize() == stood
+            await allow(rights)
             await put_back(connection, tmp_path / "backup", clock, told, over=True)
             await allow(backup)
             await take(connection, tmp_path / "again", clock, told)

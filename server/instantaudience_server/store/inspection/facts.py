@@ -16,7 +16,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisCluster
 
 from instantaudience_server.store.cluster.client import cluster_client
 from instantaudience_server.store.cluster.topology import NO_SLOTS
-from instantaudience_server.store.inspection.permissions import COMMANDS, KEY_LETTERS
+from instantaudience_server.store.inspection.permissions import COMMANDS, ON_LETTERS
 from instantaudience_server.store.keys import SLOTS
 
 ANSWER_SECONDS = 3.0
@@ -163,9 +163,8 @@ async def _forbidden(node: ClusterNode, refused: dict[str, str], user: str | Non
         if said is None:
             return []
         user = _text(said)
-    questions = COMMANDS | {f"keys {letter}:*": ["HSET", f"{letter}:0", "1", "1"] for letter in KEY_LETTERS}
     forbidden = []
-    for name, words in questions.items():
+    for name, words in (COMMANDS | ON_LETTERS).items():
         said = await _refusable(node, refused, "ACL DRYRUN", user, *words)
         if said is None:
             return []

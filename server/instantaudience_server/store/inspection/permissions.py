@@ -38,3 +38,17 @@ def _words_of(command: str) -> list[str]:
 COMMANDS = {name_of(each): _words_of(each) for each in (*WITHOUT_KEYS, *ON_KEYS)}
 """What an ACL has to allow, beside `auth` and `hello`, which every user needs to come in: names of commands, and words
 of each."""
+
+ON_LETTERS = {f"keys {letter}:*": ["HSET", f"{letter}:0", "1", "1"] for letter in KEY_LETTERS}
+"""A command on keys of each letter: the rights to keys, by their names."""
+RESTORED_BY = (
+    *("del", "get", "hdel", "hpexpiretime", "hscan", "hset", "hsetex", "pexpireat", "pexpiretime", "set", "xadd"),
+    *("zadd", "zrange", "zremrangebyscore", "zscore"),
+)
+RESTORE = (
+    {name: COMMANDS[name] for name in RESTORED_BY}
+    | {"cluster|getkeysinslot": ["CLUSTER", "GETKEYSINSLOT", "0", "1"]}
+    | {"exists": ["EXISTS", _KEY], "zscan": ["ZSCAN", _KEY, "0"]}
+    | ON_LETTERS
+)
+"""What an operator's user has to be allowed for `restore`, beside `eval`."""

@@ -115,7 +115,7 @@ class TokenService:
         with contextlib.ExitStack() as withdrawal:
             if limited:
                 withdrawal.callback(self._withdraw_sign_in, user, token_hash)
-                await self._count_sign_in(user, token_hash, now_ms, deadline)
+                await self._count_sign_in(user, token_hash, deadline)
             session = Session(user.id, now_ms, user.token_generation)
             await self._store.create(token_hash, session, now_ms + IDLE_MS, deadline)
             withdrawal.pop_all()
@@ -124,8 +124,8 @@ class TokenService:
     def _withdraw_sign_in(self, user: pb.User, token_hash: str) -> None:
         self._run_aside(self._store.withdraw_sign_in(user.id, token_hash, self._loop.time() + WITHDRAW_SECONDS))
 
-    async def _count_sign_in(self, user: pb.User, token_hash: str, now_ms: int, deadline: float) -> None:
-        wait_ms = await self._store.count_sign_in(user.id, token_hash, now_ms, SIGN_IN_WINDOW_MS, SIGN_INS, deadline)
+    async def _count_sign_in(self, user: pb.User, token_hash: str, deadline: float) -> None:
+        wait_ms = await self._store.count_sign_in(user.id, token_hash, SIGN_IN_WINDOW_MS, SIGN_INS, deadline)
         if wait_ms:
             raise AudienceError(
                 Reason.RATE_LIMIT_EXCEEDED,

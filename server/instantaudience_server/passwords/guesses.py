@@ -12,7 +12,6 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, overloaded
 from instantaudience_server.passwords.hashing import TOO_MANY
 from instantaudience_server.store.interfaces.guesses import GuessStore
@@ -44,9 +43,8 @@ class Guesses:
     """Counts guesses: of a name from an address at sign-in, from none where an account says its own password again.
     Deadlines are times of the event loop's clock, in seconds."""
 
-    def __init__(self, store: GuessStore, clock: Clock, random_hex: Callable[[int], str]) -> None:
+    def __init__(self, store: GuessStore, random_hex: Callable[[int], str]) -> None:
         self._store = store
-        self._clock = clock
         self._random_hex = random_hex
         self._loop = asyncio.get_running_loop()
         self._aside: set[asyncio.Task[None]] = set()
@@ -74,14 +72,12 @@ class Guesses:
 
     async def _begin(self, username: str, address: str, deadline: float) -> Guess:
         """Count a guess, before it is looked at."""
-        until_ms = self._clock.now_ms() + round(1000 * (deadline - self._loop.time())) + LATE_MS
-        guess = Guess(subject_of(username, address), f"{until_ms} {self._random_hex(RANDOM_BYTES)}")
+        subject, word = subject_of(username, address), self._random_hex(RANDOM_BYTES)
         while True:
-            now_ms = self._clock.now_ms()
+            lasts_ms = round(1000 * (deadline - self._loop.time())) + LATE_MS
+            guess = Guess(subject, f"{max(lasts_ms, 0)} {word}")
             with self._withdrawing(guess) as withdrawal:
-                wait_ms = await self._store.begin_guess(
-                    guess.subject, guess.name, now_ms, WINDOW_MS, MOST_WRONG, deadline
-                )
+                wait_ms = await self._store.begin_guess(guess.subject, guess.name, WINDOW_MS, MOST_WRONG, deadline)
                 withdrawal.pop_all()
             if wait_ms == 0:
                 return guess

@@ -161,7 +161,7 @@ def _services(config: WorkerConfig, ground: Ground, stack: contextlib.AsyncExitS
     stack.callback(passwords.close)
     tokens = TokenService(feed, ClusterSessionStore(cluster), clock, secrets.token_hex, config.settings.location)
     stack.push_async_callback(tokens.close)
-    guesses = Guesses(ClusterGuessStore(cluster), clock, secrets.token_hex)
+    guesses = Guesses(ClusterGuessStore(cluster), secrets.token_hex)
     stack.push_async_callback(guesses.close)
     name = secrets.token_hex(WORKER_NAME_BYTES)
     quota_store = ClusterQuotaStore(cluster, worker=name)

@@ -1,6 +1,7 @@
 """Guesses of passwords in the cluster (see `interfaces.guesses.GuessStore`): a sorted set for each subject.
 
-A guess under way is named by the time until which it is, and by a random word; a wrong one by the word alone.
+A guess under way is named by how long it is, and by a random word; a wrong one by the word alone. Scores are times of
+the node's clock: workers' clocks may differ.
 """
 
 from instantaudience_server.store import keys
@@ -8,14 +9,16 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 
 BEGIN = """
-local now, window, limit, name = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local window, limit, name = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
 if redis.call('ZSCORE', KEYS[1], name) then return 0 end
 local guesses = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 local wrong, oldest = 0, nil
 for i = 1, #guesses, 2 do
-  local until_ms = string.match(guesses[i], '^(%d+) ')
-  if not until_ms or tonumber(until_ms) <= now then
+  local lasts_ms = string.match(guesses[i], '^(%d+) ')
+  if not lasts_ms or guesses[i + 1] + lasts_ms <= now then
     wrong, oldest = wrong + 1, oldest or guesses[i + 1]
   end
 end
@@ -25,7 +28,7 @@ redis.call('ZADD', KEYS[1], now, name)
 redis.call('PEXPIRE', KEYS[1], window)
 return 0
 """
-"""A sliding window, exact over all workers. Arguments: now in ms, window in ms, limit, the guess's name. A command that
+"""A sliding window, exact over all workers. Arguments: window in ms, limit, the guess's name. A command that
 is sent again after a lost answer counts once. Answers 0, -1 (some are under way) or how long to wait in ms: no longer
 than the window, at whose end the set is gone, whatever a clock that was set back says."""
 
@@ -45,11 +48,9 @@ class ClusterGuessStore:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def begin_guess(
-        self, subject: str, name: str, now_ms: int, window_ms: int, limit: int, deadline: float
-    ) -> int | None:
+    async def begin_guess(self, subject: str, name: str, window_ms: int, limit: int, deadline: float) -> int | None:
         """Run the script."""
-        command = commands.evaluate(BEGIN, [keys.guesses_key(subject)], now_ms, window_ms, limit, name)
+        command = commands.evaluate(BEGIN, [keys.guesses_key(subject)], window_ms, limit, name)
         (wait_ms,) = await self._cluster.execute([command], deadline)
         return None if wait_ms < 0 else int(wait_ms)
 

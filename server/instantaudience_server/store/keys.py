@@ -26,13 +26,14 @@ def session_key(token_hash: str) -> bytes:
 
 
 def sign_ins_key(user_id: int) -> bytes:
-    """The sorted set of an account's recent sign-ins; members are unique, scores are Unix times in ms."""
+    """The sorted set of an account's recent sign-ins; members are unique, scores are Unix times in ms of
+    the node's clock."""
     return f"a:{user_id}".encode()
 
 
 def guesses_key(subject: str) -> bytes:
     """The sorted set of recent guesses of a password; `subject` is a hash of whose and by whom, scores are Unix times
-    in ms."""
+    in ms of the node's clock."""
     return f"f:{subject}".encode()
 
 

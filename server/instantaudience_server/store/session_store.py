@@ -6,18 +6,22 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.sessions import Session
 
 COUNT_SIGN_IN = """
-if redis.call('ZSCORE', KEYS[1], ARGV[4]) then return 0 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1] - ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. ARGV[1] + ARGV[2], '+inf')
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
+local window, limit, name = unpack(ARGV)
+if redis.call('ZSCORE', KEYS[1], name) then return 0 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. now + window, '+inf')
+if redis.call('ZCARD', KEYS[1]) >= tonumber(limit) then
   local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-  return math.min(oldest - ARGV[1], 0) + ARGV[2]
+  return math.min(oldest - now, 0) + window
 end
-redis.call('ZADD', KEYS[1], ARGV[1], ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('ZADD', KEYS[1], now, name)
+redis.call('PEXPIRE', KEYS[1], window)
 return 0
 """
-"""A sliding window, exact over all workers. Arguments: now in ms, window in ms, limit, the token's hash.
+"""A sliding window by the node's clock, exact over all workers, whose clocks may differ. Arguments: window in ms,
+limit, the token's hash.
 
 The hash names the sign-in, so that a command that is sent again after a lost answer counts once. Answers 0 or how long
 to wait in ms: no longer than the window, at whose end the set is gone, whatever a clock that was set back says. What
@@ -53,12 +57,10 @@ class ClusterSessionStore:
         """Delete the string."""
         await self._cluster.execute([commands.delete(keys.session_key(token_hash))], deadline)
 
-    async def count_sign_in(
-        self, user_id: int, token_hash: str, now_ms: int, window_ms: int, limit: int, deadline: float
-    ) -> int:
+    async def count_sign_in(self, user_id: int, token_hash: str, window_ms: int, limit: int, deadline: float) -> int:
         """Run the script on the account's sorted set."""
         key = keys.sign_ins_key(user_id)
-        command = commands.evaluate(COUNT_SIGN_IN, [key], now_ms, window_ms, limit, token_hash)
+        command = commands.evaluate(COUNT_SIGN_IN, [key], window_ms, limit, token_hash)
         (wait_ms,) = await self._cluster.execute([command], deadline)
         return int(wait_ms)
 

@@ -57,7 +57,7 @@ class AccountWorker:
         self.editor = CatalogEditor(self.store, self.feed, clock)
         sessions = ClusterSessionStore(cluster)
         self.tokens = TokenService(self.feed, sessions, clock, self._random_hex, "ams1")
-        self.guesses = Guesses(ClusterGuessStore(cluster), clock, self._random_hex)
+        self.guesses = Guesses(ClusterGuessStore(cluster), self._random_hex)
         self.signing_in = SignInService(self.tokens, self.store, passwords, self.guesses, clock)
 
     def _random_hex(self, count: int) -> str:

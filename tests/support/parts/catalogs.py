@@ -49,7 +49,7 @@ class CatalogWorker:
         self.feed = CatalogFeed(self.store, Catalog())
         self.editor = CatalogEditor(self.store, self.feed, clock)
         self.quotas = Quotas(ClusterQuotaStore(cluster, secrets.token_hex()))
-        guesses = Guesses(ClusterGuessStore(cluster), clock, secrets.token_hex)
+        guesses = Guesses(ClusterGuessStore(cluster), secrets.token_hex)
         self.accounts = AccountService(self.editor, self.store, passwords, guesses)
         self.sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
         self.service = CatalogService(self.store, self.feed, self.editor, self.accounts, self.quotas, self.sizes)

@@ -31,9 +31,7 @@ class SessionStore(Protocol):
     async def remove(self, token_hash: str, deadline: float) -> None:
         """End a session; one that is gone is no error."""
 
-    async def count_sign_in(
-        self, user_id: int, token_hash: str, now_ms: int, window_ms: int, limit: int, deadline: float
-    ) -> int:
+    async def count_sign_in(self, user_id: int, token_hash: str, window_ms: int, limit: int, deadline: float) -> int:
         """Count the sign-in that leads to a token, unless `limit` of them lie in the window that ends now.
 
         Returns 0 when it was counted, otherwise how long to wait in ms.

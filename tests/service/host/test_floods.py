@@ -18,7 +18,7 @@ from support.wire.http1 import answer_to
 
 from bench import processes
 
-pytestmark = needs_proc
+pytestmark = [pytest.mark.alone, needs_proc]
 
 MOST_KEPT = {"native": 2.5, "envoy": 1.5, "grpcio": 2.5}
 """What workers and gateway may have after a flood, of what they had before. Python itself keeps the most: arenas that

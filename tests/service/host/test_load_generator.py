@@ -14,6 +14,8 @@ from bench.load import Address, Lane, LoadError, Outcome, Pool, Request
 from bench.service import signed_in
 from bench.workload import USERNAME, Shape, write_catalog
 
+pytestmark = pytest.mark.alone
+
 PASSWORD = "Load-Passw0rd!"
 SECONDS, WARMUP_SECONDS = 0.4, 0.1
 MOST_BYTES = 1.5e9

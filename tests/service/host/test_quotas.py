@@ -27,6 +27,8 @@ from support.wire.peer import connected, grpc_headers
 
 from bench.flood import PATHS, SEGMENT, Flood, flood
 
+pytestmark = pytest.mark.alone
+
 HUGE = 2**31 - 1
 FREE = {"posts_per_second": HUGE, "gets_per_second": HUGE, "users_per_second": HUGE}
 LIMITS: dict[str, dict[str, int]] = {

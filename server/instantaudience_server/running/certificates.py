@@ -17,6 +17,7 @@ from instantaudience_server.settings import Settings
 SMALLEST_RSA_BITS = 2048
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 """What all of our hosts can use."""
+_WHOLE = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 _CRL = re.compile(b"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
@@ -57,6 +58,7 @@ def read_certificates(settings: Settings, now: float) -> Certificates:
     for what in texts:
         begin = 0.0
         try:
+            _check_whole(texts[what])
             if what == "client_ca":
                 texts[what], gone = _without_ended(texts[what], now)
             elif what == "client_crl" and gone:
@@ -89,6 +91,12 @@ def _read(path: Path) -> str:
         raise CertificateError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CertificateError(f"{path}: it is not PEM") from error
+
+
+def _check_whole(text: str) -> None:
+    """Raises ValueError: the last of several is written in part, which libraries pass over."""
+    if re.search("^--", _WHOLE.sub("", text), re.MULTILINE):
+        raise ValueError("it is cut off in the middle")
 
 
 def _check_pair(chain: str, key_text: str) -> None:

@@ -144,6 +144,32 @@ def two_authorities(settings: Settings, authority: Authority) -> Settings:
     return settings
 
 
+@pytest.mark.parametrize("file", ["server.pem", "both.pem", "both.crl"])
+def test_of_several_in_a_file_none_is_left_out_that_is_written_in_part(
+    settings: Settings, authority: Authority, file: str
+) -> None:
+    """Libraries pass over it, and whom it stands for was turned away until the rest was there."""
+    other = Authority(authority.directory, "other")
+    lists = authority.directory / "other.crl"
+    other.revoke(lists)
+    assert settings.client_crl is not None
+    parts = {
+        "server.pem": (authority.sign("server").pem, authority.file.read_bytes()),
+        "both.pem": (authority.file.read_bytes(), other.file.read_bytes()),
+        "both.crl": (settings.client_crl.read_bytes(), lists.read_bytes()),
+    }
+    for name, both in parts.items():
+        (authority.directory / name).write_bytes(b"".join(both))
+    changed = {"client_ca": authority.directory / "both.pem", "client_crl": authority.directory / "both.crl"}
+    settings = settings.model_copy(update=changed)
+    read_certificates(settings, time.time())
+    first, second = parts[file]
+    for length in range(2, len(second) - 1, 5):
+        (authority.directory / file).write_bytes(first + second[:length])
+        with pytest.raises(CertificateError, match=rf"/{file}: it is cut off in the middle$"):
+            read_certificates(settings, time.time())
+
+
 def test_an_authority_that_has_ended_is_left_out(two_authorities: Settings, authority: Authority) -> None:
     """The others, and new lists of theirs, count on."""
     now = time.time()

@@ -18,6 +18,14 @@ DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()
 
 URLS = ("redis", "batch_store", "traces_endpoint")
 """Settings that may hold a password."""
+NOT_NOTHING = {
+    "redis": "the embedded cluster",
+    "durability": "writes that the primary alone has taken",
+    "batch_store": "a folder in --data-dir",
+    "client_ca": "callers without certificates",
+    "client_crl": "callers whose certificates nobody has revoked",
+}
+"""What there would be instead, without a word, where a variable holds nothing: Click takes it for none."""
 FORMS = {
     "allowed_origins": "must be origins as browsers write them, with commas between: https://app.example.com",
     "public_url": "must be a scheme and a host alone: https://audience.example.com",
@@ -109,11 +117,12 @@ def read_settings(options: dict[str, Any]) -> Settings:
         click.UsageError: one of them is no good, or a password is on the command line, which every account of the
             machine can read.
     """
-    # Click takes an empty variable for none. Here, that would be another cluster, without a word.
-    if options["redis"] is None and (variable := _variable("redis")) in os.environ:
-        raise click.UsageError(f"{variable} is set to nothing: unset it for the embedded cluster")
+    source_of = click.get_current_context().get_parameter_source
+    for name, otherwise in NOT_NOTHING.items():
+        if source_of(name) is ParameterSource.DEFAULT and (variable := _variable(name)) in os.environ:
+            raise click.UsageError(f"{variable} is set to nothing: unset it for {otherwise}")
     for name in URLS:
-        typed = click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+        typed = source_of(name) is ParameterSource.COMMANDLINE
         if typed and re.search(CREDENTIALS_IN_URL, options[name]):
             where = f"{_variable(name)} or --config FILE"
             raise click.UsageError(f"--{name.replace('_', '-')}: a URL with a password belongs into {where}")

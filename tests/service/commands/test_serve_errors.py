@@ -121,6 +121,18 @@ USAGE_ERRORS = {
         {"INSTANT_AUDIENCE_REDIS": ""},
         "INSTANT_AUDIENCE_REDIS is set to nothing: .*",
     ),
+    "no revoked certificates in a variable": (
+        "--demo",
+        [],
+        {"INSTANT_AUDIENCE_CLIENT_CRL": ""},
+        "INSTANT_AUDIENCE_CLIENT_CRL is set to nothing: unset it for callers whose certificates nobody has revoked",
+    ),
+    "a lesser durability in a variable": (
+        "--demo",
+        [],
+        {"INSTANT_AUDIENCE_DURABILITY": ""},
+        "INSTANT_AUDIENCE_DURABILITY is set to nothing: .*",
+    ),
     "a password in what is no URL": (
         "--demo",
         [],

@@ -37,30 +37,29 @@ local function dequeue(queues, turns, member, id)
 end
 """
 FORGET = """
-local function forget(jobs, changed, unused, since, most_unused)
-  local gone = redis.call('ZRANGEBYSCORE', jobs, '-inf', '(' .. since * 1000)
-  for _, id in ipairs(redis.call('ZRANGE', unused, 0, -most_unused - 1)) do gone[#gone + 1] = id end
+local function kept_no_longer(jobs, since)
+  return redis.call('ZRANGEBYSCORE', jobs, '-inf', '(' .. since * 1000)
+end
+local function forget(gone, ...)
   for _, id in ipairs(gone) do
-    for _, key in ipairs({jobs, changed, unused}) do redis.call('ZREM', key, id) end
+    for _, key in ipairs({...}) do redis.call('ZREM', key, id) end
   end
-  return gone
 end
 """
-"""Takes jobs that are kept no longer out of a member's lists, and answers their IDs."""
+"""Finds a member's jobs that are older than they are kept, and takes jobs out of its lists."""
 _LIST = (
     FORGET
     + """
-local since, most_unused = unpack(ARGV)
-forget(KEYS[1], KEYS[2], KEYS[3], since, most_unused)
+forget(kept_no_longer(KEYS[1], ARGV[1]), unpack(KEYS))
 """
 )
-"""Keys of lists: member's jobs, changed jobs, unused jobs. Arguments: since when jobs are kept (ms), and
-how many unused ones; then those of the list."""
+"""Keys of lists: member's jobs, changed jobs, unused jobs. Arguments: since when jobs are kept (ms); then those of the
+list."""
 
 PAGE = (
     _LIST
     + """
-local by_change, newest_first, skipped, size = unpack(ARGV, 3)
+local by_change, newest_first, skipped, size = unpack(ARGV, 2)
 local key = by_change == '1' and KEYS[2] or KEYS[1]
 local first, last = tonumber(skipped), skipped + size - 1
 local found
@@ -78,7 +77,7 @@ IDs."""
 OLDER = (
     _LIST
     + """
-local found = redis.call('ZRANGE', KEYS[1], ARGV[3], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[4], 'WITHSCORES')
+local found = redis.call('ZRANGE', KEYS[1], ARGV[2], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[3], 'WITHSCORES')
 return {redis.call('ZCARD', KEYS[1]), found}
 """
 )
@@ -87,7 +86,7 @@ return {redis.call('ZCARD', KEYS[1]), found}
 CHANGED = (
     _LIST
     + """
-return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[3], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[4])
+return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 """
 )
 """Arguments: since when (ms), and how many. Answers IDs, each with when it changed."""
@@ -183,7 +182,7 @@ local id, member, lease = unpack(ARGV)
 local queue = redis.call('HGET', KEYS[3], member)
 local held, tries = unpack(redis.call('HMGET', KEYS[1], 'lease', 'tries'))
 if held == lease and queue and string.match(queue, '^%S+') == id then
-  redis.call('ZADD', KEYS[2], 'XX', 0, member)
+  redis.call('ZADD', KEYS[2], 0, member)
   redis.call('HSET', KEYS[1], 'lease', '', 'tries', math.max(0, (tonumber(tries) or 0) - 1))
 end
 return 1

@@ -227,7 +227,7 @@ class ClusterJobStore:
         self, script: str, member_id: int, arguments: tuple[int | str, ...], now_ms: int, deadline: float
     ) -> Any:
         job_keys = [keys.jobs_key(member_id), keys.changed_jobs_key(member_id), keys.unused_jobs_key(member_id)]
-        return await self._run(script, job_keys, (now_ms - KEPT_MS, MOST_UNUSED, *arguments), deadline)
+        return await self._run(script, job_keys, (now_ms - KEPT_MS, *arguments), deadline)
 
     async def _there(self, job_ids: Sequence[bytes], deadline: float) -> AsyncGenerator[Job, None]:
         """Those of the jobs that are still there."""

@@ -59,7 +59,9 @@ local known = redis.call('HGET', KEYS[1], 'number')
 if known then return {tonumber(known), {}} end
 local id, member, now, open_until, kept, most_unused, hour, most_jobs = unpack(ARGV)
 if used(KEYS[4], tonumber(hour), tonumber(now), '')[5] >= tonumber(most_jobs) then return false end
-local gone = forget(KEYS[2], KEYS[3], KEYS[7], now - kept, most_unused - 1)
+local gone = kept_no_longer(KEYS[2], now - kept)
+for _, unused in ipairs(redis.call('ZRANGE', KEYS[7], 0, -most_unused)) do gone[#gone + 1] = unused end
+forget(gone, KEYS[2], KEYS[3], KEYS[7])
 local number = redis.call('INCR', KEYS[6])
 redis.call('HSET', KEYS[1], 'job_id', id, 'member_id', member, 'number', number, 'phase', 'starting',
   'created_ms', now, 'modified_ms', now, 'open_until_ms', open_until)

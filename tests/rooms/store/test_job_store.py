@@ -194,9 +194,10 @@ async def test_another_goes_on_where_a_lease_has_ended(jobs: ClusterJobStore, me
     assert not await jobs.keep(replace(job, lease="b1"), 9 * MINUTE, seconds_from_now())
     assert await finish(jobs, job, "b1") is None
     assert await jobs.keep(replace(job, lease="b2"), 2 * MINUTE, seconds_from_now())
+    assert await take(jobs, "b3") is None
     await jobs.give_back(replace(job, lease="b2"), seconds_from_now())
-    assert await take(jobs, "b3") == job.job_id
-    assert await finish(jobs, job, "b3") == ""
+    assert await take(jobs, "b4") == job.job_id
+    assert await finish(jobs, job, "b4") == ""
 
 
 async def test_who_took_a_job_has_its_own_lease_though_another_one_took_it_meanwhile(
@@ -336,6 +337,17 @@ async def test_a_clock_that_was_ahead_takes_nothing_from_a_day_and_adds_nothing_
     await empty(jobs)
 
 
+async def test_what_was_sent_before_midnight_is_there_for_a_clock_that_is_behind(
+    jobs: ClusterJobStore, member: int
+) -> None:
+    today = NOW - 24 * HOUR_MS  # by the nodes' clocks, too
+    yesterday = today - 24 * HOUR_MS
+    assert await end(jobs, await used(jobs, member, yesterday), 60, 3, now=yesterday) is True
+    assert await jobs.room(member, LIMITS, today, seconds_from_now()) == Room(100, 150, None, 20)
+    assert await jobs.room(member, LIMITS, yesterday, seconds_from_now()) == Room(40, 90, None, 17)
+    await empty(jobs)
+
+
 async def test_what_is_over_by_all_clocks_counts_no_longer(
     jobs: ClusterJobStore, member: int, plain: RedisCluster
 ) -> None:
@@ -371,6 +383,7 @@ async def test_uploads_that_are_under_way_leave_less_to_others(jobs: ClusterJobS
     assert await keep(jobs, three, 70, 5) == Room(70, 120, None, 5)
     four = await create(jobs, member)
     assert await begin(jobs, four, limits=MANY) == Room(0, 50, None, 0)
+    assert await end(jobs, four, 0) == Room(0, 50, None, 0)  # who knows how many lines it has?
     later = NOW + 2 * MINUTE
     five = await create(jobs, member, later)
     assert await begin(jobs, five, later, MANY) == Room(70, 120, None, 5)  # nothing more came of the others
@@ -420,6 +433,7 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
         assert not await jobs.keep(replace(job, lease=f"c {job.job_id}"), MINUTE, seconds_from_now())
         for _ in range(2):
             assert await finish(jobs, job, f"c {job.job_id}") == "CANCELLED"
+        assert (await found(jobs, job)).report == "{}"  # what had been applied of it
     assert await take(jobs, f"e {job.job_id}") == next_one.job_id
     assert await finish(jobs, next_one, f"e {job.job_id}") == ""
     assert await take(jobs, f"g {job.job_id}") is None
@@ -595,17 +609,20 @@ async def test_of_jobs_whose_file_did_not_come_the_newest_are_kept(
         assert await keep(jobs, each, 1, until=NOW + 3 * MINUTE) is not None
     then = NOW + 2 * MINUTE
     last = await used(jobs, member, then)  # from then on, those are over of which nothing more came
-    assert await end(jobs, late, now=NOW + 1) is True  # by a clock that is behind, it is not over
-    for each in range(3):
-        await create(jobs, member, then + each)
 
     async def listed() -> set[str]:
         return set(await ids_of((await jobs.page(member, Order(), 0, 99, then, seconds_from_now())).jobs))
 
+    gone = {failed.job_id, cancelled.job_id, silent.job_id}
+    assert await listed() > gone  # until the next one is made
+    assert await end(jobs, late, now=NOW + 1) is True  # by a clock that is behind, it is not over
+    for each in range(3):
+        await create(jobs, member, then + each)
     kept = await listed()
     assert len(kept) == 7
     assert {late.job_id, last.job_id, *(each.job_id for each in under_way)} < kept
-    assert kept.isdisjoint(each.job_id for each in (failed, cancelled, silent))
+    assert kept.isdisjoint(gone)
+    assert [await jobs.find(each, seconds_from_now()) for each in gone] == [None] * 3
     assert await plain.pexpiretime(unused_jobs_key(member)) == then + 2 + KEPT_MS
     await empty(jobs)
 

@@ -25,12 +25,15 @@ KEYS_AT_ONCE = 20
 ALL = 2**31 - 1
 LIST = "return redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[1], ARGV[2])"
 """Arguments: a slot, which a key is of that nobody has, and how many of its keys are wanted."""
-READ = """
+READ = (
+    commands.SCAN
+    + """
 local kind, scans, found = ARGV[1], {hash = 'HSCAN', zset = 'ZSCAN'}, {}
 for i, key in ipairs(KEYS) do
   local cursor, values, ends = '0', {}, {}
   if scans[kind] then
-    cursor, values = unpack(redis.call(scans[kind], key, ARGV[i + 1], 'COUNT', 1000))
+    local function part(from) return redis.call(scans[kind], key, from, 'COUNT', 1000) end
+    cursor, values = unpack(scan(part, ARGV[i + 1]))
   elseif kind == 'string' then
     values = {redis.call('GET', key) or nil}
   else
@@ -46,6 +49,7 @@ for i, key in ipairs(KEYS) do
 end
 return found
 """
+)
 """Arguments: what the keys are, and for each the cursor to go on from. For each: when it ends, the next cursor, what it
 holds, and of a hash when each field ends."""
 ADD_ENTRY = """

@@ -39,6 +39,27 @@ NO_WRITES, ALLOW_OOM = " flags=no-writes", " flags=allow-oom"
 """A script that only reads; one that may write past `maxmemory`, because it makes room, or what it writes is small and
 bounded."""
 
+SCAN = """
+local process
+local function this_process()
+  process = process or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  return process
+end
+local function scan(part, from)
+  local cursor, answered_by = string.match(from, '^(%d+) ?(%w*)$')
+  if cursor ~= '0' and answered_by ~= this_process() then cursor = '0' end
+  local found = part(cursor)
+  if found[1] ~= '0' then found[1] = found[1] .. ' ' .. this_process() end
+  return found
+end
+"""
+"""For scripts: `part` is HSCAN or ZSCAN from a cursor on. The cursors of `scan` name the server's process that they are
+of: each one places fields by a secret of its own, and to go on in another one, after a failover, a restart or a move of
+the slot, would leave out some. There it is begun anew, as with a cursor that names no process."""
+_GO_ON = f"""{SCAN}
+return scan(function(from) return redis.call('HSCAN', KEYS[1], from, 'COUNT', ARGV[2]) end, ARGV[1])
+"""
+
 Command = tuple[int, bytes]
 """One command on one key: the key's slot, and the bytes for the wire."""
 
@@ -213,9 +234,11 @@ def scan_hash(key: bytes, cursor: bytes, count: int) -> Command:
     """Read about `count` fields of a hash and their values, from a cursor on, b"0" at first.
 
     The reply is the next cursor, b"0" after the last part, and the part, a flat list. What is there all the time is in
-    one of the parts at least (https://redis.io/docs/latest/commands/scan/, "Scan guarantees").
+    one of the parts at least (https://redis.io/docs/latest/commands/scan/, "Scan guarantees"), whichever nodes answer.
     """
-    return (key_slot(key), _pack((b"HSCAN", key, cursor, b"COUNT", count)))
+    if cursor == b"0":  # most hashes have one part, which costs less without a script
+        return (key_slot(key), _pack((b"HSCAN", key, cursor, b"COUNT", count)))
+    return evaluate(_GO_ON, [key], cursor, count, flags=NO_WRITES)
 
 
 def add_distinct(key: bytes, count: int, numbers: bytes) -> Command:

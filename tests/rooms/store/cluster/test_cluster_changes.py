@@ -1,6 +1,7 @@
 """Slots that move while calls are under way: MOVED and ASK (the cluster specification, "Redirection")."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.metrics import STORE_PRIMARY_CHANGES
+from instantaudience_server.store import catalog_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import routes
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -20,12 +22,15 @@ from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import (
     CATALOG_CHANGES,
     CATALOG_MEMBERS,
+    CATALOG_SEGMENTS,
     JOB_NUMBERS,
     SUPPRESSING_MEMBERS,
     key_slot,
 )
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
+from instantaudience_server.store.whole_keys import Kind as KeyKind
+from instantaudience_server.store.whole_keys import WholeKeys
 from redis.asyncio import RedisCluster
 from support.cluster.nodes import Migration, migration_of, on_all_nodes, on_node, owner_of, whole
 from support.cluster.running import connected, writing_to_disk
@@ -235,6 +240,53 @@ async def test_what_touches_several_keys_waits_for_its_slot_and_is_made_once(
         await migration.end()
         await waiting
     assert await made(plain) == 2
+
+
+async def of_memberships(cluster: Cluster, key: bytes) -> set[int]:
+    (memberships,) = await ClusterMembershipStore(cluster).read([key], seconds_from_now())
+    return set(memberships)
+
+
+async def of_catalog(cluster: Cluster, _: bytes) -> set[int]:
+    return {int(record) async for _, page in ClusterCatalogStore(cluster).load(5) for record in page}
+
+
+async def of_backup(cluster: Cluster, key: bytes) -> set[int]:
+    parts = WholeKeys(cluster).read(KeyKind.HASH, [key])
+    return {int(field) async for found in parts for part in found for field in part.values[::3]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "key", "questions"),
+    [(of_memberships, KEYS[0], 3), (of_catalog, CATALOG_SEGMENTS, 4), (of_backup, KEYS[0], 2)],
+)
+async def test_a_hash_is_read_whole_whose_slot_moves_meanwhile(
+    cluster: Cluster,
+    embedded: EmbeddedCluster,
+    plain: RedisCluster,
+    fields: Callable[[Cluster, bytes], Awaitable[set[int]]],
+    key: bytes,
+    questions: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After two of its parts: the node that has it then places its fields otherwise, and the other's cursor means
+    nothing to it. A failover and a restart are the same to who reads."""
+    numbers = range(1, 3001)
+    await plain.hset(key.decode(), mapping={str(number): str(number) for number in numbers})  # type: ignore[misc]
+    monkeypatch.setattr(catalog_store, "RECORDS_AT_ONCE", 1000)
+    execute, asked = cluster.execute, itertools.count(1)
+    async with migration_of(embedded, key_slot(key)) as migration:
+
+        async def answered(*arguments: Any, **options: Any) -> list[Any]:
+            replies = await execute(*arguments, **options)
+            if next(asked) == questions:
+                await migration.begin()
+                await migration.move_keys()
+                await migration.end()
+            return replies
+
+        monkeypatch.setattr(cluster, "execute", answered)
+        assert await fields(cluster, key) == set(numbers)
 
 
 async def test_a_slot_that_nobody_serves_is_unavailable_until_somebody_does(

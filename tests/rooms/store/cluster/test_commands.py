@@ -70,7 +70,7 @@ OTHERS = [
     ),
     (commands.get_fields(b"c:1", [1, 2]), (b"c:1", "HMGET", b"c:1", 1, 2)),
     (commands.increment_field(b"c:1", "user"), (b"c:1", "HINCRBY", b"c:1", "user", 1)),
-    (commands.scan_hash(b"c:1", b"7", 50), (b"c:1", "HSCAN", b"c:1", b"7", "COUNT", 50)),
+    (commands.scan_hash(b"c:1", b"0", 50), (b"c:1", "HSCAN", b"c:1", b"0", "COUNT", 50)),
     (commands.add_distinct(b"{h}:1", 2, b"$3\r\nabc\r\n$0\r\n\r\n"), (b"{h}:1", "PFADD", b"{h}:1", "abc", "")),
     (commands.count_distinct([b"{h}:1", b"{h}:2"]), (b"{h}:1", "PFCOUNT", b"{h}:1", b"{h}:2")),
     (commands.read_stream(b"c:1", b"8-9", 50), (b"c:1", "XRANGE", b"c:1", "8-9", "+", "COUNT", 50)),

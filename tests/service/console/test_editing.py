@@ -1,7 +1,9 @@
 """Making and changing segments in the console."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, expect
 from support.console.browsers import Console
 from support.service.running import ON_ONE_HOST, Service
 
@@ -78,3 +80,66 @@ async def test_nothing_is_changed(partner: Console, key: str) -> None:
     assert not any(request.method == "PUT" for request in partner.requests)
     await edit.click()
     await expect(page.get_by_role("dialog").get_by_label("Name")).to_have_value("Private segment")
+
+
+async def test_a_form_stays_that_is_opened_while_another_one_is_saved(demo_tab: Console) -> None:
+    """The late answer closed it, and what was typed was lost; nor could it be saved before that."""
+    page = demo_tab.page
+    late = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if route.request.method == "PUT" and not late.is_set():
+            await late.wait()
+        await route.continue_()
+
+    await page.route("**/segment?id=10001", hold)
+    await demo_tab.open("segments")
+    form = page.get_by_role("dialog")
+    await page.get_by_role("button", name="Edit segment 10001").click()
+    await fill(form, Description="the first")
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Edit segment 10002").click()
+    await form.get_by_label("Description").fill("the second")
+    async with page.expect_response("**/segment?id=10001"):
+        late.set()
+    await expect(page.get_by_role("status").filter(has_text="Segment 10001 is saved.")).to_have_count(1)
+    await expect(form.get_by_label("Description")).to_have_value("the second")
+    await fill(form)
+    await expect(page.get_by_role("status").filter(has_text="Segment 10002 is saved.")).to_have_count(1)
+    await expect(form).to_be_hidden()
+
+
+async def test_a_name_is_as_long_as_the_service_lets_it_be(demo_tab: Console, service: Service) -> None:
+    """The page counted halves of such letters, and left out what it thought too much, as of an ID, without a word."""
+    page = demo_tab.page
+    demo_tab.expected_statuses = {400}
+    await demo_tab.open("segments?search=tall")
+    form = page.get_by_role("dialog")
+    await page.get_by_role("button", name="New segment").click()
+    await form.get_by_label("Name").focus()
+    await page.keyboard.insert_text("🦒" * 256)
+    await fill(form, Code="tall")
+    await expect(form.get_by_role("alert")).to_contain_text("short_name")
+    await fill(form, Name="🦒" * 255)
+    await expect(form).to_be_hidden()
+    async with service.http(headers={"authorization": await service.token()}) as http:
+        segment = (await http.get("/segment", params={"code": "tall"})).json()["response"]["segment"]
+    assert segment["short_name"] == "🦒" * 255
+
+
+async def test_what_may_have_been_made_is_not_made_twice_without_a_word(demo_tab: Console) -> None:
+    page = demo_tab.page
+
+    async def lose(route: Route) -> None:
+        await (route.abort() if route.request.method == "POST" else route.continue_())
+
+    await page.route("**/segment?member_id=*", lose)
+    await demo_tab.open("segments")
+    form = page.get_by_role("dialog")
+    await page.get_by_role("button", name="New segment").click()
+    await fill(form, Name="Twins")
+    await expect(form.get_by_role("alert")).to_contain_text("may have been made")
+    await fill(form, Code="twins")
+    await expect(form.get_by_role("alert")).to_contain_text("try again.")
+    await expect(form.get_by_role("alert")).not_to_contain_text("may have been made")
+    demo_tab.complaints.clear()  # of the answers that did not come

@@ -1,11 +1,12 @@
 """Signing in and out of the console, and what becomes of the token. In every test of the console, the browser must not
 have complained in the end (errors, violations of the policy)."""
 
+import asyncio
 import contextlib
 import hashlib
 import re
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 from playwright.async_api import Error as PageError
 from support.console import traffic
 from support.console.browsers import TOKEN_KEY, Console, console_page
@@ -181,3 +182,37 @@ async def test_the_list_of_members_comes_late(browser: Browser, service: Service
         await expect(page.locator("#problem")).to_be_hidden()
         await expect(page.get_by_label("Member", exact=True)).to_have_value(str(traffic.MEMBER))
         console.complaints.clear()  # of the answers that did not come
+
+
+async def test_an_answer_that_comes_after_signing_out_is_shown_to_nobody(console: Console) -> None:
+    """Whoever signed in next in the tab saw whom the other one had looked up, or that that session was over."""
+    page = console.page
+    is_late = asyncio.Event()
+    shown = page.locator("#look-up-answer, #look-up-problem, #apply-answer, #apply-problem")
+
+    async def hold(route: Route) -> None:
+        if route.request.method == "GET":
+            response = await route.fetch()
+            await is_late.wait()
+            await route.fulfill(response=response)
+        else:
+            await is_late.wait()
+            await route.fulfill(status=401)
+
+    await page.route("**/rt-segment*", hold)
+    console.expected_statuses = {401}
+    await console.open("users")
+    await console.sign_in(ACCOUNT, PASSWORD)
+    for form in ("#look-up", "#apply"):
+        await page.locator(form).get_by_label("User ID").fill("7652266028043224430")
+    await page.get_by_label("Segment ID").fill("40001")
+    for button in ("Look up", "Apply"):
+        async with page.expect_request("**/rt-segment*"):
+            await page.get_by_role("button", name=button).click()
+    await page.get_by_role("button", name="Sign out").click()
+    await console.sign_in(OTHER_ACCOUNT, PASSWORDS[OTHER_ACCOUNT])
+    await console.go_to("Users")
+    is_late.set()
+    for button in ("Look up", "Apply"):  # which may not be pressed again until the answer has come
+        await expect(page.get_by_role("button", name=button)).to_be_enabled()
+    await expect(shown).to_have_text(["", "", "", ""])

@@ -1,22 +1,23 @@
 // A form in a window of its own, in which a segment is made or changed.
 
 import { post, put } from "./api.js";
-import { byId, showProblem, whileBusy } from "./dom.js";
-import { explain } from "./words.js";
+import { byId, showProblem } from "./dom.js";
+import { explain, explainNew } from "./words.js";
 
 const dialog = byId("segment-dialog");
 const form = byId("segment-form");
 const problem = byId("segment-form-problem");
+const button = byId("segment-save");
 const fields = form.elements;
 let edited = null; // null: a new one
 let member = null;
-let opened = {}; // what the fields said then: they show no line's end, for example
+let opened = {}; // what the fields said then: they show no line's end, for example; another object each time
 let onSaved = () => {};
 
 byId("segment-cancel").addEventListener("click", () => dialog.close());
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  whileBusy(byId("segment-save"), save);
+  save();
 });
 
 // `listener(segment)` is called when a segment has been saved.
@@ -34,6 +35,7 @@ export function openForm(segment, owner) {
   for (const [name, value] of Object.entries(written(segment ?? {}))) fields[name].value = value;
   opened = said();
   showProblem(problem, "");
+  button.disabled = false;
   dialog.showModal();
 }
 
@@ -60,14 +62,21 @@ const said = () => Object.fromEntries(Object.keys(written({})).map((name) => [na
 
 const minutes = (text) => (text === "" ? null : Number(text));
 
+// The form may be closed meanwhile, and opened for another segment: then that one stays as it is.
 async function save() {
+  const saved = opened;
   const segment = changes();
+  const [send, path, say] = edited
+    ? [put, `segment?id=${edited.id}`, explain]
+    : [post, `segment?member_id=${member.id}`, segment.code ? explain : explainNew];
+  button.disabled = true;
   try {
-    const path = edited ? `segment?id=${edited.id}` : `segment?member_id=${member.id}`;
-    const { response } = await (edited ? put : post)(path, { segment });
-    dialog.close();
+    const { response } = await send(path, { segment });
+    if (saved === opened) dialog.close();
     onSaved(response.segment);
   } catch (error) {
-    showProblem(problem, explain(error));
+    if (saved === opened) showProblem(problem, say(error));
+  } finally {
+    if (saved === opened) button.disabled = false;
   }
 }

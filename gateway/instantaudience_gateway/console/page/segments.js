@@ -31,6 +31,7 @@ const place = newestOf((error) => showProblem(problem, explain(error)));
 const form = byId("segment-search");
 const pages = new Pages("segments", "segments");
 const heads = COLUMNS.map(headCell);
+let isShown = false;
 let reload = 0;
 let member = null;
 let asked = {};
@@ -48,12 +49,14 @@ byId("segments-download").addEventListener("click", (event) => whileBusy(event.t
 
 byId("segment-new").addEventListener("click", () => openForm(null, member));
 whenSegmentSaved(({ id }) => {
+  if (!isShown) return;
   const news = `Segment ${id} is saved.`;
   load(news);
   reload = setTimeout(() => load(news), KNOWN_MS);
 });
 
 export function show(shown, _own, { search = "", state = "", size = "", sort = FIRST_ORDER, start = "0" }) {
+  isShown = true;
   member = shown;
   asked = { search, state, sort };
   pages.begin(start, Number(size) || PAGE);
@@ -65,6 +68,7 @@ export function show(shown, _own, { search = "", state = "", size = "", sort = F
 }
 
 export function hide() {
+  isShown = false;
   closeForm();
   clearTimeout(reload);
   place.stop();

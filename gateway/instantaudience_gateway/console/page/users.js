@@ -1,6 +1,6 @@
 // One user: change a membership and see the whole answer, or look all memberships up.
 
-import { get, isAbort, post } from "./api.js";
+import { get, post } from "./api.js";
 import { byId, element, showProblem, whileBusy } from "./dom.js";
 import { newestOf } from "./loading.js";
 import { apart, explain, explainWarning, named, timeLeft } from "./words.js";
@@ -23,6 +23,7 @@ const segment = byId("apply-segment");
 const suggestions = newestOf(() => {}); // the form works without them
 let memberId = 0;
 let typing = 0;
+let cleared = 0; // how often: an answer that comes after that is shown to nobody
 
 for (const id of ["apply-domain", "look-up-domain"]) {
   byId(id).replaceChildren(...DOMAINS.map(([value, text]) => element("option", { value }, text)));
@@ -55,6 +56,7 @@ export function hide() {
 }
 
 export function clear() {
+  cleared += 1;
   byId("known-segments").replaceChildren();
   for (const form of [applying, looking]) form.reset();
   for (const name of ["apply", "look-up"]) {
@@ -89,14 +91,19 @@ function suggestion({ id, short_name: name, code }) {
 async function run(form, name, work) {
   const problem = byId(`${name}-problem`);
   const answer = byId(`${name}-answer`);
+  const before = cleared;
   await whileBusy(form.querySelector("button"), async () => {
     showProblem(problem, "");
+    let shown = [];
+    let text = "";
     try {
-      answer.replaceChildren(...(await work(new FormData(form))));
+      shown = await work(new FormData(form));
     } catch (error) {
-      answer.replaceChildren();
-      if (!isAbort(error)) showProblem(problem, explain(error));
+      text = explain(error);
     }
+    if (cleared !== before) return;
+    answer.replaceChildren(...shown);
+    showProblem(problem, text);
   });
 }
 

@@ -1,5 +1,7 @@
 // What the console says: numbers, times, and the service's errors and warnings in plain words.
 
+import { isPassing } from "./api.js";
+
 const COUNT = new Intl.NumberFormat("en");
 const DAY = new Intl.DateTimeFormat("en", { timeZone: "UTC", weekday: "short", day: "numeric", month: "short" });
 const HOUR = new Intl.DateTimeFormat("en", { timeZone: "UTC", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
@@ -64,6 +66,13 @@ const NO_ANSWER = "The service does not answer. Check your connection, and try a
 export function explain(error) {
   if (error.id === "NO_ANSWER") return NO_ANSWER;
   return (ADVICE[error.id] ?? ADVICE.SYSTEM)(error);
+}
+
+// Of what is made anew each time that it is sent, a segment without a code.
+export function explainNew(error) {
+  if (!isPassing(error) || error.status === 429) return explain(error);
+  const why = error.id === "NO_ANSWER" ? "The service does not answer." : "The service is busy or cannot reach its data.";
+  return `${why} It may have been made all the same: look for it before you save it once more.`;
 }
 
 const SIGN_IN = {

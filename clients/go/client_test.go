@@ -30,7 +30,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 func TestOptionsThatContradictEachOtherAreRefused(t *testing.T) {
@@ -296,8 +296,8 @@ func (n *notingService) Authenticate(
 	context.Context, *pb.AuthenticateRequest,
 ) (*pb.AuthenticateResponse, error) {
 	n.signIns.Add(1)
-	ends := timestamppb.New(time.Now().Add(n.lives))
-	return &pb.AuthenticateResponse{Response: &pb.AuthenticateResult{Token: "hbapi:1:0:0", ExpireTime: ends}}, nil
+	result := &pb.AuthenticateResult{Token: "hbapi:1:0:0", Lifetime: durationpb.New(n.lives)}
+	return &pb.AuthenticateResponse{Response: result}, nil
 }
 
 func serve(t *testing.T, service *notingService, config *tls.Config) string {

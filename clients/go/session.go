@@ -3,12 +3,13 @@ package instantaudience
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 )
 
-// mostSeconds is a lifetime that no token reaches; more seconds are more nanoseconds than there is room for.
-const mostSeconds = 1 << 30
+// unknownLife is how long a token is used that nobody knows an end of: until the service does not take it.
+const unknownLife = math.MaxInt64
 
 // session is the token of a client: got once for all calls, and again when it ends.
 type session struct {
@@ -51,9 +52,10 @@ func (s *session) renew(ctx context.Context) (string, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	seconds := min(max(now.Unix(), issued.GetExpireTime().GetSeconds())-now.Unix(), mostSeconds)
-	lifetime := time.Duration(seconds) * time.Second
+	now, lifetime := time.Now(), time.Duration(unknownLife)
+	if said := issued.GetLifetime(); said != nil {
+		lifetime = max(0, said.AsDuration())
+	}
 	s.token, s.ends, s.dies = issued.GetToken(), now.Add(lifetime/100*renewalPercent), now.Add(lifetime)
 	return s.token, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -18,7 +19,7 @@ func TestATokenIsUsedAsLongAsItLivesWhereTooManyHaveSignedIn(t *testing.T) {
 		if signIns > 1 {
 			return nil, &Error{Kind: RateLimited, RetryAfter: time.Minute}
 		}
-		return &pb.AuthenticateResult{Token: "a", ExpireTime: timestamppb.New(time.Now().Add(time.Hour))}, nil
+		return &pb.AuthenticateResult{Token: "a", Lifetime: durationpb.New(time.Hour)}, nil
 	}
 	s := &session{signIn: signIn, signingIn: newShared[string]()}
 	for call := range 3 {
@@ -45,7 +46,7 @@ func TestATokenIsUsedAsLongAsItLivesWhileTheServiceIsAway(t *testing.T) {
 		deadline, _ := ctx.Deadline()
 		waits = append(waits, time.Until(deadline))
 		if len(waits) == 1 {
-			return &pb.AuthenticateResult{Token: "a", ExpireTime: timestamppb.New(time.Now().Add(time.Hour))}, nil
+			return &pb.AuthenticateResult{Token: "a", Lifetime: durationpb.New(time.Hour)}, nil
 		}
 		if time.Now().Before(s.dies) {
 			if token, err := s.get(context.Background()); token != "a" || err != nil {
@@ -101,7 +102,7 @@ func TestACallGoesOnThatWaitsForAnotherTokenWhileItsOwnEnds(t *testing.T) {
 				if most, _ := left(ctx); most < 30*time.Second {
 					t.Error("the call has more time than", most)
 				}
-				return &pb.AuthenticateResult{Token: "b", ExpireTime: timestamppb.New(time.Now().Add(time.Hour))}, nil
+				return &pb.AuthenticateResult{Token: "b", Lifetime: durationpb.New(time.Hour)}, nil
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
@@ -113,20 +114,30 @@ func TestACallGoesOnThatWaitsForAnotherTokenWhileItsOwnEnds(t *testing.T) {
 }
 
 func TestATokenMayEndAtAnyTime(t *testing.T) {
-	for seconds, signIns := range map[int64]int{math.MaxInt64: 1, 253402300799: 1, 0: 2, math.MinInt64: 2} {
+	for _, each := range []struct {
+		said    *durationpb.Duration
+		signIns int
+	}{
+		{nil, 1},
+		{durationpb.New(time.Hour), 1},
+		{&durationpb.Duration{Seconds: math.MaxInt64, Nanos: -1}, 1},
+		{new(durationpb.Duration), 2},
+		{&durationpb.Duration{Seconds: math.MinInt64, Nanos: -1}, 2},
+	} {
 		had := 0
 		s := &session{signingIn: newShared[string]()}
 		s.signIn = func(context.Context, *caller) (*pb.AuthenticateResult, error) {
 			had++
-			return &pb.AuthenticateResult{Token: "a", ExpireTime: &timestamppb.Timestamp{Seconds: seconds, Nanos: -1}}, nil
+			// When it ends is over where this machine's clock is a day ahead.
+			return &pb.AuthenticateResult{Token: "a", Lifetime: each.said, ExpireTime: timestamppb.New(time.Unix(1, 0))}, nil
 		}
 		for range 2 {
 			if token, err := s.get(context.Background()); token != "a" || err != nil {
 				t.Error(token, err)
 			}
 		}
-		if had != signIns {
-			t.Errorf("%d sign-ins where a token ends at %d", had, seconds)
+		if had != each.signIns {
+			t.Errorf("%d sign-ins where a token lives for %s", had, each.said)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -180,7 +181,9 @@ type AuthenticateResult struct {
 	// The token, `hbapi:<user id>:<random hex>:<location>`. Send it in the metadata key (or HTTP header) `authorization`.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	// When the token ends at the latest, however it is used. It ends earlier when it is not used for 2 hours.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// How long that is from this answer on: counted so, it holds for callers whose clock is wrong, too.
+	Lifetime      *durationpb.Duration `protobuf:"bytes,4,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -232,6 +235,13 @@ func (x *AuthenticateResult) GetToken() string {
 func (x *AuthenticateResult) GetExpireTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *AuthenticateResult) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
 	}
 	return nil
 }
@@ -406,19 +416,20 @@ var File_instantaudience_v1_authentication_proto protoreflect.FileDescriptor
 
 const file_instantaudience_v1_authentication_proto_rawDesc = "" +
 	"\n" +
-	"'instantaudience/v1/authentication.proto\x12\x12instantaudience.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n" +
+	"'instantaudience/v1/authentication.proto\x12\x12instantaudience.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n" +
 	"\x13AuthenticateRequest\x129\n" +
 	"\x04auth\x18\x01 \x01(\v2\x1f.instantaudience.v1.CredentialsB\x04\xe2A\x01\x02R\x04auth\"T\n" +
 	"\vCredentials\x12 \n" +
 	"\busername\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\busername\x12#\n" +
 	"\bpassword\x18\x02 \x01(\tB\a\xe2A\x01\x02\x80\x01\x01R\bpassword\"Z\n" +
 	"\x14AuthenticateResponse\x12B\n" +
-	"\bresponse\x18\x01 \x01(\v2&.instantaudience.v1.AuthenticateResultR\bresponse\"\x84\x01\n" +
+	"\bresponse\x18\x01 \x01(\v2&.instantaudience.v1.AuthenticateResultR\bresponse\"\xbb\x01\n" +
 	"\x12AuthenticateResult\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x19\n" +
 	"\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\x12;\n" +
 	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"7\n" +
+	"expireTime\x125\n" +
+	"\blifetime\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\blifetime\"7\n" +
 	"\x1aAuthenticateWithJwtRequest\x12\x19\n" +
 	"\x03jwt\x18\x01 \x01(\tB\a\xe2A\x01\x02\x80\x01\x01R\x03jwt\"a\n" +
 	"\x1bAuthenticateWithJwtResponse\x12B\n" +
@@ -454,23 +465,25 @@ var file_instantaudience_v1_authentication_proto_goTypes = []any{
 	(*RevokeTokenRequest)(nil),          // 6: instantaudience.v1.RevokeTokenRequest
 	(*RevokeTokenResponse)(nil),         // 7: instantaudience.v1.RevokeTokenResponse
 	(*timestamppb.Timestamp)(nil),       // 8: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),         // 9: google.protobuf.Duration
 }
 var file_instantaudience_v1_authentication_proto_depIdxs = []int32{
 	1, // 0: instantaudience.v1.AuthenticateRequest.auth:type_name -> instantaudience.v1.Credentials
 	3, // 1: instantaudience.v1.AuthenticateResponse.response:type_name -> instantaudience.v1.AuthenticateResult
 	8, // 2: instantaudience.v1.AuthenticateResult.expire_time:type_name -> google.protobuf.Timestamp
-	3, // 3: instantaudience.v1.AuthenticateWithJwtResponse.response:type_name -> instantaudience.v1.AuthenticateResult
-	0, // 4: instantaudience.v1.AuthenticationService.Authenticate:input_type -> instantaudience.v1.AuthenticateRequest
-	4, // 5: instantaudience.v1.AuthenticationService.AuthenticateWithJwt:input_type -> instantaudience.v1.AuthenticateWithJwtRequest
-	6, // 6: instantaudience.v1.AuthenticationService.RevokeToken:input_type -> instantaudience.v1.RevokeTokenRequest
-	2, // 7: instantaudience.v1.AuthenticationService.Authenticate:output_type -> instantaudience.v1.AuthenticateResponse
-	5, // 8: instantaudience.v1.AuthenticationService.AuthenticateWithJwt:output_type -> instantaudience.v1.AuthenticateWithJwtResponse
-	7, // 9: instantaudience.v1.AuthenticationService.RevokeToken:output_type -> instantaudience.v1.RevokeTokenResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	9, // 3: instantaudience.v1.AuthenticateResult.lifetime:type_name -> google.protobuf.Duration
+	3, // 4: instantaudience.v1.AuthenticateWithJwtResponse.response:type_name -> instantaudience.v1.AuthenticateResult
+	0, // 5: instantaudience.v1.AuthenticationService.Authenticate:input_type -> instantaudience.v1.AuthenticateRequest
+	4, // 6: instantaudience.v1.AuthenticationService.AuthenticateWithJwt:input_type -> instantaudience.v1.AuthenticateWithJwtRequest
+	6, // 7: instantaudience.v1.AuthenticationService.RevokeToken:input_type -> instantaudience.v1.RevokeTokenRequest
+	2, // 8: instantaudience.v1.AuthenticationService.Authenticate:output_type -> instantaudience.v1.AuthenticateResponse
+	5, // 9: instantaudience.v1.AuthenticationService.AuthenticateWithJwt:output_type -> instantaudience.v1.AuthenticateWithJwtResponse
+	7, // 10: instantaudience.v1.AuthenticationService.RevokeToken:output_type -> instantaudience.v1.RevokeTokenResponse
+	8, // [8:11] is the sub-list for method output_type
+	5, // [5:8] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_instantaudience_v1_authentication_proto_init() }

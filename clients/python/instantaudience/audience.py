@@ -251,7 +251,7 @@ class AsyncClient:
             auth = authentication_pb2.Credentials(username=credentials.username, password=credentials.password)
             by_password = authentication_pb2.AuthenticateRequest(auth=auth)
             result = (await self._public.call(self._methods.sign_in, by_password, deadline)).response
-        return issued(result, time.time())
+        return issued(result)
 
 
 def _deadline(seconds: float) -> float:

@@ -108,15 +108,15 @@ SignIn = Callable[[float], Awaitable[tuple[str, float]]]
 """Gives a token until a deadline, and for how many seconds it lives at most."""
 
 
-def issued(result: AuthenticateResult, now: float) -> tuple[str, float]:
-    """The token of an answer, and for how many seconds it lives at most after `now`, a Unix time.
+def issued(result: AuthenticateResult) -> tuple[str, float]:
+    """The token of an answer, and for how many seconds it lives at most; where nothing is said, nobody knows of an end.
 
     Raises:
         InternalError: there is none, or none that can be sent.
     """
     if not result.token or not _can_be_sent(result.token):
         raise says_nothing("")
-    return result.token, max(0.0, result.expire_time.seconds - now)
+    return result.token, max(0, result.lifetime.seconds) if result.HasField("lifetime") else float("inf")
 
 
 class Session:

@@ -6,7 +6,6 @@ contract. What it is told to do wrong, it does: see `Fault`.
 """
 
 import asyncio
-import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Collection
@@ -15,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from instantaudience.v1 import audience_pb2 as pb
@@ -145,7 +144,7 @@ class FakeService:
         self._tokens.add(token)
         return authentication_pb2.AuthenticateResponse(
             response=authentication_pb2.AuthenticateResult(
-                status="OK", token=token, expire_time=Timestamp(seconds=int(time.time()) + TOKEN_SECONDS)
+                status="OK", token=token, lifetime=Duration(seconds=TOKEN_SECONDS)
             )
         )
 

@@ -232,7 +232,7 @@ export class Client {
             deadline,
             isSafe,
           );
-    return issuedBy(whole(response), Date.now());
+    return issuedBy(whole(response));
   }
 }
 

@@ -19,13 +19,13 @@ export function canBeSent(token: string): boolean {
 }
 
 /**
- * The token of an answer.
+ * The token of an answer. Where nothing is said of its life, nobody knows of an end.
  *
  * @throws InternalError there is none, or none that can be sent.
  */
-export function issuedBy({ token, expireTime }: AuthenticateResult, nowMs: number): Issued {
+export function issuedBy({ token, lifetime }: AuthenticateResult): Issued {
   if (token === "" || !canBeSent(token)) throw saysNothing("");
-  return { token, lifetimeMs: Math.max(0, Number(expireTime?.seconds ?? 0) * 1000 - nowMs) };
+  return { token, lifetimeMs: lifetime === undefined ? Infinity : Math.max(0, Number(lifetime.seconds) * 1000) };
 }
 
 /** The token of a client: got once for all calls, and again when it ends. */

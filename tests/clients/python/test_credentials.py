@@ -1,11 +1,13 @@
 """The token of a client is got once, and again before it ends."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience import credentials
 from instantaudience.credentials import KeyPair, Session, Tls, issued
@@ -32,18 +34,23 @@ async def test_a_token_is_replaced_before_it_ends(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("expire_seconds", "lifetime"), [(1090, 90.0), (910, 0.0), (0, 0.0), (2**62, 2.0**62 - 1000.0), (-(2**62), 0.0)]
+    ("said", "lifetime"),
+    [
+        (None, math.inf),
+        *((Duration(seconds=seconds, nanos=-1), max(0, seconds)) for seconds in (90, 0, 2**62, -(2**62))),
+    ],
 )
-def test_a_token_may_end_at_any_time(expire_seconds: int, lifetime: float) -> None:
-    answer = AuthenticateResult(token="a", expire_time=Timestamp(seconds=expire_seconds, nanos=-1))
-    assert issued(answer, 1000.0) == ("a", lifetime)
+def test_a_token_may_end_at_any_time(said: Duration | None, lifetime: float) -> None:
+    """A client whose clock was a day ahead signed in for every call: by that clock, each token had ended."""
+    answer = AuthenticateResult(token="a", expire_time=Timestamp(seconds=1), lifetime=said)
+    assert issued(answer) == ("a", lifetime)
 
 
 @pytest.mark.parametrize("token", ["", "a\n", "é", "a\0"])
 def test_a_sign_in_without_a_token_that_can_be_sent_is_a_defect(token: str) -> None:
     """It was told as the caller's fault, of a token that it lacks; or calls failed with what is no error of a call."""
     with pytest.raises(InternalError, match="says nothing"):
-        issued(AuthenticateResult(token=token), 1000.0)
+        issued(AuthenticateResult(token=token))
 
 
 @pytest.mark.parametrize("half", [{"certificate_chain": b"-"}, {"private_key": b"-"}])

@@ -56,6 +56,7 @@ async def test_a_keys_life(
     request = auth_pb.AuthenticateWithJwtRequest(jwt=jwt_of("RS256", name))
     result = (await AuthenticationServiceStub(channel).AuthenticateWithJwt(request)).response
     assert 86_000 < result.expire_time.ToSeconds() - time.time() < 86_500
+    assert result.lifetime.ToSeconds() == 86_400
     for token in (response["token"], result.token):
         read = await http.get("/public-key", headers={"authorization": token})
         assert entry in body_of(read)["response"]["public-keys"]

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'instantaudience/v1/authentication.proto\x12\x12instantaudience.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n\x13\x41uthenticateRequest\x12\x39\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsB\x04\xe2\x41\x01\x02R\x04\x61uth\"T\n\x0b\x43redentials\x12 \n\x08username\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x08username\x12#\n\x08password\x18\x02 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02R\x08password\"Z\n\x14\x41uthenticateResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.v1.AuthenticateResultR\x08response\"\x84\x01\n\x12\x41uthenticateResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x19\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"7\n\x1a\x41uthenticateWithJwtRequest\x12\x19\n\x03jwt\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02R\x03jwt\"a\n\x1b\x41uthenticateWithJwtResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.v1.AuthenticateResultR\x08response\"\x14\n\x12RevokeTokenRequest\"\x15\n\x13RevokeTokenResponse2\xdb\x02\n\x15\x41uthenticationService\x12\x63\n\x0c\x41uthenticate\x12\'.instantaudience.v1.AuthenticateRequest\x1a(.instantaudience.v1.AuthenticateResponse\"\x00\x12x\n\x13\x41uthenticateWithJwt\x12..instantaudience.v1.AuthenticateWithJwtRequest\x1a/.instantaudience.v1.AuthenticateWithJwtResponse\"\x00\x12\x63\n\x0bRevokeToken\x12&.instantaudience.v1.RevokeTokenRequest\x1a\'.instantaudience.v1.RevokeTokenResponse\"\x03\x90\x02\x02\x42\x8d\x01\n\x16\x63om.instantaudience.v1B\x13\x41uthenticationProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'instantaudience/v1/authentication.proto\x12\x12instantaudience.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n\x13\x41uthenticateRequest\x12\x39\n\x04\x61uth\x18\x01 \x01(\x0b\x32\x1f.instantaudience.v1.CredentialsB\x04\xe2\x41\x01\x02R\x04\x61uth\"T\n\x0b\x43redentials\x12 \n\x08username\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x08username\x12#\n\x08password\x18\x02 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02R\x08password\"Z\n\x14\x41uthenticateResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.v1.AuthenticateResultR\x08response\"\xbb\x01\n\x12\x41uthenticateResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x19\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x35\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08lifetime\"7\n\x1a\x41uthenticateWithJwtRequest\x12\x19\n\x03jwt\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02R\x03jwt\"a\n\x1b\x41uthenticateWithJwtResponse\x12\x42\n\x08response\x18\x01 \x01(\x0b\x32&.instantaudience.v1.AuthenticateResultR\x08response\"\x14\n\x12RevokeTokenRequest\"\x15\n\x13RevokeTokenResponse2\xdb\x02\n\x15\x41uthenticationService\x12\x63\n\x0c\x41uthenticate\x12\'.instantaudience.v1.AuthenticateRequest\x1a(.instantaudience.v1.AuthenticateResponse\"\x00\x12x\n\x13\x41uthenticateWithJwt\x12..instantaudience.v1.AuthenticateWithJwtRequest\x1a/.instantaudience.v1.AuthenticateWithJwtResponse\"\x00\x12\x63\n\x0bRevokeToken\x12&.instantaudience.v1.RevokeTokenRequest\x1a\'.instantaudience.v1.RevokeTokenResponse\"\x03\x90\x02\x02\x42\x8d\x01\n\x16\x63om.instantaudience.v1B\x13\x41uthenticationProtoP\x01ZGgithub.com/instantaudience/instantaudience/clients/go/instantaudiencev1\xaa\x02\x12InstantAudience.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,22 +47,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHENTICATEWITHJWTREQUEST'].fields_by_name['jwt']._serialized_options = b'\200\001\001\342A\001\002'
   _globals['_AUTHENTICATIONSERVICE'].methods_by_name['RevokeToken']._loaded_options = None
   _globals['_AUTHENTICATIONSERVICE'].methods_by_name['RevokeToken']._serialized_options = b'\220\002\002'
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=129
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=209
-  _globals['_CREDENTIALS']._serialized_start=211
-  _globals['_CREDENTIALS']._serialized_end=295
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=297
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=387
-  _globals['_AUTHENTICATERESULT']._serialized_start=390
-  _globals['_AUTHENTICATERESULT']._serialized_end=522
-  _globals['_AUTHENTICATEWITHJWTREQUEST']._serialized_start=524
-  _globals['_AUTHENTICATEWITHJWTREQUEST']._serialized_end=579
-  _globals['_AUTHENTICATEWITHJWTRESPONSE']._serialized_start=581
-  _globals['_AUTHENTICATEWITHJWTRESPONSE']._serialized_end=678
-  _globals['_REVOKETOKENREQUEST']._serialized_start=680
-  _globals['_REVOKETOKENREQUEST']._serialized_end=700
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=702
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=723
-  _globals['_AUTHENTICATIONSERVICE']._serialized_start=726
-  _globals['_AUTHENTICATIONSERVICE']._serialized_end=1073
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=161
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=241
+  _globals['_CREDENTIALS']._serialized_start=243
+  _globals['_CREDENTIALS']._serialized_end=327
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=329
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=419
+  _globals['_AUTHENTICATERESULT']._serialized_start=422
+  _globals['_AUTHENTICATERESULT']._serialized_end=609
+  _globals['_AUTHENTICATEWITHJWTREQUEST']._serialized_start=611
+  _globals['_AUTHENTICATEWITHJWTREQUEST']._serialized_end=666
+  _globals['_AUTHENTICATEWITHJWTRESPONSE']._serialized_start=668
+  _globals['_AUTHENTICATEWITHJWTRESPONSE']._serialized_end=765
+  _globals['_REVOKETOKENREQUEST']._serialized_start=767
+  _globals['_REVOKETOKENREQUEST']._serialized_end=787
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=789
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=810
+  _globals['_AUTHENTICATIONSERVICE']._serialized_start=813
+  _globals['_AUTHENTICATIONSERVICE']._serialized_end=1160
 # @@protoc_insertion_point(module_scope)

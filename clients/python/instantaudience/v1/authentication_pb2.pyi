@@ -1,6 +1,7 @@
 import datetime
 
 from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -30,14 +31,16 @@ class AuthenticateResponse(_message.Message):
     def __init__(self, response: _Optional[_Union[AuthenticateResult, _Mapping]] = ...) -> None: ...
 
 class AuthenticateResult(_message.Message):
-    __slots__ = ("status", "token", "expire_time")
+    __slots__ = ("status", "token", "expire_time", "lifetime")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LIFETIME_FIELD_NUMBER: _ClassVar[int]
     status: str
     token: str
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, status: _Optional[str] = ..., token: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    lifetime: _duration_pb2.Duration
+    def __init__(self, status: _Optional[str] = ..., token: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AuthenticateWithJwtRequest(_message.Message):
     __slots__ = ("jwt",)

@@ -1,5 +1,6 @@
 """The methods of AuthenticationService, and of the REST contract's SignInService."""
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience.rest.v1 import answers_pb2
@@ -8,7 +9,7 @@ from instantaudience.v1 import authentication_pb2 as pb
 
 from instantaudience_server.errors import NOT_EMPTY, invalid
 from instantaudience_server.sign_in.service import SignInService
-from instantaudience_server.tokens import Issued, TokenService, bare_token
+from instantaudience_server.tokens import LIFETIME_MS, Issued, TokenService, bare_token
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import AnyMethod, PublicMethod
 
@@ -61,7 +62,8 @@ def authentication_methods(signing_in: SignInService, tokens: TokenService) -> l
 def _result(issued: Issued) -> pb.AuthenticateResult:
     expire_time = Timestamp()
     expire_time.FromMilliseconds(issued.end_ms)
-    return pb.AuthenticateResult(status="OK", token=issued.token, expire_time=expire_time)
+    lifetime = Duration(seconds=LIFETIME_MS // 1000)
+    return pb.AuthenticateResult(status="OK", token=issued.token, expire_time=expire_time, lifetime=lifetime)
 
 
 def _rest_result(issued: Issued) -> rest.SignInResult:

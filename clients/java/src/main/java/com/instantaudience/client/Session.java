@@ -2,7 +2,6 @@ package com.instantaudience.client;
 
 import com.instantaudience.v1.AuthenticateResult;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
@@ -12,7 +11,7 @@ final class Session {
   /** A token, and for how long it lives at most. */
   record Issued(String token, long lifetimeNanos) {
     /**
-     * The token of an answer.
+     * The token of an answer. Where nothing is said of its life, nobody knows of an end.
      *
      * @throws InternalException there is none, or none that can be sent.
      */
@@ -21,9 +20,8 @@ final class Session {
       if (token.isEmpty() || !Credentials.Token.canBeSent(token)) {
         throw Failure.saysNothing("");
       }
-      long now = Instant.now().getEpochSecond();
-      long ends = Math.max(now, result.getExpireTime().getSeconds());
-      return new Issued(token, TimeUnit.SECONDS.toNanos(ends - now));
+      long seconds = result.hasLifetime() ? Math.max(0, result.getLifetime().getSeconds()) : Long.MAX_VALUE;
+      return new Issued(token, TimeUnit.SECONDS.toNanos(seconds));
     }
   }
 

@@ -174,7 +174,7 @@ def _sent(audience: instantaudience.Client, file: Path, way: Way, progress: Prog
     """Send what is left of a file."""
     try:
         with Content(None if file == STDIN else file) as content:
-            journal = Journal(way, file, content.size_bytes, content.head)
+            journal = Journal(way, file, content)
             if journal.goes_on:
                 click.echo(f"{content.name} goes on after line {journal.position.place.line:,}", err=True)
             following = Following(journal.rejects, journal.position.totals, journal.position.place)

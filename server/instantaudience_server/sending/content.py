@@ -43,6 +43,7 @@ class Content:
         name: what people call it.
         head: its first bytes, without compression.
         size_bytes: how large it is as it stands; None where nobody knows.
+        modified_ns: when it was written to, a Unix time; None likewise.
         offset, line: how far it was read, see `Place`.
     """
 
@@ -54,6 +55,7 @@ class Content:
         """
         self.name = "standard input" if path is None else str(path)
         self.size_bytes: int | None = None
+        self.modified_ns: int | None = None
         try:
             if path is None:
                 stdin = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))
@@ -62,7 +64,8 @@ class Content:
             else:
                 opened = path.open("rb")
                 self._raw, head = opened, opened.read(HEAD_BYTES)
-                self.size_bytes = os.fstat(opened.fileno()).st_size
+                stat = os.fstat(opened.fileno())
+                self.size_bytes, self.modified_ns = stat.st_size, stat.st_mtime_ns
                 opened.seek(0)
         except OSError as error:
             raise SourceError(f"{self.name}: {error.strerror}") from error
@@ -160,9 +163,12 @@ class Content:
 
     def _tried(self, read: Callable[[int], bytes], size: int) -> bytes:
         try:
-            return read(size)
+            data = read(size)
         except (OSError, EOFError, zlib.error) as error:
             raise self._broken(error) from error
+        if not data and self.size_bytes is not None and self._raw.tell() < self.size_bytes:
+            raise self._broken("it has become shorter since it was opened")
+        return data
 
-    def _broken(self, error: Exception) -> SourceError:
+    def _broken(self, error: Exception | str) -> SourceError:
         return SourceError(f"{self.name}: after line {self.line}: {error}")

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import CsvForm
 from instantaudience_server.sending.positions import Position, fingerprint, read_position, write_position
 from instantaudience_server.sending.records import Place
@@ -46,9 +47,10 @@ def _beside(file: Path, ending: str) -> Path:
 class Journal:
     """Keeps how far a file was sent, and its rejects."""
 
-    def __init__(self, way: Way, file: Path, size_bytes: int | None, head: bytes) -> None:
+    def __init__(self, way: Way, file: Path, content: Content) -> None:
         self.path = way.position_path(file)
-        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, size_bytes, head)
+        whose = (content.size_bytes, content.modified_ns, content.head)
+        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, *whose)
         found = None if self.path is None else read_position(self.path, self._fingerprint)
         self.position = found or Position()
         self.rejects = Rejects(way.rejects_path(file), self.position.rejects_bytes)

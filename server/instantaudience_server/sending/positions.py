@@ -22,7 +22,7 @@ class Position:
 
 
 def fingerprint(*parts: object) -> str:
-    """What tells one sending from another: the file's size and beginning, how it is read, and where it goes."""
+    """What tells one sending from another: the file's size, age and beginning, how it is read, and where it goes."""
     return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()
 
 

@@ -1,0 +1,42 @@
+"""The bytes of files."""
+
+from pathlib import Path
+
+import pytest
+from instantaudience_server.sending.content import Content
+from instantaudience_server.sending.csv_form import CsvForm
+from instantaudience_server.sending.forms import read_batches
+from instantaudience_server.sending.records import Place, SourceError
+
+MANY = 20_000
+FORMS = {
+    "csv": ("user_id,seg_id\n", "{},10001\n"),
+    "ndjson": ("", '{{"user_id":"{}","seg_block":[{{"seg_id":10001}}]}}\n'),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_that_is_cut_while_it_is_read_did_not_come_to_its_end(tmp_path: Path, form: str) -> None:
+    """It passed for one that was sent as a whole."""
+    head, line = FORMS[form]
+    file = tmp_path / "users"
+    file.write_text(head + "".join(map(line.format, range(MANY))))
+    with Content(file) as content:
+        batches = read_batches(content, form, CsvForm(), Place())
+        first = next(batches)
+        file.write_text(head)
+        with pytest.raises(SourceError, match=r"after line \d+: it has become shorter since it was opened"):
+            list(batches)
+        assert first.users < MANY
+
+
+def test_a_file_that_grows_is_read_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    head, line = FORMS["csv"]
+    file.write_text(head + "".join(map(line.format, range(MANY))))
+    with Content(file) as content:
+        batches = read_batches(content, "csv", CsvForm(), Place())
+        users = next(batches).users
+        with file.open("a") as more:
+            more.write(line.format(MANY))
+        assert users + sum(batch.users for batch in batches) == MANY + 1

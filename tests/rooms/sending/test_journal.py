@@ -1,0 +1,29 @@
+"""How far files were sent is kept beside them."""
+
+import os
+from pathlib import Path
+
+from instantaudience_server.sending.content import HEAD_BYTES, Content
+from instantaudience_server.sending.csv_form import CsvForm
+from instantaudience_server.sending.journal import Journal, Way
+from instantaudience_server.sending.records import Place
+
+WAY = Way(None, CsvForm(), None, False, ("http://127.0.0.1:1", "1001"))
+BEGINNING = b"user_id,seg_id\n" + b"1,10001\n" * HEAD_BYTES
+
+
+def begun(file: Path) -> Journal:
+    with Content(file) as content:
+        return Journal(WAY, file, content)
+
+
+def test_what_was_written_since_is_another_file(tmp_path: Path) -> None:
+    """Of a new one that was as long and began alike, what stood before the place was left out without a word."""
+    file = tmp_path / "users.csv"
+    file.write_bytes(BEGINNING + b"2,10001\n")
+    begun(file).keep(Place(len(BEGINNING), HEAD_BYTES + 1), now=True)
+    assert begun(file).position.place == Place(len(BEGINNING), HEAD_BYTES + 1)
+    later = file.stat().st_mtime_ns + 1_000_000_000
+    file.write_bytes(BEGINNING[:-8] + b"3,10001\n2,10001\n")
+    os.utime(file, ns=(later, later))
+    assert not begun(file).goes_on

@@ -1,6 +1,7 @@
 package instantaudience
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -14,6 +15,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
@@ -44,11 +46,17 @@ func byKeyPair(username, keyName string, key crypto.Signer) signIn {
 	}
 }
 
-// parseKey reads a private key, RSA or P-256, from PEM.
+// parseKey reads a private key, RSA or P-256, from PEM: the first one, whatever stands before it, as openssl writes it.
 func parseKey(text []byte) (crypto.Signer, error) {
-	block, _ := pem.Decode(text)
+	block, rest := pem.Decode(bytes.TrimPrefix(text, []byte("\ufeff")))
+	for block != nil && !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+		block, rest = pem.Decode(rest)
+	}
 	if block == nil {
-		return nil, errors.New("the private key is not PEM")
+		return nil, errors.New("there is no private key in PEM form")
+	}
+	if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
+		return nil, errors.New("the private key is encrypted; `openssl pkcs8 -topk8 -nocrypt` makes one that is not")
 	}
 	var key any
 	var err error

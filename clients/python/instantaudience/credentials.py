@@ -1,5 +1,6 @@
 """Who signs in, and the token that is shared by all calls of a client."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class KeyPair:
 
         try:
             key = load_pem_private_key(self.private_key.encode(), password=None)
-        except TypeError as error:  # It is encrypted.
+        except (TypeError, ValueError) as error:  # It is encrypted, or none.
             raise ValueError(f"the private key cannot be read: {error}") from None
         if isinstance(key, RSAPrivateKey):
             algorithm = "RS256"
@@ -84,6 +85,10 @@ class ClientCertificate:
 Credentials = Password | Token | KeyPair | ClientCertificate
 
 
+_CERTIFICATE = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )?CERTIFICATE-----", re.MULTILINE)
+_KEY = re.compile(rb"^-----BEGIN (?:RSA |EC )?PRIVATE KEY-----(?!\s*Proc-Type: 4,ENCRYPTED)", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Tls:
     """How a connection is secured; PEM. A client certificate needs its key.
@@ -92,7 +97,7 @@ class Tls:
     GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names.
 
     Raises:
-        ValueError: there is one of the two alone.
+        ValueError: there is one of the two alone, or one that is not in PEM, or the key is encrypted.
     """
 
     root_certificates: bytes | None = None
@@ -102,6 +107,12 @@ class Tls:
     def __post_init__(self) -> None:
         if (self.certificate_chain is None) != (self.private_key is None):
             raise ValueError("a client certificate needs both certificate_chain and private_key")
+        # gRPC ends the process where one is empty, takes its own roots for empty ones, and tells of the rest too late.
+        for name in ("root_certificates", "certificate_chain"):
+            if (text := getattr(self, name)) is not None and not _CERTIFICATE.search(text):
+                raise ValueError(f"there is no certificate in PEM form in {name}")
+        if self.private_key is not None and not _KEY.search(self.private_key):
+            raise ValueError("there is no private key in PEM form in private_key, or it is encrypted")
 
 
 SignIn = Callable[[float], Awaitable[tuple[str, float]]]

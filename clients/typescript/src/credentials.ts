@@ -22,7 +22,7 @@ export type Credentials = Password | Token | KeyPair;
 
 const RSA = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
 const P256 = { name: "ECDSA", namedCurve: "P-256" };
-const PEM = /^-----BEGIN PRIVATE KEY-----([A-Za-z0-9+/=\s]+)-----END PRIVATE KEY-----\s*$/;
+const PEM = /-----BEGIN PRIVATE KEY-----([A-Za-z0-9+/=\s]+)-----END PRIVATE KEY-----/;
 
 /**
  * A JWT (RFC 7519) that proves that the caller has the key; `nowMs` is a time of `Date.now`.
@@ -46,9 +46,9 @@ async function imported(pem: string): Promise<CryptoKey> {
   if (content === undefined) {
     throw new TypeError("the private key is not in the form PKCS #8; `openssl pkcs8 -topk8 -nocrypt` makes it so");
   }
-  const bytes = Uint8Array.from(atob(content.replace(/\s/g, "")), (letter) => letter.charCodeAt(0));
   for (const algorithm of [P256, RSA]) {
     try {
+      const bytes = Uint8Array.from(atob(content.replace(/\s/g, "")), (letter) => letter.charCodeAt(0));
       return await crypto.subtle.importKey("pkcs8", bytes, algorithm, false, ["sign"]);
     } catch (failure) {
       // It is one of the other kind, or none.

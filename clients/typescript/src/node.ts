@@ -1,3 +1,5 @@
+import { X509Certificate, createPrivateKey } from "node:crypto";
+import { type SecureContextOptions, createSecureContext } from "node:tls";
 import { ConnectError, Code } from "@connectrpc/connect";
 import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
 import { Client, type ClientOptions } from "./client.js";
@@ -34,10 +36,39 @@ class Closable extends Http2SessionManager {
 }
 
 /**
+ * What Node.js takes of certificates and a key; it passes over what is no certificate, and tells of the rest with each
+ * call, when its time is over.
+ *
+ * @throws TypeError one of them is none, the key is encrypted, or belongs to another certificate.
+ */
+function checked({ roots, certificateChain, privateKey }: Tls): SecureContextOptions {
+  for (const [name, text] of Object.entries({ roots, certificateChain })) {
+    try {
+      if (text !== undefined) new X509Certificate(text);
+    } catch {
+      throw new TypeError(`there is no certificate in PEM form in ${name}`);
+    }
+  }
+  const options = {
+    ...(roots === undefined ? {} : { ca: roots }),
+    ...(certificateChain === undefined ? {} : { cert: certificateChain }),
+    ...(privateKey === undefined ? {} : { key: privateKey }),
+  };
+  if (privateKey === undefined) return options;
+  try {
+    createPrivateKey(privateKey);
+    createSecureContext(options);
+  } catch (failure) {
+    throw new TypeError(`the private key cannot be used: ${(failure as Error).message}`);
+  }
+  return options;
+}
+
+/**
  * A client over gRPC.
  *
- * @throws TypeError both `tls` and `plaintext`, an endpoint with a scheme, a token that is none, a window below 1, or
- * half a client certificate.
+ * @throws TypeError both `tls` and `plaintext`, an endpoint with a scheme, a token that is none, a window below 1,
+ * half a client certificate, or certificates or a key that cannot be used.
  */
 export function createClient(options: ClientOptions & { readonly tls?: Tls }): Client {
   const { tls, plaintext = false, interceptors = [] } = options;
@@ -46,15 +77,10 @@ export function createClient(options: ClientOptions & { readonly tls?: Tls }): C
     throw new TypeError("a client certificate needs both certificateChain and privateKey");
   }
   const baseUrl = urlOf(options);
-  const nodeOptions = {
-    ...(tls?.roots === undefined ? {} : { ca: tls.roots }),
-    ...(tls?.certificateChain === undefined ? {} : { cert: tls.certificateChain }),
-    ...(tls?.privateKey === undefined ? {} : { key: tls.privateKey }),
-  };
   const sessionManager = new Closable(
     baseUrl,
     { pingIntervalMs: PING_EVERY_MS, pingTimeoutMs: PING_ANSWER_MS },
-    nodeOptions,
+    checked(tls ?? {}),
   );
   const transport = createGrpcTransport({
     baseUrl,

@@ -4,7 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from google.protobuf.duration_pb2 import Duration
@@ -58,6 +58,37 @@ def test_half_a_client_certificate_is_refused(half: dict[str, bytes]) -> None:
     """It ended the process: gRPC aborts."""
     with pytest.raises(ValueError, match="needs both certificate_chain and private_key"):
         Tls(**half)
+
+
+CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+KEY = CERTIFICATE.replace(b"CERTIFICATE", b"PRIVATE KEY")
+
+
+@pytest.mark.parametrize(
+    "none", [b"", b"x", CERTIFICATE, KEY.replace(b"PRIV", b"ENCRYPTED PRIV"), b"\xef\xbb\xbf" + KEY]
+)
+def test_a_key_that_is_none_is_refused(none: bytes) -> None:
+    """An empty one ended the process; others were told by each call, when its time was over, as no connection."""
+    with pytest.raises(ValueError, match="no private key in PEM form in private_key, or it is encrypted"):
+        Tls(certificate_chain=CERTIFICATE, private_key=none)
+    legacy = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n"
+    with pytest.raises(ValueError, match="encrypted"):
+        Tls(certificate_chain=CERTIFICATE, private_key=legacy)
+
+
+@pytest.mark.parametrize("none", [b"", b"x", KEY])
+def test_certificates_that_are_none_are_refused(none: bytes) -> None:
+    """For empty roots, gRPC took those that come with it."""
+    with pytest.raises(ValueError, match="no certificate in PEM form in certificate_chain"):
+        Tls(certificate_chain=none, private_key=KEY)
+    with pytest.raises(ValueError, match="no certificate in PEM form in root_certificates"):
+        Tls(none)
+
+
+def test_keys_and_certificates_are_taken_as_others_write_them() -> None:
+    for kind in (b"", b"RSA ", b"EC "):
+        key = KEY.replace(b"PRIVATE", kind + b"PRIVATE")
+        Tls(KEY + CERTIFICATE, b"Bag Attributes\n" + CERTIFICATE, CERTIFICATE + key.replace(b"\n", b"\r\n"))
 
 
 async def test_a_token_is_used_as_long_as_it_lives_where_too_many_have_signed_in(
@@ -160,3 +191,23 @@ def test_a_key_that_cannot_sign_is_a_value_error(kind: str) -> None:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection).decode()
     with pytest.raises(ValueError, match="cannot be read" if kind == "encrypted" else "neither RSA nor P-256"):
         KeyPair("demo", "pods", pem).assertion(0.0)
+
+
+@pytest.mark.parametrize("content", ["", "x", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_what_is_no_key_is_told_as_the_key(content: str) -> None:
+    with pytest.raises(ValueError, match="the private key cannot be read: "):
+        KeyPair("demo", "pods", content).assertion(0.0)
+
+
+def test_a_key_is_found_whatever_stands_around_it() -> None:
+    key = generate_private_key(SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    for text in (
+        f"Bag Attributes\n{pem}",
+        f"\ufeff{pem}",
+        certificate + pem,
+        pem + certificate,
+        pem.replace("\n", "\r\n"),
+    ):
+        assert KeyPair("demo", "pods", text).assertion(0.0).startswith("ey")

@@ -17,7 +17,7 @@ import java.util.regex.Pattern;
 /** JWTs (RFC 7519) that prove that the caller has a key. */
 final class Assertion {
   private static final Pattern PEM =
-      Pattern.compile("-----BEGIN PRIVATE KEY-----([A-Za-z0-9+/=\\s]+)-----END PRIVATE KEY-----\\s*");
+      Pattern.compile("-----BEGIN PRIVATE KEY-----([A-Za-z0-9+/=\\s]+)-----END PRIVATE KEY-----");
   private static final String RSA = "RSA";
   private static final String ELLIPTIC = "EC";
   /** FIPS 186-5, where the curve is P-256: its base point has this order. */
@@ -29,7 +29,7 @@ final class Assertion {
   /** @throws IllegalArgumentException it cannot be read. */
   static PrivateKey key(String pem) {
     Matcher content = PEM.matcher(pem);
-    if (!content.matches()) {
+    if (!content.find()) {
       throw new IllegalArgumentException(
           "the private key is not in the form PKCS #8; `openssl pkcs8 -topk8 -nocrypt` makes it so");
     }

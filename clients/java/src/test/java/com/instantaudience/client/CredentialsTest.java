@@ -49,4 +49,14 @@ class CredentialsTest {
       Credentials.keyPair("demo", "x", pem(key(kind)));
     }
   }
+
+  @Test
+  void aKeyIsFoundWhateverStandsAroundIt() throws Exception {
+    PrivateKey key = key("secp256r1");
+    String certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (String text : List.of("Bag Attributes\n" + pem(key), "\ufeff" + pem(key), certificate + pem(key), pem(key) + certificate)) {
+      var pair = (Credentials.KeyPair) Credentials.keyPair("demo", "x", text);
+      assertEquals(key, pair.privateKey());
+    }
+  }
 }

@@ -74,7 +74,6 @@ class ImportService:
         if len(entries) > rules.MOST_IMPORTED:
             raise AudienceError(Reason.SYNTAX, f"A request must hold at most {rules.MOST_IMPORTED} objects")
         putting = _Putting(request, self._store, self._feed, self._passwords, self._clock, deadline)
-        await putting.foresee(entries)
         for part in (entries[: len(request.members)], entries[len(request.members) :]):
             for start in range(0, len(part), OBJECTS_AT_ONCE):
                 await putting.put(part[start : start + OBJECTS_AT_ONCE])
@@ -102,7 +101,6 @@ class _Putting:
         self._clock = clock
         self._time: Callable[[], float] = asyncio.get_running_loop().time
         self._seconds = deadline - self._time()
-        self._foreseen: set[int] = set()
         # Of its users, what the request says of their certificates counts, not what stands.
         self._users = {imported.user.id for imported in request.users}
         self._certificates: defaultdict[str, set[int]] = defaultdict(set)
@@ -116,23 +114,6 @@ class _Putting:
     def deadline(self) -> float:
         """For what is asked now."""
         return self._time() + self._seconds
-
-    async def foresee(self, entries: Sequence[_Entry]) -> None:
-        """Find the members of the request that can be put: they may name each other, and so count as existing ones."""
-        named: dict[int, set[int]] = {}
-        for index, entry in enumerate(entries):
-            if not index % OBJECTS_AT_ONCE:
-                await asyncio.sleep(0)
-            if isinstance(entry.message, pb.Member):
-                with contextlib.suppress(AudienceError):  # it is told when it is to be put
-                    _check(entry)
-                    named.setdefault(entry.message.id, {each for _, each in rules.references(entry.message)})
-        asked = sorted(set().union(*named.values()))
-        found = await self._store.find(Kind.MEMBER, asked, self.deadline())
-        missing = {member_id for member_id, data in zip(asked, found, strict=True) if data is None}
-        self._foreseen = set(named)
-        while refused := {each for each in self._foreseen if named[each] & missing - self._foreseen}:
-            self._foreseen -= refused
 
     async def put(self, entries: Sequence[_Entry]) -> None:
         """Put entries, and say in `result` what became of each that is not left to `put_late`."""
@@ -208,8 +189,6 @@ class _Putting:
         if before is not None:
             references -= rules.references(before)
             check_kept(before, message)
-        unforeseen = {each for each in references if each[1] not in self._foreseen}
-        await check_references(self._store, unforeseen, self.deadline())
         if before is None and isinstance(message, pb.User) and entry.password is entry.password_hash is None:
             raise AudienceError(Reason.SYNTAX, "'password' or 'password_hash' is required for a new user")
         if isinstance(message, pb.User):

@@ -1,14 +1,14 @@
 """Importing many objects (catalog.proto, ImportCatalog), on a real cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.catalog.rules import MOST_IMPORTED
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -61,6 +61,21 @@ def counts(answer: pb.ImportCatalogResponse) -> tuple[int, int, int]:
 
 def problems(answer: pb.ImportCatalogResponse) -> list[tuple[str, str]]:
     return [(problem.path, problem.message) for problem in answer.problems]
+
+
+def before_writing(
+    worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch, change: Callable[[], Awaitable[Any]]
+) -> None:
+    """Have something changed between an import's look at what stands and its writes, the first time."""
+    write = worker.store.write
+
+    async def change_and_write(writes: Sequence[Write], deadline: float) -> list[Outcome]:
+        if writes:
+            monkeypatch.setattr(worker.store, "write", write)
+            await change()
+        return await write(writes, deadline)
+
+    monkeypatch.setattr(worker.store, "write", change_and_write)
 
 
 async def hash_of(worker: CatalogWorker, user_id: int) -> str | None:
@@ -169,15 +184,7 @@ async def test_a_member_that_goes_meanwhile_is_named_by_none(
     """It stands in the request, and was taken for there."""
     names, named = {"id": A, "name": "A"}, {"id": B, "name": "B"}
     await worker.put(members=[names, named])
-    write, gone = worker.store.write, asyncio.Event()
-
-    async def write_late(writes: Sequence[Write], deadline: float) -> list[Outcome]:
-        if not gone.is_set():
-            gone.set()
-            await worker.editor.delete(Kind.MEMBER, B, "", deadline)
-        return await write(writes, deadline)
-
-    monkeypatch.setattr(worker.store, "write", write_late)
+    before_writing(worker, monkeypatch, lambda: worker.editor.delete(Kind.MEMBER, B, "", seconds_from_now()))
     answer = await worker.put(members=[names | {"segment_access": [B]}, named])
     assert problems(answer) == [("members[0]", f"'segment_access': there is no member {B}")]
     assert not (await worker.stored(Kind.MEMBER, A)).segment_access
@@ -207,6 +214,18 @@ class TestCertificates:
         )
         assert (answer.created, answer.unchanged) == (100, 1)
         assert problems(answer) == [("users[0]", "'certificate_names': user 101 has 'a'")]
+        answer = await worker.put(users=[self.user(103, "n"), self.user(104, "n")])
+        assert [text for _, text in problems(answer)] == [
+            f"'certificate_names': user {each} has 'n'" for each in (104, 103)
+        ]
+
+    async def test_a_name_that_another_user_is_given_meanwhile(
+        self, worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rival = pb.User(id=101, username="rival", member_id=OWN, certificate_names=["a"])
+        before_writing(worker, monkeypatch, lambda: worker.editor.create(rival, seconds_from_now(), HASH))
+        answer = await worker.put(users=[self.user(102, "a")])
+        assert (answer.created, problems(answer)) == (0, [("users[0]", "'certificate_names': user 101 has 'a'")])
 
     async def test_a_name_that_a_request_gives_to_another_user(self, worker: CatalogWorker) -> None:
         await worker.put(users=[self.user(101, "a")])
@@ -289,21 +308,28 @@ async def test_revoked_tokens_stay_revoked(worker: CatalogWorker) -> None:
     assert (await worker.stored(Kind.USER, 2)).token_generation == NOW_S + 1
 
 
+async def test_tokens_of_a_user_that_is_gone_are_not_those_of_one_that_is_put_in_its_place(
+    worker: CatalogWorker,
+) -> None:
+    await worker.call("RevokeTokens", "own")
+    await worker.editor.delete(Kind.USER, 2, "", seconds_from_now())
+    user = {"id": 2, "username": "own", "member_id": OWN}
+    assert counts(await worker.put(users=[{"user": user, "password_hash": HASH}])) == (1, 0, 0)
+    assert (await worker.stored(Kind.USER, 2)).token_generation == NOW_S + 2
+
+
 async def test_keys_are_as_they_stand_however_often_an_import_begins_again(
     worker: CatalogWorker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key is deactivated between the look at the user and its change."""
     keys = PublicKeyService(worker.editor, worker.store, Quotas(Windows()), clock)
     own = caller("own", worker.feed.catalog)
-    write = worker.store.write
     await keys.add(0, "key", public_pem("ES256"), own, seconds_from_now())
 
-    async def deactivate_and_write(writes: Any, deadline: float) -> Any:
-        monkeypatch.setattr(worker.store, "write", write)
+    async def deactivate() -> None:
         await keys.set_active(0, 1, False, own, seconds_from_now())
-        return await write(writes, deadline)
 
-    monkeypatch.setattr(worker.store, "write", deactivate_and_write)
+    before_writing(worker, monkeypatch, deactivate)
     user = {"id": 2, "username": "renamed", "member_id": OWN}
     assert counts(await worker.put(users=[{"user": user}])) == (0, 1, 0)
     stored = await worker.stored(Kind.USER, 2)
@@ -481,6 +507,35 @@ async def test_an_outage_fails_the_request(worker: CatalogWorker) -> None:
     with pytest.raises(AudienceError) as error:
         await worker.importing.put(pb.ImportCatalogRequest(**everything()), calling, seconds_from_now(-1))
     assert error.value.reason is Reason.UNAVAILABLE
+
+
+async def test_an_outage_in_the_middle_is_no_problem_of_an_entry(
+    worker: CatalogWorker, passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_password: str, _deadline: float) -> str:
+        raise unavailable("nobody is there")
+
+    monkeypatch.setattr(passwords, "hash", away)
+    with pytest.raises(AudienceError) as error:
+        await worker.put(**everything())
+    assert error.value.reason is Reason.UNAVAILABLE
+
+
+async def test_what_others_change_all_the_time_is_told(
+    worker: CatalogWorker, cluster: Cluster, clock: FakeClock, passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = worker.store.write
+    async with catalog_worker(cluster, clock, passwords) as rival:
+
+        async def write_late(writes: Sequence[Write], deadline: float) -> list[Outcome]:
+            if writes:
+                await rival.call("RevokeTokens", "own")
+            return await write(writes, deadline)
+
+        monkeypatch.setattr(worker.store, "write", write_late)
+        answer = await worker.put(users=[{"user": {"id": 2, "username": "new", "member_id": OWN}}])
+    assert problems(answer) == [("users[0]", "It was changed meanwhile; import it again")]
+    assert (answer.changed, (await worker.stored(Kind.USER, 2)).username) == (0, "own")
 
 
 async def test_two_imports_and_an_editor_at_once_lose_nothing(

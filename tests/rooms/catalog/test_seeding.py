@@ -92,6 +92,15 @@ async def test_missing_entries_are_added_once_where_that_is_wanted(store: Cluste
     assert await seeded(store, entries(1203), add_missing=True) == 3
 
 
+async def test_tokens_of_a_user_that_is_gone_are_not_those_of_the_one_that_is_added(store: ClusterCatalogStore) -> None:
+    generation = NOW_MS // 1000 + 5  # its tokens were revoked as often in a second
+    await store.note_generation(generation, seconds_from_now())
+    await seeded(store, entries(0), add_missing=True)
+    (ann,) = await store.find(Kind.USER, [10], seconds_from_now())
+    assert ann is not None
+    assert pb.User.FromString(ann).token_generation == generation + 1
+
+
 async def test_what_was_changed_since_stays_changed(store: ClusterCatalogStore) -> None:
     await seeded(store, entries())
     (before,) = await store.find(Kind.SEGMENT, [7], seconds_from_now())

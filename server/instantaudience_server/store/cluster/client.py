@@ -5,8 +5,12 @@ from urllib.parse import urlsplit
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import parse_url
+from redis.exceptions import RedisError
 
 USUAL_PORT = 6379
+NO_CONNECTION = (RedisError, OSError, RuntimeError)
+"""What redis-py raises where it cannot connect. RuntimeError is uvloop's: the connection was reset before redis-py
+wrote to it, as by a node that ends."""
 
 
 def cluster_client(url: str, *, timeout_seconds: float, **options: Any) -> RedisCluster:

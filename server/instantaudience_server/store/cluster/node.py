@@ -9,11 +9,12 @@ from typing import Protocol
 
 from hiredis import ReplyError
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_CONNECTIONS, STORE_REFUSALS
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.batch import Part
+from instantaudience_server.store.cluster.client import NO_CONNECTION
 from instantaudience_server.store.cluster.confirming import Confirmation
 from instantaudience_server.store.cluster.wire import Wire
 from instantaudience_server.store.interfaces.health import Problem
@@ -123,7 +124,7 @@ class Node:
             self._wire = Wire(connection, self, self._stalled_seconds, self._confirmation)
             STORE_CONNECTIONS.labels(self.name).inc()
             self.problem = None
-        except (RedisError, OSError) as error:
+        except NO_CONNECTION as error:
             denied = isinstance(error, AuthenticationError | NoPermissionError)
             self.problem = Problem.NO_ACCESS if denied else Problem.NO_CONNECTION
             await connection.disconnect(nowait=True)

@@ -15,12 +15,12 @@ from redis.exceptions import NoPermissionError, RedisClusterException, RedisErro
 from redis.exceptions import TimeoutError as NoAnswerInTime
 
 from instantaudience_server.errors import unavailable
-from instantaudience_server.store.cluster.client import cluster_client
+from instantaudience_server.store.cluster.client import NO_CONNECTION, cluster_client
 
 NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
 """The first versions with HSETEX, by the product that `--version` names."""
 REQUIRED = " or ".join(f"{product} {major}.{minor}" for product, (major, minor) in NEEDED.items())
-_NO_ANSWER = (RedisError, RedisClusterException, OSError)
+_NO_ANSWER = (*NO_CONNECTION, RedisClusterException)
 """What redis-py raises when a node does not answer as it should; RedisClusterException is no RedisError."""
 NO_SLOTS = "no node serves a slot; create it first, as with `redis-cli --cluster create`"
 """What is the matter where nodes answer that are no cluster yet, or any more."""

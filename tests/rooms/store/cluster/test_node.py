@@ -15,6 +15,7 @@ from instantaudience_server.store.cluster.batch import Batch, Group, Listed, Par
 from instantaudience_server.store.cluster.confirming import confirmation
 from instantaudience_server.store.cluster.node import Node
 from instantaudience_server.store.cluster.topology import Topology
+from instantaudience_server.store.interfaces.health import Problem
 from instantaudience_server.store.keys import key_slot, mark_key
 from support.clocks import run_on_told_time, told_loop
 from support.cluster.nodes import on_node
@@ -229,6 +230,22 @@ async def test_what_is_not_confirmed_when_the_connection_is_lost_goes_out_again(
     socket.protocol.connection_lost(None)
     assert router.lost == [[0], [0]]
     assert not any(batch.done.done() for batch in batches)
+
+
+class Reset(Socket):
+    """One that is reset before redis-py writes to it, in uvloop's words."""
+
+    async def connect(self) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+
+async def test_what_waits_for_a_connection_that_is_reset_goes_out_again() -> None:
+    """It had waited until something else was sent to the node."""
+    router = Unconfirmed([])
+    node = Node("node", Reset, router, stalled_seconds=60)  # type: ignore[arg-type]
+    ask(node)
+    await turns()
+    assert (router.lost, node.idle, node.problem) == ([[0]], True, Problem.NO_CONNECTION)
 
 
 class Losses(Errors):

@@ -84,19 +84,19 @@ class ClusterRestoreStore:
 
     async def end_catalog(self) -> None:
         """The catalog is whole."""
-        await self._run(END, [keys.CATALOG_PARTIAL])
+        await self._run(END, [keys.CATALOG_PARTIAL], flags=commands.ALLOW_OOM)
 
     async def end(self) -> None:
         """Another one may begin; where the node is away, later."""
         with contextlib.suppress(*STORE_FAILURES):
-            await self._run(END, [keys.RESTORE_LEASE])
+            await self._run(END, [keys.RESTORE_LEASE], flags=commands.ALLOW_OOM)
 
     async def _hold(self, wanted: str) -> bool:
         held = [keys.RESTORE_LEASE, keys.CATALOG_VERSION, keys.CATALOG_PARTIAL]
         return bool(await self._run(HOLD, held, LEASE_MS, wanted))
 
-    async def _run(self, script: str, script_keys: Sequence[bytes], *arguments: int | str) -> Any:
-        command = commands.evaluate(script, script_keys, self._name, *arguments)
+    async def _run(self, script: str, script_keys: Sequence[bytes], *arguments: int | str, flags: str = "") -> Any:
+        command = commands.evaluate(script, script_keys, self._name, *arguments, flags=flags)
         deadline = asyncio.get_running_loop().time() + SECONDS
         (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)
         return answer

@@ -4,13 +4,16 @@ import asyncio
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from instantaudience_server.backup.file import Writer
 from instantaudience_server.commands.root import main
+from instantaudience_server.store import restore_store, whole_keys
+from instantaudience_server.store.restore_store import ClusterRestoreStore
 from support.service.running import Service
 from support.waiting import eventually
 
@@ -57,6 +60,40 @@ async def test_a_full_disk_is_told_without_the_clusters_password(
     ended = await asyncio.to_thread(CliRunner().invoke, main, words)
     assert ended.exit_code == 1
     assert ended.stderr.splitlines()[-1] == f"Error: {tmp_path}/saved: No space left on device"
+
+
+async def test_who_takes_no_writes_is_told_and_keeps_no_other_one_out(
+    monkeypatch: pytest.MonkeyPatch, changed: Service, tmp_path: Path
+) -> None:
+    """It was told as a call that may be sent again, and the next two minutes' restores found another one under way."""
+
+    async def run(*words: str) -> Result:
+        every = [*words, str(tmp_path / "saved"), "--data-dir", str(changed.directory / "data")]
+        return await asyncio.to_thread(CliRunner().invoke, main, every)
+
+    assert (await run("backup")).exit_code == 0
+    begun = ClusterRestoreStore.hold
+
+    async def memory(limit: str) -> None:
+        for port in changed.node_ports:
+            await changed.on_node(port, "CONFIG", "SET", "maxmemory", limit)
+
+    async def hold(store: ClusterRestoreStore) -> bool:
+        held = await begun(store)
+        await memory("1")
+        for room in (whole_keys, restore_store):
+            full.setattr(room, "SECONDS", 0.5)
+        return held
+
+    with monkeypatch.context() as full:
+        full.setattr(ClusterRestoreStore, "hold", hold)
+        try:
+            ended = await run("restore", "--overwrite")
+        finally:
+            await memory("0")
+    assert ended.exit_code == 1
+    assert re.search(r"takes no writes: 127\.0\.0\.1:\d+ \(OOM\)$", ended.stderr.strip()), ended.stderr
+    assert (await run("restore", "--overwrite")).exit_code == 0
 
 
 async def test_nothing_to_take_it_of(run: Any) -> None:

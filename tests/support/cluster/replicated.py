@@ -83,7 +83,12 @@ class ReplicatedNode:
         return await on_node(self.port, *words)
 
     async def cut_off(self) -> None:
-        """Only clients reach it: neither its replica nor the other nodes do."""
+        """Only clients reach it: neither its replica nor the other nodes do.
+
+        It hears of nobody, but the others hear of it whenever it connects to them again, after each timeout of its own:
+        it has a longer one meanwhile, so that theirs is over before.
+        """
+        await self.ask("CONFIG", "SET", "cluster-node-timeout", 2 * NODE_TIMEOUT_MS)
         await self.ask("ACL", "SETUSER", "default", "-psync", "-sync")
         await self.ask("CLIENT", "KILL", "TYPE", "replica")
         await self.ask("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
@@ -92,6 +97,7 @@ class ReplicatedNode:
         """Everybody reaches it again."""
         await self.ask("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
         await self.ask("ACL", "SETUSER", "default", "+psync", "+sync")
+        await self.ask("CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS)
 
     async def role(self) -> str:
         """`master` or `slave`, as ROLE says it."""

@@ -15,7 +15,7 @@ class JsonReader:
     `messages` has the fields of `root` and of all that is in it, by the messages' names. Unknown keys are ignored.
     Keys may also be spelled as in protobuf's JSON. Every message begins with `start`.
     `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be; `empty` is
-    said where there is no body, `unreadable` where strings or numbers cannot be read.
+    said where there is no body.
 
     Raises:
         ValueError: there is a field that no body can have.
@@ -30,7 +30,6 @@ class JsonReader:
         depth: int,
         rules: Mapping[str, str],
         empty: str,
-        unreadable: str,
     ) -> None: ...
     def read(self, body: bytes) -> bytes:
         """The message that a body is.

@@ -7,6 +7,7 @@
 
 local byte, sub, gsub, char, format = string.byte, string.sub, string.gsub, string.char, string.format
 local find, gmatch, concat, band, bor = string.find, string.gmatch, table.concat, bit.band, bit.bor
+local abs, huge = math.abs, math.huge
 
 -- What may stand as a value. The order counts: from LIST up, only a container will do.
 local ANY, SCALAR, STRING, LIST, OBJECT = 0, 1, 2, 3, 4
@@ -24,7 +25,7 @@ end
 
 local ESCAPES, HEX = {}, {}
 for c in gmatch('"\\/bfnrt', ".") do ESCAPES[byte(c)] = true end
-for c in gmatch("0123456789abcdefABCDEF", ".") do HEX[byte(c)] = true end
+for c in gmatch("0123456789abcdefABCDEF", ".") do HEX[byte(c)] = tonumber(c, 16) end
 local LITERALS = { [byte("t")] = "true", [byte("f")] = "false", [byte("n")] = "null" }
 local NULL, QUOTE = byte("n"), byte('"')
 
@@ -38,14 +39,15 @@ local function token(s, i)
   return i, c
 end
 
--- Where the string that starts after `i - 1` has its closing quote; nil when it is none (RFC 8259, section 7). UTF-8 and
--- surrogates are left to the transcoder.
+-- Where the string that starts after `i - 1` has its closing quote; nil when it is none (RFC 8259, section 7). Then,
+-- whether there is anything in it that `string_fault` has to look at.
 local function closing_quote(s, i)
-  local c = byte(s, i)
+  local c, is_odd = byte(s, i), false
   while c ~= 34 do
     if c == 92 then
       c = byte(s, i + 1)
       if c == 117 then
+        is_odd = true
         for j = i + 2, i + 5 do
           if not HEX[byte(s, j)] then return nil end
         end
@@ -58,11 +60,66 @@ local function closing_quote(s, i)
     elseif c < 32 then
       return nil
     else
+      is_odd = is_odd or c > 127
       i = i + 1
     end
     c = byte(s, i)
   end
-  return i
+  return i, is_odd
+end
+
+-- Of characters beyond ASCII, by their first byte: how many bytes they have, and what the second one is at least and at
+-- most (RFC 3629, section 4).
+local LEADS = {}
+for c = 0xC2, 0xF4 do LEADS[c] = { length = c < 0xE0 and 2 or c < 0xF0 and 3 or 4, least = 0x80, most = 0xBF } end
+LEADS[0xE0].least, LEADS[0xED].most, LEADS[0xF0].least, LEADS[0xF4].most = 0xA0, 0x9F, 0x90, 0x8F
+
+-- Where the character that starts at `i` with the byte `c` has ended; nil when it is no UTF-8.
+local function after_character(s, i, c)
+  if c < 128 then return i + 1 end
+  local lead = LEADS[c]
+  local second = byte(s, i + 1)
+  if not lead or second < lead.least or second > lead.most then return nil end
+  if lead.length == 2 then return i + 2 end
+  c = byte(s, i + 2)
+  if c < 0x80 or c > 0xBF then return nil end
+  if lead.length == 3 then return i + 3 end
+  c = byte(s, i + 3)
+  if c < 0x80 or c > 0xBF then return nil end
+  return i + 4
+end
+
+-- Which half of a pair of surrogates is written at `i`, if any (RFC 8259, section 7).
+local HIGH, LOW = 1, 2
+
+local function surrogate(s, i)
+  if byte(s, i) ~= 92 or byte(s, i + 1) ~= 117 or HEX[byte(s, i + 2)] ~= 13 then return nil end
+  local digit = HEX[byte(s, i + 3)]
+  return digit >= 12 and LOW or digit >= 8 and HIGH or nil
+end
+
+-- What is wrong with the characters of a string from `i` to before its closing quote; nil, or the rule that is broken.
+local function string_fault(s, i, quote)
+  while i < quote do
+    local c = byte(s, i)
+    local start = i
+    if c ~= 92 then
+      i = after_character(s, i, c)
+      if not i then return format("must be UTF-8 (byte %d)", start) end
+    elseif byte(s, i + 1) ~= 117 then
+      i = i + 2
+    else
+      local half = surrogate(s, i)
+      if half == HIGH and surrogate(s, i + 6) == LOW then
+        i = i + 12
+      elseif half then
+        return format("must have no lone surrogate (byte %d)", start)
+      else
+        i = i + 6
+      end
+    end
+  end
+  return nil
 end
 
 local function after_digits(s, i)
@@ -74,8 +131,13 @@ local function after_digits(s, i)
   return i, c
 end
 
--- Where the number that starts at `i` has ended; nil when it is none (RFC 8259, section 6).
+-- So long, with at most two digits of an exponent, is no number beyond a double.
+local SURELY_FINITE = 200
+
+-- Where the number that starts at `i` has ended; nil when it is none (RFC 8259, section 6). Then, whether it may be beyond
+-- a double.
 local function after_number(s, i)
+  local start, is_odd = i, false
   if byte(s, i) == 45 then i = i + 1 end
   local stop, c = after_digits(s, i)
   if stop == i or (byte(s, i) == 48 and stop > i + 1) then return nil end
@@ -90,20 +152,27 @@ local function after_number(s, i)
     if c == 43 or c == 45 then i = i + 1 end
     stop = after_digits(s, i)
     if stop == i then return nil end
+    is_odd = stop - i > 2
   end
-  return stop
+  return stop, is_odd or stop - start > SURELY_FINITE
 end
 
--- Where the string, number or literal that starts at `i` with the byte `c` has ended; nil when it is none.
+-- Where the string, number or literal that starts at `i` with the byte `c` has ended; nil when it is none. Then, whether
+-- its characters or its size have to be looked at.
 local function after_scalar(s, i, c)
   if c == 34 then
-    local stop = closing_quote(s, i + 1)
-    return stop and stop + 1
+    local stop, is_odd = closing_quote(s, i + 1)
+    return stop and stop + 1, is_odd
   end
   if c == 45 or (c >= 48 and c <= 57) then return after_number(s, i) end
   local literal = LITERALS[c]
   if literal and sub(s, i, i + #literal - 1) == literal then return i + #literal end
   return nil
+end
+
+-- Whether a number is beyond a double. Lua reads exponents of few digits; more make no difference.
+local function is_infinite(number)
+  return abs(tonumber((gsub(number, "([eE][+-]?)0*(%d%d%d%d%d)%d*", "%1%2")))) == huge
 end
 
 -- Whether a double, which is all that is kept of the number from `i` to before `stop`, has all digits of a whole one.
@@ -149,7 +218,8 @@ local function rename_keys(body, edits)
 end
 
 -- What is wrong with a body, whose request has the parameters `given` in its query: nil, or a text that names the path
--- and the rule. Then, where the transcoder needs another body than the one received, that body.
+-- and the rule. Then, where the transcoder needs another body than the one received, that body. Where `message` is nil,
+-- the body may be any object, and who reads it looks at characters and numbers.
 local function check(body, message, given)
   local renamed_keys = {}
   local s = body .. "\0" -- no loop passes the end: NUL is no part of any token
@@ -186,7 +256,7 @@ local function check(body, message, given)
         i = i + 1
       end
     else
-      local stop = after_scalar(s, i, c)
+      local stop, is_odd = after_scalar(s, i, c)
       if not stop then return malformed(i) end
       if kept > 0 and c ~= QUOTE and c <= 57 and not is_exact(s, i, stop) then
         return fault(kept, "a double has fewer digits than this number: write it as a string")
@@ -195,6 +265,16 @@ local function check(body, message, given)
       local is_wrong = expect >= LIST or (expect == SCALAR and c == NULL) or (expect == STRING and c ~= QUOTE)
       if is_wrong and not is_absent then
         return fault(depth, RULES[expect] or CONTRACT.types[field.type])
+      end
+      if is_odd and message then
+        local rule
+        if c == QUOTE then
+          rule = string_fault(s, i + 1, stop - 1)
+        elseif is_infinite(sub(s, i, stop - 1)) then
+          rule = expect == SCALAR and CONTRACT.types[field.type]
+            or format("must have no number beyond a double (byte %d)", i)
+        end
+        if rule then return fault(kept > 0 and kept or field ~= UNKNOWN and depth or 0, rule) end
       end
       i = stop
     end
@@ -218,8 +298,11 @@ local function check(body, message, given)
       end
     end
     if next_key then
-      local stop = c == 34 and closing_quote(s, i + 1)
+      local stop, is_odd
+      if c == 34 then stop, is_odd = closing_quote(s, i + 1) end
       if not stop then return malformed(i) end
+      local rule = is_odd and message and string_fault(s, i + 1, stop)
+      if rule then return fault(names[depth] and kept or 0, rule) end
       field = UNKNOWN
       if names[depth] then
         local key = sub(s, i, stop)

@@ -12,7 +12,7 @@ from instantaudience_server.transport.rest import JsonForm, Row, Shape
 
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.bodies import DEFAULTS, MAX_DEPTH, SCALAR_RULES
-from instantaudience_gateway.contract.replies import EMPTY, TOO_SLOW, UNREADABLE
+from instantaudience_gateway.contract.replies import EMPTY, TOO_SLOW
 
 PASSED_ON = frozenset({("POST", "/rt-segment")})
 """Methods and paths of such bodies: those that are called so often that it matters."""
@@ -33,7 +33,6 @@ def json_forms() -> list[JsonForm]:
             depth=MAX_DEPTH,
             rules=SCALAR_RULES,
             empty=EMPTY.text,
-            unreadable=UNREADABLE.text,
             too_slow=(TOO_SLOW.http_status, TOO_SLOW.body().encode()),
         )
         for endpoint in passed_on()

@@ -11,20 +11,10 @@ local function decode_percent(text)
   return (gsub(text, "%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))
 end
 
--- The characters beyond ASCII (RFC 3629, section 4).
-local UTF8 = {
-  "[\194-\223][\128-\191]",
-  "\224[\160-\191][\128-\191]",
-  "[\225-\236\238\239][\128-\191][\128-\191]",
-  "\237[\128-\159][\128-\191]",
-  "\240[\144-\191][\128-\191][\128-\191]",
-  "[\241-\243][\128-\191][\128-\191][\128-\191]",
-  "\244[\128-\143][\128-\191][\128-\191]",
-}
-
 local function is_utf8(text)
-  for _, character in ipairs(UTF8) do text = gsub(text, character, " ") end
-  return not find(text, "[\128-\255]")
+  local s, i = text .. "\0", 1
+  while i and i <= #text do i = after_character(s, i, byte(s, i)) end
+  return i ~= nil
 end
 
 -- A path that has parameters in it, as the plain path and a query.

@@ -38,9 +38,8 @@ class JsonForm:
     """How the messages of the method at `path` look in JSON.
 
     A message begins with `start`, whatever its body is. A body has at most `depth` levels. `rules` says what a value of
-    a scalar type must be, `empty` and `unreadable` what there is to say where there is no body, and of one whose
-    strings or numbers cannot be read. `too_slow` is the status and the body of the answer to who sends for
-    longer than a call may take.
+    a scalar type must be, `empty` what there is to say where there is no body. `too_slow` is the status and the body of
+    the answer to who sends for longer than a call may take.
     """
 
     path: str
@@ -50,7 +49,6 @@ class JsonForm:
     depth: int
     rules: Mapping[str, str]
     empty: str
-    unreadable: str
     too_slow: tuple[int, bytes]
 
 

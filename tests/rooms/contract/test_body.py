@@ -9,7 +9,15 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2
-from support.contract.json_bodies import GOOD_BODIES, JSON_VALUES, NOT_JSON, NOT_UTF8, SNIPPETS, WRONG_SHAPES
+from support.contract.json_bodies import (
+    GOOD_BODIES,
+    JSON_VALUES,
+    NOT_JSON,
+    NOT_UTF8,
+    SNIPPETS,
+    UNREADABLE,
+    WRONG_SHAPES,
+)
 from support.contract.messages import LIMIT_BYTES
 from support.gateway.running import Gateway, Upstream, assert_error
 
@@ -34,6 +42,26 @@ async def test_wrong_shape_names_path_and_rule(
 ) -> None:
     assert_error(await client.post("/rt-segment", content=body), 400, "SYNTAX", text)
     assert upstream.calls == []
+
+
+async def test_what_cannot_be_read_is_told_with_its_place(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    for body, text in UNREADABLE:
+        answer = await client.post("/rt-segment", content=body.encode(errors="surrogateescape"))
+        assert_error(answer, 400, "SYNTAX", text)
+    assert upstream.calls == []
+
+
+async def test_what_cannot_be_read_is_told_of_what_is_kept_as_it_comes(client: httpx.AsyncClient) -> None:
+    for value, rule in (
+        ("1e999", "have no number beyond a double (byte 21)"),
+        ('"\\ud800"', "have no lone surrogate (byte 22)"),
+        ('{"\\udc00":1}', "have no lone surrogate (byte 23)"),
+        ('[{"a":1},"\udcff"]', "be UTF-8 (byte 31)"),
+        ('1,"\udcff":1', None),
+    ):
+        body = f'{{"segment":{{"price":{value}}}}}'.encode(errors="surrogateescape")
+        text = f"segment.price: must {rule}." if rule else "The body must be UTF-8 (byte 24)."
+        assert_error(await client.post("/segment?member_id=1", content=body), 400, "SYNTAX", text)
 
 
 @pytest.mark.parametrize(

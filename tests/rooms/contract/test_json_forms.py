@@ -25,7 +25,6 @@ READER = JsonReader(
     depth=FORM.depth,
     rules=FORM.rules,
     empty=FORM.empty,
-    unreadable=FORM.unreadable,
 )
 WRITER = JsonWriter(FORM.answer.messages, FORM.answer.root)
 

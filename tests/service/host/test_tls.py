@@ -509,7 +509,9 @@ async def test_what_the_gateway_refuses_of_a_certificate_is_its_members(secured:
     before = await failed_calls(secured, named)
     async with await secured.http(named) as http:
         assert_http_error(await http.post("/mapuid", content="{"), 400, "SYNTAX")
-        assert_http_error(await http.post("/rt-segment", content='{"a":1e999}'), 400, "SYNTAX")
+        assert_http_error(
+            await http.post("/rt-segment", content='{"rt_segment":[{"seg_block":[{"seg_id":1.5}]}]}'), 400, "SYNTAX"
+        )
         assert_http_error(await http.get("/nope"), 404, "SYNTAX")
     async with await secured.http(stranger) as http:
         answer = await http.post("/mapuid", content="{")

@@ -94,6 +94,28 @@ WRONG_SHAPES = [
     ),
 ]
 
+UNREADABLE = [
+    ('{"a":"\\ud800"}', "The body must have no lone surrogate (byte 7)."),
+    ('{"a":"\\ud83d\\ude00\\uD83D\\u0041"}', "The body must have no lone surrogate (byte 19)."),
+    ('{"\\udc00":1}', "The body must have no lone surrogate (byte 3)."),
+    ('{"rt_segment":[{"user_id":"é\\ud800"}]}', "rt_segment[0].user_id: must have no lone surrogate (byte 30)."),
+    ('{"rt_segment":[{"user_id":"a\udce9"}]}', "rt_segment[0].user_id: must be UTF-8 (byte 29)."),
+    ('{"rt_segment":[{"x\udcff":"\\ud800"}]}', "The body must be UTF-8 (byte 19)."),
+    ('{"rt_segment":[{"x":["é","\\n\udcff\\ud800"]}]}', "The body must be UTF-8 (byte 30)."),
+    ('{"rt_segment":[{"user_id":"\\ud800\udcff"}]}', "rt_segment[0].user_id: must have no lone surrogate (byte 28)."),
+    ('{"a":[1e308,-1e309]}', "The body must have no number beyond a double (byte 13)."),
+    ('{"a":1' + "0" * 309 + "}", "The body must have no number beyond a double (byte 6)."),
+    *(
+        (
+            '{"rt_segment":[{"seg_block":[{"value":1.5,"seg_id":' + value + ',"expiration":"x"}]}]}',
+            "rt_segment[0].seg_block[0].seg_id: must be an integer of 32 bits.",
+        )
+        for value in ("1e999", "-1" + "0" * 400, "1e99999999999999999999")
+    ),
+]
+"""What is JSON by its grammar, and yet nobody can read; the first one is named, before any wrong value. A lone byte
+stands as Python's `surrogateescape` has it."""
+
 WRONG_VALUES = [
     *(
         "1e400",
@@ -133,6 +155,7 @@ WRONG_VALUES = [
 
 NUMBERS = [
     *("1.0", "1e2", "100e-2", "-0", "-0.0", "0e5", "2147483647.0", "-2147483648.0", "1.0000000000000000001", "1E0"),
+    *("-0e9999999", "0.0E+00009999999", "1e00000", "10e-01"),
     *('"12"', '"+12"', '"-12"', '"-0"', '"010"', '"00"', '"\\u0031\\u0032"', '"2147483647"', '"-2147483648"'),
 ]
 """What is an int32, in unusual forms."""
@@ -180,7 +203,7 @@ BODIES: list[bytes] = [
     *(body.encode() for body in GOOD_BODIES),
     *(body.encode() for body in NOT_JSON),
     *NOT_UTF8,
-    *(body.encode() for body, _ in WRONG_SHAPES),
+    *(body.encode(errors="surrogateescape") for body, _ in [*WRONG_SHAPES, *UNREADABLE]),
     *(block(value).encode() for value in WRONG_VALUES + NUMBERS),
     *(body.replace('"1"', value).encode() for value in WRONG_VALUES for body in [block("1")]),
     *(body.encode(errors="surrogateescape") for body in SEVERAL_FAULTS),

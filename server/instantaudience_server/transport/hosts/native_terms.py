@@ -49,7 +49,6 @@ def json_classes(form: JsonForm) -> tuple[Any, Any, Any]:
         depth=form.depth,
         rules=form.rules,
         empty=form.empty,
-        unreadable=form.unreadable,
     )
     status, body = form.too_slow
     return reader, JsonWriter(answer.messages, answer.root), FailedAnswer([], status, [], body)

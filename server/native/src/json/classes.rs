@@ -7,7 +7,6 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::json::reader::Texts;
 use crate::json::schema::Row;
 use crate::json::writer::put_text;
 use crate::json::{Reader, Writer};
@@ -19,7 +18,7 @@ pub struct JsonReader(pub Arc<Reader>);
 #[pymethods]
 impl JsonReader {
     #[new]
-    #[pyo3(signature = (messages, root, *, start, depth, rules, empty, unreadable))]
+    #[pyo3(signature = (messages, root, *, start, depth, rules, empty))]
     fn new(
         messages: HashMap<String, Vec<Row>>,
         root: &str,
@@ -27,10 +26,8 @@ impl JsonReader {
         depth: usize,
         rules: HashMap<String, String>,
         empty: String,
-        unreadable: String,
     ) -> PyResult<Self> {
-        let reader = Reader::new(messages, root, start, depth, rules, Texts { empty, unreadable })
-            .map_err(PyValueError::new_err)?;
+        let reader = Reader::new(messages, root, start, depth, rules, empty).map_err(PyValueError::new_err)?;
         Ok(Self(Arc::new(reader)))
     }
 

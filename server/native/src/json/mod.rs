@@ -11,7 +11,6 @@ mod scalars;
 mod schema;
 mod text;
 mod tokens;
-mod values;
 mod wire;
 mod writer;
 

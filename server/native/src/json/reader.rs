@@ -1,7 +1,8 @@
 //! Reads a JSON body strictly into the bytes of a protobuf message, in one pass.
 //!
-//! What is wrong with the form of a body counts before what is wrong with its values, wherever they stand: nobody reads
-//! the values of what is no JSON.
+//! What is wrong with the form of a body, or cannot be read, counts before what is wrong with its values, wherever they
+//! stand: the gateway's transcoder, which reads the bodies of the other hosts, gets no such body. Of several wrong values
+//! it names the last one.
 
 use std::collections::HashMap;
 
@@ -9,22 +10,12 @@ use crate::json::lists::Lists;
 use crate::json::places::{Due, Form, Level, fault};
 use crate::json::scalars::{int32_of_number, int32_of_text, is_finite};
 use crate::json::schema::{Field, Kind, Row, Schema};
-use crate::json::text::{Lone, lone_surrogate, unescape};
+use crate::json::text::{lone_surrogate, unescape};
 use crate::json::tokens::{after_literal, after_number, after_space, byte, closing_quote};
-use crate::json::values::Values;
 use crate::json::wire::{begin_delimited, end_delimited, put_int32};
 
 /// So many levels have room without further ado.
 const USUAL_LEVELS: usize = 8;
-
-/// What is said of bodies as a whole.
-#[derive(Debug)]
-pub struct Texts {
-    /// There is none.
-    pub empty: String,
-    /// Strings or numbers cannot be read.
-    pub unreadable: String,
-}
 
 /// Reads bodies that are one message.
 #[derive(Debug)]
@@ -33,7 +24,8 @@ pub struct Reader {
     /// What every message begins with.
     start: Vec<u8>,
     depth: usize,
-    texts: Texts,
+    /// What is said where there is no body.
+    empty: String,
     text_rule: String,
     int32_rule: String,
 }
@@ -47,20 +39,20 @@ impl Reader {
         start: &[u8],
         depth: usize,
         mut rules: HashMap<String, String>,
-        texts: Texts,
+        empty: String,
     ) -> Result<Self, String> {
         let schema = Schema::new(rows, root)?;
         if schema.has(Kind::Struct) {
             return Err("a body cannot hold a google.protobuf.Struct".to_owned());
         }
         let mut rule = |name: &str| rules.remove(name).ok_or_else(|| format!("there is no rule for {name}"));
-        Ok(Self { text_rule: rule("STRING")?, int32_rule: rule("INT32")?, schema, start: start.to_vec(), depth, texts })
+        Ok(Self { text_rule: rule("STRING")?, int32_rule: rule("INT32")?, schema, start: start.to_vec(), depth, empty })
     }
 
     /// The message that a body is, or what is wrong with it.
     pub fn read(&self, body: &[u8]) -> Result<Vec<u8>, String> {
         if body.is_empty() {
-            return Err(self.texts.empty.clone());
+            return Err(self.empty.clone());
         }
         let mut out = Vec::with_capacity(self.start.len() + body.len());
         out.extend_from_slice(&self.start);
@@ -69,7 +61,8 @@ impl Reader {
             body,
             at: 0,
             levels: Vec::with_capacity(USUAL_LEVELS),
-            values: Values::of(body),
+            utf8_bytes: str::from_utf8(body).map_or_else(|error| error.valid_up_to(), |_| body.len()),
+            wrong: Vec::new(),
             lists: Lists::default(),
             out,
         };
@@ -91,7 +84,10 @@ struct Reading<'a> {
     body: &'a [u8],
     at: usize,
     levels: Vec<Level<'a>>,
-    values: Values<'a>,
+    /// Up to here it is UTF-8.
+    utf8_bytes: usize,
+    /// Where the last wrong value is; nowhere as long as there is none.
+    wrong: Vec<Level<'a>>,
     lists: Lists<'a>,
     out: Vec<u8>,
 }
@@ -106,11 +102,7 @@ impl<'a> Reading<'a> {
             }
             due = self.due()?;
         }
-        match self.values.wrong() {
-            None => Ok(self.out),
-            Some(Some(levels)) => Err(fault(levels, &self.reader.int32_rule)),
-            Some(None) => Err(self.reader.texts.unreadable.clone()),
-        }
+        if self.wrong.is_empty() { Ok(self.out) } else { Err(fault(&self.wrong, &self.reader.int32_rule)) }
     }
 
     /// Go on so many bytes, to the next token.
@@ -182,9 +174,7 @@ impl<'a> Reading<'a> {
         self.at += 1;
         match self.levels.pop() {
             Some(Level::Object { start: Some(start), .. }) => end_delimited(&mut self.out, start),
-            Some(Level::List { elements: Some(field), began: (start, out_start), .. })
-                if self.values.are_good(self.at) =>
-            {
+            Some(Level::List { elements: Some(field), began: (start, out_start), .. }) if self.wrong.is_empty() => {
                 let raw = self.body.get(start..self.at).unwrap_or_default();
                 self.lists.keep(field, self.levels.len(), raw, self.out.get(out_start..).unwrap_or_default());
             }
@@ -223,7 +213,8 @@ impl<'a> Reading<'a> {
 
     fn key(&mut self, fields: &'a [Field]) -> Result<Due<'a>, String> {
         let Some((raw, escapes)) = self.string() else { return self.malformed() };
-        let found = if escapes { self.escaped_key(fields, raw) } else { named(fields, raw) };
+        self.check(Due::Any, raw, escapes)?;
+        let found = if escapes { escaped_key(fields, raw) } else { named(fields, raw) };
         self.skip(raw.len() + 2);
         if self.byte() != b':' {
             return self.malformed();
@@ -242,13 +233,6 @@ impl<'a> Reading<'a> {
         Ok(Due::Value(field))
     }
 
-    fn escaped_key(&mut self, fields: &'a [Field], raw: &[u8]) -> Option<&'a Field> {
-        self.check(raw);
-        let mut key = Vec::new();
-        unescape(raw, &mut key);
-        named(fields, &key)
-    }
-
     /// What stands between the quotes of the string that starts here, and whether it has escapes; None when it is none.
     fn string(&self) -> Option<(&'a [u8], bool)> {
         if self.byte() != b'"' {
@@ -258,15 +242,21 @@ impl<'a> Reading<'a> {
         Some((self.body.get(self.at + 1..end)?, escapes))
     }
 
-    /// Look for surrogates in the string that starts here, of which this is between the quotes; whether all is well.
-    fn check(&mut self, raw: &[u8]) -> bool {
+    /// Look at the characters of the string that starts here, of which this is between the quotes.
+    fn check(&self, due: Due<'a>, raw: &[u8], escapes: bool) -> Result<(), String> {
         let start = self.at + 1;
-        match lone_surrogate(raw) {
-            None => return true,
-            Some(Lone::High(at)) => self.values.half_pair(start + at),
-            Some(Lone::Low(at)) => self.values.unreadable(start + at),
+        let lone = if escapes { lone_surrogate(raw).map(|at| start + at) } else { None };
+        match lone {
+            Some(at) if at < self.utf8_bytes => Err(self.unreadable(due, "have no lone surrogate", at)),
+            _ if self.utf8_bytes < start + raw.len() => Err(self.unreadable(due, "be UTF-8", self.utf8_bytes)),
+            _ => Ok(()),
         }
-        false
+    }
+
+    /// What is said of what is at `at` and cannot be read; its path, where the keys are known.
+    fn unreadable(&self, due: Due<'a>, must: &str, at: usize) -> String {
+        let levels = if due.form() == Form::Any { &[][..] } else { &self.levels };
+        fault(levels, &format!("must {must} (byte {})", at + 1))
     }
 
     fn scalar(&mut self, due: Due<'a>) -> Result<(), String> {
@@ -274,13 +264,14 @@ impl<'a> Reading<'a> {
             b'"' => {
                 let Some((raw, escapes)) = self.string() else { return self.malformed() };
                 self.must_be(due, &[Form::Any, Form::Text, Form::Number])?;
+                self.check(due, raw, escapes)?;
                 self.text(due, raw, escapes);
                 self.at += raw.len() + 2;
             }
             b'-' | b'0'..=b'9' => {
                 let Some((end, is_whole)) = after_number(self.body, self.at) else { return self.malformed() };
                 self.must_be(due, &[Form::Any, Form::Number])?;
-                self.number(due, end, is_whole);
+                self.number(due, end, is_whole)?;
                 self.at = end;
             }
             first => {
@@ -289,7 +280,7 @@ impl<'a> Reading<'a> {
                 if !null_key {
                     self.must_be(due, if first == b'n' { &[Form::Any] } else { &[Form::Any, Form::Number] })?;
                     if due.form() == Form::Number {
-                        self.values.wrong_at(&self.levels, end);
+                        self.wrong.clone_from(&self.levels);
                     }
                 }
                 self.at = end;
@@ -303,14 +294,11 @@ impl<'a> Reading<'a> {
     }
 
     fn text(&mut self, due: Due<'a>, raw: &[u8], escapes: bool) {
-        if escapes && !self.check(raw) {
-            return;
-        }
         let (Due::Value(field) | Due::Element(field)) = due else { return };
         if field.kind == Kind::Int32 {
             let mut plain = Vec::new();
             unescape(raw, &mut plain);
-            self.int32(field, int32_of_text(&plain), self.at + raw.len() + 2);
+            self.int32(field, int32_of_text(&plain));
             return;
         }
         let start = begin_delimited(&mut self.out, field.number);
@@ -322,24 +310,31 @@ impl<'a> Reading<'a> {
         end_delimited(&mut self.out, start);
     }
 
-    fn number(&mut self, due: Due<'a>, end: usize, is_whole: bool) {
+    fn number(&mut self, due: Due<'a>, end: usize, is_whole: bool) -> Result<(), String> {
         let number = self.body.get(self.at..end).unwrap_or_default();
         match due {
             Due::Value(field) | Due::Element(field) => match int32_of_number(number, is_whole) {
-                Ok(value) => self.int32(field, value, end),
-                Err(_) => self.values.unreadable(self.at),
+                Ok(value) => self.int32(field, value),
+                Err(_) => return Err(fault(&self.levels, &self.reader.int32_rule)),
             },
             _ if is_finite(number, is_whole) => {}
-            _ => self.values.unreadable(self.at),
+            _ => return Err(self.unreadable(due, "have no number beyond a double", self.at)),
         }
+        Ok(())
     }
 
-    fn int32(&mut self, field: &Field, value: Option<i32>, end: usize) {
+    fn int32(&mut self, field: &Field, value: Option<i32>) {
         match value {
             Some(value) => put_int32(&mut self.out, field.number, value),
-            None => self.values.wrong_at(&self.levels, end),
+            None => self.wrong.clone_from(&self.levels),
         }
     }
+}
+
+fn escaped_key<'a>(fields: &'a [Field], raw: &[u8]) -> Option<&'a Field> {
+    let mut key = Vec::new();
+    unescape(raw, &mut key);
+    named(fields, &key)
 }
 
 fn named<'a>(fields: &'a [Field], key: &[u8]) -> Option<&'a Field> {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use crate::json::numbers::put_double;
-use crate::json::reader::Texts;
 use crate::json::schema::Row;
 use crate::json::tokens::{after_number, closing_quote};
 use crate::json::wire::{Malformed, begin_delimited, end_delimited};
@@ -20,8 +19,7 @@ fn rows() -> HashMap<String, Vec<Row>> {
 fn reader(root: &str) -> Reader {
     let rules = HashMap::from([("STRING", "be a string"), ("INT32", "be an int32")]);
     let rules = rules.into_iter().map(|(name, rule)| (name.to_owned(), rule.to_owned())).collect();
-    let texts = Texts { empty: "Empty.".to_owned(), unreadable: "Unreadable.".to_owned() };
-    Reader::new(rows(), root, &[], 6, rules, texts).unwrap()
+    Reader::new(rows(), root, &[], 6, rules, "Empty.".to_owned()).unwrap()
 }
 
 fn read(body: &str) -> Result<Vec<u8>, String> {
@@ -81,10 +79,13 @@ fn what_is_wrong_is_said_with_its_place() {
         (r#"{"user":[{"numbers":[1,1.5]}]}"#, "user[0].numbers[1]: be an int32."),
         (r#"{"next":{"user":[],"user":[]}}"#, "next.user: must not stand twice."),
         (r#"{"a":[[[[[[]]]]]]}"#, "The body is nested too deeply."),
-        (r#"{"a":1e400}"#, "Unreadable."),
-        (r#"{"a":"\ud800"}"#, "Unreadable."),
-        (r#"{"user":[{"numbers":[1.5]}],"a":"\ud800four"}"#, "Unreadable."),
-        (r#"{"user":[{"numbers":[1.5]}],"a":"\ud800for"}"#, "user[0].numbers[0]: be an int32."),
+        (r#"{"user":[{"numbers":[1.5]},{"numbers":[null]}]}"#, "user[1].numbers[0]: be an int32."),
+        (r#"{"user":[{"numbers":[1.5,2.5]}]}"#, "user[0].numbers[1]: be an int32."),
+        (r#"{"a":1e400}"#, "The body must have no number beyond a double (byte 6)."),
+        (r#"{"user":[{"numbers":[1e400,1.5]}]}"#, "user[0].numbers[0]: be an int32."),
+        (r#"{"a":"\ud800"}"#, "The body must have no lone surrogate (byte 7)."),
+        (r#"{"\udc00":1}"#, "The body must have no lone surrogate (byte 3)."),
+        (r#"{"user":[{"numbers":[1.5],"id":"\ud800"}]}"#, "user[0].id: must have no lone surrogate (byte 33)."),
     ] {
         assert_eq!(read(body), Err(text.to_owned()), "{body}");
     }

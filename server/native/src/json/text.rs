@@ -2,17 +2,8 @@
 
 use crate::json::tokens::byte;
 
-/// A half of a pair of surrogates without the other one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lone {
-    /// The first half of a pair, at this place.
-    High(usize),
-    /// The second one.
-    Low(usize),
-}
-
-/// The first surrogate without its other half. The string is well-formed otherwise.
-pub fn lone_surrogate(raw: &[u8]) -> Option<Lone> {
+/// Where the first surrogate without its other half is. The string is well-formed otherwise.
+pub fn lone_surrogate(raw: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at < raw.len() {
         if byte(raw, at) != b'\\' {
@@ -20,11 +11,10 @@ pub fn lone_surrogate(raw: &[u8]) -> Option<Lone> {
             continue;
         }
         let (code, length) = escape(raw, at);
-        match code {
-            0xd800..0xdc00 => return Some(Lone::High(at)),
-            0xdc00..0xe000 => return Some(Lone::Low(at)),
-            _ => at += length,
+        if (0xd800..0xe000).contains(&code) {
+            return Some(at);
         }
+        at += length;
     }
     None
 }

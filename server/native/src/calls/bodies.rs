@@ -79,3 +79,79 @@ async fn next_data(body: &mut RecvStream) -> Result<Option<Bytes>, Trouble> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+    use http::Request;
+    use tokio::io::duplex;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    const LIMIT: usize = 1024 * 1024;
+
+    /// What comes of a request that is sent in these pieces.
+    async fn body(pieces: &[&[u8]]) -> Result<RecvStream, Box<dyn Error>> {
+        let (here, there) = duplex(64 * 1024);
+        let (caller, server) = tokio::join!(h2::client::handshake(there), h2::server::handshake(here));
+        let ((mut requests, connection), mut server) = (caller?, server?);
+        tokio::spawn(connection);
+        let (_, mut sending) = requests.send_request(Request::post("http://here/").body(())?, false)?;
+        for (place, piece) in pieces.iter().enumerate() {
+            sending.send_data(Bytes::copy_from_slice(piece), place + 1 == pieces.len())?;
+        }
+        let (request, respond) = server.accept().await.ok_or("no request")??;
+        tokio::spawn(async move {
+            let _open = (requests, respond);
+            server.accept().await.is_some()
+        });
+        Ok(request.into_body())
+    }
+
+    fn message(flag: u8, content: &[u8]) -> Vec<u8> {
+        let [.., high, middle, low] = content.len().to_be_bytes();
+        [&[flag, 0, high, middle, low], content].concat()
+    }
+
+    #[test]
+    fn what_comes_in_pieces_is_counted_as_it_comes_and_as_it_becomes() -> Result<(), Box<dyn Error>> {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&[b'x'; 5000])?;
+        let (plain, packed) = (message(0, &[b'x'; 5000]), message(1, &packed.finish()?));
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            let service = Service::without_methods()?;
+            let room = || service.rooms.hold(None, None);
+            for (sent, at_once, counted) in
+                [(&plain, 9000, None), (&plain, 2000, Some(5005)), (&packed, 10, Some(5000))]
+            {
+                let pieces: Vec<_> = sent.chunks(at_once).collect();
+                let read = read(&mut body(&pieces).await?, room, Encoding::Gzip, &service, true).await;
+                let Ok((message, held)) = read else { return Err("it is not read".into()) };
+                assert_eq!((message, held.map(|held| held.counted())), (vec![b'x'; 5000].into(), counted));
+            }
+            for (pieces, counted) in [(&[&b"{}"[..]][..], None), (&[b"{ ", b"   ", b"}"], Some(6))] {
+                let read = read_text(&mut body(pieces).await?, room, LIMIT).await;
+                let Ok((text, held)) = read else { return Err("it is not read".into()) };
+                assert_eq!((text, held.map(|held| held.counted())), (pieces.concat().into(), counted));
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_text_may_be_as_long_as_the_limit() -> Result<(), Box<dyn Error>> {
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            let service = Service::without_methods()?;
+            for (limit, fits) in [(5, false), (6, true)] {
+                let read =
+                    read_text(&mut body(&[b"{  ", b"  }"]).await?, || service.rooms.hold(None, None), limit).await;
+                assert!(matches!((read, fits), (Ok(_), true) | (Err(Trouble::Flaw(Flaw::TooLong(6))), false)));
+            }
+            Ok(())
+        })
+    }
+}

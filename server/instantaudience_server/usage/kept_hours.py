@@ -104,9 +104,11 @@ class Shelf:
             self._resize(_size(piece))
 
     def drop(self, hour: int) -> None:
-        """Forget an hour."""
+        """Forget an hour, and what it is joined into."""
         if (entry := self._finished.pop(hour, None)) is not None:
             self._resize(-_size(entry[1]))
+            for first in [first for first, run in self._runs.items() if first <= hour < first + run.hours]:
+                self._drop_run(first)
 
     def tidy(self) -> None:
         """Forget, now and then, what is kept no longer: the hours that nobody asks for any more."""

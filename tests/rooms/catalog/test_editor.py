@@ -15,6 +15,7 @@ from support.parts.catalogs import (
     PASSWORD,
     CatalogWorker,
     another,
+    before_writing,
     mask,
     new_segment,
     said,
@@ -244,13 +245,18 @@ class TestCertificates:
         await worker.feed.catch_up(seconds_from_now())
         assert worker.feed.catalog.account_by_certificate("pod") is not None
 
-    async def test_of_two_imports_at_once_one_gives_it(self, worker: CatalogWorker, another: CatalogWorker) -> None:
-        users = [{"user": {"id": each, "username": f"u{each}", **self.FIELDS}, "password": PASSWORD} for each in (7, 8)]
-        answers = await asyncio.gather(worker.put(users=users[:1]), another.put(users=users[1:]))
-        (problem,) = [each.message for answer in answers for each in answer.problems]
-        assert problem in [f"'certificate_names': user {each} has 'pod'" for each in (7, 8)]
-        await worker.feed.catch_up(seconds_from_now())
-        assert worker.feed.catalog.account_by_certificate("pod") is not None
+    @pytest.mark.parametrize("is_new", [True, False], ids=["created", "changed"])
+    async def test_a_name_that_another_user_is_given_meanwhile(
+        self, worker: CatalogWorker, another: CatalogWorker, monkeypatch: pytest.MonkeyPatch, is_new: bool
+    ) -> None:
+        rival = pb.User(id=101, username="rival", **self.FIELDS)
+        before_writing(worker, monkeypatch, lambda: another.editor.create(rival, seconds_from_now(), "$argon2id$"))
+        if is_new:
+            error = await worker.refusal("CreateUser", user={"username": "y", **self.FIELDS}, password=PASSWORD)
+        else:
+            user = {"id": 2, "certificate_names": ["pod"]}
+            error = await worker.refusal("UpdateUser", user=user, update_mask=mask(NAMES))
+        assert said(error) == (Reason.INTEGRITY, "'certificate_names': user 101 has 'pod'", "certificate_names")
 
 
 class TestDeleting:

@@ -1,7 +1,7 @@
 """Importing many objects (catalog.proto, ImportCatalog), on a real cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from instantaudience_server.store.interfaces.catalog import Kind, Outcome, Write
 from support.clocks import FakeClock
 from support.credentials.key_pairs import public_pem
 from support.parts.callers import caller, quick_hash
-from support.parts.catalogs import OTHER, OWN, CatalogWorker, begin, catalog_worker, without_etag
+from support.parts.catalogs import OTHER, OWN, CatalogWorker, before_writing, begin, catalog_worker, without_etag
 from support.parts.quotas import Windows
 from support.waiting import seconds_from_now
 
@@ -61,21 +61,6 @@ def counts(answer: pb.ImportCatalogResponse) -> tuple[int, int, int]:
 
 def problems(answer: pb.ImportCatalogResponse) -> list[tuple[str, str]]:
     return [(problem.path, problem.message) for problem in answer.problems]
-
-
-def before_writing(
-    worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch, change: Callable[[], Awaitable[Any]]
-) -> None:
-    """Have something changed between an import's look at what stands and its writes, the first time."""
-    write = worker.store.write
-
-    async def change_and_write(writes: Sequence[Write], deadline: float) -> list[Outcome]:
-        if writes:
-            monkeypatch.setattr(worker.store, "write", write)
-            await change()
-        return await write(writes, deadline)
-
-    monkeypatch.setattr(worker.store, "write", change_and_write)
 
 
 async def hash_of(worker: CatalogWorker, user_id: int) -> str | None:

@@ -6,8 +6,9 @@ from instantaudience_server.catalog.public_keys import MOST_KEYS, PublicKeyServi
 from instantaudience_server.errors import Reason
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.interfaces.quotas import Quota
 from support.clocks import FakeClock
-from support.credentials.key_pairs import private_pem, public_pem, slow_pem
+from support.credentials.key_pairs import long_pem, private_pem, public_pem, slow_pem
 from support.parts.accounts import AccountWorker, refused
 from support.parts.callers import caller
 from support.parts.quotas import Windows
@@ -16,6 +17,7 @@ from support.waiting import seconds_from_now
 DEMO, OTHER = 1001, 1003
 REFUSED = {
     "short RSA": (public_pem("RSA 1024"), "2048"),
+    "long RSA": (long_pem(), "8192"),
     "an exponent without end": (slow_pem(), "65537"),
     "another curve": (public_pem("P-384"), "P-256"),
     "another algorithm": (public_pem("Ed25519"), "P-256"),
@@ -28,19 +30,25 @@ REFUSED = {
 
 
 @pytest.fixture
-async def keys(worker: AccountWorker, clock: FakeClock) -> PublicKeyService:
-    return PublicKeyService(worker.editor, worker.store, Quotas(Windows()), clock)
+def windows() -> Windows:
+    return Windows()
+
+
+@pytest.fixture
+async def keys(worker: AccountWorker, clock: FakeClock, windows: Windows) -> PublicKeyService:
+    return PublicKeyService(worker.editor, worker.store, Quotas(windows), clock)
 
 
 @pytest.mark.parametrize("kind", ["RS256", "ES256"])
 async def test_a_key_is_kept_as_it_came(
-    worker: AccountWorker, keys: PublicKeyService, clock: FakeClock, kind: str
+    worker: AccountWorker, keys: PublicKeyService, clock: FakeClock, windows: Windows, kind: str
 ) -> None:
     demo = caller("demo", worker.catalog)
     added = await keys.add(0, "pods", public_pem(kind), demo, seconds_from_now())
     assert (added.id, added.name, added.pem, added.active) == (1, "pods", public_pem(kind), True)
     assert added.create_time.ToSeconds() == clock.ms // 1000
     assert await keys.list(DEMO, demo, seconds_from_now()) == [added]
+    assert windows.of(demo.member.id, Quota.GETS, 0) == [1], "it counts as a GET"
 
 
 @pytest.mark.parametrize(("pem", "word"), REFUSED.values(), ids=REFUSED)
@@ -107,7 +115,8 @@ async def test_a_further_one_takes_the_place_of_one_that_is_not_active(
     for key_id in (7, 4):
         await keys.set_active(0, key_id, False, demo, seconds_from_now())
     assert (await keys.add(0, "more", pem, demo, seconds_from_now())).id == MOST_KEYS + 1
-    assert 4 not in {key.id for key in await keys.list(0, demo, seconds_from_now())}
+    assert (await keys.add(0, "even more", pem, demo, seconds_from_now())).id == MOST_KEYS + 2
+    assert {4, 7}.isdisjoint(key.id for key in await keys.list(0, demo, seconds_from_now()))
 
 
 async def test_a_change_of_the_user_leaves_them_alone(worker: AccountWorker, keys: PublicKeyService) -> None:

@@ -103,6 +103,8 @@ async def test_an_hour_is_open_again_when_the_clock_is_set_back(worker: Worker) 
     for count in (4, 6):
         await worker.count(now)
         assert await worker.adds() == {write_hour(now): count}
+    worker.clock.ms += 120 * MINUTE_MS
+    assert await worker.adds() == {write_hour(now): count}
 
 
 async def test_it_keeps_so_much_and_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

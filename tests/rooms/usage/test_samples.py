@@ -40,6 +40,18 @@ async def test_what_is_held_back_follows_when_there_is_room(monkeypatch: pytest.
     assert pace.held_back == 0
     assert len(hour.take().segments) == 9
     assert not hour
+    resumed.clear()
+    assert characters(hour) == 0
+    await asyncio.wait_for(resumed.wait(), 5)  # though nothing more comes
+
+
+async def test_a_long_pause_makes_room_for_one_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "CHARACTERS_AT_ONCE", 1000)
+    hour = Samples(CATALOG, LinePace(), lambda: None)
+    hour._room_at -= 3600
+    assert characters(hour) > 3000
+    assert characters(hour) == 0
+    hour.hurry()
 
 
 @pytest.mark.parametrize(

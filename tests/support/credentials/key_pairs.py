@@ -33,7 +33,16 @@ def public_pem(kind: str) -> str:
 def slow_pem() -> str:
     """An RSA key whose exponent is about as long as its modulus; nobody has its private half."""
     modulus = key_pair("RS256").public_key().public_numbers().n
-    key = rsa.RSAPublicNumbers(modulus // 2 | 1, modulus).public_key()
+    return _public_pem_of(modulus // 2 | 1, modulus)
+
+
+def long_pem() -> str:
+    """An RSA key that takes long to check; nobody has its private half."""
+    return _public_pem_of(65537, 2**8192 + 1)
+
+
+def _public_pem_of(exponent: int, modulus: int) -> str:
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 

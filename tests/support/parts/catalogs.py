@@ -1,7 +1,7 @@
 """Workers that share a real cluster's catalog, and what is in it."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.guess_store import ClusterGuessStore
-from instantaudience_server.store.interfaces.catalog import Kind
+from instantaudience_server.store.interfaces.catalog import Kind, Outcome, Write
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 
@@ -117,6 +117,21 @@ async def begin(worker: CatalogWorker) -> None:
     for message in BEGINNING:
         password_hash = quick_hash(message.username) if isinstance(message, pb.User) else None
         await worker.editor.create(message, seconds_from_now(), password_hash)
+
+
+def before_writing(
+    worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch, change: Callable[[], Awaitable[Any]]
+) -> None:
+    """Have something changed between a worker's look at what stands and its write, the first time."""
+    write = worker.store.write
+
+    async def change_and_write(writes: Sequence[Write], deadline: float) -> list[Outcome]:
+        if writes:
+            monkeypatch.setattr(worker.store, "write", write)
+            await change()
+        return await write(writes, deadline)
+
+    monkeypatch.setattr(worker.store, "write", change_and_write)
 
 
 @pytest.fixture

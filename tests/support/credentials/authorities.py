@@ -31,19 +31,27 @@ class Signed:
 
 
 class Authority:
-    """Signs certificates, and revokes them. Everything it makes is in its directory, in PEM."""
+    """Signs certificates, and revokes them. Everything it makes is in its directory, in PEM. Another one may vouch for
+    it."""
 
-    def __init__(self, directory: Path, name: str = "ca", lifetime: datetime.timedelta = 24 * HOUR) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str = "ca",
+        lifetime: datetime.timedelta = 24 * HOUR,
+        issuer: "Authority | None" = None,
+    ) -> None:
         self.directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        builder = _builder(self._name, self._name, self._key, lifetime)
+        signer = issuer or self
+        builder = _builder(self._name, signer._name, self._key, lifetime)
         builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
         builder = builder.add_extension(
             x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
         )
-        self.certificate = builder.add_extension(usage, critical=True).sign(self._key, hashes.SHA256())
+        self.certificate = builder.add_extension(usage, critical=True).sign(signer._key, hashes.SHA256())
         self.file = directory / f"{name}.pem"
         self.file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
 

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from instantaudience_server.processes import free_ports
 from instantaudience_server.transport.hosts.native import NativeHost, missing
-from support.credentials.authorities import Authority, Signed
+from support.credentials.authorities import Authority, Signed, replace
 from support.hosts.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service
 from support.parts.limits import CONNECTION_LIMITS
 from support.service.processes import needs_proc
@@ -109,6 +109,17 @@ async def test_who_ends_vouches_for_nobody_from_then_on(place: Place) -> None:
 
     assert (await place.let_in())[0]
     await eventually(lambda: are_let_in([True, False, False]))
+
+
+async def test_a_list_by_who_signed_a_caller_is_enough(place: Place, tmp_path: Path) -> None:
+    """There may be none by the authority that vouches for that one."""
+    issuing = Authority(tmp_path, "issuing", issuer=place.authorities[0])
+    place.callers = [issuing.sign("good"), issuing.sign("revoked")]
+    for caller in place.callers:
+        replace(caller.cert, caller.pem + issuing.file.read_bytes())
+    issuing.revoke(tmp_path / "issuing.crl", place.callers[1])
+    place.secure([time.time() + HOUR_SECONDS] * 3, (tmp_path / "issuing.crl").read_bytes())
+    assert await place.let_in() == [True, False]
 
 
 @needs_proc

@@ -3,6 +3,7 @@ package instantaudience
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -51,7 +52,8 @@ func WithKeyPair(username, keyName string, privateKey []byte) Option {
 func WithToken(token string) Option {
 	return func(s *settings) error {
 		if !canBeSent(token) {
-			return errors.New("the token has characters that no token has; is it a line of a file, with its end?")
+			return fmt.Errorf(
+				"the token has characters that no token has, or more than %d; is it a line of a file, with its end?", tokenCharacters)
 		}
 		s.named++
 		s.token = token
@@ -61,7 +63,7 @@ func WithToken(token string) Option {
 
 // canBeSent says whether a header holds the token.
 func canBeSent(token string) bool {
-	return !strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' })
+	return len(token) <= tokenCharacters && !strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // WithClientCertificate has the account that belongs to the connection's client certificate: there is no token.

@@ -72,6 +72,8 @@ const (
 	renewalSeconds = 1
 	// How long after that another one is asked for again, where there was none.
 	renewalPauseSeconds = 60
+	// A token has far fewer; with many more, a request is refused, and its connection with all calls on it may be.
+	tokenCharacters = 4096
 	// How long the proof of a key is good for.
 	assertionSeconds = 300
 	// Users of a request, where the member's limits say nothing.

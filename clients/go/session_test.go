@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,7 +144,7 @@ func TestATokenMayEndAtAnyTime(t *testing.T) {
 }
 
 func TestASignInWithoutATokenThatCanBeSentIsADefect(t *testing.T) {
-	for _, answer := range []*pb.AuthenticateResult{nil, {}, {Token: "a\n"}, {Token: "é"}} {
+	for _, answer := range []*pb.AuthenticateResult{nil, {}, {Token: "a\n"}, {Token: "é"}, {Token: strings.Repeat("x", 4097)}} {
 		s := &session{signingIn: newShared[string]()}
 		s.signIn = func(context.Context, *caller) (*pb.AuthenticateResult, error) { return answer, nil }
 		if token, err := s.get(context.Background()); !errors.Is(err, Internal) {

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError, says_nothing
-from instantaudience.rules import ASSERTION_SECONDS, RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS, SENT_AGAIN
+from instantaudience.rules import (
+    ASSERTION_SECONDS,
+    RENEWAL_PAUSE_SECONDS,
+    RENEWAL_PERCENT,
+    RENEWAL_SECONDS,
+    SENT_AGAIN,
+    TOKEN_CHARACTERS,
+)
 from instantaudience.turns import Shared
 from instantaudience.v1.authentication_pb2 import AuthenticateResult
 
@@ -22,7 +29,7 @@ class Password:
 
 def _can_be_sent(token: str) -> bool:
     """Whether a header holds it."""
-    return token.isascii() and token.isprintable()
+    return len(token) <= TOKEN_CHARACTERS and token.isascii() and token.isprintable()
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,17 @@ class Token:
     """A token that somebody else has got; it is used as long as the service takes it.
 
     Raises:
-        ValueError: it has characters that no token has, the end of a line for example.
+        ValueError: it has characters that no token has, the end of a line for example, or more than 4096.
     """
 
     token: str = field(repr=False)
 
     def __post_init__(self) -> None:
         if not _can_be_sent(self.token):
-            raise ValueError("the token has characters that no token has; is it a line of a file, with its end?")
+            many = f"or more than {TOKEN_CHARACTERS}"
+            raise ValueError(
+                f"the token has characters that no token has, {many}; is it a line of a file, with its end?"
+            )
 
 
 @dataclass(frozen=True)

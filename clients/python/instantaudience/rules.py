@@ -31,6 +31,8 @@ RENEWAL_SECONDS = 1
 """How long a call waits for another token, at most, where the one at hand lives still."""
 RENEWAL_PAUSE_SECONDS = 60
 """How long after that another one is asked for again, where there was none."""
+TOKEN_CHARACTERS = 4_096
+"""A token has far fewer; with many more, a request is refused, and its connection with all calls on it may be."""
 ASSERTION_SECONDS = 300
 """How long the proof of a key is good for."""
 USERS_PER_CALL = 1_000

@@ -13,7 +13,7 @@ import { AuthenticationService } from "./gen/instantaudience/v1/authentication_p
 import { CatalogService } from "./gen/instantaudience/v1/catalog_pb.js";
 import { Pacer } from "./pacing.js";
 import { checkRetries, DEFAULT_RETRIES, type Retries } from "./retrying.js";
-import { BATCH_USERS, DEADLINE_MS, STREAM_WINDOW } from "./rules.js";
+import { BATCH_USERS, DEADLINE_MS, STREAM_WINDOW, TOKEN_CHARACTERS } from "./rules.js";
 import { type Issued, Session, canBeSent, issuedBy } from "./session.js";
 import { Shared } from "./shared.js";
 import { DEFAULT_LIMITS, type Limits, joined, split } from "./splitting.js";
@@ -81,7 +81,9 @@ export class Client {
     checkRetries(retries);
     const token = credentials !== undefined && "token" in credentials ? credentials.token : undefined;
     if (token !== undefined && !canBeSent(token)) {
-      throw new TypeError("the token has characters that no token has; is it a line of a file, with its end?");
+      throw new TypeError(
+        `the token has characters that no token has, or more than ${TOKEN_CHARACTERS}; is it a line of a file, with its end?`,
+      );
     }
     this.#connection = connection;
     this.#limits = limits === undefined ? undefined : orDefaults(DEFAULT_LIMITS, limits);

@@ -62,6 +62,8 @@ export const RENEWAL_PERCENT = 90;
 export const RENEWAL_SECONDS = 1;
 /** How long after that another one is asked for again, where there was none. */
 export const RENEWAL_PAUSE_SECONDS = 60;
+/** A token has far fewer; with many more, a request is refused, and its connection with all calls on it may be. */
+export const TOKEN_CHARACTERS = 4096;
 /** How long the proof of a key is good for. */
 export const ASSERTION_SECONDS = 300;
 /** Users of a request, where the member's limits say nothing. */

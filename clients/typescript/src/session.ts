@@ -1,7 +1,7 @@
 import { Deadline } from "./deadline.js";
 import { AudienceError, RateLimitedError, UnavailableError, saysNothing } from "./errors.js";
 import type { AuthenticateResult } from "./gen/instantaudience/v1/authentication_pb.js";
-import { RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS } from "./rules.js";
+import { RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS, TOKEN_CHARACTERS } from "./rules.js";
 import { Shared } from "./shared.js";
 
 /** A token, and for how long it lives at most. */
@@ -15,7 +15,7 @@ const TOKEN = /^[ -~]*$/;
 
 /** Whether a header holds the token. */
 export function canBeSent(token: string): boolean {
-  return TOKEN.test(token);
+  return token.length <= TOKEN_CHARACTERS && TOKEN.test(token);
 }
 
 /**

@@ -74,7 +74,7 @@ test("a token may end at any time", () => {
 });
 
 test("a sign-in without a token that can be sent is a defect", () => {
-  for (const token of ["", "a\n", "é"]) {
+  for (const token of ["", "a\n", "é", "x".repeat(4097)]) {
     assert.throws(() => issuedBy(create(AuthenticateResultSchema, { token })), InternalError);
   }
 });

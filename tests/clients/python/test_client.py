@@ -94,7 +94,7 @@ async def test_a_token_of_somebody_elses_is_used_until_it_ends(service: FakeServ
     assert service.sign_ins == 0
 
 
-@pytest.mark.parametrize("token", ["hbapi:1:x:y\n", "hbapi:1:\u00e9:y"])
+@pytest.mark.parametrize("token", ["hbapi:1:x:y\n", "hbapi:1:\u00e9:y", "x" * 4097])
 def test_a_token_with_what_no_header_holds_is_told(token: str) -> None:
     """As it is read from a file, with the end of its line."""
     with pytest.raises(ValueError, match="characters that no token has") as raised:

@@ -46,7 +46,7 @@ def test_a_token_may_end_at_any_time(said: Duration | None, lifetime: float) -> 
     assert issued(answer) == ("a", lifetime)
 
 
-@pytest.mark.parametrize("token", ["", "a\n", "é", "a\0"])
+@pytest.mark.parametrize("token", ["", "a\n", "é", "a\0", "x" * 4097])
 def test_a_sign_in_without_a_token_that_can_be_sent_is_a_defect(token: str) -> None:
     """It was told as the caller's fault, of a token that it lacks; or calls failed with what is no error of a call."""
     with pytest.raises(InternalError, match="says nothing"):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from instantaudience.rules import TOKEN_CHARACTERS
 
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.demo import Credentials
@@ -69,8 +70,10 @@ def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], 
 def _client(url: str | None, username: str | None, profile: str | None, demo_username: str, tls: Tls | None) -> Client:
     # No options: every account of the machine can read command lines.
     token = os.environ.get("INSTANT_AUDIENCE_TOKEN") or None
-    if token is not None and not (token.isascii() and token.isprintable()):
-        raise click.UsageError("INSTANT_AUDIENCE_TOKEN has characters that no token has")
+    if token is not None and not (len(token) <= TOKEN_CHARACTERS and token.isascii() and token.isprintable()):
+        raise click.UsageError(
+            f"INSTANT_AUDIENCE_TOKEN has characters that no token has, or more than {TOKEN_CHARACTERS}"
+        )
     password = os.environ.get("INSTANT_AUDIENCE_PASSWORD") or None
     if password is not None:
         check_readable(password, "INSTANT_AUDIENCE_PASSWORD")

@@ -12,7 +12,8 @@ public sealed interface Credentials {
   /**
    * A token that somebody else has got; it is used as long as the service takes it.
    *
-   * @throws IllegalArgumentException it has characters that no token has, the end of a line for example.
+   * @throws IllegalArgumentException it has characters that no token has, the end of a line for example, or
+   *     more than 4096.
    */
   static Credentials token(String token) {
     return new Token(token);
@@ -51,13 +52,15 @@ public sealed interface Credentials {
     public Token {
       if (!canBeSent(token)) {
         throw new IllegalArgumentException(
-            "the token has characters that no token has; is it a line of a file, with its end?");
+            "the token has characters that no token has, or more than %d; is it a line of a file, with its end?"
+                .formatted(Rules.TOKEN_CHARACTERS));
       }
     }
 
     /** Whether a header holds the token. */
     static boolean canBeSent(String token) {
-      return token.chars().allMatch(character -> character >= ' ' && character <= '~');
+      return token.length() <= Rules.TOKEN_CHARACTERS
+          && token.chars().allMatch(character -> character >= ' ' && character <= '~');
     }
 
     @Override

@@ -51,6 +51,9 @@ final class Rules {
   /** How long after that another one is asked for again, where there was none. */
   static final int RENEWAL_PAUSE_SECONDS = 60;
 
+  /** A token has far fewer; with many more, a request is refused, and its connection with all calls on it may be. */
+  static final int TOKEN_CHARACTERS = 4096;
+
   /** How long the proof of a key is good for. */
   static final int ASSERTION_SECONDS = 300;
 

@@ -190,11 +190,6 @@ class ClientTest {
     assertThrows(IllegalArgumentException.class, () -> AudienceClient.builder("http://127.0.0.1:1"));
   }
 
-  @Test
-  void aTokenWithTheEndOfALineIsRefused() {
-    assertThrows(IllegalArgumentException.class, () -> Credentials.token("hbapi:1:x:y\n"));
-  }
-
   /** So many users. */
   private static final class LongUsers {
     static Iterator<RtSegment> of(int count) {

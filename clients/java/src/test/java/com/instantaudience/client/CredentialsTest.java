@@ -59,4 +59,14 @@ class CredentialsTest {
       assertEquals(key, pair.privateKey());
     }
   }
+
+  @Test
+  void aTokenIsNoFile() {
+    for (String token : List.of("a\n", "é", "x".repeat(4097))) {
+      String message = assertThrows(IllegalArgumentException.class, () -> Credentials.token(token)).getMessage();
+      assertEquals(
+          "the token has characters that no token has, or more than 4096; is it a line of a file, with its end?", message);
+    }
+    Credentials.token("x".repeat(4096));
+  }
 }

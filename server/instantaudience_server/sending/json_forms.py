@@ -97,7 +97,11 @@ class _Text:
             try:
                 _, end = _decoder.raw_decode(self._text)
             except (ValueError, RecursionError) as error:
-                if len(self._text) > MOST_USER_CHARACTERS or not self._more():
+                size = len(self._text)
+                # Twice as much each time: looked at again for each piece, a few megabytes took a minute.
+                while size <= MOST_USER_CHARACTERS and len(self._text) < max(2 * size, CHUNK_BYTES) and self._more():
+                    pass
+                if len(self._text) == size:
                     raise self.error(f"no JSON: {error}") from None
                 continue
             value = self._text[:end]

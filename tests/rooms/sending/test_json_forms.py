@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instantaudience_server.sending import json_forms
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import CsvForm
 from instantaudience_server.sending.forms import form_of, read_batches
@@ -72,6 +73,26 @@ def test_lines_that_are_no_users(tmp_path: Path) -> None:
     assert found[3][1] == "no UTF-8"
     assert "colour" in found[4][1]
     assert found[5] == (7, "1", 1)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_large_user_is_looked_at_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_whole: bool) -> None:
+    looks: list[int] = []
+
+    class Counting(json.JSONDecoder):
+        def raw_decode(self, s: str, idx: int = 0) -> Any:
+            looks.append(len(s))
+            return super().raw_decode(s, idx)
+
+    monkeypatch.setattr(json_forms, "_decoder", Counting())
+    blocks = ",".join(['{"seg_id":10001}'] * (20 * CHUNK_BYTES // 16))
+    (tmp_path / "file").write_text(f'[{{"user_id":"1","seg_block":[{blocks}' + ("]}]" if is_whole else ""))
+    if is_whole:
+        assert told(batches(tmp_path / "file")) == [(1, "1", blocks.count("{"))]
+    else:
+        with pytest.raises(SourceError, match="line 1: no JSON"):
+            batches(tmp_path / "file")
+    assert len(looks) < 10
 
 
 LONG = "9" * 2**20

@@ -215,6 +215,8 @@ UPLOAD_PATH = "/batch-segment-upload/"
 """How the paths of uploads begin."""
 UPLOAD_SILENT_SECONDS = 60.0
 """How long nothing of an upload may come."""
+GATEWAY_BYTES = 320 * 2**20
+"""What may be in use in an Envoy, without the service inside, before it takes no more calls."""
 BODY_LIMIT_BYTES = 1_048_576
 """The longest request: 1 MB (source: contract, "Limits")."""
 MESSAGE_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES

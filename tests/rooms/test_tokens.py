@@ -447,6 +447,7 @@ async def test_the_pipeline_asks_for_a_token_before_it_reads(worker: AccountWork
         call_timeout_seconds=5,
         body_limit_bytes=100,
         stream_window=1,
+        most_backlogs=64,
     )
     method = Method("/audience/Get", pb.GetMembershipsRequest, whoami)
     token = await worker.sign_in()

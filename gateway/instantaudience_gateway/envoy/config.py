@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from instantaudience_server.settings import LOOPBACK, UPLOAD_SILENT_SECONDS
+from instantaudience_server.settings import GATEWAY_BYTES, LOOPBACK, UPLOAD_SILENT_SECONDS
 
 from instantaudience_gateway.contract.replies import local_replies
 from instantaudience_gateway.envoy import request_ids
@@ -30,9 +30,8 @@ from instantaudience_gateway.envoy.tls import certificate_names, filter_chain, o
 KEPT_BYTES = 48 * 2**20
 KEPT_BYTES_WITH_SERVICE = 80 * 2**20
 """What Envoy keeps of the memory that it does not need, together with what it needs."""
-HEAP_BYTES = 320 * 2**20
-HEAP_BYTES_WITH_SERVICE = 2**30
-"""What may be in use in an Envoy before it takes no more calls; the service has its catalog there."""
+BYTES_WITH_SERVICE = 2**30
+"""What may be in use in an Envoy with the service inside before it takes no more calls: it has its catalog there."""
 RELEASED_BYTES = 64 * 2**20
 """What it gives back in a second."""
 
@@ -233,7 +232,7 @@ def _memory(settings: GatewaySettings) -> dict[str, Any]:
 def _heap_bytes(settings: GatewaySettings) -> int:
     if settings.heap_bytes is not None:
         return settings.heap_bytes
-    return HEAP_BYTES if settings.application is None else HEAP_BYTES_WITH_SERVICE
+    return GATEWAY_BYTES if settings.application is None else BYTES_WITH_SERVICE
 
 
 def _overload(settings: GatewaySettings) -> dict[str, Any]:

@@ -32,6 +32,7 @@ LOOK_SECONDS = 0.02
 RETRY_SECONDS = (1, 3)
 """When those that were refused may come again, drawn for each: they must not come all at once."""
 OVERLOADED = "the service is overloaded; nothing was changed"
+CROWDED = "too many streams send more than is read of them; what has no answer changed nothing. Send on fewer of them"
 
 _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("waited", "full", "late")}
 
@@ -199,6 +200,10 @@ class Admission:
         """Why a call fails that came here when its time was over, or nearly."""
         return self._refusal("late")
 
+    def crowded(self) -> AudienceError:
+        """Why a stream ends that its caller sends on faster than it is read, where there are too many of them."""
+        return self._refusal("full", CROWDED)
+
     def count_refused(self, reason: str, count: int) -> None:
         """So many calls were refused by a host that has them wait itself: `waited` too long, or its room was `full`."""
         _count_refusal[reason](count)
@@ -323,6 +328,6 @@ class Admission:
         if not ticket.turn.done():
             ticket.turn.set_exception(self._refusal(reason))
 
-    def _refusal(self, reason: str) -> AudienceError:
+    def _refusal(self, reason: str, message: str = OVERLOADED) -> AudienceError:
         _count_refusal[reason]()
-        return overloaded(OVERLOADED, self._randint(*RETRY_SECONDS))
+        return overloaded(message, self._randint(*RETRY_SECONDS))

@@ -46,7 +46,7 @@ from instantaudience_server.running.cluster_certificate import keep_noting
 from instantaudience_server.running.ground import Ground, Work, WorkerConfig, lay_ground, run_beside
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.traces import begin_traces
-from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
+from instantaudience_server.settings import BODY_LIMIT_BYTES, GATEWAY_BYTES, Settings
 from instantaudience_server.sign_in.service import SignInService
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
@@ -86,6 +86,8 @@ log = structlog.get_logger()
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """How many more objects than now must live before the garbage collector looks for cycles among the youngest."""
 
+BACKLOG_BYTES = 2**22
+"""For each stream that sends faster than it is read, so much of the gateway's memory; it holds 1.4 to 1.9 MB."""
 WORKER_NAME_BYTES = 8
 """Random bytes that tell a worker from all others, on other machines and before a restart too."""
 
@@ -145,6 +147,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
             call_timeout_seconds=settings.call_timeout_seconds,
             body_limit_bytes=BODY_LIMIT_BYTES,
             stream_window=settings.stream_window,
+            most_backlogs=_most_backlogs(settings),
         )
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
         note_build(config.host)
@@ -152,6 +155,11 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         await services.status.set_serving(await services.health.is_serving())
         _calm_garbage_collector()
         yield Worker(methods, pipeline, services.status)
+
+
+def _most_backlogs(settings: Settings) -> int:
+    """Of a worker: together, the workers' streams leave some of the gateway's memory to other calls."""
+    return max(1, (settings.max_gateway_bytes or GATEWAY_BYTES) // BACKLOG_BYTES // settings.workers)
 
 
 def _services(config: WorkerConfig, ground: Ground, stack: contextlib.AsyncExitStack) -> _Services:

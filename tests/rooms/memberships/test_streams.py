@@ -19,6 +19,7 @@ from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
+from instantaudience_server.transport.calls import backlogs
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import StreamMethod
 from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
@@ -57,6 +58,7 @@ async def pipeline(tokens: TokenService, usage: Usage) -> Pipeline:
         call_timeout_seconds=5,
         body_limit_bytes=LIMIT_BYTES,
         stream_window=WINDOW,
+        most_backlogs=64,
     )
 
 
@@ -229,6 +231,7 @@ async def test_requests_that_have_come_begin_together_when_it_is_their_turn(
         call_timeout_seconds=call_timeout_seconds,
         body_limit_bytes=LIMIT_BYTES,
         stream_window=30,
+        most_backlogs=64,
     )
     await tokens.verify(TOKEN, seconds_from_now())
     other = await one_place.enter(0, seconds_from_now())
@@ -264,7 +267,13 @@ async def test_one_that_cannot_be_read_waits_for_one_turn(
 ) -> None:
     """It waited for another one after it, behind whoever had come meanwhile, with all of its time once more."""
     pipeline = Pipeline(
-        tokens, one_place, Outcomes(usage), call_timeout_seconds=5, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW
+        tokens,
+        one_place,
+        Outcomes(usage),
+        call_timeout_seconds=5,
+        body_limit_bytes=LIMIT_BYTES,
+        stream_window=WINDOW,
+        most_backlogs=64,
     )
     await tokens.verify(TOKEN, seconds_from_now())
     first = await one_place.enter(0, seconds_from_now())
@@ -279,6 +288,36 @@ async def test_one_that_cannot_be_read_waits_for_one_turn(
     assert pb.StreamSegmentsResponse.FromString(answer).error.code == code
     one_place.leave(await behind)
     assert one_place.under_way == 0
+
+
+@pytest.mark.parametrize("by_gateway", [True, False])
+async def test_one_of_too_many_streams_that_send_faster_than_they_are_read_ends(
+    tokens: TokenService, usage: Usage, monkeypatch: pytest.MonkeyPatch, by_gateway: bool
+) -> None:
+    """What was read of it is answered. Streams that come straight to a worker do not wait in the gateway's memory."""
+    monkeypatch.setattr(backlogs, "LOOK_SECONDS", 0.02)
+    bounds = {"body_limit_bytes": LIMIT_BYTES, "stream_window": WINDOW, "most_backlogs": 1}
+    pipeline = Pipeline(tokens, usual_admission(), Outcomes(usage), call_timeout_seconds=5, **bounds)
+    call = CALL._replace(by_gateway=by_gateway)
+    gates, answered = [Gates(), Gates()], [list[bytes](), list[bytes]()]
+    streams = []
+    for each, answers in zip(gates, answered, strict=True):
+        stream = pipeline.run_stream(each.method, each.bodies(3 * WINDOW), call)
+        streams.append(asyncio.create_task(collect(answers, stream)))
+    await until(lambda: all(each.read >= WINDOW for each in gates))
+    await asyncio.sleep(10 * backlogs.LOOK_SECONDS)
+    for each in gates:
+        for gate in each.gates:
+            gate.set()
+    ends = await asyncio.gather(*streams, return_exceptions=True)
+    counts = [len(answers) for answers in answered]
+    if by_gateway:
+        assert ends[0] is None
+        assert isinstance(ends[1], CallError)
+        assert ends[1].failure.code == code_pb2.UNAVAILABLE
+        assert counts == [3 * WINDOW, WINDOW]
+    else:
+        assert (ends, counts) == ([None, None], [3 * WINDOW, 3 * WINDOW])
 
 
 def _gathered() -> tuple[float, float]:

@@ -259,6 +259,7 @@ def _pipeline(noted: _Noted) -> Pipeline:
         call_timeout_seconds=5.0,
         body_limit_bytes=LIMIT_BYTES,
         stream_window=4,
+        most_backlogs=64,
     )
 
 

@@ -179,6 +179,7 @@ async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
         call_timeout_seconds=CALL_TIMEOUT_SECONDS,
         body_limit_bytes=LIMIT_BYTES,
         stream_window=4,
+        most_backlogs=64,
     )
     return _methods(status), pipeline
 

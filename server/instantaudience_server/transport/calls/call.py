@@ -23,8 +23,9 @@ class Call(NamedTuple):
     `remaining_seconds` is what is left of the caller's deadline; None when there is none. `body_bytes` is the size of
     what the caller sent where a gateway made the message from it, `waited_seconds` how long ago the call came in; both
     are 0 where that is not known. `address` is the caller's IP address, as text; hosts may leave it out where the
-    method needs a token. `trace_parent` says of which trace the call is (W3C Trace Context). `learn` is told whose
-    token it has, once that is known. `had_turn` says that the host has had it wait for its turn.
+    method needs a token. `trace_parent` says of which trace the call is (W3C Trace Context). `by_gateway`
+    says that the call came through the gateway. `learn` is told whose token it has, once that is known. `had_turn` says
+    that the host has had it wait for its turn.
     """
 
     authorization: str
@@ -34,6 +35,7 @@ class Call(NamedTuple):
     waited_seconds: float = 0.0
     address: str = ""
     trace_parent: str = ""
+    by_gateway: bool = False
     learn: Callable[[Caller], None] | None = None
     had_turn: bool = False
 

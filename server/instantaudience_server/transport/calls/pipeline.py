@@ -15,6 +15,7 @@ from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.tokens import TokenService
+from instantaudience_server.transport.calls.backlogs import Backlogs
 from instantaudience_server.transport.calls.call import Body, Call
 from instantaudience_server.transport.calls.direct import DirectCalls, Replies
 from instantaudience_server.transport.calls.entrance import Entrance
@@ -36,7 +37,8 @@ class Pipeline:
     """Runs calls. `call_timeout_seconds` is the deadline of callers that set none, and the longest that any gets.
 
     `body_limit_bytes` bounds each message. `stream_window` is how many requests of a stream are under way at most: past
-    it, the stream is not read on, and HTTP/2's flow control holds its sender.
+    it, the stream is not read on, and HTTP/2's flow control holds its sender. `most_backlogs` is how many streams from
+    the gateway may send faster than they are read.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Pipeline:
         call_timeout_seconds: float,
         body_limit_bytes: int,
         stream_window: int,
+        most_backlogs: int,
     ) -> None:
         self._entrance = Entrance(
             tokens, admission, call_timeout_seconds=call_timeout_seconds, body_limit_bytes=body_limit_bytes
         )
-        self._streams = Streams(self._entrance, outcomes, window=stream_window)
+        backlogs = Backlogs(most_backlogs, admission.crowded)
+        self._streams = Streams(self._entrance, outcomes, backlogs, window=stream_window)
         self._time = asyncio.get_running_loop().time
         self.outcomes = outcomes
         self.admission = admission

@@ -11,6 +11,7 @@ from google.rpc import code_pb2
 from instantaudience_server import tracing
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.transport.calls.backlogs import Backlog, Backlogs
 from instantaudience_server.transport.calls.call import Call, is_request_id
 from instantaudience_server.transport.calls.direct import DirectCalls
 from instantaudience_server.transport.calls.entrance import Entrance
@@ -31,11 +32,20 @@ class StreamRequests:
     """Reads a stream, `window` requests at once, and has their answers in order."""
 
     def __init__(
-        self, entrance: Entrance, outcomes: Outcomes, method: StreamMethod[Any], call: Call, *, window: int
+        self,
+        entrance: Entrance,
+        outcomes: Outcomes,
+        backlogs: Backlogs,
+        method: StreamMethod[Any],
+        call: Call,
+        *,
+        window: int,
     ) -> None:
         stream_id = call.request_id if is_request_id(call.request_id) else str(uuid.uuid4())
         self._entrance = entrance
         self._outcomes = outcomes
+        self._backlogs = backlogs
+        self._backlog: Backlog | None = None
         self._method = method
         self._call = call
         self.answers = OrderedAnswers(method, stream_id)
@@ -47,10 +57,20 @@ class StreamRequests:
         """Begin the requests.
 
         Raises:
-            AudienceError: the stream's token is not taken; what `bodies` raises.
+            AudienceError: the stream's token is not taken; too many streams are behind; what `bodies` raises.
         """
+        call = self._call
+        deadline = self._entrance.deadline(call.remaining_seconds, call.waited_seconds)
+        caller = await self._entrance.caller(call, deadline)
+        if not call.by_gateway:
+            await self._read(bodies, come)
+            return
+        self._backlog = self._backlogs.begin(caller.member.id)
+        async with self._backlog.reading():
+            await self._read(_noted(bodies, self._backlog), come)
+
+    async def _read(self, bodies: AsyncIterator[bytes], come: Come) -> None:
         call, method = self._call, self._method
-        await self._entrance.caller(call, self._entrance.deadline(call.remaining_seconds, call.waited_seconds))
         await self._window.acquire()
         async for first in bodies:
             body: bytes | None = first
@@ -77,6 +97,8 @@ class StreamRequests:
 
     async def cancel(self) -> None:
         """Cancel all requests under way."""
+        if self._backlog is not None:
+            self._backlogs.forget(self._backlog)
         await self.answers.cancel(self._direct)
 
     async def _begin(self, body: bytes, call: Call, caller: Caller, along: Ticket | None) -> Ticket | None:
@@ -161,6 +183,15 @@ class StreamRequests:
         self._outcomes.succeeded(self._method.path, call.request_id, came, caller)
         tracing.end_call(tracing.current(), code_pb2.OK)
         return encoded
+
+
+async def _noted(bodies: AsyncIterator[bytes], backlog: Backlog) -> AsyncIterator[bytes]:
+    """As they come; the backlog hears when there is none."""
+    backlog.wait()
+    async for body in bodies:
+        backlog.come()
+        yield body
+        backlog.wait()
 
 
 async def _failed(error: Exception) -> NoReturn:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.transport.calls.backlogs import Backlogs
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.entrance import Entrance
 from instantaudience_server.transport.calls.kinds import CollectMethod, PublicStreamMethod, Request, StreamMethod
@@ -14,9 +15,10 @@ from instantaudience_server.transport.calls.stream_requests import Come, StreamR
 class Streams:
     """Runs streams, `window` requests of each at once. The generators are as `Pipeline.run_stream` says."""
 
-    def __init__(self, entrance: Entrance, outcomes: Outcomes, *, window: int) -> None:
+    def __init__(self, entrance: Entrance, outcomes: Outcomes, backlogs: Backlogs, *, window: int) -> None:
         self._entrance = entrance
         self._outcomes = outcomes
+        self._backlogs = backlogs
         self._window = window
 
     async def run_public(
@@ -49,7 +51,7 @@ class Streams:
         self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call, come: Come
     ) -> AsyncGenerator[bytes, None]:
         """The token is checked for each request: those that come after its end are refused, in their place."""
-        requests = StreamRequests(self._entrance, self._outcomes, method, call, window=self._window)
+        requests = StreamRequests(self._entrance, self._outcomes, self._backlogs, method, call, window=self._window)
         reader = asyncio.create_task(requests.read(bodies, come))
         reader.add_done_callback(requests.answers.complete)
         try:

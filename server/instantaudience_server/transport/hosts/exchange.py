@@ -113,6 +113,7 @@ class Exchange:
             waited,
             headers.get(_ADDRESS_HEADER, b"").decode("latin-1"),
             headers.get(_TRACE_PARENT_HEADER, b"").decode("latin-1"),
+            by_gateway=True,
         )
 
     async def only_message(self, deadline: float) -> bytes:

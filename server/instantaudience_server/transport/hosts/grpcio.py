@@ -215,6 +215,7 @@ def _call(context: Context) -> Call:
         waited_seconds(told.get(START_KEY, "")),
         came_from or told.get(ADDRESS_KEY, ""),
         said.get(TRACE_PARENT_KEY, ""),
+        by_gateway=not came_from,
     )
 
 

@@ -26,12 +26,14 @@ pub struct Outgoing<'a> {
     /// When the caller has to have taken some of it.
     until: Option<Pin<Box<Sleep>>>,
     origin: Option<IpAddr>,
+    /// Whether all that waits is like what is long: it waits for callers who have filled the gateway's memory, too.
+    all_long: bool,
     service: &'a Service,
 }
 
 impl<'a> Outgoing<'a> {
-    pub fn new(origin: Option<IpAddr>, service: &'a Service) -> Self {
-        Self { left: BytesMut::new(), held: None, until: None, origin, service }
+    pub fn new(origin: Option<IpAddr>, all_long: bool, service: &'a Service) -> Self {
+        Self { left: BytesMut::new(), held: None, until: None, origin, all_long, service }
     }
 
     /// Have this sent behind all else.
@@ -74,7 +76,7 @@ impl<'a> Outgoing<'a> {
 
     /// Whether the caller may take the rest later.
     fn may_wait(&mut self, context: &mut Context<'_>) -> bool {
-        if self.held.is_none() && self.left.len() <= SHORT_BYTES {
+        if self.held.is_none() && self.left.len() <= SHORT_BYTES && !self.all_long {
             return true;
         }
         let held = self.held.get_or_insert_with(|| self.service.unsent.hold(None, self.origin));
@@ -92,7 +94,7 @@ pub async fn send_all(
     service: &Service,
 ) -> Result<(), Gone> {
     if data.len() > SHORT_BYTES {
-        let mut outgoing = Outgoing::new(origin.address(), service);
+        let mut outgoing = Outgoing::new(origin.address(), false, service);
         outgoing.push(std::mem::take(&mut data));
         poll_fn(|context| outgoing.poll(sending, context)).await?;
     }

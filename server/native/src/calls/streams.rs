@@ -34,9 +34,9 @@ pub async fn serve(
 ) {
     let service = &*shared.service;
     let (order, orders) = mpsc::unbounded_channel();
+    let outgoing = Outgoing::new(incoming.origin(), metadata.by_gateway, service);
     let id = service.answers.listen(Listener::Stream(order));
     service.arrivals.add_event(Event::Opened { id, method: method.number, metadata });
-    let outgoing = Outgoing::new(incoming.origin(), service);
     let mut stream = Stream {
         id,
         service,

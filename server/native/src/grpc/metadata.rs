@@ -43,6 +43,7 @@ pub struct Metadata {
     trace_parent: Option<HeaderValue>,
     /// Of the caller, where it is noted.
     address: Option<HeaderValue>,
+    pub by_gateway: bool,
     /// How long the body was, where the message was made from it.
     pub body_bytes: u64,
     timeout_seconds: Option<f64>,
@@ -61,6 +62,7 @@ impl Metadata {
             request_id: headers.get(REQUEST_ID).cloned(),
             trace_parent: headers.get(TRACE_PARENT).cloned(),
             address: None,
+            by_gateway: matches!(peer, Peer::Gateway),
             body_bytes: peer.told(headers, &REQUEST_BODY_BYTES).map_or(0, |value| body_bytes(value.as_bytes())),
             timeout_seconds: headers.get(GRPC_TIMEOUT).and_then(|value| timeout_seconds(value.as_bytes())),
             waited_seconds: peer.told(headers, &REQUEST_START).map_or(0.0, waited_seconds),

@@ -66,7 +66,8 @@ pub fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound
         Event::Opened { id, method, metadata } => {
             let authorization = text(py, metadata.authorization());
             let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &metadata, now);
-            ("opened", id, method, authorization, request_id, remaining, body_bytes, waited, address, trace)
+            let by_gateway = metadata.by_gateway;
+            ("opened", id, method, authorization, request_id, remaining, body_bytes, waited, address, trace, by_gateway)
                 .into_pyobject(py)
         }
         Event::Message { id, message } => ("message", id, PyBytes::new(py, &message)).into_pyobject(py),

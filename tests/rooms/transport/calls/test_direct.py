@@ -70,6 +70,7 @@ async def pipeline(worker: AccountWorker, usage: Usage) -> Pipeline:
         call_timeout_seconds=5,
         body_limit_bytes=LIMIT_BYTES,
         stream_window=4,
+        most_backlogs=64,
     )
 
 

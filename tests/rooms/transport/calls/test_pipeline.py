@@ -37,6 +37,7 @@ async def pipeline() -> Pipeline:
         call_timeout_seconds=5.0,
         body_limit_bytes=LIMIT_BYTES,
         stream_window=1,
+        most_backlogs=64,
     )  # type: ignore[arg-type]
 
 

@@ -280,6 +280,16 @@ async def test_a_long_answer_that_is_not_taken_ends(methods: Methods, method: st
             await slow.answer(calls[1], 1.0)
 
 
+async def test_an_answer_that_is_not_taken_ends_a_stream_from_the_gateway(methods: Methods, tmp_path: Path) -> None:
+    """However short: its caller's room in the gateway's memory is full."""
+    async with (
+        serving(methods, f"unix:{tmp_path}/host.sock", connection_seconds=0.5) as (_, address),
+        connected(address, takes=False) as gateway,
+    ):
+        stream_id = gateway.begin(grpc_headers("/test/Flood"))
+        assert (await gateway.answer(stream_id)).reset == ENHANCE_YOUR_CALM
+
+
 async def test_a_long_answer_that_is_taken_slowly_does_not_end(methods: Methods) -> None:
     """Something of it is taken in time, again and again."""
     async with (

@@ -55,7 +55,7 @@ async def admission() -> Admission:
 @pytest.fixture
 async def pipeline(worker: AccountWorker, usage: Usage, admission: Admission) -> Pipeline:
     limits = {"call_timeout_seconds": 5, "body_limit_bytes": LIMIT_BYTES}
-    return Pipeline(worker.tokens, admission, Outcomes(usage), **limits, stream_window=4)
+    return Pipeline(worker.tokens, admission, Outcomes(usage), **limits, stream_window=4, most_backlogs=64)
 
 
 @pytest.fixture

@@ -130,7 +130,9 @@ async def peer(
     monkeypatch.setattr(native, "COUNT_SECONDS", 0.05)
     monkeypatch.setattr(native, "PATIENCE_SECONDS", 60.0)
     parts: Any = (tokens, admission, Outcomes(usage))  # type: ignore[arg-type]
-    pipeline = Pipeline(*parts, call_timeout_seconds=60.0, body_limit_bytes=1_000_000, stream_window=4)
+    pipeline = Pipeline(
+        *parts, call_timeout_seconds=60.0, body_limit_bytes=1_000_000, stream_window=4, most_backlogs=64
+    )
     methods = [Method(WORK, Struct, work.run), PublicMethod(PUBLIC, Struct, work.public)]
     address = f"{HOST}:{free_ports(HOST, 1)[0]}"
     host = NativeHost(

@@ -89,9 +89,6 @@ class TestMembers:
 
 
 class TestAccounts:
-    def names(self, catalog: Catalog) -> dict[str, int]:
-        return {account.username: account.id for account in catalog.accounts.values()}
-
     def test_an_account_is_what_its_message_says(self) -> None:
         messages = [
             pb.User(id=1, username="ann", member_id=7),
@@ -102,21 +99,25 @@ class TestAccounts:
             1: Account(1, "ann", 7, True, Role.MEMBER, 0),
             2: Account(2, "Ann", 7, False, Role.ADMIN, 3),
         }
-        assert self.names(catalog) == {"ann": 1, "Ann": 2}
 
-    def test_names_follow_their_accounts(self) -> None:
-        ann, bob = pb.User(id=1, username="ann"), pb.User(id=2, username="bob")
-        catalog = Catalog(records([ann, bob]))
-        catalog.put([record(pb.User(id=1, username="anna"))])
-        assert self.names(catalog) == {"anna": 1, "bob": 2}
-        swapped = [pb.User(id=1, username="bob"), pb.User(id=2, username="anna")]
-        catalog.put(records(swapped))
-        assert self.names(catalog) == {"anna": 2, "bob": 1}
-        catalog.put([record(pb.User(id=3, username="bob"))])
-        catalog.remove(Kind.USER, 1)
-        assert self.names(catalog) == {"anna": 2, "bob": 3}
-        catalog.remove(Kind.USER, 1)
-        assert self.names(catalog) == {"anna": 2, "bob": 3}
+    def test_a_name_in_certificates_is_of_the_one_account_that_has_it(self) -> None:
+        def user(user_id: int, *names: str) -> Record:
+            return record(pb.User(id=user_id, username=str(user_id), certificate_names=names))
+
+        def owners(catalog: Catalog) -> list[int | None]:
+            found = map(catalog.account_by_certificate, "abc")
+            return [None if account is None else account.id for account in found]
+
+        catalog = Catalog([user(1, "a", "b"), user(2)])
+        assert owners(catalog) == [1, 1, None]
+        catalog.put([user(1, "b")])
+        assert owners(catalog) == [None, 1, None]
+        catalog.put([user(2, "b", "c")])
+        assert owners(catalog) == [None, None, 2]
+        for _ in range(2):
+            catalog.remove(Kind.USER, 2)
+            assert owners(catalog) == [None, 1, None]
+            assert list(catalog.accounts) == [1]
 
 
 class TestSegments:
@@ -165,14 +166,17 @@ class TestSegments:
     def test_what_is_kept_decoded_is_bounded(self, known: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(catalog, "MOST_HOT_SEGMENTS", 3)
         known.put(records(pb.Segment(id=number, member_id=3, code=f"c{number}") for number in range(100, 200)))
-        for number in [*range(100, 200)] * 2:
-            assert (
-                known.segment_by_code(3, f"c{number}")
-                == known.segment(number)
-                == Segment(number, 3, f"c{number}", True)
+        for state in (pb.SEGMENT_STATE_ACTIVE, pb.SEGMENT_STATE_INACTIVE):
+            for number in range(100, 200):
+                expected = Segment(number, 3, f"c{number}", state == pb.SEGMENT_STATE_ACTIVE)
+                assert known.segment_by_code(3, f"c{number}") == known.segment(number) == expected
+                assert len(known._hot_by_code) <= len(known._hot) <= 3
+            known.put(
+                records(
+                    pb.Segment(id=number, member_id=3, code=f"c{number}", state=pb.SEGMENT_STATE_INACTIVE)
+                    for number in range(100, 200)
+                )
             )
-            assert len(known._hot_by_code) <= len(known._hot) <= 3
-            known.put([record(pb.Segment(id=number, member_id=3, code=f"c{number}"))])
 
     def test_a_segment_may_come_twice_in_one_batch(self, known: Catalog) -> None:
         known.put(records([pb.Segment(id=5, member_id=1, code="a"), pb.Segment(id=5, member_id=1, code="b")]))

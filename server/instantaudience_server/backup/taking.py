@@ -111,9 +111,8 @@ class _Taking:
             if kind is not None:
                 by_kind[kind].append(name)
                 self._add(Part(kind, name, 0, ()))
-        # Strings last: what has the catalog's version has the catalog.
-        for kind in sorted(by_kind, key=lambda each: each is Kind.STRING):
-            await self._read(kind, by_kind[kind])
+        for kind, found in by_kind.items():
+            await self._read(kind, found)
 
     async def _read(self, kind: Kind, names: Sequence[bytes]) -> None:
         async for parts in self._keys.read(kind, names):

@@ -36,7 +36,7 @@ from redis import Redis as SyncRedis
 from redis import RedisCluster as SyncRedisCluster
 from redis.asyncio import Redis, RedisCluster
 from support.clocks import FakeClock
-from support.cluster.nodes import migration_of, owner_of
+from support.cluster.nodes import migration_of, on_node, owner_of
 from support.cluster.running import running_node
 from support.cluster.users import users_of_slot
 from support.parts.accounts import AccountWorker, refused
@@ -166,6 +166,7 @@ async def test_what_was_read_twice_counts_once(
     slot, users = 7, users_of_slot(7, 30)
     for user in (*users, *users_of_slot(8, 10)):
         await plain.hset(user, mapping={"1": 1, "2": 1})
+    await plain.set(keys.CATALOG_SEEDING, 1)
     async with (
         migration_of(embedded, slot) as migration,
         connected(embedded.url, SETTINGS) as connection,
@@ -173,6 +174,7 @@ async def test_what_was_read_twice_counts_once(
     ):
 
         async def move() -> None:
+            await on_node(await owner_of(embedded, slot), "HSET", users[0], 3, 1)  # which only the second reading has
             await migration.begin()
             assert await migration.move_keys() == len(users)
             await migration.end()
@@ -186,9 +188,10 @@ async def test_what_was_read_twice_counts_once(
 
         taken = await take(connection, tmp_path / "backup", clock, move_when_read)
         assert not moves
-        assert taken["memberships"] == 80
+        assert taken["memberships"] == 81
         put = await put_back(there, tmp_path / "backup", clock, told)
-        assert (put["memberships"], len(await client.keys("m:*"))) == (80, 40)
+        assert (put["memberships"], len(await client.keys("m:*"))) == (81, 40)
+        assert not await client.exists(keys.CATALOG_SEEDING), "whom a file's catalog has would come back with it"
 
 
 async def test_keys_of_a_slot_are_listed_wherever_they_are(embedded: EmbeddedCluster, plain: RedisCluster) -> None:

@@ -47,6 +47,7 @@ class TestCreating:
 
     async def test_a_user(self, worker: CatalogWorker) -> None:
         fields = {"username": "new", "member_id": OWN, "token_generation": 7, "etag": "ignored"}
+        fields["public_keys"] = [{"id": 1, "name": "unchecked", "active": True}]
         created = (await worker.call("CreateUser", user=fields, password=PASSWORD)).user
         assert without_etag(created) == pb.User(
             id=4, username="new", member_id=OWN, role=pb.ROLE_MEMBER, token_generation=NOW_S

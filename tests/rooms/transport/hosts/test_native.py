@@ -229,19 +229,27 @@ async def test_messages_that_do_not_end_hold_their_senders(address: str, peer: P
     assert (await peer.call(grpc_headers(path("Unary")), *pieces)).grpc_status == 0
 
 
-async def test_a_stream_that_has_ended_holds_no_room(address: str, methods: Methods) -> None:
-    """Though its caller has not taken its answer, and has a message under way."""
+@pytest.mark.parametrize("what", ["a message under way", "a message that nobody has read"])
+async def test_a_stream_that_has_ended_holds_no_room(address: str, methods: Methods, what: str) -> None:
+    """Though its caller has not taken its answer: one that is longer takes all that the caller would take."""
     whole = frame(struct(payload="x" * (LIMIT_BYTES - 100), size=1).SerializeToString())
+    bomb = message_of(gzip.compress(bytes(LIMIT_BYTES)), is_compressed=True)
+    more = whole[:-1] if what == "a message under way" else bomb
     async with connected(address, takes=False) as peer:
-        streams = [peer.begin(grpc_headers("/test/Leave")) for _ in range(50)]
-        filling = [asyncio.create_task(peer.send(each, EMPTY + whole[:-1])) for each in streams]
+        longer = peer.begin(grpc_headers(path("Unary")))
+        await peer.send(longer, frame(struct(size=LIMIT_BYTES).SerializeToString()), end=True)
+        streams = [peer.begin(grpc_headers("/test/Leave", (b"grpc-encoding", b"gzip"))) for _ in range(50)]
+        filling = [asyncio.create_task(peer.send(each, EMPTY + more)) for each in streams]
         await until(lambda: methods.answered == len(streams))
         await asyncio.sleep(1)
         methods.may_end.set()
         for task in filling:
             task.cancel()
-        again = peer.begin(grpc_headers(path("Unary")))
+        beyond, again = (peer.begin(grpc_headers(path("Unary"))) for _ in range(2))
+        await peer.send(beyond, whole[:-1])
         await peer.send(again, whole, end=True)
+        with pytest.raises(TimeoutError):  # it is served, and not refused: that would need no room at its caller's
+            await peer.answer(again, 0.2)
 
 
 async def test_long_answers_that_nobody_takes_have_so_much_room(address: str) -> None:

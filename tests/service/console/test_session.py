@@ -11,7 +11,7 @@ from playwright.async_api import Error as PageError
 from support.console import traffic
 from support.console.browsers import TOKEN_KEY, Console, console_page
 from support.service.processes import standing_still
-from support.service.running import PASSWORDS, Service
+from support.service.running import ON_ONE_HOST, PASSWORDS, Service
 from support.waiting import eventually
 
 ACCOUNT, PASSWORD = traffic.ACCOUNT, PASSWORDS[traffic.ACCOUNT]
@@ -184,6 +184,7 @@ async def test_the_list_of_members_comes_late(browser: Browser, service: Service
         console.complaints.clear()  # of the answers that did not come
 
 
+@ON_ONE_HOST
 async def test_an_answer_that_comes_after_signing_out_is_shown_to_nobody(console: Console) -> None:
     """Whoever signed in next in the tab saw whom the other one had looked up, or that that session was over."""
     page = console.page

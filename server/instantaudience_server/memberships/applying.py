@@ -180,7 +180,7 @@ class Applying:
             if earlier and time() >= batch.deadline:
                 fail(read.posts, unavailable(TOO_LATE))
                 return
-            if earlier and len(read.posts) > 1:
+            if len(read.posts) > 1 and (earlier or any(post.ended for post in read.posts)):
                 await self._write_apart(earlier, read, batch, caller)
                 return
         await self._finish(self._begin(read, batch, caller))
@@ -207,8 +207,11 @@ class Applying:
         await asyncio.gather(*map(write, apart))
 
     def _begin(self, read: Read, batch: Batch, caller: Caller) -> _UnderWay | None:
-        """Begin to write what posts change, and to count it; None where there is nothing to wait for."""
+        """Begin to write what posts change, and to count it; None where there is nothing to wait for. What has ended
+        while it waited is not begun: its caller may have changed the same users since."""
         applied, _, posts, results, packed = read
+        if all(post.ended for post in posts):
+            return None
         if posts[0].validate_only:
             succeed(posts, results)
             return None

@@ -369,6 +369,33 @@ async def test_in_order_nothing_overtakes_posts_that_were_taken_together_and_are
     await whole(embedded)
 
 
+@pytest.mark.parametrize(("beside", "waited_seconds"), [(0, 0.1), (1, 0.03), (1, 0.1)])
+async def test_what_waits_for_an_earlier_write_is_not_written_once_its_caller_has_left(
+    service: MembershipService, embedded: EmbeddedCluster, plain: RedisCluster, beside: int, waited_seconds: float
+) -> None:
+    """Who has left may have come again: what waited came over that later change. Posts of its turn that were read as
+    one with it are `beside` it, before they are apart and after."""
+    (there,) = users_of_slots(0, 5460, 1)
+    changed, other = users_of_slots(10923, 16383, 2)
+    calling = caller("demo", CATALOG)
+
+    def start(*user_ids: str, value: int, in_order: bool = True) -> "asyncio.Future[Result]":
+        return service.apply(of_users(*user_ids, value=value), calling, seconds_from_now(20), in_order=in_order)
+
+    with standing_still(embedded.nodes[0].child.pid):
+        first = start(there, value=1)
+        await asyncio.sleep(0.02)
+        left, *others = start(there, changed, value=2), *[start(there, other, value=2) for _ in range(beside)]
+        await asyncio.sleep(waited_seconds)
+        left.cancel()
+        assert await start(changed, value=3, in_order=False) == Result(1, 1)
+    await asyncio.gather(first, *others)
+    await start(there, value=4)  # behind all of them
+    assert await plain.hgetall(f"m:p:{changed}") == {b"12": b"3"}
+    assert await plain.hgetall(f"m:p:{other}") == ({b"12": b"2"} if beside else {})
+    await whole(embedded)
+
+
 async def test_one_that_is_refused_is_not_answered_as_written_while_others_of_its_turn_wait(
     service: MembershipService, embedded: EmbeddedCluster, plain: RedisCluster
 ) -> None:

@@ -5,7 +5,7 @@ Each post keeps what is its own: its decision, its answer, its failure.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -231,7 +231,11 @@ class Applying:
             return
         (applied, _, posts, results, _), writing, counted = under_way
         try:
-            await writing.done
+            try:
+                await writing.done
+            except asyncio.CancelledError:
+                self._sizes.note(_without(applied.changes, writing.unwritten()))
+                raise
             failures = writing.failures()
             self._sizes.note(_without(applied.changes, failures) if failures else applied.changes)
             await counted
@@ -279,6 +283,6 @@ def _users_among(post: Post, keys: Collection[bytes], *, alone: bool) -> bytes |
     return next((key for key in users_of(post) if key in keys), None)
 
 
-def _without(changes: Changes, failures: Mapping[bytes, Exception]) -> Changes:
+def _without(changes: Changes, failures: Collection[bytes]) -> Changes:
     """The changes that were made."""
     return [Alike([key for key in keys if key not in failures], each) for keys, each in changes]

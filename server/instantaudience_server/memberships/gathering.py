@@ -34,6 +34,8 @@ class Gathering:
         self._queues: dict[tuple[int, bool], tuple[Caller, deque[Post]]] = {}
         """By the caller's identity, and whether order matters."""
         self._batches: dict[asyncio.Task[None], Batch] = {}
+        self._left: set[asyncio.Task[None]] = set()
+        """Those that nobody waited for when it was looked last."""
         self._sweeper = Sweeper()
 
     def add(self, posts: Sequence[Post], caller: Caller, *, in_order: bool = False) -> None:
@@ -54,7 +56,15 @@ class Gathering:
         return bool(self._batches)
 
     def fail_overdue(self, now: float) -> None:
-        """Fail the posts whose deadline is over, unless their batch's is over too: that is noticed where it waits."""
+        """Fail the posts whose deadline is over, unless their batch's is over too: that is noticed where it waits.
+
+        A batch that nobody waits for, now and when it was looked last, is given up: who has left may have come again,
+        and what is sent again for it would come over that.
+        """
+        left = {task for task, batch in self._batches.items() if all(post.ended for post in batch.posts)}
+        for task in left & self._left:
+            task.cancel()
+        self._left = left
         for batch in self._batches.values():
             if batch.look is not None and now > batch.look_from:
                 batch.look_from = now + SLOW_SECONDS

@@ -20,9 +20,11 @@ from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Limits
 from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.store.cluster.cluster import LONGEST_PAUSE_SECONDS
+from instantaudience_server.waiting import SWEEP_SECONDS
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
-from support.cluster.nodes import on_node, whole
+from support.cluster.nodes import on_node, owner_of, whole
 from support.cluster.stored import put_external_ids, stored
 from support.cluster.users import user_of_slots, users_of_slots
 from support.contract import model, strategies
@@ -50,6 +52,7 @@ regular_users = st.fixed_dictionaries(
 regular = st.fixed_dictionaries({"rt_segment": st.lists(regular_users, min_size=1, max_size=4)})
 turns = st.lists(st.one_of(regular, regular, regular, strategies.requests), min_size=1, max_size=8)
 USERNAMES = st.sampled_from(["demo", "external"])
+SLOT = 100
 
 
 def user(user_id: str, *blocks: dict[str, int]) -> dict[str, Any]:
@@ -393,6 +396,42 @@ async def test_what_waits_for_an_earlier_write_is_not_written_once_its_caller_ha
     await start(there, value=4)  # behind all of them
     assert await plain.hgetall(f"m:p:{changed}") == {b"12": b"3"}
     assert await plain.hgetall(f"m:p:{other}") == ({b"12": b"2"} if beside else {})
+    await whole(embedded)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+async def test_what_no_node_has_taken_is_not_sent_again_once_its_caller_has_left(
+    service: MembershipService,
+    sizes: SegmentSizes,
+    embedded: EmbeddedCluster,
+    plain: RedisCluster,
+    in_order: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who has left may have come again, to another worker. Others of its turn were answered, and are counted among
+    those in the segment."""
+    noted: list[bytes] = []
+    monkeypatch.setattr(sizes, "note", lambda changes: noted.extend(by_user(changes)))
+    (user_id,), (other,) = users_of_slots(SLOT, SLOT, 1), users_of_slots(10923, 16383, 1)
+    calling, key = caller("demo", CATALOG), f"m:p:{user_id}"
+
+    def start(user_id: str, value: int) -> "asyncio.Future[Result]":
+        return service.apply(of_users(user_id, value=value), calling, seconds_from_now(20), in_order=in_order)
+
+    owner = await owner_of(embedded, SLOT)
+    await on_node(owner, "CLUSTER", "DELSLOTS", SLOT)
+    try:
+        left, beside = start(user_id, 1), start(other, 1)
+        assert await beside == Result(1, 1)
+        left.cancel()
+        await asyncio.sleep(3 * SWEEP_SECONDS)
+    finally:
+        await on_node(owner, "CLUSTER", "ADDSLOTS", SLOT)
+    await plain.hset(key, "12", "2")  # type: ignore[misc]
+    await asyncio.sleep(LONGEST_PAUSE_SECONDS)
+    assert await plain.hgetall(key) == {b"12": b"2"}
+    assert await start(user_id, 3) == Result(1, 1)
+    assert noted == [f"m:p:{other}".encode(), key.encode()]
     await whole(embedded)
 
 

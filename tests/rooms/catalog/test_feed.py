@@ -217,6 +217,27 @@ class TestCatchingUp:
         await asyncio.gather(*(change(number) for number in range(1, 101)))
         assert 0 < store.asked < 100
 
+    async def test_an_answer_says_nothing_of_what_changed_while_it_was_on_its_way(
+        self, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker, changes, later = Worker(store), store.changes, list[asyncio.Task[None]]()
+        await create(store, MEMBER)
+        await worker.feed.load()
+
+        async def changes_late(after: Version, deadline: float) -> NextChanges | None:
+            found = await changes(after, deadline)
+            if not later:
+                await create(store, segment(1))
+                later.append(asyncio.create_task(worker.feed.catch_up(seconds_from_now())))
+                await asyncio.sleep(0.01)
+            return found
+
+        monkeypatch.setattr(store, "changes", changes_late)
+        await worker.feed.catch_up(seconds_from_now())
+        assert worker.catalog.segment(1) is None
+        await later[0]
+        assert worker.catalog.segment(1) is not None
+
     async def test_it_ends_by_its_deadline(self, worker: Worker, node: int) -> None:
         await worker.feed.load()
         os.kill(node, signal.SIGSTOP)

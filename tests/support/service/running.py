@@ -91,9 +91,9 @@ class Service:
         # Reading the certificates that HTTPS would need takes longer than a call.
         return httpx.AsyncClient(base_url=self.url, timeout=20, verify=False, trust_env=False, **options)
 
-    def channel(self, port: str) -> grpc.aio.Channel:
+    def channel(self, port: str, *options: tuple[str, Any]) -> grpc.aio.Channel:
         """A gRPC caller: through the `gateway`, or `direct` to the workers."""
-        return grpc.aio.insecure_channel({"gateway": self.http_address, "direct": self.grpc_address}[port])
+        return grpc.aio.insecure_channel({"gateway": self.http_address, "direct": self.grpc_address}[port], options)
 
     def cluster(self) -> RedisCluster:
         """redis-py's way to the cluster."""

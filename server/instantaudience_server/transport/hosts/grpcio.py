@@ -67,12 +67,13 @@ class GrpcioHost:
             ("grpc.max_send_message_length", -1),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            # Windows that grow, the more the slower a busy machine answers, let many megabytes of a stream wait here.
+            ("grpc.http2.bdp_probe", 0),
         ]
         paths = [address for address in addresses if address.startswith("unix:")]
         ports = [address for address in addresses if address not in paths]
         self._servers = [
-            # The gateway is not far away: windows that grow would let megabytes of a stream wait here, too.
-            _server(handlers, [*options, *_headers_up_to(GATEWAYS_HEADER_BYTES), ("grpc.http2.bdp_probe", 0)], paths),
+            _server(handlers, [*options, *_headers_up_to(GATEWAYS_HEADER_BYTES)], paths),
             _server(
                 handlers,
                 [*options, *_headers_up_to(max_header_bytes), ("grpc.max_concurrent_streams", max_streams)],

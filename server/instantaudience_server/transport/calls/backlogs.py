@@ -19,6 +19,7 @@ class Backlog:
     def __init__(self, member_id: int, refusal: Callable[[], AudienceError]) -> None:
         self.member_id = member_id
         self.ended = False
+        self._is_read = True
         self._refusal = refusal
         self._reading = asyncio.timeout(None)
         self._time = asyncio.get_running_loop().time
@@ -40,6 +41,8 @@ class Backlog:
             if self.ended:
                 raise self._refusal() from None
             raise
+        finally:
+            self._is_read = False
 
     def wait(self) -> None:
         """Nothing has come that could be read."""
@@ -53,13 +56,13 @@ class Backlog:
 
     def is_behind(self, now: float) -> bool:
         """Whether more came than was read since this was asked last, or since the stream began; not of one that began a
-        moment ago."""
+        moment ago, or of which all was read."""
         if self._waits_since is not None:
             self._waited_seconds += now - self._waits_since
             self._waits_since = now
         seconds, waited_seconds = now - self._since, self._waited_seconds
         self._since, self._waited_seconds = now, 0.0
-        return seconds * 2 >= LOOK_SECONDS and waited_seconds * 2 < seconds
+        return self._is_read and seconds * 2 >= LOOK_SECONDS and waited_seconds * 2 < seconds
 
     def end(self) -> None:
         """It is read no further."""

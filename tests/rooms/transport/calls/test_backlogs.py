@@ -97,6 +97,19 @@ async def test_who_has_most_begins_no_other_and_others_do(streams: Streams) -> N
     assert not other.done()
 
 
+async def test_one_that_was_read_whole_is_left_and_others_are_looked_at_as_before(streams: Streams) -> None:
+    streams.begin_several(1, MOST)
+    await asyncio.sleep(0)
+    whole = streams.backlogs.begin(1)
+    async with whole.reading():
+        pass
+    await looks()
+    assert streams.ended == []
+    streams.begin(2)
+    await until(lambda: len(streams.ended) == 1)
+    streams.backlogs.forget(whole)
+
+
 async def test_one_that_ends_counts_until_it_has_gone(streams: Streams) -> None:
     """So who begins another one for each that ends has no more of them."""
     streams.begin_several(1, MOST - 1)

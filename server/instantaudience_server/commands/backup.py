@@ -98,8 +98,8 @@ def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json:
         except (BackupError, StoreUnusableError) as error:
             raise click.ClickException(str(error)) from error
         except AudienceError as error:
-            what = ", ".join(error.nodes) or error.message
-            raise click.ClickException(f"a part of the cluster is away, or takes no writes: {what}") from error
+            where = ", ".join(error.nodes) or error.message
+            raise click.ClickException(f"a part of the cluster is away, or takes no writes: {where}") from error
         except RefusedCommandError as error:
             raise click.ClickException(f"{error}; docs/deployment.md has the rights that it takes") from error
         except OSError as error:

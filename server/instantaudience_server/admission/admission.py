@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.02
 RETRY_SECONDS = (1, 3)
 """When those that were refused may come again, drawn for each: they must not come all at once."""
 OVERLOADED = "the service is overloaded; nothing was changed"
-CROWDED = "too many streams send more than is read of them; what has no answer changed nothing. Send on fewer of them"
+CROWDED = "too many streams send faster than they are read; what has no answer may be applied. Send on fewer of them"
 
 _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("waited", "full", "late")}
 

@@ -294,10 +294,12 @@ async def test_one_that_cannot_be_read_waits_for_one_turn(
 async def test_one_of_too_many_streams_that_send_faster_than_they_are_read_ends(
     tokens: TokenService, usage: Usage, monkeypatch: pytest.MonkeyPatch, by_gateway: bool
 ) -> None:
-    """What was read of it is answered. Streams that come straight to a worker do not wait in the gateway's memory."""
+    """It does not wait for what is under way on it: that may take long, and the gateway holds what was sent behind it.
+    Streams that come straight to a worker do not wait in the gateway's memory."""
     monkeypatch.setattr(backlogs, "LOOK_SECONDS", 0.02)
     bounds = {"body_limit_bytes": LIMIT_BYTES, "stream_window": WINDOW, "most_backlogs": 1}
-    pipeline = Pipeline(tokens, usual_admission(), Outcomes(usage), call_timeout_seconds=5, **bounds)
+    admission = usual_admission()
+    pipeline = Pipeline(tokens, admission, Outcomes(usage), call_timeout_seconds=5, **bounds)
     call = CALL._replace(by_gateway=by_gateway)
     gates, answered = [Gates(), Gates()], [list[bytes](), list[bytes]()]
     streams = []
@@ -306,6 +308,7 @@ async def test_one_of_too_many_streams_that_send_faster_than_they_are_read_ends(
         streams.append(asyncio.create_task(collect(answers, stream)))
     await until(lambda: all(each.read >= WINDOW for each in gates))
     await asyncio.sleep(10 * backlogs.LOOK_SECONDS)
+    assert [stream.done() for stream in streams] == [False, by_gateway]
     for each in gates:
         for gate in each.gates:
             gate.set()
@@ -315,9 +318,10 @@ async def test_one_of_too_many_streams_that_send_faster_than_they_are_read_ends(
         assert ends[0] is None
         assert isinstance(ends[1], CallError)
         assert ends[1].failure.code == code_pb2.UNAVAILABLE
-        assert counts == [3 * WINDOW, WINDOW]
+        assert counts == [3 * WINDOW, 0]
     else:
         assert (ends, counts) == ([None, None], [3 * WINDOW, 3 * WINDOW])
+    assert admission.under_way == 0
 
 
 def _gathered() -> tuple[float, float]:

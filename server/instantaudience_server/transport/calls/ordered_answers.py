@@ -24,7 +24,7 @@ class OrderedAnswers:
         self._results: dict[int, bytes | BaseException | None] = {}
         """By the requests' numbers, in their order; None is one that is awaited."""
         self._tasks: dict[int, asyncio.Task[bytes]] = {}
-        self._complete = False
+        self._complete = self._cut = False
         self._woken: asyncio.Future[None] | None = None
         self.next_number = 0
         """Of the request that is read next."""
@@ -46,9 +46,9 @@ class OrderedAnswers:
         task.add_done_callback(lambda task: self._end(number, _outcome(task)))
         self.expect()
 
-    def complete(self, _: "asyncio.Task[None]") -> None:
-        """No request follows."""
-        self._complete = True
+    def complete(self, *, cut: bool) -> None:
+        """No request follows. Where the stream is `cut`, there are no answers but those that are ready in their turn."""
+        self._complete, self._cut = True, cut
         self._wake()
 
     def answer(self, numbers: Sequence[int], message: bytes) -> None:
@@ -70,10 +70,10 @@ class OrderedAnswers:
         """Wait until the next answer is there; False when there is none any more."""
         while True:
             number = next(iter(self._results), None)
-            if number is None and self._complete:
-                return False
             if number is not None and self._results[number] is not None:
                 return True
+            if self._complete and (number is None or self._cut):
+                return False
             self._woken = asyncio.get_running_loop().create_future()
             await self._woken
 

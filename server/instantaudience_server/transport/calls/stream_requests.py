@@ -95,6 +95,11 @@ class StreamRequests:
         """An answer has been handed over: another request may be read."""
         self._window.release()
 
+    def complete(self, _: "asyncio.Task[None]") -> None:
+        """No request follows. A stream that ends because it is behind has no time for those under way: they may wait
+        for their member's limit, and the gateway holds what was sent behind them."""
+        self.answers.complete(cut=self._backlog is not None and self._backlog.ended)
+
     async def cancel(self) -> None:
         """Cancel all requests under way."""
         if self._backlog is not None:

@@ -53,7 +53,7 @@ class Streams:
         """The token is checked for each request: those that come after its end are refused, in their place."""
         requests = StreamRequests(self._entrance, self._outcomes, self._backlogs, method, call, window=self._window)
         reader = asyncio.create_task(requests.read(bodies, come))
-        reader.add_done_callback(requests.answers.complete)
+        reader.add_done_callback(requests.complete)
         try:
             while await requests.answers.wait():
                 yield requests.answers.take()

@@ -47,7 +47,7 @@ class OrderedAnswers:
         self.expect()
 
     def complete(self, *, cut: bool) -> None:
-        """No request follows. Where the stream is `cut`, there are no answers but those that are ready in their turn."""
+        """No request follows. Of a stream that is `cut`, only those answers go that are ready in their turn."""
         self._complete, self._cut = True, cut
         self._wake()
 

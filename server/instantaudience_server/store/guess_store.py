@@ -8,10 +8,11 @@ from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 
-BEGIN = """
+BEGIN = (
+    commands.CLOCK
+    + """
 local window, limit, name = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
 if redis.call('ZSCORE', KEYS[1], name) then return 0 end
 local guesses = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
@@ -28,6 +29,7 @@ redis.call('ZADD', KEYS[1], now, name)
 redis.call('PEXPIRE', KEYS[1], window)
 return 0
 """
+)
 """A sliding window, exact over all workers. Arguments: window in ms, limit, the guess's name. A command that
 is sent again after a lost answer counts once. Answers 0, -1 (some are under way) or how long to wait in ms: no longer
 than the window, at whose end the set is gone, whatever a clock that was set back says."""

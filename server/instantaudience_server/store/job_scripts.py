@@ -4,8 +4,10 @@ sent again after a lost answer; so may those of `upload_scripts`.
 A hash that loses its last field is gone, and with it its expiry: what comes into one is written before what goes.
 
 A member stands in the list of turns while it has jobs in its queue and none under way, and in the sorted set of leases
-while the first job of its queue is under way.
+while the first job of its queue is under way. Leases end by the node's clock.
 """
+
+from instantaudience_server.store.cluster import commands
 
 CHANGE = """
 local function change(job, changed, id, now, ...)
@@ -14,13 +16,6 @@ local function change(job, changed, id, now, ...)
 end
 """
 """Writes fields of a job, and when that was."""
-_CLOCK = """
-local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-"""
-"""Leases end by the node's clock: processes' clocks may differ."""
 _QUEUE = """
 local function dequeue(queues, turns, member, id)
   local left = {}
@@ -92,7 +87,7 @@ return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf', 'WITHSCORES', 'LIMI
 """Arguments: since when (ms), and how many. Answers IDs, each with when it changed."""
 
 TAKE = (
-    _CLOCK
+    commands.CLOCK
     + """
 local known = redis.call('GET', KEYS[4])
 if known then return known end
@@ -125,7 +120,7 @@ return 1
 
 NOTE = (
     CHANGE
-    + _CLOCK
+    + commands.CLOCK
     + """
 local id, member, lease, lease_ms, now, position, checkpoint = unpack(ARGV)
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))

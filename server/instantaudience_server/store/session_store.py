@@ -5,11 +5,12 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.sessions import Session
 
-COUNT_SIGN_IN = """
+COUNT_SIGN_IN = (
+    commands.CLOCK
+    + """
 local window, limit, name = unpack(ARGV)
 if redis.call('ZSCORE', KEYS[1], name) then return 0 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. now + window, '+inf')
 if redis.call('ZCARD', KEYS[1]) >= tonumber(limit) then
@@ -20,6 +21,7 @@ redis.call('ZADD', KEYS[1], now, name)
 redis.call('PEXPIRE', KEYS[1], window)
 return 0
 """
+)
 """A sliding window by the node's clock, exact over all workers, whose clocks may differ. Arguments: window in ms,
 limit, the token's hash.
 

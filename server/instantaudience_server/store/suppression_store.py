@@ -17,25 +17,27 @@ DUE_AT_ONCE = 100
 SEGMENTS_AT_ONCE = 1000
 """Segments of a removal's command, at most: Lua's stack takes some 8,000 arguments."""
 
-CHANGE = """
+CHANGE = (
+    commands.CLOCK
+    + """
 local members, version, due, registry = unpack(KEYS)
 local name, member, now, end_ms = unpack(ARGV, 1, 4)
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local node_ms = now_ms()
 for i = 7, #ARGV do
   if end_ms == '' then
     redis.call('ZREM', registry, ARGV[i])
   else
     redis.call('ZADD', registry, end_ms, ARGV[i])
-    for round = 5, 6 do redis.call('ZADD', due, now_ms + ARGV[round], round .. ' ' .. member .. ' ' .. ARGV[i]) end
+    for round = 5, 6 do redis.call('ZADD', due, node_ms + ARGV[round], round .. ' ' .. member .. ' ' .. ARGV[i]) end
   end
 end
-redis.call('ZREMRANGEBYSCORE', registry, '-inf', math.min(now, now_ms))
+redis.call('ZREMRANGEBYSCORE', registry, '-inf', math.min(now, node_ms))
 local last = redis.call('ZRANGE', registry, -1, -1, 'WITHSCORES')[2]
 if last then redis.call('HSET', members, member, last) else redis.call('HDEL', members, member) end
 redis.call('SET', version, name)
 return 1
 """
+)
 """Arguments: a name for what is known afterwards, the member, now (Unix time in ms), the suppressions' end (likewise,
 `inf`, or empty to lift them), two times in ms after which the users are to be removed once more, and their keys. These
 times count by the node's clock: workers' clocks may differ. What has ended by one that is ahead is kept. Who is lifted
@@ -48,11 +50,12 @@ return found
 """
 """Arguments: users. Answers until when each is suppressed, empty where it is not."""
 
-DUE = """
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'WITHSCORES', 'LIMIT', ARGV[1], ARGV[2])
+DUE = (
+    commands.CLOCK
+    + """
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms(), 'WITHSCORES', 'LIMIT', ARGV[1], ARGV[2])
 """
+)
 """Arguments: how many to pass over, and how many at most."""
 
 DONE = """

@@ -39,6 +39,13 @@ NO_WRITES, ALLOW_OOM = " flags=no-writes", " flags=allow-oom"
 """A script that only reads; one that may write past `maxmemory`, because it makes room, or what it writes is small and
 bounded."""
 
+CLOCK = """
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+"""
+"""For scripts: the node's clock, a Unix time in ms; processes' clocks may differ."""
 SCAN = """
 local process
 local function this_process()

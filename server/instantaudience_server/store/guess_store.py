@@ -4,12 +4,12 @@ A guess under way is named by how long it is, and by a random word; a wrong one 
 the node's clock: workers' clocks may differ.
 """
 
-from instantaudience_server.store import keys
+from instantaudience_server.store import keys, lua
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 
 BEGIN = (
-    commands.CLOCK
+    lua.CLOCK
     + """
 local window, limit, name = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()

@@ -7,7 +7,7 @@ A member stands in the list of turns while it has jobs in its queue and none und
 while the first job of its queue is under way. Leases end by the node's clock.
 """
 
-from instantaudience_server.store.cluster import commands
+from instantaudience_server.store import lua
 
 CHANGE = """
 local function change(job, changed, id, now, ...)
@@ -87,7 +87,7 @@ return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf', 'WITHSCORES', 'LIMI
 """Arguments: since when (ms), and how many. Answers IDs, each with when it changed."""
 
 TAKE = (
-    commands.CLOCK
+    lua.CLOCK
     + """
 local known = redis.call('GET', KEYS[4])
 if known then return known end
@@ -120,7 +120,7 @@ return 1
 
 NOTE = (
     CHANGE
-    + commands.CLOCK
+    + lua.CLOCK
     + """
 local id, member, lease, lease_ms, now, position, checkpoint = unpack(ARGV)
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))

@@ -1,12 +1,12 @@
 """Sessions in the cluster (see `interfaces.sessions.SessionStore`)."""
 
-from instantaudience_server.store import keys
+from instantaudience_server.store import keys, lua
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.sessions import Session
 
 COUNT_SIGN_IN = (
-    commands.CLOCK
+    lua.CLOCK
     + """
 local window, limit, name = unpack(ARGV)
 if redis.call('ZSCORE', KEYS[1], name) then return 0 end

@@ -4,7 +4,7 @@ that none of them stays in a segment."""
 import secrets
 from collections.abc import Collection, Sequence
 
-from instantaudience_server.store import keys
+from instantaudience_server.store import keys, lua
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Listed
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -18,7 +18,7 @@ SEGMENTS_AT_ONCE = 1000
 """Segments of a removal's command, at most: Lua's stack takes some 8,000 arguments."""
 
 CHANGE = (
-    commands.CLOCK
+    lua.CLOCK
     + """
 local members, version, due, registry = unpack(KEYS)
 local name, member, now, end_ms = unpack(ARGV, 1, 4)
@@ -51,7 +51,7 @@ return found
 """Arguments: users. Answers until when each is suppressed, empty where it is not."""
 
 DUE = (
-    commands.CLOCK
+    lua.CLOCK
     + """
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms(), 'WITHSCORES', 'LIMIT', ARGV[1], ARGV[2])
 """

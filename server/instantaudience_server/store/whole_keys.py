@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import hiredis
 
 from instantaudience_server.settings import Durability
+from instantaudience_server.store import lua
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.commands import Command
@@ -26,7 +27,7 @@ ALL = 2**31 - 1
 LIST = "return redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[1], ARGV[2])"
 """Arguments: a slot, which a key is of that nobody has, and how many of its keys are wanted."""
 READ = (
-    commands.SCAN
+    lua.SCAN
     + """
 local kind, scans, found = ARGV[1], {hash = 'HSCAN', zset = 'ZSCAN'}, {}
 for i, key in ipairs(KEYS) do

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
+from instantaudience_server.store import lua
 from instantaudience_server.store.interfaces.groups import Node, indexes_by
 from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.native_keys import are_native
@@ -39,31 +40,7 @@ NO_WRITES, ALLOW_OOM = " flags=no-writes", " flags=allow-oom"
 """A script that only reads; one that may write past `maxmemory`, because it makes room, or what it writes is small and
 bounded."""
 
-CLOCK = """
-local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-"""
-"""For scripts: the node's clock, a Unix time in ms; processes' clocks may differ."""
-SCAN = """
-local process
-local function this_process()
-  process = process or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-  return process
-end
-local function scan(part, from)
-  local cursor, answered_by = string.match(from, '^(%d+) ?(%w*)$')
-  if cursor ~= '0' and answered_by ~= this_process() then cursor = '0' end
-  local found = part(cursor)
-  if found[1] ~= '0' then found[1] = found[1] .. ' ' .. this_process() end
-  return found
-end
-"""
-"""For scripts: `part` is HSCAN or ZSCAN from a cursor on. The cursors of `scan` name the server's process that they are
-of: each one places fields by a secret of its own, and to go on in another one, after a failover, a restart or a move of
-the slot, would leave out some. There it is begun anew, as with a cursor that names no process."""
-_GO_ON = f"""{SCAN}
+_GO_ON = f"""{lua.SCAN}
 return scan(function(from) return redis.call('HSCAN', KEYS[1], from, 'COUNT', ARGV[2]) end, ARGV[1])
 """
 

@@ -18,6 +18,22 @@ from support.service.running import Service
 from support.waiting import eventually
 
 
+async def signed_out(service: Service) -> None:
+    """Its workers, which share the connections, find that the catalog is another one: tokens have ended with it.
+
+    Tests that come later sign in again.
+    """
+    ended = {"authorization": await service.token()}
+
+    async def revoked() -> None:
+        for _ in range(10):
+            async with service.http(headers=ended) as http:
+                assert (await http.get("/segment", params={"id": 10001})).status_code == 401
+
+    await eventually(revoked)
+    service.forget_tokens()
+
+
 async def test_there_and_back(run: Any, changed: Service) -> None:
     async with changed.http(headers={"authorization": await changed.token()}) as http:
         body = {"rt_segment": [{"user_id": "4711", "seg_block": [{"seg_id": 10001, "value": 5}]}]}
@@ -35,13 +51,7 @@ async def test_there_and_back(run: Any, changed: Service) -> None:
         assert "100 %" in put.errors
         assert put.status == 0, put.errors
         assert "memberships" in put.output
-
-        async def revoked() -> None:
-            assert (await http.get("/segment", params={"id": 10001})).status_code == 401
-
-        # Its workers find that the catalog is another one, and know it again.
-        await eventually(revoked)
-        changed.forget_tokens()
+        await signed_out(changed)
         http.headers["authorization"] = await changed.token()
         assert "10001" in (await http.get("/rt-segment", params={"user_id": "4711"})).text
         assert (await http.get("/segment", params={"id": 10001})).is_success
@@ -71,6 +81,7 @@ async def test_who_takes_no_writes_is_told_and_keeps_no_other_one_out(
         every = [*words, str(tmp_path / "saved"), "--data-dir", str(changed.directory / "data")]
         return await asyncio.to_thread(CliRunner().invoke, main, every)
 
+    await changed.token()
     assert (await run("backup")).exit_code == 0
     begun = ClusterRestoreStore.hold
 
@@ -94,6 +105,7 @@ async def test_who_takes_no_writes_is_told_and_keeps_no_other_one_out(
     assert ended.exit_code == 1
     assert re.search(r"takes no writes: 127\.0\.0\.1:\d+ \(OOM\)$", ended.stderr.strip()), ended.stderr
     assert (await run("restore", "--overwrite")).exit_code == 0
+    await signed_out(changed)
 
 
 async def test_nothing_to_take_it_of(run: Any) -> None:

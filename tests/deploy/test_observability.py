@@ -131,6 +131,11 @@ def test_the_runbook_has_an_entry_for_each_alert_and_no_other() -> None:
         assert rule["labels"]["severity"] in ("page", "ticket")
 
 
+def test_each_alert_is_tried() -> None:
+    tried = Path(__file__).with_name("alerts_test.yaml").read_text()
+    assert {*re.findall(r'alertname="(\w+)"', tried)} == {rule["alert"] for rule in ALERTS}
+
+
 def test_every_metric_has_a_panel() -> None:
     declared = {metric._name for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)}
     shown = {

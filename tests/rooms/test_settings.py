@@ -1,10 +1,42 @@
+import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from instantaudience_server.commands.serve import serve
 from instantaudience_server.commands.settings_options import FORMS
 from instantaudience_server.settings import Settings
 from pydantic import ValidationError
+
+OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
+ROWS = {
+    key: (flag, variable, values, default.strip())
+    for flag, variable, key, values, default in re.findall(
+        r"^\| `(--[\w-]+)` \| `(\w+)` \| `(\w+)` \| (.*?) \|(.*?)\|", OPERATIONS.read_text(), re.MULTILINE
+    )
+}
+"""The operators' table, by the file's keys."""
+OPTIONS = {str(option.name): option for option in serve.params if isinstance(option, click.Option)}
+
+
+def test_each_has_an_option_and_a_row_of_the_operators_table() -> None:
+    assert ROWS.keys() == Settings.model_fields.keys() == OPTIONS.keys() - {"config"}
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_the_operators_table_tells_what_is_so(name: str) -> None:
+    flag, variable, values, default = ROWS[name]
+    field = Settings.model_fields[name]
+    assert ([flag], variable) == (OPTIONS[name].opts, OPTIONS[name].envvar)
+    bounds = {getattr(each, bound) for each in field.metadata for bound in ("ge", "le") if hasattr(each, bound)}
+    assert bounds <= {int(number) for number in re.findall(r"\b\d+\b", values)}
+    if isinstance(field.default, bool):
+        assert default == str(field.default).lower()
+    elif isinstance(field.default, int | float) and name != "workers":
+        assert float(default) == field.default
+    elif isinstance(field.default, str | Path) and field.default:
+        assert default == f"`{field.default}`"
 
 
 def test_defaults_are_those_of_one_machine() -> None:

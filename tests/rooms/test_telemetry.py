@@ -9,6 +9,8 @@ import pytest
 import structlog
 from instantaudience_server.telemetry import Event, configure_logging
 
+OBSERVABILITY = Path(__file__).parents[2] / "docs/observability.md"
+OF_THE_GATEWAY = {"gateway_call_failed", "gateway_call_answered"}
 TOKEN, USER_ID = "hbapi:1001:5ec4e7:local", "12345678900987654321"
 
 
@@ -23,6 +25,12 @@ def fail(user_id: str, token: str) -> None:
         raise KeyError(user_id)
     except KeyError:
         raise ValueError(f"cannot read {user_id} with {token}")  # noqa: B904 - its context is a part of the test
+
+
+def test_the_operators_table_has_every_event_and_no_other() -> None:
+    table = OBSERVABILITY.read_text().partition("\n## Logs\n")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(documented) == sorted({*Event} | OF_THE_GATEWAY)
 
 
 def test_an_event_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from instantaudience_server.commands import report
+from instantaudience_server.store.interfaces.usage import CallFailure, Skip
 from service.commands.conftest import environment_of, rows
 from support.cluster.usage_hours import put_hours
 from support.service.running import Service
@@ -31,6 +33,11 @@ FAILED, SKIPPED = {"SYNTAX": 3, "LIMIT": 5}, {"INVALID_USER_ID": 1200}
 SENT = {**COUNTERS, "failed:syntax": 3, "failed:limit": 5, "skipped:invalid_user_id": 1200}
 """As it stands in the cluster."""
 LINES = {"errors": "Inactive users: [bold]5[/bold]\nInactive users: 6", "segments": "Valid users: 7"}
+
+
+def test_there_are_words_for_every_reason() -> None:
+    assert report.FAILURES.keys() == {each.name for each in CallFailure}
+    assert report.SKIPS.keys() == {each.name for each in Skip}
 
 
 def written(hour: int, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:

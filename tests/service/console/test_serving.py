@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from instantaudience_gateway.console import files
+from instantaudience_server.store.interfaces.usage import CallFailure, Skip
 from support.contract.answers import assert_http_error
 from support.service.running import Service
 
@@ -198,6 +199,12 @@ def test_why_a_job_failed_is_told_in_words() -> None:
     codes = re.findall(r"`([A-Z_]+)`(?=.*\|.*\|$)", table.partition("\n\n")[0], re.MULTILINE)
     words = (files.ROOT / "words.js").read_text().partition("const JOB_ERRORS = {")[2].partition("};")[0]
     assert set(re.findall(r"^  ([A-Z_]+): \"", words, re.MULTILINE)) == {*codes} - {"INTERNAL"}
+
+
+@pytest.mark.parametrize(("table", "reasons"), [("FAILURES", CallFailure), ("SKIPS", Skip)], ids=str)
+def test_reasons_of_reports_are_told_in_words(table: str, reasons: type[CallFailure] | type[Skip]) -> None:
+    words = (files.ROOT / "words.js").read_text().partition(f"const {table} = {{")[2].partition("};")[0]
+    assert set(re.findall(r"^  ([A-Z_]+): \"", words, re.MULTILINE)) == {each.name for each in reasons}
 
 
 def test_libraries_are_as_released() -> None:

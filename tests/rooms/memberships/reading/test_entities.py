@@ -1,8 +1,9 @@
 """Entities as they are encoded by hand are the Structs that JSON has for the same."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any, TypeVar
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
@@ -17,12 +18,17 @@ from instantaudience_server.memberships.reading.entities import (
 
 texts = st.text(max_size=5) | st.just("x" * 200) | st.just("ü" * 9000)
 int32 = st.integers(-(2**31), 2**31 - 1)
-blocks = st.fixed_dictionaries(
-    {}, optional={"seg_id": int32, "seg_code": texts, "value": int32, "expiration": int32, "member_id": int32}
-)
-users = st.fixed_dictionaries(
-    {}, optional={"user_id": texts, "domain": texts, "seg_block": st.lists(blocks, min_size=1, max_size=3)}
-)
+OF_TYPE = {FieldDescriptor.CPPTYPE_INT32: int32, FieldDescriptor.CPPTYPE_STRING: texts}
+
+
+def any_of(fields: Iterable[FieldDescriptor], **others: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """What may stand in a message: all of its fields, those of later versions too."""
+    values = {each.name: OF_TYPE[each.cpp_type] for each in fields if each.name not in others}
+    return st.fixed_dictionaries({}, optional=values | others)
+
+
+blocks = any_of(pb.SegBlock.DESCRIPTOR.fields)
+users = any_of(pb.RtSegment.DESCRIPTOR.fields, seg_block=st.lists(blocks, min_size=1, max_size=3))
 
 
 Entity = TypeVar("Entity")

@@ -8,7 +8,12 @@ import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.reading.requests import ApplyRequest
-from instantaudience_server.memberships.reading.skipped import MOST_BYTES, MOST_WARNINGS
+from instantaudience_server.memberships.reading.skipped import (
+    BLOCK_MESSAGES,
+    MOST_BYTES,
+    MOST_WARNINGS,
+    USER_MESSAGES,
+)
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.transport.methods.apply_answers import apply_answer
 from support.parts.readings import Read, piece, read_async
@@ -28,6 +33,11 @@ def warned(answer: Read) -> list[str]:
 
 def left_out(count: int) -> str:
     return f"{count} more warnings were left out."
+
+
+def test_each_code_has_its_text() -> None:
+    of_requests = {pb.WARNING_CODE_UNSPECIFIED, pb.WARNING_CODE_NO_VALID_USERS, pb.WARNING_CODE_LEFT_OUT}
+    assert BLOCK_MESSAGES.keys() | USER_MESSAGES.keys() | of_requests == {*pb.WarningCode.values()}
 
 
 async def test_ten_thousand_warnings_and_no_more() -> None:

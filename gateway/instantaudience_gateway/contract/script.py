@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from google.rpc import code_pb2
@@ -206,7 +207,9 @@ def _aliases() -> Sequence[Literal]:
 
 
 def _scalar_rules() -> Mapping[str, Literal]:
-    used = {field.scalar_type for fields in descriptor.shapes().values() for field in fields if field.scalar_type}
+    parameters = (endpoint.parameters for endpoint in descriptor.endpoints())
+    fields = chain.from_iterable((*descriptor.shapes().values(), *parameters))
+    used = {field.scalar_type for field in fields if field.scalar_type}
     return {name: SCALAR_RULES[name] for name in used | SCALAR_RULES.keys()}
 
 

@@ -94,6 +94,7 @@ function envoy_on_request(handle)
     local reply = CONTRACT.deliberately_not[verb .. " " .. path] or CONTRACT.no_method
     return refuse_unread(handle, reply, nil, endpoint.allow)
   end
+  handle:streamInfo():dynamicMetadata():set(NAMESPACE, "verb", verb) -- for the log: the transcoder makes it POST
   for _, name in ipairs(NOTED) do
     if method[name] then handle:streamInfo():dynamicMetadata():set(NAMESPACE, name, method[name]) end
   end

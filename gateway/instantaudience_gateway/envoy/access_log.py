@@ -13,10 +13,12 @@ UNANSWERED = ("UH", "UF", "UO", "UC", "URX", "UT", "SI", "OM")
 left, too slow, idle for too long, out of memory
 (https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage)."""
 
+_OF_REST = {"http_method": "%DYNAMIC_METADATA(instantaudience:verb)%"}
+"""As `contract.lua` has noted it: at the end, a REST call that was passed on looks like the one of gRPC that the
+transcoder has made of it, but its gRPC status is gone, and what Envoy makes of its HTTP status is another one."""
+_OF_OTHERS = {"http_method": "%REQ(:METHOD)%", "grpc_status": "%GRPC_STATUS%"}
 _FIELDS = {
-    "http_method": "%REQ(:METHOD)%",
     "status": "%RESPONSE_CODE%",
-    "grpc_status": "%GRPC_STATUS%",
     "flags": "%RESPONSE_FLAGS%",
     "milliseconds": "%DURATION%",
     "request_id": "%REQ(X-REQUEST-ID)%",
@@ -26,16 +28,27 @@ _TIME = "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%"
 
 def access_log(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The loggers of the connection manager."""
-    unanswered = _logger("gateway_call_failed", "warning", {"response_flag_filter": {"flags": list(UNANSWERED)}})
-    return [unanswered, *([_logger("gateway_call_answered", "info")] if settings.access_log else ())]
+    unanswered = {"response_flag_filter": {"flags": list(UNANSWERED)}}
+    loggers = _loggers("gateway_call_failed", "warning", unanswered)
+    return [*loggers, *(_loggers("gateway_call_answered", "info") if settings.access_log else ())]
 
 
-def _logger(event: str, level: str, which: dict[str, Any] | None = None) -> dict[str, Any]:
-    line = {"event": event, "level": level, "time": _TIME, **_FIELDS}
-    return {
-        "name": "envoy.access_loggers.stderr",
-        "typed_config": {
-            "@type": f"{TYPES}.access_loggers.stream.v3.StderrAccessLog",
-            "log_format": {"json_format": line},
-        },
-    } | ({} if which is None else {"filter": which})
+def _loggers(event: str, level: str, *which: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": "envoy.access_loggers.stderr",
+            "filter": {"and_filter": {"filters": [*which, _passed_on(is_rest)]}} if which else _passed_on(is_rest),
+            "typed_config": {
+                "@type": f"{TYPES}.access_loggers.stream.v3.StderrAccessLog",
+                "log_format": {"json_format": {"event": event, "level": level, "time": _TIME, **fields, **_FIELDS}},
+            },
+        }
+        for is_rest, fields in ((True, _OF_REST), (False, _OF_OTHERS))
+    ]
+
+
+def _passed_on(is_rest: bool) -> dict[str, Any]:
+    """Whether a request is one of REST that was passed on, or whether it is none."""
+    value: dict[str, Any] = {"present_match": True} if is_rest else {"null_match": {}}  # which no verb is
+    matcher = {"filter": "instantaudience", "path": [{"key": "verb"}], "value": value}
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": not is_rest}}

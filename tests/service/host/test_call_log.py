@@ -1,13 +1,17 @@
 """What a running service's log says of calls: those that failed, those that were refused, and all."""
 
+import os
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from instantaudience.v1 import audience_pb2, audience_pb2_grpc
 from instantaudience_server.store.keys import key_slot
 from support.contract.messages import one_user
-from support.service.processes import needs_proc, standing_still
+from support.service.processes import descendants, needs_proc, standing_still
 from support.service.running import Service, running_service
 from support.waiting import eventually
 
@@ -49,6 +53,52 @@ async def test_the_access_log_has_calls_at_the_gateway_and_at_the_worker(logged:
     assert 0 < call["seconds"] < 10
     assert request.items() >= {"http_method": "POST", "status": 200, "level": "info"}.items()
     assert request["time"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "status"),
+    [
+        ("GET", "/rt-segment?user_id=1", 200),
+        ("GET", "/rt-segment?user_id=abc", 400),
+        ("PUT", "/segment?id=99", 404),
+        ("DELETE", "/segment?id=99", 404),
+        ("PATCH", "/segment", 405),
+    ],
+)
+async def test_the_gateways_lines_say_what_callers_have_sent_and_got(
+    logged: Service, verb: str, path: str, status: int
+) -> None:
+    """Of REST calls, there is no gRPC status that they have got."""
+    name = f"r-{verb}-{status}"
+    headers = {"x-request-id": name, "authorization": await logged.token()}
+    async with logged.http() as http:
+        content = b'{"segment": {}}' if verb == "PUT" else b""
+        assert (await http.request(verb, path, headers=headers, content=content)).status_code == status
+    *_, line = await lines_of(logged, name, "gateway_call_answered")
+    assert line.items() >= {"http_method": verb, "status": status}.items()
+    assert line.get("grpc_status") is None
+
+
+async def test_the_gateways_lines_have_the_status_of_grpc(logged: Service) -> None:
+    metadata = [("authorization", await logged.token()), ("x-request-id", "r-grpc")]
+    async with logged.channel("gateway") as channel:
+        stub = audience_pb2_grpc.AudienceServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetMemberships(audience_pb2.GetMembershipsRequest(user_id="abc"), metadata=metadata)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    *_, line = await lines_of(logged, "r-grpc", "gateway_call_answered")
+    assert line.items() >= {"http_method": "POST", "status": 200, "grpc_status": "InvalidArgument"}.items()
+
+
+async def test_a_request_that_no_worker_answers_has_a_line() -> None:
+    async with running_service("--workers", "1", host_mode="grpcio") as service:
+        headers = {"x-request-id": "r-away", "authorization": await service.token()}
+        (worker,) = [each.pid for each in descendants(service.process.pid) if "running.worker" in each.command]
+        os.kill(worker, signal.SIGSTOP)  # the supervisor ends it
+        async with service.http() as http:
+            assert (await http.get("/rt-segment?user_id=1", headers=headers)).status_code == 503
+        (line,) = await lines_of(service, "r-away", "gateway_call_failed")
+        assert line.items() >= {"http_method": "GET", "status": 503, "level": "warning"}.items()
 
 
 async def test_a_refused_call_has_lines_too(logged: Service) -> None:

@@ -244,7 +244,7 @@ for _kind in ("failover", "move"):
     STORE_PRIMARY_CHANGES.labels(_kind)
 for _reason in ("unavailable", "internal"):
     FAILED_CALLS.labels(_reason)
-for _outcome in ("completed", "INTERNAL", "PROCESS_ENDED"):
+for _outcome in ("completed", "INTERNAL", "PROCESS_ENDED", "FILE_LOST"):
     BATCH_JOBS.labels(_outcome)
 
 _call_meters: dict[tuple[str, int], tuple[Callable[[float], None], Observed]] = {}

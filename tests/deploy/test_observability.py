@@ -38,6 +38,8 @@ EXPRESSIONS = {
 }
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 NAME = re.compile(r"instant_audience_\w+")
+COUNTED = re.compile(r'(instant_audience_\w+_total)\{(\w+)=~?"([\w|]+)"\}')
+"""A counter in an alert, the label that it looks at, and its values."""
 NOT_SHOWN = {"instant_audience_catalog_current_timestamp_seconds"}
 """What the age of the catalog is calculated from."""
 DATA_SECONDS = 60.0
@@ -114,6 +116,12 @@ async def running_prometheus(directory: Path, metrics_url: str, rules: Path) -> 
 def named() -> set[str]:
     """The series that alerts and panels name."""
     return {name for text in (*EXPRESSIONS.values(), *(rule["expr"] for rule in ALERTS)) for name in NAME.findall(text)}
+
+
+def counted() -> set[tuple[str, str, str]]:
+    """The counters that alerts look at, with label and value."""
+    found = [match for rule in ALERTS for match in COUNTED.findall(rule["expr"])]
+    return {(name, label, value) for name, label, values in found for value in values.split("|")}
 
 
 def told_of(rule: dict[str, Any]) -> str:
@@ -215,8 +223,10 @@ async def test_every_panel_and_alert_has_data(watched: tuple[Service, Prometheus
         assert without == []
 
     await eventually(all_have_data, DATA_SECONDS)
-    there = {sample.name for sample in (await scrape(service)).samples}
-    assert named() <= there
+    samples = (await scrape(service)).samples
+    assert named() <= {sample.name for sample in samples}
+    # What begins with its first count has not grown in the eyes of an alert.
+    assert counted() <= {(sample.name, *label) for sample in samples for label in sample.labels.items()}
 
 
 @needs_prometheus

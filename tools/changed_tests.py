@@ -32,6 +32,10 @@ def tests_of(path: Path) -> Iterator[Path]:
         elif path.name == "conftest.py" and ROOMS in path.parent.parents:
             yield path.parent
         return
+    if path.suffix == ".md":
+        yield ROOMS / "test_documents.py"
+    if path.parts[0] == "deploy":
+        yield Path("tests/deploy")
     if path.parts[0] not in PACKAGES or path.parts[1] != PACKAGES[path.parts[0]]:
         return
     *packages, name = path.parts[2:]

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from instantaudience_server.commands.root import main
 from support.service.running import COMMAND
 
+OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
 READING = {"access", "doctor", "get", "list", "report", "show"}
 """The last words of commands that only read."""
 
@@ -36,6 +37,12 @@ def test_what_commands_read_they_print_as_json_too() -> None:
     reading = {words: names for words, names in options.items() if words[-1] in READING}
     assert {words[-1] for words in reading} == READING
     assert [words for words, names in reading.items() if "--json" not in names] == []
+
+
+def test_the_operators_table_has_every_command() -> None:
+    rows = re.findall(r"^\| (`.*`.*?) \|", OPERATIONS.read_text().partition("\n## Commands\n")[2], re.MULTILINE)
+    named = {words[0] for row in rows for each in re.findall(r"`([^`]+)`", row) if (words := each.split())}
+    assert {words[0] for words, _ in leaves(main)} - {"serve"} <= named
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")

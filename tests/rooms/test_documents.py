@@ -75,3 +75,18 @@ def test_the_sections_that_texts_and_comments_name_are_there() -> None:
     named = {found for path in SOURCES for found in SECTION.findall(BROKEN.sub(" ", Path(path).read_text()))}
     assert ("docs/cluster.md", "An own Redis Cluster") in named
     assert [(path, title) for path, title in named if title not in titles(ROOT / path)] == []
+
+
+def test_the_texts_that_operators_look_for_are_the_services() -> None:
+    """In docs/operations.md, "What to do when …": in backquotes, with `…` for what differs."""
+    section = (ROOT / "docs/operations.md").read_text().partition("\n## What to do when …\n")[2].partition("\n## ")[0]
+    starting, failing = (
+        " ".join(section.partition(title)[2].partition("\n\n")[0].split())
+        for title in ("**It does not start.**", "**503s.**")
+    )
+    quoted = [text for text in re.findall(r"`([^`]+)`", starting + failing) if " " in text]
+    parts = {part.strip(" ,") for text in quoted for part in text.split("…")} - {"", "runs Redis 7."}
+    ours = (ROOT / top for top in ("server/instantaudience_server", "gateway/instantaudience_gateway"))
+    code = "".join(path.read_text() for top in ours for path in top.rglob("*.py"))
+    assert len(parts) > 10
+    assert [part for part in parts if part not in code] == []

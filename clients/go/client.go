@@ -34,6 +34,9 @@ type Client struct {
 
 	asking *shared[Limits]
 	limits atomic.Pointer[Limits]
+	// closing ends when the client is closed; end has it do so, for this reason.
+	closing context.Context
+	end     context.CancelCauseFunc
 }
 
 // NewClient makes a client of host:port, secured by TLS unless WithPlaintext says otherwise. It needs one of WithPassword,
@@ -69,6 +72,7 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 	publicSession := &session{signingIn: newShared[string]()}
 	public := &caller{conn: conn, session: publicSession, retries: retries, onAttempt: s.onAttempt, again: true}
 	session := &session{public: public, signIn: s.signIn, signingIn: newShared[string](), token: s.token}
+	closing, end := context.WithCancelCause(context.Background())
 	client := &Client{
 		conn:     conn,
 		caller:   &caller{conn: conn, session: session, retries: retries, onAttempt: s.onAttempt},
@@ -77,13 +81,19 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 		window:   s.window,
 		patience: s.patience,
 		asking:   newShared[Limits](),
+		closing:  closing,
+		end:      end,
 	}
 	client.limits.Store(s.limits)
 	return client, nil
 }
 
-// Close closes the connection; calls under way fail, and so do those that come.
+// Close closes the connection; calls under way fail, and so do those that come. A second time does nothing.
 func (c *Client) Close() error {
+	if c.closing.Err() != nil {
+		return nil
+	}
+	c.end(unavailable("the client is closed", ""))
 	c.session.close()
 	c.session.public.session.close()
 	return c.conn.Close()
@@ -103,7 +113,7 @@ func (c *Client) Validate(ctx context.Context, users []*pb.RtSegment) (*pb.Apply
 }
 
 func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*pb.ApplySegmentsResult, error) {
-	ctx, cancel := withDeadline(ctx)
+	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
 	limits, err := c.Limits(ctx)
 	if err != nil {
@@ -133,7 +143,7 @@ func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*
 // Memberships are the live ones of users, in the order asked for; any number of them. The domain is as in UserIn, "" for
 // the platform's own users.
 func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...string) ([]*pb.UserMemberships, error) {
-	ctx, cancel := withDeadline(ctx)
+	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
 	users := make([]*pb.UserMemberships, 0, len(userIDs))
 	for len(userIDs) > 0 {
@@ -157,7 +167,7 @@ func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...stri
 
 // Limits are what the member may send: as given to the client, or as the service says, asked once.
 func (c *Client) Limits(ctx context.Context) (Limits, error) {
-	ctx, cancel := withDeadline(ctx)
+	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
 	return c.asking.value(ctx, c.knownLimits, func() (Limits, error) {
 		limits, err := c.askLimits(ctx)
@@ -208,12 +218,21 @@ func (c *Client) askLimits(ctx context.Context) (Limits, error) {
 	}.orDefaults(), nil
 }
 
-// withDeadline is the context with an end, where it had none.
-func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+// withDeadline is the context with an end, where it had none; it ends with the client, too.
+func (c *Client) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, release := c.untilClosed(ctx)
 	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
+		return ctx, release
 	}
-	return context.WithTimeout(ctx, deadlineMs*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, deadlineMs*time.Millisecond)
+	return ctx, func() { cancel(); release() }
+}
+
+// untilClosed is the context, which ends with the client, too, whatever it is used to wait for.
+func (c *Client) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	forget := context.AfterFunc(c.closing, func() { cancel(context.Cause(c.closing)) })
+	return ctx, func() { forget(); cancel(nil) }
 }
 
 func security(s *settings) credentials.TransportCredentials {

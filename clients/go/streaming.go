@@ -26,6 +26,8 @@ const lookEvery = 250 * time.Millisecond
 // The users' iterator runs in a goroutine of its own; it is not asked for more when the iterator of the answers has ended.
 func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter.Seq2[*StreamResult, error] {
 	return func(yield func(*StreamResult, error) bool) {
+		ctx, release := c.untilClosed(ctx)
+		defer release()
 		limits, err := c.Limits(ctx)
 		if err != nil {
 			yield(nil, err)

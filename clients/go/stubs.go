@@ -18,27 +18,27 @@ import (
 // Calls are signed in, have an end, and fail with *Error. They are sent again where the proto files say that this is safe,
 // and else only when they were refused. Streams are signed in, and that is all.
 func (c *Client) Conn() grpc.ClientConnInterface {
-	return stubs{c.caller}
+	return stubs{c}
 }
 
 type stubs struct {
-	caller *caller
+	client *Client
 }
 
 func (s stubs) Invoke(ctx context.Context, method string, request, answer any, options ...grpc.CallOption) error {
-	ctx, cancel := withDeadline(ctx)
+	ctx, cancel := s.client.withDeadline(ctx)
 	defer cancel()
-	return s.caller.call(ctx, method, request.(proto.Message), answer.(proto.Message), options...)
+	return s.client.caller.call(ctx, method, request.(proto.Message), answer.(proto.Message), options...)
 }
 
 func (s stubs) NewStream(
 	ctx context.Context, stream *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	token, err := s.caller.session.get(ctx)
+	token, err := s.client.caller.session.get(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.caller.conn.NewStream(outgoing(ctx, token, newRequestID()), stream, method, options...)
+	return s.client.caller.conn.NewStream(outgoing(ctx, token, newRequestID()), stream, method, options...)
 }
 
 // isIdempotent says whether a method may be called twice, as its proto file does.

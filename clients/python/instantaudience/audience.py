@@ -106,11 +106,11 @@ class AsyncClient:
         self._credentials = credentials
         self._limits = limits
         self._asking = Shared[Limits]()
-        self._pacer = Pacer()
         retries = retries or Retries()
         token = credentials.token if isinstance(credentials, Token) else None
         signs_in = isinstance(credentials, Password | KeyPair)
         self._session = Session(self._sign_in if signs_in else None, token)
+        self._pacer = Pacer(sleep=self._session.sleep)
         self._methods = _Methods(self._channel)
         watchers = Watchers(on_attempt, telemetry)
         self._calling = Calling(self._session, retries, watchers)

@@ -83,12 +83,18 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way fail, and so do those that come. A second time does nothing."""
+        """Close the connection; calls under way fail, and so do those that come. A second time does nothing.
+
+        Raises:
+            RuntimeError: it is `on_attempt` or `telemetry` that does so.
+        """
         if not self._process.is_here():
             return
         with self._lock:
             if self._is_closed:
                 return
+            if threading.current_thread() is self._thread:
+                raise RuntimeError("what the client calls cannot close it")
             self._is_closed = True
             closing = asyncio.run_coroutine_threadsafe(_close_all(self._client), self._loop)
         closing.result()

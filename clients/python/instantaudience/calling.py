@@ -58,7 +58,7 @@ class Calling:
                     raise
                 renewed = True
             except AudienceError as error:
-                await asyncio.sleep(attempts.wait_seconds(error))
+                await self._session.sleep(attempts.wait_seconds(error))
 
     async def _attempt(
         self, rpc: Rpc[Request, Answer], request: Request, token: str | None, request_id: str, attempts: Attempts

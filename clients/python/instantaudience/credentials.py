@@ -1,8 +1,10 @@
 """Who signs in, and the token that is shared by all calls of a client."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -150,7 +152,8 @@ class Session:
         """When another one is asked for."""
         self._dies = 0.0
         """When the one at hand ends."""
-        self._is_closed = False
+        self.closed = asyncio.Event()
+        """Whether its client is."""
         self._signing_in = Shared[str]()
 
     async def token(self, deadline: float) -> str | None:
@@ -181,7 +184,7 @@ class Session:
         try:
             token, lifetime = await sign_in(bound)
         except AudienceError as error:
-            if error.kind not in SENT_AGAIN or at_hand is None or self._is_closed:
+            if error.kind not in SENT_AGAIN or at_hand is None or self.closed.is_set():
                 raise
             now = time.monotonic()
             if self._living(now) != at_hand:
@@ -209,9 +212,20 @@ class Session:
         Raises:
             UnavailableError: it is closed.
         """
-        if self._is_closed:
+        if self.closed.is_set():
             raise UnavailableError("the client is closed")
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long.
+
+        Raises:
+            UnavailableError: the client is closed; meanwhile, too.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.closed.wait()
+        self.check_open()
 
     def close(self) -> None:
         """There is no token any more: nothing is sent, or sent again."""
-        self._is_closed = True
+        self.closed.set()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from instantaudience.errors import DeadlineExceededError
 from instantaudience.rules import QUOTA_WINDOW_MS
@@ -17,8 +17,13 @@ WINDOW_SECONDS = QUOTA_WINDOW_MS / 1000
 class Pacer:
     """Lets requests go, in the order they ask; in any second at most as many, with as many users, as the limits say."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._clock = clock
+        self._sleep = sleep
         self._sent: deque[tuple[float, int]] = deque()
         self._users = 0
         self._lock = asyncio.Lock()
@@ -33,7 +38,7 @@ class Pacer:
             while (wait := self._wait_seconds(users, limits)) > 0:
                 if self._clock() + wait >= deadline:
                     raise DeadlineExceededError("the member's quota leaves no room before the caller's time is over")
-                await asyncio.sleep(wait)
+                await self._sleep(wait)
             self._sent.append((self._clock(), users))
             self._users += users
 

@@ -98,7 +98,7 @@ class _Source:
         self._asked: asyncio.Future[Part | None] | None = None
 
     async def next(self, failed: asyncio.Event) -> Part | None:
-        """The next request; None where there is none, or the stream has failed.
+        """The next request; None where there is none, or it has failed meanwhile.
 
         Raises whatever the users' iterator raises.
         """
@@ -157,8 +157,9 @@ class Streaming:
         async with aclosing(_Source(parts)) as source:
             while True:
                 if not window.sent:
-                    part = await source.next(asyncio.Event())
+                    part = await source.next(self._session.closed)
                     if part is None:
+                        self._session.check_open()
                         return
                     window.add(part)
                 token = await self._session.token(window.waits_since + patience_seconds)
@@ -203,7 +204,7 @@ class Streaming:
             wait = self._retries.wait_seconds(failure, attempt)
         if wait is None or time.monotonic() + wait >= window.waits_since + patience_seconds:
             raise failure
-        await asyncio.sleep(wait)
+        await self._session.sleep(wait)
 
     async def _send(self, stream: _Stream, window: Window, source: _Source, limits: Limits) -> None:
         """Send what has to go again, then new parts while nothing fails. What is raised, the stream's end follows."""

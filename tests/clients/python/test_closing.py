@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from instantaudience import (
@@ -17,6 +18,7 @@ from instantaudience import (
     block,
     user,
 )
+from instantaudience.v1.audience_pb2 import RtSegment
 
 NOWHERE = "127.0.0.1:1"
 TOKEN = Token("hbapi:1:0:0")
@@ -64,6 +66,85 @@ def test_calls_of_the_blocking_client_that_pause_fail(call: str) -> None:
         assert has_failed.wait(60.0)
         client.close()
         assert isinstance(under_way.exception(60.0), UnavailableError)
+
+
+def test_what_the_blocking_client_calls_cannot_close_it() -> None:
+    """It would wait for itself."""
+
+    def tell(_: Attempt) -> None:
+        client.close()
+
+    client = Client(NOWHERE, TOKEN, plaintext=True, limits=Limits(), on_attempt=tell)
+    with ThreadPoolExecutor() as threads, client:
+        under_way = threads.submit(client.memberships, ["1"])
+        assert isinstance(under_way.exception(60.0), RuntimeError)
+
+
+@pytest.mark.parametrize("call", ["apply", "stream"])
+async def test_calls_that_pause_fail(call: str) -> None:
+    has_failed = asyncio.Event()
+
+    def tell(_: Attempt) -> None:
+        has_failed.set()
+
+    client = AsyncClient(NOWHERE, TOKEN, plaintext=True, limits=Limits(), retries=PATIENT, on_attempt=tell)
+    users = [user(1, block(7))]
+
+    async def work() -> None:
+        if call == "apply":
+            await client.apply(users, deadline_seconds=6000.0)
+        else:
+            _ = [result async for result in client.stream(users, patience_seconds=6000.0)]
+
+    await _fails_when_closed(client, work(), has_failed)
+
+
+async def test_calls_that_wait_for_their_members_limit_fail() -> None:
+    has_failed = asyncio.Event()
+
+    def tell(_: Attempt) -> None:
+        has_failed.set()
+
+    limits = Limits(posts_per_second=1)
+    client = AsyncClient(NOWHERE, TOKEN, plaintext=True, limits=limits, retries=PATIENT, on_attempt=tell)
+
+    async def work() -> None:
+        """All but the first wait for it."""
+        calls = [client.apply([user(1, block(7))], deadline_seconds=6000.0) for _ in range(600)]
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(failure, UnavailableError) for failure in failures)
+
+    under_way = asyncio.create_task(work())
+    async with asyncio.timeout(60):
+        await has_failed.wait()
+        await client.close()
+        await under_way
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_a_stream_that_waits_for_users_fails(connections: asyncio.Queue[str], count: int) -> None:
+    client = AsyncClient(await connections.get(), TOKEN, plaintext=True, limits=Limits(users_per_call=1))
+    is_at_it = asyncio.Event()
+
+    async def users() -> AsyncIterator[RtSegment]:
+        for _ in range(count):
+            yield user(1, block(7))
+        is_at_it.set()
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        _ = [result async for result in client.stream(users())]
+
+    await _fails_when_closed(client, work(), is_at_it)
+
+
+async def _fails_when_closed(client: AsyncClient, work: Coroutine[Any, Any, object], is_at_it: asyncio.Event) -> None:
+    under_way = asyncio.create_task(work)
+    async with asyncio.timeout(60):
+        await is_at_it.wait()
+        await client.close()
+        with pytest.raises(UnavailableError, match="the client is closed"):
+            await under_way
 
 
 @pytest.fixture

@@ -3,12 +3,18 @@ import { DeadlineExceededError } from "./errors.js";
 import { QUOTA_WINDOW_MS } from "./rules.js";
 import type { Limits } from "./splitting.js";
 
+/** When a request has gone, or will go, and how many users it has. */
+export interface Turn {
+  readonly atMs: number;
+  readonly users: number;
+}
+
 /** Lets requests go, in the order they ask; in any second at most as many, with as many users, as the limits say. */
 export class Pacer {
-  /** When requests have gone, or will go, and how many users each has; those of the last second begin at `#first`. */
-  readonly #turns: { readonly atMs: number; readonly users: number }[] = [];
+  /** In their order; those of the second before the last one begin at `#first`. */
+  readonly #turns: Turn[] = [];
   #first = 0;
-  /** Of those of the last second. */
+  /** Of those of that second. */
   #users = 0;
 
   constructor(private readonly nowMs: () => number = () => performance.now()) {}
@@ -16,19 +22,25 @@ export class Pacer {
   /**
    * Waits until a request with so many users may go.
    *
-   * @throws DeadlineExceededError it may not in time; nothing is sent.
+   * @throws DeadlineExceededError it may not in time; nothing is sent. Or what ends the wait before.
    */
   async wait(users: number, limits: Limits, deadline: Deadline): Promise<void> {
-    const waitMs = this.turnMs(users, limits, deadline.leftMs);
-    if (waitMs > 0) await deadline.sleep(waitMs);
+    const turn = this.turn(users, limits, deadline.leftMs);
+    const waitMs = turn.atMs - this.nowMs();
+    try {
+      if (waitMs > 0) await deadline.sleep(waitMs);
+    } catch (ended) {
+      this.giveBack(turn);
+      throw ended;
+    }
   }
 
   /**
-   * In how many milliseconds a request with so many users may go; that turn is taken.
+   * The turn that a request with so many users takes.
    *
    * @throws DeadlineExceededError that is after `leftMs`; no turn is taken.
    */
-  turnMs(users: number, limits: Limits, leftMs: number): number {
+  turn(users: number, limits: Limits, leftMs: number): Turn {
     const now = this.nowMs();
     let atMs = Math.max(now, this.#turns.at(-1)?.atMs ?? now);
     let [first, counted] = [this.#first, this.#users];
@@ -43,12 +55,34 @@ export class Pacer {
     if (atMs > now && atMs - now >= leftMs) {
       throw new DeadlineExceededError("the member's quota leaves no room before the caller's time is over");
     }
-    this.#turns.push({ atMs, users });
+    const taken = { atMs, users };
+    this.#turns.push(taken);
     this.#users = counted + users;
-    // What is over is forgotten when it is half of all.
-    const isMostlyOver = first * 2 > this.#turns.length;
-    if (isMostlyOver) this.#turns.splice(0, first);
-    this.#first = isMostlyOver ? 0 : first;
-    return atMs - now;
+    // What is over is forgotten when it is half of all: over by now, as later ones may be given back.
+    const over = first * 2 > this.#turns.length ? this.#firstAfter(now - QUOTA_WINDOW_MS) : 0;
+    const forgotten = over * 2 > this.#turns.length ? over : 0;
+    this.#turns.splice(0, forgotten);
+    this.#first = first - forgotten;
+    return taken;
+  }
+
+  /** The request does not go: others may have its turn, who come later. */
+  giveBack(turn: Turn): void {
+    const index = this.#turns.lastIndexOf(turn);
+    if (index >= 0) this.#turns.splice(index, 1);
+    const lastMs = this.#turns.at(-1)?.atMs ?? 0;
+    this.#first = this.#firstAfter(lastMs - QUOTA_WINDOW_MS);
+    this.#users = this.#turns.slice(this.#first).reduce((sum, { users }) => sum + users, 0);
+  }
+
+  /** Where the turns after a time begin. */
+  #firstAfter(ms: number): number {
+    let [low, high] = [0, this.#turns.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const isAfter = (this.#turns[middle]?.atMs ?? 0) > ms;
+      [low, high] = isAfter ? [low, middle] : [middle + 1, high];
+    }
+    return low;
   }
 }

@@ -2,7 +2,7 @@ import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } fro
 import type { Interceptor, Transport } from "@connectrpc/connect";
 import { Calling, type OnAttempt } from "./calling.js";
 import { type Credentials, type KeyPair, type Password, assertion } from "./credentials.js";
-import { Deadline } from "./deadline.js";
+import { Closing, Deadline } from "./deadline.js";
 import { InvalidRequestError, whole } from "./errors.js";
 import {
   AudienceService,
@@ -65,8 +65,8 @@ export interface Connection {
 export class Client {
   readonly #connection: Connection;
   readonly #session: Session;
-  /** Of calls that need no token: those that get one. */
-  readonly #publicSession = new Session(undefined, undefined);
+  /** Once it is closed, nothing is sent, or sent again. */
+  readonly #closing = new Closing();
   readonly #calling: Calling;
   readonly #public: Calling;
   readonly #pacer = new Pacer();
@@ -87,12 +87,14 @@ export class Client {
     }
     this.#connection = connection;
     this.#limits = limits === undefined ? undefined : orDefaults(DEFAULT_LIMITS, limits);
-    this.#public = new Calling(connection.transport, this.#publicSession, retries, onAttempt);
+    const publicSession = new Session(undefined, undefined, this.#closing); // Of calls that get a token.
+    this.#public = new Calling(connection.transport, publicSession, retries, onAttempt);
     this.#session = new Session(
       credentials === undefined || "token" in credentials
         ? undefined
         : (deadline) => this.#signIn(credentials, deadline),
       token,
+      this.#closing,
     );
     this.#calling = new Calling(connection.transport, this.#session, retries, onAttempt);
     this.#streaming = new Streaming({
@@ -100,6 +102,7 @@ export class Client {
       calling: this.#calling,
       session: this.#session,
       pacer: this.#pacer,
+      closing: this.#closing,
       retries,
       window,
     });
@@ -107,8 +110,7 @@ export class Client {
 
   /** Closes the connection; calls under way fail, and so do those that come. */
   close(): void {
-    this.#session.close();
-    this.#publicSession.close();
+    this.#closing.close();
     this.#connection.close();
   }
 
@@ -125,7 +127,7 @@ export class Client {
     users: Iterable<User>,
     { validateOnly = false, ...options }: CallOptions & { readonly validateOnly?: boolean } = {},
   ): Promise<ApplySegmentsResult> {
-    const deadline = deadlineOf(options);
+    const deadline = this.#deadline(options);
     const limits = await this.#knownLimits(deadline);
     const parts = split(users, limits);
     const results: ApplySegmentsResult[] = [];
@@ -152,7 +154,7 @@ export class Client {
     options: CallOptions = {},
   ): AsyncGenerator<StreamResult, void, undefined> {
     const { deadlineMs = DEADLINE_MS, signal } = options;
-    const limits = await this.#knownLimits(deadlineOf(options));
+    const limits = await this.#knownLimits(this.#deadline(options));
     yield* this.#connection.canStream
       ? this.#streaming.apply(users, limits, deadlineMs, signal)
       : this.#streaming.applyOneByOne(users, limits, deadlineMs, signal);
@@ -167,7 +169,7 @@ export class Client {
     userIds: readonly string[],
     { domain = "", ...options }: CallOptions & { readonly domain?: string } = {},
   ): Promise<UserMemberships[]> {
-    const deadline = deadlineOf(options);
+    const deadline = this.#deadline(options);
     const users: UserMemberships[] = [];
     for (let first = 0; first < userIds.length; first += BATCH_USERS) {
       const asked = userIds.slice(first, first + BATCH_USERS).map((userId) => ({ userId: textOf(userId), domain }));
@@ -189,7 +191,7 @@ export class Client {
     request: MessageInitShape<Input>,
     options: CallOptions = {},
   ): Promise<MessageShape<Output>> {
-    return this.#calling.call(method, request, deadlineOf(options));
+    return this.#calling.call(method, request, this.#deadline(options));
   }
 
   /**
@@ -198,7 +200,11 @@ export class Client {
    * @throws AudienceError the call failed.
    */
   async limits(options: CallOptions = {}): Promise<Limits> {
-    return this.#knownLimits(deadlineOf(options));
+    return this.#knownLimits(this.#deadline(options));
+  }
+
+  #deadline({ deadlineMs = DEADLINE_MS, signal }: CallOptions): Deadline {
+    return new Deadline(deadlineMs, signal, this.#closing);
   }
 
   async #knownLimits(deadline: Deadline): Promise<Limits> {
@@ -245,8 +251,4 @@ function orDefaults<Settings extends object>(
 ): Settings {
   const names = Object.keys(defaults) as (keyof Settings)[];
   return Object.fromEntries(names.map((name) => [name, given[name] ?? defaults[name]])) as Settings;
-}
-
-function deadlineOf({ deadlineMs = DEADLINE_MS, signal }: CallOptions): Deadline {
-  return new Deadline(deadlineMs, signal);
 }

@@ -1,20 +1,50 @@
-import { DeadlineExceededError } from "./errors.js";
+import { DeadlineExceededError, UnavailableError } from "./errors.js";
 
 /** What a timer takes at most: a longer one would fire at once. */
 const MOST_TIMER_MS = 2 ** 31 - 1;
 
-/** What ends a call before its answer: the caller's time, and the caller's signal. Times are those of `performance.now`. */
+/** The end of a client, and who is to hear of it. */
+export class Closing {
+  #isClosed = false;
+  readonly #told = new Set<(reason: unknown) => void>();
+
+  close(): void {
+    this.#isClosed = true;
+    for (const tell of this.#told) tell(closed());
+  }
+
+  /** @throws UnavailableError the client is closed. */
+  check(): void {
+    if (this.#isClosed) throw closed();
+  }
+
+  /** Tells what to fail with when the client is closed, unless what it answers with is called before. */
+  told(tell: (reason: unknown) => void): () => void {
+    this.#told.add(tell);
+    return () => this.#told.delete(tell);
+  }
+}
+
+function closed(): UnavailableError {
+  return new UnavailableError("the client is closed");
+}
+
+/**
+ * What ends a call before its answer: the caller's time, the caller's signal, and the client's end. Times are those of
+ * `performance.now`.
+ */
 export class Deadline {
   readonly #endsMs: number;
 
   /**
-   * `ms` from now; Infinity where nothing but the signal ends it.
+   * `ms` from now; Infinity where nothing but the others ends it.
    *
    * @throws TypeError it is NaN.
    */
   constructor(
     ms: number,
     readonly signal?: AbortSignal,
+    readonly closing?: Closing,
   ) {
     if (Number.isNaN(ms)) throw new TypeError("deadlineMs is NaN: it has to be a number of milliseconds");
     this.#endsMs = performance.now() + ms;
@@ -25,15 +55,16 @@ export class Deadline {
     return this.#endsMs - performance.now();
   }
 
-  /** @throws the signal's reason, where the caller has given up. */
+  /** @throws the signal's reason, where the caller has given up; UnavailableError the client is closed. */
   check(): void {
     this.signal?.throwIfAborted();
+    this.closing?.check();
   }
 
   /**
    * Waits so long.
    *
-   * @throws the signal's reason, as soon as the caller gives up.
+   * @throws the signal's reason, as soon as the caller gives up; UnavailableError, as soon as the client is closed.
    */
   async sleep(ms: number): Promise<void> {
     this.check();
@@ -42,7 +73,7 @@ export class Deadline {
       stop = after(ms, resolve);
     });
     try {
-      await this.#orAborted(slept);
+      await this.#orEnded(slept);
     } finally {
       stop();
     }
@@ -51,7 +82,7 @@ export class Deadline {
   /**
    * What the promise comes to, where it does in time.
    *
-   * @throws DeadlineExceededError it does not; or the signal's reason.
+   * @throws DeadlineExceededError it does not; the signal's reason; or UnavailableError, where the client is closed.
    */
   async bound<Result>(promise: Promise<Result>): Promise<Result> {
     this.check();
@@ -60,24 +91,25 @@ export class Deadline {
       stop = after(this.leftMs, () => reject(new DeadlineExceededError("the caller's time is over")));
     });
     try {
-      return await this.#orAborted(Promise.race([promise, late]));
+      return await this.#orEnded(Promise.race([promise, late]));
     } finally {
       stop();
     }
   }
 
-  async #orAborted<Result>(promise: Promise<Result>): Promise<Result> {
-    const signal = this.signal;
-    if (signal === undefined) return promise;
-    let abort = (): void => undefined;
-    const aborted = new Promise<never>((_, reject) => {
-      abort = () => reject(signal.reason);
-      signal.addEventListener("abort", abort);
+  async #orEnded<Result>(promise: Promise<Result>): Promise<Result> {
+    let end: (reason: unknown) => void = () => undefined;
+    const ended = new Promise<never>((_, reject) => {
+      end = reject;
     });
+    const abort = (): void => end(this.signal?.reason);
+    this.signal?.addEventListener("abort", abort);
+    const forget = this.closing?.told(end);
     try {
-      return await Promise.race([promise, aborted]);
+      return await Promise.race([promise, ended]);
     } finally {
-      signal.removeEventListener("abort", abort);
+      this.signal?.removeEventListener("abort", abort);
+      forget?.();
     }
   }
 }

@@ -1,5 +1,5 @@
-import { Deadline } from "./deadline.js";
-import { AudienceError, RateLimitedError, UnavailableError, saysNothing } from "./errors.js";
+import { Closing, Deadline } from "./deadline.js";
+import { AudienceError, RateLimitedError, saysNothing } from "./errors.js";
 import type { AuthenticateResult } from "./gen/instantaudience/v1/authentication_pb.js";
 import { RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS, TOKEN_CHARACTERS } from "./rules.js";
 import { Shared } from "./shared.js";
@@ -36,12 +36,12 @@ export class Session {
   /** When the one at hand ends. */
   #diesMs = 0;
   readonly #signingIn = new Shared<string>();
-  #isClosed = false;
 
   /** Without `signIn`, the token is used as long as the service takes it. */
   constructor(
     private readonly signIn: ((deadline: Deadline) => Promise<Issued>) | undefined,
     token: string | undefined,
+    private readonly closing = new Closing(),
   ) {
     this.#token = token;
   }
@@ -49,11 +49,11 @@ export class Session {
   /**
    * The token to call with; undefined where none is needed.
    *
-   * @throws AudienceError signing in failed.
+   * @throws AudienceError signing in failed, or the client is closed.
    */
   async token(deadline: Deadline): Promise<string | undefined> {
     const signIn = this.signIn;
-    if (this.#isClosed) throw new UnavailableError("the client is closed");
+    this.closing.check();
     if (signIn === undefined) return this.#token;
     const standing = (): string | undefined => (performance.now() < this.#endsMs ? this.#token : undefined);
     return this.#signingIn.value(standing, () => this.#renew(signIn, deadline), deadline);
@@ -64,11 +64,6 @@ export class Session {
     if (this.signIn === undefined) return false;
     if (this.#token === token) this.#token = undefined;
     return true;
-  }
-
-  /** There is no token any more: nothing is sent, or sent again. */
-  close(): void {
-    this.#isClosed = true;
   }
 
   /** The token that there is, where it lives. */
@@ -84,14 +79,15 @@ export class Session {
     if (atHand !== undefined) {
       // It is good as long as it lives: nobody else waits for another one, and this call does not for long.
       this.#endsMs = Math.min(this.#diesMs, began + RENEWAL_PAUSE_SECONDS * 1000);
-      bound = new Deadline(Math.min(RENEWAL_SECONDS * 1000, deadline.leftMs / 2), deadline.signal);
+      bound = new Deadline(Math.min(RENEWAL_SECONDS * 1000, deadline.leftMs / 2), deadline.signal, deadline.closing);
     }
     let issued: Issued;
     try {
       issued = await signIn(bound);
     } catch (failure) {
+      this.closing.check();
       const isForNow = failure instanceof AudienceError && failure.isWorthAnotherTry;
-      if (!isForNow || this.#isClosed || atHand === undefined) throw failure;
+      if (!isForNow || atHand === undefined) throw failure;
       const now = performance.now();
       // Where it has ended meanwhile, or was refused, there is none but another one now.
       if (this.#living(now) !== atHand) return this.#renew(signIn, deadline);

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { StreamResponse, Transport } from "@connectrpc/connect";
 import { type Calling, headers, newRequestId, pathOf } from "./calling.js";
-import { Deadline } from "./deadline.js";
+import { type Closing, Deadline } from "./deadline.js";
 import {
   AudienceError,
   InternalError,
@@ -102,6 +102,7 @@ interface Means {
   readonly calling: Calling;
   readonly session: Session;
   readonly pacer: Pacer;
+  readonly closing: Closing;
   readonly retries: Retries;
   /** How many requests may be under way at once. */
   readonly window: number;
@@ -128,12 +129,14 @@ export class Streaming {
     try {
       for (;;) {
         if (window.isEmpty) {
-          const next = await new Deadline(Infinity, signal).bound(source.next());
+          const next = await new Deadline(Infinity, signal, this.means.closing).bound(source.next());
           if (next.done === true) return;
           source.taken();
           window.add(next.value);
         }
-        const token = await this.means.session.token(new Deadline(patienceMs - window.waitedMs, signal));
+        const token = await this.means.session.token(
+          new Deadline(patienceMs - window.waitedMs, signal, this.means.closing),
+        );
         const stream = new Stream();
         const began = performance.now();
         for await (const response of this.#answers(stream, token, window, source, limits, signal)) {
@@ -151,7 +154,11 @@ export class Streaming {
           if (window.isRenewed || !this.#isRenewable(stream.failure, token)) throw stream.failure;
           window.isRenewed = true;
         } else {
-          await this.#pause(stream.failure, attempt, new Deadline(patienceMs - window.waitedMs, signal));
+          await this.#pause(
+            stream.failure,
+            attempt,
+            new Deadline(patienceMs - window.waitedMs, signal, this.means.closing),
+          );
         }
       }
     } finally {
@@ -173,10 +180,10 @@ export class Streaming {
     const source = new Source(users, limits);
     try {
       for (;;) {
-        const next = await new Deadline(Infinity, signal).bound(source.next());
+        const next = await new Deadline(Infinity, signal, this.means.closing).bound(source.next());
         if (next.done === true) return;
         source.taken();
-        const patience = new Deadline(patienceMs, signal);
+        const patience = new Deadline(patienceMs, signal, this.means.closing);
         yield resultOf(next.value, await this.#outcome(next.value, limits, patience));
       }
     } finally {
@@ -230,7 +237,7 @@ export class Streaming {
         ending.abort();
       }
     }, LOOK_MS);
-    const over = new Deadline(Infinity, until);
+    const over = new Deadline(Infinity, until, this.means.closing);
     const requests = this.#requests(stream, window, source, limits, over);
     try {
       const sent = headers(token, stream.requestId);

@@ -1,7 +1,7 @@
 /** A client that is closed sends nothing any more, whatever its calls were at. */
 import type { Interceptor } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { type Client, type ClientOptions, createClient } from "instantaudience";
+import { type Client, type ClientOptions, type User, createClient } from "instantaudience";
 import { AudienceService } from "instantaudience/v1/audience";
 import assert from "node:assert/strict";
 import { createServer as createHttpServer } from "node:http";
@@ -66,4 +66,58 @@ test("a call under way over gRPC-Web fails", async () => {
   const asked = event();
   const server = createHttpServer(asked.tell);
   await closed(createBrowserClient, server, [], asked.come, () => undefined);
+});
+
+/** Closes a client while its call waits for something that does not come. */
+async function closedWaiting(
+  client: Pick<Client, "close">,
+  underWay: Promise<unknown>,
+  isAtIt: Promise<void>,
+): Promise<void> {
+  const rejected = assert.rejects(underWay, { name: "UnavailableError", rawMessage: "the client is closed" });
+  await isAtIt;
+  client.close();
+  client.close();
+  await rejected;
+}
+
+const AN_HOUR_MS = 3_600_000;
+const PATIENT = { firstMs: AN_HOUR_MS, mostMs: AN_HOUR_MS, random: () => 1 };
+const NOWHERE: ClientOptions = { endpoint: "127.0.0.1:1", credentials: { token: "x" }, plaintext: true };
+
+async function all(results: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of results);
+}
+
+for (const [where, make] of Object.entries({ Node: createClient, browsers: createBrowserClient })) {
+  test(`a stream that waits for users fails, in ${where}`, async () => {
+    const asked = event();
+    async function* users(): AsyncGenerator<User> {
+      asked.tell();
+      await new Promise(() => undefined);
+      yield { userId: "1" };
+    }
+    const client = make({ ...NOWHERE, limits: {} });
+    await closedWaiting(client, all(client.stream(users())), asked.come);
+  });
+
+  test(`a call that pauses fails, in ${where}`, async () => {
+    const failed = event();
+    const client = make({ ...NOWHERE, retries: PATIENT, onAttempt: failed.tell });
+    await closedWaiting(client, client.memberships(["1"], { deadlineMs: 2 * AN_HOUR_MS }), failed.come);
+  });
+}
+
+test("a call that waits for its member's limit fails", async () => {
+  const failed = event();
+  const client = createClient({
+    ...NOWHERE,
+    limits: { postsPerSecond: 1 },
+    retries: PATIENT,
+    onAttempt: failed.tell,
+  });
+  const apply = (): Promise<unknown> => client.apply([{ userId: "1" }], { deadlineMs: 2 * AN_HOUR_MS });
+  const calls = Array.from({ length: 600 }, () => apply().catch((failure: Error) => failure.name));
+  await closedWaiting(client, apply(), failed.come);
+  assert.deepEqual(new Set(await Promise.all(calls)), new Set(["UnavailableError"]));
 });

@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Deadline } from "../src/deadline.js";
+import { Closing, Deadline } from "../src/deadline.js";
 import {
   DeadlineExceededError,
   InternalError,
@@ -18,13 +18,13 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 const patient = (): Deadline => new Deadline(60_000);
 
 /** A session whose sign-ins end when they are told to, and how many there were. */
-function session(): { session: Session; signIns: SignIn[] } {
+function session(closing?: Closing): { session: Session; signIns: SignIn[] } {
   const signIns: SignIn[] = [];
   const signIn = (): Promise<Issued> =>
     new Promise((resolve, reject) => {
       signIns.push({ resolve, reject });
     });
-  return { session: new Session(signIn, undefined), signIns };
+  return { session: new Session(signIn, undefined, closing), signIns };
 }
 
 interface SignIn {
@@ -172,14 +172,15 @@ test("a token is used as long as it lives while the service is away", async ({ m
 test("a client that is closed while it signs in uses no token", async ({ mock }) => {
   let now = 0;
   mock.method(performance, "now", () => now);
-  const { session: shared, signIns } = session();
+  const closing = new Closing();
+  const { session: shared, signIns } = session(closing);
   const first = shared.token(patient());
   signIns[0]?.resolve({ token: "a", lifetimeMs: 3_600_000 });
   assert.equal(await first, "a");
   now = 3_500_000;
   const second = shared.token(patient());
   await turn();
-  shared.close();
+  closing.close();
   signIns[1]?.reject(new UnavailableError("the client is closed"));
   await assert.rejects(second, UnavailableError);
 });

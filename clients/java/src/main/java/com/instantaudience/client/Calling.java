@@ -113,7 +113,7 @@ final class Calling {
     if (pause.isEmpty() || pause.getAsLong() >= deadline.leftNanos()) {
       throw failure;
     }
-    Deadline.sleep(pause.getAsLong());
+    session.sleep(pause.getAsLong());
     if (deadline.leftNanos() <= 0) {
       throw failure;
     }

@@ -25,7 +25,7 @@ final class Connection {
   private final Session publicSession = new Session(null, null);
   private final Calling calling;
   private final Calling publicCalling;
-  private final Pacer pacer = new Pacer();
+  private final Pacer pacer;
   private final int window;
   private final Shared<Limits> asking = new Shared<>();
   /** Null until they are known. */
@@ -45,6 +45,7 @@ final class Connection {
     session = credentials instanceof Credentials.Token given
         ? new Session(null, given.token())
         : new Session(signIn(credentials), null);
+    pacer = new Pacer(System::nanoTime, session::sleep);
     calling = new Calling(channel, session, retries, onAttempt);
     publicCalling = new Calling(channel, publicSession, retries, onAttempt);
   }

@@ -25,19 +25,6 @@ final class Deadline {
     return ends - System.nanoTime();
   }
 
-  /**
-   * Waits so long.
-   *
-   * @throws CancellationException the thread was interrupted; it stays so.
-   */
-  static void sleep(long nanos) {
-    try {
-      TimeUnit.NANOSECONDS.sleep(nanos);
-    } catch (InterruptedException interrupt) {
-      throw givenUp();
-    }
-  }
-
   /** @throws CancellationException the caller has given up. */
   static void check() {
     if (Thread.currentThread().isInterrupted()) {

@@ -18,7 +18,7 @@ final class OneStream {
   private static final MethodDescriptor<StreamSegmentsRequest, StreamSegmentsResponse> METHOD =
       AudienceServiceGrpc.getStreamSegmentsMethod();
   /** How often it is looked whether a stream still goes on. */
-  private static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
+  static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
 
   private final Streaming all;
   private final Calling calling;
@@ -33,11 +33,11 @@ final class OneStream {
   private ClientCallStreamObserver<StreamSegmentsRequest> call;
   /** The first failure that is worth another try: nothing is sent after it, and what was sent is answered. */
   private AudienceException failure;
-  /** The first request of the queue may go at {@code turn}. */
+  /** The first request of the queue has {@code turn}. */
   private boolean hasTurn;
   /** It may go now, as soon as the connection takes it. */
   private boolean isDue;
-  private long turn;
+  private Pacer.Turn turn;
   private boolean isSent;
   private boolean isOver;
   /** Since when nothing but the service is waited for. */
@@ -74,6 +74,9 @@ final class OneStream {
     } finally {
       isOver = true;
       call.cancel("the stream is over", null); // Where it has ended, this does nothing.
+      if (hasTurn) {
+        pacer.giveBack(turn);
+      }
     }
     calling.tell(METHOD, 1, began, requestId, failure);
   }
@@ -125,9 +128,9 @@ final class OneStream {
   private long turnOf(Sent first) {
     if (!hasTurn) {
       hasTurn = true;
-      turn = System.nanoTime() + pacer.turn(first.part().users().size(), all.limits(), Long.MAX_VALUE);
+      turn = pacer.turn(first.part().users().size(), all.limits(), Long.MAX_VALUE);
     }
-    long wait = turn - System.nanoTime();
+    long wait = turn.at() - System.nanoTime();
     if (wait <= 0 && !isDue) {
       isDue = true;
       first.begin();

@@ -2,6 +2,7 @@ package com.instantaudience.client;
 
 import com.instantaudience.v1.AuthenticateResult;
 import java.time.Duration;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
@@ -35,7 +36,8 @@ final class Session {
   private long ends;
   /** When the one at hand ends. */
   private long dies;
-  private boolean isClosed;
+  /** Whether its client is. */
+  private final CountDownLatch closed = new CountDownLatch(1);
 
   /** Without {@code signIn} (null), the token is used as long as the service takes it; null where none is needed. */
   Session(Function<Deadline, Issued> signIn, String token) {
@@ -75,20 +77,40 @@ final class Session {
   }
 
   /** There is no token any more: nothing is sent, or sent again. */
-  synchronized void close() {
-    isClosed = true;
+  void close() {
+    closed.countDown();
+  }
+
+  /**
+   * Waits so long.
+   *
+   * @throws UnavailableException the client is closed; meanwhile, too.
+   * @throws java.util.concurrent.CancellationException the thread was interrupted; it stays so.
+   */
+  void sleep(long nanos) {
+    try {
+      closed.await(nanos, TimeUnit.NANOSECONDS);
+    } catch (InterruptedException interrupt) {
+      throw Deadline.givenUp();
+    }
+    checkOpen();
+  }
+
+  /** @throws UnavailableException the client is closed. */
+  void checkOpen() {
+    if (isClosed()) {
+      throw Failure.unavailable("the client is closed", "");
+    }
+  }
+
+  private boolean isClosed() {
+    return closed.getCount() == 0;
   }
 
   /** The token, where it has not ended; else null. */
   private synchronized String standing() {
     checkOpen();
     return clock.getAsLong() - ends < 0 ? token : null;
-  }
-
-  private void checkOpen() {
-    if (isClosed) {
-      throw Failure.unavailable("the client is closed", "");
-    }
   }
 
   /** The new token, even where it has ended by this machine's clock. */
@@ -136,7 +158,7 @@ final class Session {
   /** Whether there is a token to use that lives; it is used for so long then, at most. */
   private boolean lasts(long nanos) {
     long now = clock.getAsLong();
-    if (isClosed || token == null || dies - now <= 0) {
+    if (isClosed() || token == null || dies - now <= 0) {
       return false;
     }
     ends = now + Math.min(dies - now, nanos);

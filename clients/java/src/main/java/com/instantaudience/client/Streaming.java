@@ -5,6 +5,7 @@ import java.time.Duration;
 import java.util.Iterator;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /**
@@ -114,12 +115,20 @@ final class Streaming {
     }
   }
 
-  /** Waits until there is something to send, or there are no more users. */
+  /**
+   * Waits until there is something to send, or there are no more users.
+   *
+   * @throws UnavailableException the client is closed.
+   */
   private void awaitUsers(Source source) {
     while (window.isEmpty() && !isExhausted) {
+      calling.session().checkOpen();
       ask(source);
       try {
-        events.take().run();
+        Runnable event = events.poll(OneStream.LOOK_NANOS, TimeUnit.NANOSECONDS);
+        if (event != null) {
+          event.run();
+        }
       } catch (InterruptedException interrupt) {
         throw Deadline.givenUp();
       }

@@ -42,6 +42,14 @@ class ClientTest {
             Surroundings.told("USERNAME"), Surroundings.told("KEY_NAME"), Surroundings.read("KEY_FILE")));
   }
 
+  private static void sleep(long ms) {
+    try {
+      Thread.sleep(ms);
+    } catch (InterruptedException interrupt) {
+      throw Deadline.givenUp();
+    }
+  }
+
   private static RtSegment user(long id) {
     return RtSegment.newBuilder()
         .setUserId(Long.toString(id))
@@ -75,7 +83,7 @@ class ClientTest {
       client.stream(LongUsers.of(3), result -> {
         told.add(result.firstUser());
         if (result.firstUser() == 0) {
-          Deadline.sleep(Duration.ofMillis(2500).toNanos());
+          sleep(2500);
         }
       });
     }
@@ -91,7 +99,7 @@ class ClientTest {
         Stream.generate(() -> user(7_860_000_000L + taken[0]++ % 100)).iterator();
     try (AudienceClient client = builder().window(4).build()) {
       assertThrows(IllegalStateException.class, () -> client.stream(users, result -> {
-        Deadline.sleep(Duration.ofMillis(300).toNanos());
+        sleep(300);
         throw new IllegalStateException("enough");
       }));
     }

@@ -1,0 +1,92 @@
+package com.instantaudience.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import com.instantaudience.v1.Limits;
+import com.instantaudience.v1.RtSegment;
+import java.time.Duration;
+import java.util.Iterator;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** Calls that wait, for whatever it is, end with their client. */
+@Timeout(120)
+class ClosingTest {
+  private static final int CALLS = 50;
+  private static final Duration HOURS = Duration.ofHours(48);
+  /** The shortest pause is as long as it can be by chance: some hours, all but surely. */
+  private static final Retries PATIENT = new Retries(Duration.ofHours(24), Duration.ofHours(24), Duration.ofSeconds(10));
+
+  private final CountDownLatch isAtIt = new CountDownLatch(1);
+
+  private AudienceClientBuilder nowhere() {
+    return AudienceClient.builder("127.0.0.1:1")
+        .plaintext()
+        .credentials(Credentials.token("x"))
+        .retries(PATIENT)
+        .onAttempt(attempt -> isAtIt.countDown());
+  }
+
+  private void checkEnds(AudienceClient client, List<Runnable> calls) throws Exception {
+    var threads = Executors.newCachedThreadPool();
+    try {
+      var underWay = calls.stream().map(call -> CompletableFuture.runAsync(call, threads)).toList();
+      isAtIt.await();
+      client.close();
+      client.close();
+      for (var each : underWay) {
+        ExecutionException ended = assertThrows(ExecutionException.class, () -> each.get(1, TimeUnit.MINUTES));
+        assertInstanceOf(UnavailableException.class, ended.getCause());
+        assertEquals("UNAVAILABLE: the client is closed", ended.getCause().getMessage());
+      }
+    } finally {
+      threads.shutdownNow();
+    }
+  }
+
+  @Test
+  void aStreamThatWaitsForUsers() throws Exception {
+    AudienceClient client = nowhere().limits(Limits.getDefaultInstance()).build();
+    Iterator<RtSegment> none = new Iterator<>() {
+      @Override
+      public boolean hasNext() {
+        isAtIt.countDown();
+        try {
+          Thread.sleep(HOURS.toMillis());
+        } catch (InterruptedException interrupt) {
+          return false;
+        }
+        return true;
+      }
+
+      @Override
+      public RtSegment next() {
+        return RtSegment.getDefaultInstance();
+      }
+    };
+    checkEnds(client, List.of(() -> client.stream(none, result -> {})));
+  }
+
+  @Test
+  void aCallThatPauses() throws Exception {
+    AudienceClient client = nowhere().build();
+    checkEnds(client, List.of(() -> client.withDeadline(HOURS).memberships(List.of("1"))));
+  }
+
+  @Test
+  void callsThatWaitForTheirMembersLimit() throws Exception {
+    AudienceClient client =
+        nowhere().limits(Limits.newBuilder().setPostsPerSecond(1).build()).build();
+    Runnable call = () -> client.withDeadline(HOURS).apply(List.of(RtSegment.getDefaultInstance()));
+    checkEnds(client, IntStream.range(0, CALLS).mapToObj(i -> call).toList());
+  }
+}

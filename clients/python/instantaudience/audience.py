@@ -69,7 +69,8 @@ class AsyncClient:
 
     It signs in with the first call and when a token ends, sends again what is safe to send again and helps, within the
     time that the caller gives, keeps to the member's quota, and splits what is too large. All calls of one client share
-    a connection and a token; make one and keep it. Not for several event loops or threads.
+    a connection and a token; make one and keep it. Not for several event loops or threads. Processes that are forked
+    later cannot use it: it raises RuntimeError there.
     """
 
     def __init__(

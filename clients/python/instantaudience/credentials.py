@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError, says_nothing
+from instantaudience.processes import Process
 from instantaudience.rules import (
     ASSERTION_SECONDS,
     RENEWAL_PAUSE_SECONDS,
@@ -152,6 +153,7 @@ class Session:
         """When another one is asked for."""
         self._dies = 0.0
         """When the one at hand ends."""
+        self._process = Process()
         self.closed = asyncio.Event()
         """Whether its client is."""
         self._signing_in = Shared[str]()
@@ -211,7 +213,9 @@ class Session:
 
         Raises:
             UnavailableError: it is closed.
+            RuntimeError: this process was forked from the client's.
         """
+        self._process.check()
         if self.closed.is_set():
             raise UnavailableError("the client is closed")
 

@@ -37,6 +37,26 @@ if child == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 client.close()
 """
+FORKED_WITH_LOOP = """
+import asyncio, os
+from instantaudience import AsyncClient, Limits, Token, block, user
+
+loop = asyncio.new_event_loop()
+
+async def made():
+    return AsyncClient("127.0.0.1:1", Token("hbapi:1:0:0"), plaintext=True, limits=Limits())
+
+client = loop.run_until_complete(made())
+child = os.fork()
+if child == 0:
+    try:
+        loop.run_until_complete(client.apply([user(1, block(7))], deadline_seconds=0.1))
+    except RuntimeError as error:
+        os._exit(0 if "forked" in str(error) else 1)
+    os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+loop.run_until_complete(client.close())
+"""
 BLOCKED = """
 import queue, threading
 from instantaudience import Client, Limits, Token
@@ -167,7 +187,7 @@ async def test_what_the_users_raise_comes_after_what_was_full_before(
     assert answered == 10
 
 
-@pytest.mark.parametrize("program", [FORKED, BLOCKED], ids=["forked", "blocked"])
+@pytest.mark.parametrize("program", [FORKED, FORKED_WITH_LOOP, BLOCKED], ids=["forked", "with loop", "blocked"])
 def test_processes_end(program: str) -> None:
     """One that was forked is told that the client is none of its; one whose users block ends all the same."""
     subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS)

@@ -38,7 +38,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 client.close()
 """
 FORKED_WITH_LOOP = """
-import asyncio, os
+import asyncio, os, signal
 from instantaudience import AsyncClient, Limits, Token, block, user
 
 loop = asyncio.new_event_loop()
@@ -49,6 +49,7 @@ async def made():
 client = loop.run_until_complete(made())
 child = os.fork()
 if child == 0:
+    signal.alarm(20)  # One that waits for ever leaves nothing behind.
     try:
         loop.run_until_complete(client.apply([user(1, block(7))], deadline_seconds=0.1))
     except RuntimeError as error:

@@ -74,7 +74,7 @@ def _delimiter(_context: click.Context, _parameter: click.Parameter, value: str)
 @click.option(
     "--rejects",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where to write what was refused. Without it: FILE.rejects.csv.",
+    help="Where to write what was refused. Without it: FILE.rejects.csv; of --dry-run, FILE.dry-run.rejects.csv.",
 )
 @click.option("--restart", is_flag=True, help="Send all, although an earlier run has come some way.")
 @click.option("--dry-run", is_flag=True, help="Have the service check everything and change nothing.")
@@ -110,7 +110,7 @@ def send(
     for file in files:
         if file != STDIN and not file.is_file():
             raise click.UsageError(f"{file} is a pipe or device, which cannot be read twice: send it as - (`< {file}`)")
-        path = rejects_path(rejects, file)
+        path = rejects_path(rejects, file, is_dry=dry_run)
         if path.resolve() in sources:
             raise click.UsageError(f"{path} is to be sent: what is refused of {file} cannot replace it")
         if path.exists() and not path.is_file():

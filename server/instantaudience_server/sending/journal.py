@@ -28,16 +28,18 @@ class Way:
 
     def rejects_path(self, file: Path) -> Path:
         """Where the rejects of a file go."""
-        return rejects_path(self.rejects, file)
+        return rejects_path(self.rejects, file, is_dry=self.is_dry)
 
     def position_path(self, file: Path) -> Path | None:
         """Where it is kept how far a file was sent; None where that cannot be gone on with."""
         return None if file == STDIN or self.is_dry else _beside(file, "position")
 
 
-def rejects_path(named: Path | None, file: Path) -> Path:
-    """Where the rejects of a file go: to the name that they were given, or beside it."""
-    return named or _beside(Path("standard-input") if file == STDIN else file, "rejects.csv")
+def rejects_path(named: Path | None, file: Path, *, is_dry: bool) -> Path:
+    """Where the rejects of a file go: to the name that they were given, or beside it. Those of a dry run have a name of
+    their own: an earlier run may be gone on with, which adds to its rejects."""
+    ending = "dry-run.rejects.csv" if is_dry else "rejects.csv"
+    return named or _beside(Path("standard-input") if file == STDIN else file, ending)
 
 
 def _beside(file: Path, ending: str) -> Path:

@@ -19,7 +19,7 @@ class Rejects:
         self.path = path
         self._file: io.TextIOWrapper | None = None
         if size_bytes and path.exists():
-            os.truncate(path, size_bytes)
+            os.truncate(path, min(size_bytes, path.stat().st_size))  # somebody may have taken rows away
         else:
             path.unlink(missing_ok=True)
 

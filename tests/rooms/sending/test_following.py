@@ -130,5 +130,11 @@ def test_rejects_after_a_position_come_again(tmp_path: Path) -> None:
     second.write((2, "b"), "X", "m")
     second.close()
     assert [line for line, *_ in rows(path)] == ["1", "2"]
+    size = path.stat().st_size
+    path.write_text(path.read_text().removesuffix("2,X,m,b\n"))  # somebody has taken it away
+    third = Rejects(path, size)
+    third.write((3, "c"), "X", "m")
+    third.close()
+    assert [line for line, *_ in rows(path)] == ["1", "3"]
     Rejects(path)
     assert not path.exists()

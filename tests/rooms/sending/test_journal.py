@@ -1,6 +1,7 @@
 """How far files were sent is kept beside them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from instantaudience_server.sending.content import HEAD_BYTES, Content
@@ -12,9 +13,9 @@ WAY = Way(None, CsvForm(), None, False, ("http://127.0.0.1:1", "1001"))
 BEGINNING = b"user_id,seg_id\n" + b"1,10001\n" * HEAD_BYTES
 
 
-def begun(file: Path) -> Journal:
+def begun(file: Path, way: Way = WAY) -> Journal:
     with Content(file) as content:
-        return Journal(WAY, file, content)
+        return Journal(way, file, content)
 
 
 def test_what_was_written_since_is_another_file(tmp_path: Path) -> None:
@@ -27,3 +28,22 @@ def test_what_was_written_since_is_another_file(tmp_path: Path) -> None:
     file.write_bytes(BEGINNING[:-8] + b"3,10001\n2,10001\n")
     os.utime(file, ns=(later, later))
     assert not begun(file).goes_on
+
+
+def test_a_dry_run_takes_no_rejects_away_from_a_run_that_goes_on(tmp_path: Path) -> None:
+    """Of what had been refused until then, nothing told any more, nor had it been sent."""
+    file = tmp_path / "users.csv"
+    file.write_bytes(BEGINNING)
+    first = begun(file)
+    first.rejects.write((2, "1,99"), "UNKNOWN_SEGMENT", "no")
+    first.keep(Place(20, 2), now=True)
+    first.close()
+    told = first.rejects.path.read_text()
+    dry = begun(file, replace(WAY, is_dry=True))
+    dry.rejects.write((3, "1,98"), "UNKNOWN_SEGMENT", "no")
+    dry.close()
+    begun(file, replace(WAY, is_dry=True)).close()
+    again = begun(file)
+    assert again.goes_on
+    assert again.rejects.path.read_text() == told
+    assert {*tmp_path.iterdir()} == {file, first.path, first.rejects.path}

@@ -41,6 +41,7 @@ async def test_files_of_all_forms(run: Any, demo: dict[str, str], cluster: Redis
     dry = await run(*words, "--dry-run", env=demo)
     assert dry.status == 1, dry.errors
     assert "first.csv: 1 memberships of 1 users would be taken; refused: 1 " in dry.output
+    assert "; see first.csv.dry-run.rejects.csv\n" in dry.output
     assert await stored(cluster) == {}
     ended = await run(*words, "--json", env=demo)
     assert (ended.status, ended.errors) == (1, "")
@@ -58,7 +59,8 @@ async def test_files_of_all_forms(run: Any, demo: dict[str, str], cluster: Redis
         ("4", "INVALID_USER_ID", "x,10001,1,0"),
         ("5", "UNREADABLE", "1,x,1,0"),
     ]
-    assert rejected(tmp_path / "first.csv.rejects.csv") == expected
+    for name in ("first.csv.rejects.csv", "first.csv.dry-run.rejects.csv"):
+        assert rejected(tmp_path / name) == expected
     assert [line for line, *_ in rejected(tmp_path / "second.json.gz.rejects.csv")] == ["1"]
     assert await stored(cluster) == {("", "1"): {10001: (6, 0)}}
     lines = '{"user_id":"3","seg_block":[{"seg_id":12,"expiration":0}]}\n'

@@ -254,6 +254,13 @@ async def test_the_token_is_kept_for_the_next_command(
     assert (await run("get", "1", env=env)).status == 0
     assert kept.read_text() not in {UNKNOWN_TOKEN, tokens[0]}
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    for unreadable in (b"", b"\xff"):
+        kept.write_bytes(unreadable)
+        assert (await run("get", "1", env=env)).status == 0
+        assert kept.read_text().startswith("hbapi:1003:")
+    kept.unlink()
+    kept.mkdir()  # as little to be read as what `sudo` has left
+    assert (await run("get", "1", env=env)).status == 0
 
 
 async def test_the_line_that_serve_prints(run: Any, host_mode: str, tmp_path: Path) -> None:

@@ -144,9 +144,12 @@ class Client:
         if self._token is not None:
             return self._with_given(self._token, attempt)
         kept = _kept_token(self.url, self._required_credentials())
-        if kept.exists():
+        token = ""
+        with contextlib.suppress(OSError, UnicodeDecodeError):  # there is none, or none that this user may read
+            token = kept.read_text()
+        if token:
             try:
-                return attempt(kept.read_text())
+                return attempt(token)
             except TokenRefusedError:
                 pass  # it has ended
             except CallFailedError as error:

@@ -115,10 +115,6 @@ class Following:
                 user += 1
 
     def _count(self, record: Record, refusals: list[_Refusal]) -> None:
-        if not refusals:
-            self.totals.users += 1
-            self.totals.memberships += record.memberships
-            return
         own = {each.block: each for each in refusals if each.block is not None}
         others = next((each for each in refusals if each.block is None), None)
         taken = 0 if others else record.memberships - len(own)

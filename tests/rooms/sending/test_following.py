@@ -80,11 +80,14 @@ def test_what_is_refused_is_written_with_its_lines(rejects: Rejects) -> None:
 
 
 def test_a_request_that_failed_refuses_all_of_its_users(rejects: Rejects) -> None:
-    followed = follow(rejects, [user(1), user(2), user(3)])
+    json_user = Record(Place(20, 2), [(2, "{}")], RtSegment(), 3)
+    followed = follow(rejects, [user(1), json_user, user(3)], [user(4, 2)])
     followed.take(StreamResult(0, 2, None, InvalidRequestError("no", reason="SYNTAX")))
-    followed.take(answer(2, 1))
+    followed.take(answer(2, 2))
     followed.finish()
-    assert followed.totals == Totals(1, 1, following.Counter({"SYNTAX": 2}))
+    assert followed.totals == Totals(2, 3, following.Counter({"SYNTAX": 4}))
+    rejects.saved_bytes()
+    assert rows(rejects.path) == [("1", "SYNTAX", "no", "u,0"), ("2", "SYNTAX", "no", "{}")]
 
 
 @pytest.mark.parametrize("one", [user(1, 2), Record(Place(10, 1), [(1, "{}")], RtSegment(), 2)], ids=["csv", "json"])

@@ -590,14 +590,18 @@ async def test_a_certificate_that_is_optional_has_to_be_good_all_the_same(host_m
         assert await outcomes(secured, secured.authority.sign("named", uris=[URI])) == ADMITTED
 
 
-async def test_without_tls_no_header_stands_for_a_certificate(service: Service) -> None:
-    claim = {"x-client-certificate": f"uri={URI} dns={DNS}"}
-    async with service.http(headers=claim) as http:
-        assert (await http.post("/rt-segment", json=one_user("1"))).status_code == 401
-    for port in PORTS:
-        async with service.channel(port) as channel:
-            with pytest.raises(grpc.aio.AioRpcError) as failed:
-                await AudienceServiceStub(channel).ApplySegments(
-                    apply_request(one_user("1")), metadata=tuple(claim.items()), timeout=20
-                )
-            assert failed.value.code() is grpc.StatusCode.UNAUTHENTICATED
+@pytest.mark.parametrize("host_mode", HOST_MODES)
+async def test_without_tls_no_header_stands_for_a_certificate(host_mode: str, tmp_path: Path) -> None:
+    """Although an account has the names."""
+    catalog, claim = tmp_path / "named.yaml", {"x-client-certificate": f"uri={URI} dns={DNS}"}
+    catalog.write_text(json.dumps(NAMED))
+    async with running_service("--workers", "1", host_mode=host_mode, catalog=f"--catalog={catalog}") as service:
+        async with service.http(headers=claim) as http:
+            assert (await http.post("/rt-segment", json=one_user("1"))).status_code == 401
+        for port in PORTS:
+            async with service.channel(port) as channel:
+                with pytest.raises(grpc.aio.AioRpcError) as failed:
+                    await AudienceServiceStub(channel).ApplySegments(
+                        apply_request(one_user("1")), metadata=tuple(claim.items()), timeout=20
+                    )
+                assert failed.value.code() is grpc.StatusCode.UNAUTHENTICATED

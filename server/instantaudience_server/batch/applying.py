@@ -45,8 +45,8 @@ class Portion(NamedTuple):
 class FileApplying:
     """Applies files, each for itself; any number of workers may apply different ones.
 
-    `block_bytes` is how much of the content lies between two checkpoints, at most. `suppressions` tells whom members
-    must not add to segments; None: nobody is suppressed. `yielding` lets all of them rest; None: they never do.
+    `suppressions` tells whom members must not add to segments; None: nobody is suppressed. `block_bytes` is how much of
+    the content lies between two checkpoints, at most. `yielding` lets all of them rest; None: they never do.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class FileApplying:
         catalog: Catalog,
         store: MembershipStore,
         sizes: SegmentSizes,
+        suppressions: Suppressions | None,
         *,
         block_bytes: int = BLOCK_BYTES,
-        suppressions: Suppressions | None = None,
         yielding: Yielding | None = None,
     ) -> None:
         self._catalog = catalog

@@ -50,7 +50,7 @@ async def serve(config: WorkerConfig) -> None:
         jobs, files = ClusterJobStore(cluster), FileStore(settings.file_store_url)
         states = ClusterNodeStates(cluster)
         yielding = Yielding(lambda: states.look(asyncio.get_running_loop().time() + PATIENCE_SECONDS))
-        applying = FileApplying(catalog, ground.memberships, ground.sizes, suppressions=suppressions, yielding=yielding)
+        applying = FileApplying(catalog, ground.memberships, ground.sizes, suppressions, yielding=yielding)
         draw, randint = secrets.token_hex, random.SystemRandom().randint
         runner = JobRunner(jobs, files, applying.apply, ground.feed.member, clock, draw)
         uploads = Uploads(jobs, files, ground.feed.member, clock, draw, randint, settings.batch_upload_seconds)

@@ -552,7 +552,7 @@ async def test_on_a_real_cluster_the_state_is_the_models(cluster: Cluster, plain
     """A membership that has ended meanwhile is gone, as if the file had been applied at once."""
     sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), SystemClock())
     store = ClusterMembershipStore(cluster)
-    applying = FileApplying(batch_catalog(), store, sizes, block_bytes=20_000)
+    applying = FileApplying(batch_catalog(), store, sizes, None, block_bytes=20_000)
     uploaded_ms = (now_s() - 3600) * 1000
     content = b"".join(
         b"%d;5848:%d,5849:0\n%d;5850:%d\n" % (number, 30 + number % 60, number, 200) for number in range(1, 1500)

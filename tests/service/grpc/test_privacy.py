@@ -76,6 +76,17 @@ async def test_a_suppressed_user_is_refused_over_every_way_in(
 
     await eventually(is_refused_in_streams)
     await eventually(is_refused_over_rest)
+    job = (await demo.post("/batch-segment")).json()["response"]["batch_segment_upload_job"]
+    lines = "".join(f"{each.user_id};{OWN}:0\n" for each in users)
+    await demo.put(job["upload_url"], content=lines.encode(), headers={"authorization": ""})
+
+    async def is_refused_in_files() -> None:
+        answer = await demo.get("/batch-segment", params={"job_id": job["job_id"]})
+        done = answer.json()["response"]["batch_segment_upload_job"]
+        found = [done[name] for name in ("phase", "num_valid_user", "num_invalid_user")]
+        assert found == ["completed", 1, 1]
+
+    await eventually(is_refused_in_files, 60)
 
     async def is_out() -> None:  # whom a worker let through that did not know yet
         assert not await cluster.exists(f"m:p:{user_id}")

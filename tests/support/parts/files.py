@@ -186,8 +186,8 @@ class Job:
             catalog,
             self.store,
             sizes or NoSizes(),
+            suppressions,
             block_bytes=block_bytes,
-            suppressions=suppressions,
             yielding=yielding,
         )
         self.view = JobView(member_id, uploaded_ms, **bounds)

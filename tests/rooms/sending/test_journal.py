@@ -6,7 +6,7 @@ from pathlib import Path
 
 from instantaudience_server.sending.content import HEAD_BYTES, Content
 from instantaudience_server.sending.csv_form import CsvForm
-from instantaudience_server.sending.journal import Journal, Way
+from instantaudience_server.sending.journal import STDIN, Journal, Way
 from instantaudience_server.sending.records import Place
 
 WAY = Way(None, CsvForm(), None, False, ("http://127.0.0.1:1", "1001"))
@@ -47,3 +47,27 @@ def test_a_dry_run_takes_no_rejects_away_from_a_run_that_goes_on(tmp_path: Path)
     assert again.goes_on
     assert again.rejects.path.read_text() == told
     assert {*tmp_path.iterdir()} == {file, first.path, first.rejects.path}
+
+
+def test_what_is_done_is_not_sent_again_while_others_are(tmp_path: Path) -> None:
+    """Of several files, until all are sent; its counts and its rejects stay."""
+    file = tmp_path / "users.csv"
+    file.write_bytes(BEGINNING)
+    first = begun(file)
+    first.position.totals.users = 7
+    first.rejects.write((2, "1,\udcff"), "UNREADABLE", "no")
+    first.keep(Place(len(BEGINNING), HEAD_BYTES + 1), now=True, is_done=True)
+    first.close()
+    told = first.rejects.path.read_bytes()
+    assert told.endswith(b'2,UNREADABLE,no,"1,\xff"\n')
+    again = begun(file)
+    again.close()
+    assert (again.goes_on, again.position) == (False, first.position)
+    assert again.rejects.path.read_bytes() == told
+
+
+def test_what_cannot_be_gone_on_with_has_no_position(tmp_path: Path) -> None:
+    file = tmp_path / "users.csv"
+    assert WAY.position_path(STDIN) is None
+    assert replace(WAY, is_dry=True).position_path(file) is None
+    assert WAY.position_path(file) == tmp_path / "users.csv.position"

@@ -1,3 +1,4 @@
+import errno
 import os
 import select
 import shutil
@@ -350,6 +351,16 @@ class TestFindServer:
     def test_says_so_when_there_is_none(self, on_path: Callable[[str, str], Path]) -> None:
         with pytest.raises(NoServerError, match="found none at all"):
             find_server()
+
+
+async def test_nobody_comes_from_another_machine(tmp_path: Path) -> None:
+    """Another address of this one is as far."""
+    async with running(EmbeddedCluster(tmp_path)) as cluster:
+        for node in cluster.nodes:
+            for port in (node.port, node.bus_port):
+                for host, error in ((HOST, 0), ("127.0.0.2", errno.ECONNREFUSED)):
+                    with socket.socket() as caller:
+                        assert caller.connect_ex((host, port)) == error
 
 
 async def test_a_password_keeps_others_of_the_machine_out(tmp_path: Path, server: Path) -> None:

@@ -380,6 +380,53 @@ async def test_while_the_catalog_is_there_in_part_it_is_left_alone(
     assert all(worker.catalog.segment_by_code(123, each.code) for each in segments[::2])
 
 
+@pytest.mark.parametrize(
+    ("behind", "never_there"),
+    [
+        (None, keys.membership_key(b"p", b"1")),
+        (keys.CATALOG_MEMBERS, keys.CATALOG_USERS),
+        (keys.CATALOG_CHANGES, keys.CATALOG_VERSION),
+    ],
+    ids=["memberships", "catalog", "version"],
+)
+async def test_one_that_stood_still_writes_nothing_into_what_another_puts_back(
+    embedded: EmbeddedCluster,
+    plain: RedisCluster,
+    worker: AccountWorker,
+    clock: FakeClock,
+    tmp_path: Path,
+    behind: bytes | None,
+    never_there: bytes,
+) -> None:
+    await plain.hset(keys.membership_key(b"p", b"1"), "10001", 1)
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, told)
+    async with another_cluster(tmp_path) as (client, there):
+        port = client.connection_pool.connection_kwargs["port"]
+
+        def overtake() -> None:
+            with SyncRedis(port=port) as other:
+                other.mset({keys.RESTORE_LEASE: "another"} | ({keys.CATALOG_PARTIAL: "another"} if behind else {}))
+
+        class Watched(WholeKeys):
+            async def put_back(self, parts: Sequence[Part], now_ms: int) -> None:
+                await super().put_back(parts, now_ms)
+                if parts[0].key == behind:
+                    overtake()
+
+        def overtake_at_first(done: int, of: int) -> None:
+            if behind is None:
+                overtake()
+
+        watched = there._replace(keys=Watched(there.keys._cluster))
+        with pytest.raises(BackupError, match="stood still for too long, and another restore into this cluster"):
+            await put_back(watched, tmp_path / "backup", clock, overtake_at_first)
+        assert not await client.exists(never_there)
+        assert not await client.exists(keys.CATALOG_VERSION)
+        assert behind is None or await client.exists(behind)
+        assert await client.get(keys.RESTORE_LEASE) == b"another"
+
+
 async def test_tokens_from_before_do_not_come_back(
     embedded: EmbeddedCluster, plain: RedisCluster, worker: AccountWorker, clock: FakeClock, tmp_path: Path
 ) -> None:

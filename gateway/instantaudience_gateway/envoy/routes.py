@@ -186,7 +186,6 @@ def _uploads(settings: GatewaySettings) -> list[dict[str, Any]]:
         "name": "unmarked-uploads",
         "match": {"prefix": UPLOAD_PATH},
         "typed_per_filter_config": _without_service(settings) | _with(UPLOADS_LUA),
-        "request_headers_to_remove": [MARKED_KEY],
         "route": {
             "cluster": UNMARKED_UPLOADS,
             "timeout": "0s",

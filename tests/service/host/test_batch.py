@@ -422,6 +422,9 @@ async def test_processes_that_are_killed_in_the_middle_of_a_job(service: Service
         assert (await shown(demo, job["job_id"]))["percent_complete"]
 
     await eventually(under_way, JOB_SECONDS)
+    nobodys = service.directory / "data/batch-files" / f"{'x' * 30}{0:010}"  # of one who died before
+    nobodys.mkdir()
+    (nobodys / f"{0:06}").write_bytes(b"1;10001:0\n")
     killed = [each.pid for each in descendants(service.process.pid) if "running.batch_worker" in each.command]
     assert len(killed) == 2
     for pid in killed:
@@ -432,3 +435,25 @@ async def test_processes_that_are_killed_in_the_middle_of_a_job(service: Service
     assert done["segment_log_lines"] == f"added:\n10001:{lines}\n10002:{lines}\nremoved:"
     for number in (0, lines // 3, lines // 2, lines - 1):
         assert await segments_of(demo, first + number) == {10001: 0, 10002: 0}
+
+    async def is_gone() -> None:
+        assert not nobodys.exists()
+
+    await eventually(is_gone)
+
+
+@ON_ONE_HOST
+async def test_what_changes_in_the_catalog_counts_in_files(demo: httpx.AsyncClient) -> None:
+    answer = await demo.post("/segment", json={"segment": {"code": f"file {next(users)}", "short_name": "New"}})
+    assert answer.status_code == 200, answer.text
+    segment, user = answer.json()["response"]["id"], next(users)
+
+    async def is_known() -> None:
+        job = await created(demo)
+        assert (await demo.put(job["upload_url"], content=f"{user};{segment}:0\n".encode())).status_code == 200
+        done = await ended(demo, job["job_id"])
+        assert (done["num_valid"], done["num_invalid_segment"]) == (1, 0)
+
+    await eventually(is_known)
+    assert await segments_of(demo, user) == {segment: 0}
+    assert (await demo.delete("/segment", params={"id": segment})).status_code == 200

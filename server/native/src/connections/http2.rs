@@ -9,7 +9,7 @@ use h2::server::{Builder, Connection};
 use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::{Instant, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
 
 use crate::calls::{self, Service, Shared};
 use crate::connections::allowance::Allowance;
@@ -18,7 +18,10 @@ use crate::connections::sharing::{Share, Sharing};
 use crate::peers::Peer;
 
 /// How long the beginning of a connection may take.
-pub const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection without calls is kept that is asked to end by a drain: what is on its way comes until then. Whoever
+/// has gone says nothing, and would keep the drain from its end.
+const SETTLING: Duration = Duration::from_secs(1);
 /// What a caller may send of a stream before it is read, at most (as HTTP/2 has it), and what the gateway may.
 const STREAM_WINDOW_BYTES: u32 = 65_535;
 const GATEWAYS_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -93,6 +96,26 @@ pub struct Ends {
     pub draining: watch::Receiver<bool>,
 }
 
+impl Ends {
+    /// What the beginning of a connection comes to, where it is there in time.
+    pub async fn in_time<T>(&mut self, beginning: impl Future<Output = T>) -> Option<T> {
+        let drained = async {
+            self.drain().await;
+            sleep(SETTLING).await;
+        };
+        tokio::select! {
+            begun = timeout(HANDSHAKE, beginning) => begun.ok(),
+            () = drained => None,
+        }
+    }
+
+    /// Wait until the server takes no new calls.
+    pub async fn drain(&mut self) {
+        // An error says that nobody is left to tell.
+        let _ = self.draining.wait_for(|draining| *draining).await;
+    }
+}
+
 /// Serve a connection until its end.
 pub async fn serve<S>(socket: S, peer: Peer, service: Arc<Service>, mut ends: Ends)
 where
@@ -101,13 +124,15 @@ where
     let (most_streams, headers_bytes) = service.of_connection;
     let bounds = if matches!(peer, Peer::Gateway) { GATEWAYS } else { callers(most_streams, headers_bytes) };
     let handshake = builder(bounds).handshake::<_, Bytes>(Sharing::new(socket, bounds.share));
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, handshake).await else { return };
+    let Some(Ok(mut connection)) = ends.in_time(handshake).await else { return };
     let old = sleep_until(Instant::now() + ends.age);
     tokio::pin!(old);
     let mut looking = interval_at(Instant::now() + LOOK, LOOK);
     let mut pings = connection.ping_pong();
     let mut presence = Presence::default();
-    let mut ending = false;
+    let settled = sleep(Duration::ZERO);
+    tokio::pin!(settled);
+    let (mut ending, mut draining) = (false, false);
     let narrowing = bounds.narrows.then_some(bounds.stream_window_bytes as usize);
     let shared = Arc::new(Shared::new(service, bounds.held_bytes, narrowing));
     let mut may_give_up = bounds.most_given_up.map(|most| Allowance::new(most, GIVEN_UP_EVERY));
@@ -130,7 +155,17 @@ where
                 Some(Err(_)) | None => return,
             },
             () = &mut old, if bounds.grows_old && !ending => ending = ask_to_end(&mut connection),
-            _ = ends.draining.wait_for(|draining| *draining), if !ending => ending = ask_to_end(&mut connection),
+            () = ends.drain(), if !draining => {
+                (ending, draining) = (ending || ask_to_end(&mut connection), true);
+                settled.as_mut().reset(Instant::now() + SETTLING);
+            }
+            () = &mut settled, if draining => {
+                if !connection.has_streams() {
+                    // The end of an answer may still have to be written.
+                    connection.abrupt_shutdown(Reason::NO_ERROR);
+                }
+                settled.as_mut().reset(Instant::now() + SETTLING);
+            }
             () = pong(&mut pings), if presence.is_asked() => presence.answer(),
             _ = looking.tick() => match presence.look(Instant::now()) {
                 Next::Ask if ping(&mut pings) => presence.ask(Instant::now()),
@@ -176,38 +211,71 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use h2::client::{self, SendRequest};
-    use tokio::io::{DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::runtime::Builder;
     use tokio::task::JoinHandle;
-    use tokio::time::sleep;
 
     use super::*;
 
     type Caller = (SendRequest<Bytes>, client::Connection<DuplexStream, Bytes>);
 
-    /// A caller's connection, and its end here.
-    async fn connection() -> Result<(Caller, JoinHandle<()>), Box<dyn Error>> {
-        let (here, there) = duplex(64 * 1024);
+    /// Serve a connection, until a drain.
+    fn serving(socket: DuplexStream) -> Result<(watch::Sender<bool>, JoinHandle<()>), Box<dyn Error>> {
         let peer = Peer::Caller(IpAddr::V4(Ipv4Addr::LOCALHOST), None);
         let service = Arc::new(Service::without_methods()?);
-        let serving = tokio::spawn(async {
-            let (_drain, draining) = watch::channel(false);
-            serve(here, peer, service, Ends { age: Duration::from_secs(86_400), draining }).await;
-        });
-        Ok((client::handshake(there).await?, serving))
+        let (drain, draining) = watch::channel(false);
+        let ends = Ends { age: Duration::from_secs(86_400), draining };
+        Ok((drain, tokio::spawn(serve(socket, peer, service, ends))))
+    }
+
+    /// A caller's connection, and its end here.
+    async fn connection() -> Result<(Caller, watch::Sender<bool>, JoinHandle<()>), Box<dyn Error>> {
+        let (here, there) = duplex(64 * 1024);
+        let (drain, serving) = serving(here)?;
+        Ok((client::handshake(there).await?, drain, serving))
     }
 
     #[test]
     fn who_is_there_stays_however_long_nothing_comes_and_who_is_not_has_gone_in_two_minutes()
     -> Result<(), Box<dyn Error>> {
         Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
-            let ((_requests, there), serving) = connection().await?;
-            let (_nothing_reads_it, gone) = connection().await?;
+            let ((_requests, there), _drain, serving) = connection().await?;
+            let (_nothing_reads_it, _other, gone) = connection().await?;
             tokio::spawn(there);
             sleep(Duration::from_secs(120)).await;
             assert!(gone.is_finished());
             sleep(Duration::from_secs(3600)).await;
             assert!(!serving.is_finished());
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_drain_leaves_answers_that_are_read_late() -> Result<(), Box<dyn Error>> {
+        const HEADERS: u8 = 1;
+        const CALLS: u8 = 10;
+        let frame = |kind, flags, stream, payload: &[u8]| {
+            let length = u8::try_from(payload.len()).unwrap_or_default();
+            [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+        };
+        let get = [0x82, 0x86, 0x84];
+        let calls: Vec<_> = (0..CALLS).map(|number| frame(HEADERS, 5, number * 2 + 1, &get)).collect();
+        let sent = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[]), calls.concat()].concat();
+        Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+            let (here, mut there) = duplex(64);
+            let (drain, _serving) = serving(here)?;
+            there.write_all(&sent).await?;
+            sleep(Duration::from_millis(1)).await;
+            drain.send_replace(true);
+            sleep(Duration::from_secs(10)).await;
+            let mut came = Vec::new();
+            there.read_to_end(&mut came).await?;
+            let (mut answers, mut left) = (0, came.as_slice());
+            while let Some((&[_, _, length, kind, ..], rest)) = left.split_first_chunk::<9>() {
+                answers += u8::from(kind == HEADERS);
+                left = rest.get(usize::from(length)..).unwrap_or_default();
+            }
+            assert_eq!(answers, CALLS);
             Ok(())
         })
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::calls::Service;
 use crate::connections::callers::Callers;
-use crate::connections::http2::{self, Ends, HANDSHAKE};
+use crate::connections::http2::{self, Ends};
 use crate::connections::listening::{Connection, Listener, Sockets};
 use crate::connections::tls::{self, Tls};
 use crate::handover::Event;
@@ -117,7 +117,7 @@ async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends:
     loop {
         let connection = tokio::select! {
             connection = listener.accept() => connection,
-            _ = ends.draining.wait_for(|draining| *draining) => return,
+            () = ends.drain() => return,
         };
         let place = match &connection {
             Connection::Path(_) => None,
@@ -145,14 +145,14 @@ async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends:
 }
 
 /// Serve who came through a port, behind a handshake where there is TLS.
-async fn serve_caller(socket: TcpStream, address: IpAddr, door: &Door, service: Arc<Service>, ends: Ends) {
+async fn serve_caller(socket: TcpStream, address: IpAddr, door: &Door, service: Arc<Service>, mut ends: Ends) {
     let Some(acceptor) = door.tls.acceptor() else {
         return http2::serve(socket, Peer::Caller(address, None), service, ends).await;
     };
-    match timeout(HANDSHAKE, tls::accept(&acceptor, socket)).await {
-        Ok(Ok((stream, name))) => http2::serve(stream, Peer::Caller(address, name), service, ends).await,
-        Ok(Err(error)) if tls::is_of_certificate(&error) => door.callers.count_certificate(),
+    match ends.in_time(tls::accept(&acceptor, socket)).await {
+        Some(Ok((stream, name))) => http2::serve(stream, Peer::Caller(address, name), service, ends).await,
+        Some(Err(error)) if tls::is_of_certificate(&error) => door.callers.count_certificate(),
         // It has broken off, or is too slow.
-        Ok(Err(_)) | Err(_) => {}
+        Some(Err(_)) | None => {}
     }
 }

@@ -25,7 +25,7 @@ from support.parts.limits import CONNECTION_LIMITS
 from support.service.processes import needs_proc
 from support.waiting import eventually, until
 from support.wire.floods import message_of
-from support.wire.http2 import CONTINUATION, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
+from support.wire.http2 import CONTINUATION, DATA, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
 from support.wire.peer import Answer, Peer, connected, grpc_headers
 
 if reason := missing():
@@ -585,6 +585,47 @@ async def test_a_drain_ends_with_its_grace(methods: Methods) -> None:
         answer = await peer.answer(stream_id)
         assert (answer.grpc_status, peer.lost) == (None, True)
         host.drain = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
+
+
+SILENT = {
+    "nothing": b"",
+    "half a preface": PREFACE[:10],
+    "no answer to a ping": PREFACE + http2_frame(SETTINGS, 0, 0, b""),
+}
+"""What callers say of whom nothing more is heard."""
+
+
+@pytest.mark.parametrize("said", SILENT.values(), ids=SILENT)
+async def test_who_is_silent_and_has_no_call_does_not_hold_a_drain(methods: Methods, said: bytes) -> None:
+    async with serving(methods) as (host, address), silent(address, said):
+        await asyncio.wait_for(host.drain(60), 6)
+        host.drain = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
+
+
+async def test_who_is_silent_and_has_a_call_is_answered_in_a_drain(methods: Methods) -> None:
+    headers = hpack.Encoder().encode(grpc_headers("/test/Wait"))
+    call = http2_frame(HEADERS, 4, 1, headers) + http2_frame(DATA, 1, 1, EMPTY)
+    async with serving(methods) as (host, address), silent(address, SILENT["no answer to a ping"] + call) as reader:
+        await until(lambda: methods.running == 1)
+        draining = asyncio.create_task(host.drain(60))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(draining), 2.5)
+        methods.may_end.set()
+        await asyncio.wait_for(draining, 10)
+        assert b"in the end" in await reader.read()
+        host.drain = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
+
+
+@asynccontextmanager
+async def silent(address: str, said: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """Who says this, and then nothing more; what comes to it. It has been let in."""
+    reader, writer = await asyncio.open_connection(*address.split(":"))
+    writer.write(said)
+    await assert_served(address)
+    try:
+        yield reader
+    finally:
+        writer.transport.abort()
 
 
 async def test_one_address_does_not_shut_others_out(methods: Methods) -> None:

@@ -122,6 +122,15 @@ async def test_a_list_by_who_signed_a_caller_is_enough(place: Place, tmp_path: P
     assert await place.let_in() == [True, False]
 
 
+async def test_who_does_not_end_the_handshake_does_not_hold_a_drain(place: Place) -> None:
+    place.secure([time.time() + HOUR_SECONDS] * 3)
+    _, writer = await asyncio.open_connection(HOST, place.port)
+    assert await place.let_in() == [True, True, True]
+    await asyncio.wait_for(place.host.drain(60), 6)
+    writer.close()
+    place.host.drain = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
+
+
 @needs_proc
 async def test_a_list_is_in_memory_once_however_many_authorities_there_are(place: Place) -> None:
     later = time.time() + HOUR_SECONDS

@@ -1,6 +1,6 @@
-//! What is sent to a caller, as far as it takes it. What waits until it does, and is long, has room in memory
-//! (`bounds/rooms.rs`); where there is none, or where nothing is taken for long, the call ends: else answers that nobody
-//! reads would fill the memory.
+//! What is sent to a caller, as far as it takes it. What waits until it does has room in memory (`bounds/rooms.rs`), unless
+//! it is little; where there is none, or where nothing of what is long is taken for long, the call ends: else answers that
+//! nobody reads would fill the memory.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -17,6 +17,8 @@ use crate::grpc::Gone;
 use crate::peers::Origin;
 
 /// So much of a stream needs no room of its own, beside what h2 has of it.
+const LITTLE_BYTES: usize = 16 * 1024;
+/// So much may wait for as long as its caller likes.
 const SHORT_BYTES: usize = 128 * 1024;
 
 /// What is to be sent on a stream.
@@ -28,12 +30,14 @@ pub struct Outgoing<'a> {
     origin: Option<IpAddr>,
     /// Whether all that waits is like what is long: it waits for callers who have filled the gateway's memory, too.
     all_long: bool,
+    /// Whether so much has waited, until all is sent.
+    long: bool,
     service: &'a Service,
 }
 
 impl<'a> Outgoing<'a> {
     pub fn new(origin: Option<IpAddr>, all_long: bool, service: &'a Service) -> Self {
-        Self { left: BytesMut::new(), held: None, until: None, origin, all_long, service }
+        Self { left: BytesMut::new(), held: None, until: None, origin, all_long, long: false, service }
     }
 
     /// Have this sent behind all else.
@@ -70,18 +74,26 @@ impl<'a> Outgoing<'a> {
                 Poll::Ready(_) => return Poll::Ready(Err(Gone)),
             }
         }
-        self.held = None;
+        (self.held, self.long) = (None, false);
         Poll::Ready(Ok(()))
     }
 
     /// Whether the caller may take the rest later.
     fn may_wait(&mut self, context: &mut Context<'_>) -> bool {
-        if self.held.is_none() && self.left.len() <= SHORT_BYTES && !self.all_long {
+        let left = self.left.len();
+        self.long |= left > SHORT_BYTES || self.all_long;
+        if !self.long && left <= LITTLE_BYTES {
             return true;
         }
         let held = self.held.get_or_insert_with(|| self.service.unsent.hold(None, self.origin));
+        if !held.try_widen(left) {
+            return false;
+        }
+        if !self.long {
+            return true;
+        }
         let until = self.until.get_or_insert_with(|| Box::pin(sleep(self.service.standstill)));
-        held.try_widen(self.left.len()) && until.as_mut().poll(context).is_pending()
+        until.as_mut().poll(context).is_pending()
     }
 }
 
@@ -93,14 +105,20 @@ pub async fn send_all(
     origin: &Origin,
     service: &Service,
 ) -> Result<(), Gone> {
-    if data.len() > SHORT_BYTES {
+    if data.len() > LITTLE_BYTES && !takes(sending, data.len()) {
         let mut outgoing = Outgoing::new(origin.address(), false, service);
         outgoing.push(std::mem::take(&mut data));
         poll_fn(|context| outgoing.poll(sending, context)).await?;
     }
     if last || !data.is_empty() {
-        // Who reads slowly has this waiting.
+        // Who reads slowly has this waiting, where it is little.
         sending.send_data(data, last)?;
     }
     Ok(())
+}
+
+/// Whether the caller has room for so many bytes at once.
+fn takes(sending: &mut SendStream<Bytes>, bytes: usize) -> bool {
+    sending.reserve_capacity(bytes);
+    sending.capacity() >= bytes
 }

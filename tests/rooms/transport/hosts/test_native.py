@@ -274,6 +274,35 @@ async def test_long_answers_that_nobody_takes_have_so_much_room(address: str) ->
 
 
 @pytest.mark.parametrize("method", [path("Unary"), path("Output")])
+async def test_answers_that_nobody_takes_have_room_on_many_streams(address: str, method: str) -> None:
+    """Together, those of an address have it that are not long, too; others end. They wait as long as they like."""
+    request = frame(struct(size=LONG_BYTES, sizes=[LONG_BYTES]).SerializeToString())
+    fitting = 256 * 2**20 // LONG_BYTES
+    async with AsyncExitStack() as stack:
+        resets: list[asyncio.Task[Answer]] = []
+        while len(resets) < fitting * 1.1:
+            slow = await stack.enter_async_context(connected(address, takes=False))
+            for _ in range(99):
+                stream_id = slow.begin(grpc_headers(method))
+                await slow.send(stream_id, request, end=True)
+                resets.append(asyncio.create_task(slow.answer(stream_id, 100)))
+        most_ended = len(resets) - fitting
+
+        async def enough_have_ended() -> None:
+            assert sum(each.done() for each in resets) >= most_ended * 0.8
+
+        await eventually(enough_have_ended, 60)
+        await assert_served(address)
+        ended = [each.result().reset for each in resets if each.done()]
+        assert ended == [ENHANCE_YOUR_CALM] * len(ended)
+        assert len(ended) <= most_ended
+        for each in resets:
+            each.cancel()
+    async with connected(address) as peer:
+        assert (await peer.call(grpc_headers(path("Unary")), request)).grpc_status == 0
+
+
+@pytest.mark.parametrize("method", [path("Unary"), path("Output")])
 async def test_a_long_answer_that_is_not_taken_ends(methods: Methods, method: str) -> None:
     """Short ones wait."""
     async with (

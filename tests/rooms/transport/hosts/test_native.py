@@ -527,6 +527,19 @@ async def test_calls_that_are_given_up_one_after_the_other_end_the_connection(
     await assert_served(address)
 
 
+async def test_calls_that_are_given_up_do_not_end_the_gateways_connection(methods: Methods, tmp_path: Path) -> None:
+    """It has those of all callers."""
+    async with serving(methods, f"unix:{tmp_path}/host.sock") as (_, address), connected(address) as gateway:
+        assert (await gateway.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+        streams = [gateway.begin(grpc_headers("/test/Deaf")) for _ in range(300)]
+        await until(lambda: methods.running == len(streams))
+        for stream_id in streams:
+            gateway.reset(stream_id)
+        await until(lambda: methods.running == 0)
+        for _ in range(2):
+            assert (await gateway.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+
+
 async def test_headers_without_end_end_the_connection(address: str) -> None:
     """Before what is too long has come."""
     part = http2_frame(CONTINUATION, 0, 1, hpack.Encoder().encode([(b"x-a", b"a" * 16_000)], huffman=False))
@@ -692,6 +705,16 @@ async def test_an_old_connection_is_asked_to_end(methods: Methods) -> None:
         assert answer.grpc_status == 0
         await until(lambda: peer.lost)
         await assert_served(address)
+
+
+async def test_the_gateways_connection_does_not_grow_old(methods: Methods, tmp_path: Path) -> None:
+    async with (
+        serving(methods, f"unix:{tmp_path}/host.sock", connection_seconds=0.2) as (_, address),
+        connected(address) as gateway,
+    ):
+        await asyncio.sleep(0.5)
+        assert (await gateway.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
+        assert gateway.asked_to_end is None
 
 
 # Addresses.

@@ -6,11 +6,14 @@ but to put, get, list and delete whole objects.
 
 import asyncio
 import contextlib
+import errno
 import re
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from obstore.exceptions import BaseError, NotFoundError
@@ -102,6 +105,9 @@ class FileStore:
         """Delete a job's file, as far as it is there; somebody else may delete it at the same time."""
 
         def delete() -> None:
+            if self._url.startswith("file:"):
+                _remove(Path(unquote(urlsplit(self._url).path)) / job_id)
+                return
             for listed in self._store.list(prefix=job_id):
                 paths = [each["path"] for each in listed]
                 try:
@@ -165,6 +171,19 @@ async def _apart(work: Callable[[], Result]) -> Result:
     except (BaseError, OSError) as error:
         log.warning(Event.BATCH_STORE_FAILED, error=_told(error))
         raise unavailable(UNREACHABLE) from None
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder of files. By obstore, which does not list them, those would stay for ever that a process was
+    killed over before they were whole."""
+    with contextlib.suppress(FileNotFoundError):
+        for each in folder.iterdir():
+            each.unlink(missing_ok=True)
+        try:
+            folder.rmdir()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # more has come meanwhile
+                raise
 
 
 def _told(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
 from structlog.testing import capture_logs
 from support.outside.s3 import running_s3
+from support.waiting import eventually, until
 
 jobs = (f"job{number}" for number in itertools.count())
 
@@ -101,6 +103,30 @@ async def test_a_folder_is_made_only_when_it_is_needed(tmp_path: Path) -> None:
     await store.write("job", 0, b"x")
     await store.delete("job")
     assert list((tmp_path / "later").iterdir()) == []
+
+
+async def test_of_a_file_whose_process_was_killed_nothing_stays(tmp_path: Path) -> None:
+    """The part that was being written then does not have its name yet."""
+    folder = tmp_path / "a folder"
+    writing = (
+        "import asyncio, sys\n"
+        "from instantaudience_server.batch.uploads.files import FileStore\n"
+        "while True:\n"
+        "    asyncio.run(FileStore(sys.argv[1]).write('job', 0, bytes(2**26)))\n"
+    )
+
+    async def left_a_part() -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", writing, folder.as_uri())
+        try:
+            await until(lambda: any(each.name != "000000" for each in folder.glob("job/*")))
+        finally:
+            process.kill()
+            await process.wait()
+        assert any(each.name != "000000" for each in folder.glob("job/*"))
+
+    await eventually(left_a_part)
+    await FileStore(folder.as_uri()).delete("job")
+    assert list(folder.iterdir()) == []
 
 
 async def test_a_bucket_that_is_not_there_is_out_of_reach(s3: str) -> None:

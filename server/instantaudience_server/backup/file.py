@@ -1,7 +1,7 @@
 """A backup's file: a line that says what it is, blocks of compressed records, and a line with counts and a checksum.
 
 A block is its length (four bytes, big-endian) and that many bytes of zlib. Length 0 ends them; the last line is JSON:
-`sha256` of everything before it, and what the file holds.
+what the file holds, and `sha256` of everything before that.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from instantaudience_server.private_files import Draft
 MAGIC = b"instant-audience backup 1\n"
 BLOCK_BYTES = 1_000_000
 MOST_BLOCK_BYTES = 2**28
+CHECKSUM = "sha256"
 _LENGTH = struct.Struct(">I")
 
 Told = Callable[[int, int], None]
@@ -57,7 +58,8 @@ class Writer:
         """Write the end, and give the file its name; how long it is."""
         self._write_block()
         self._write(_LENGTH.pack(0))
-        self._draft.file.write(json.dumps({"sha256": self._checksum.hexdigest(), **holds}).encode() + b"\n")
+        self._checksum.update(json.dumps(holds).encode())
+        self._draft.file.write(json.dumps({**holds, CHECKSUM: self._checksum.hexdigest()}).encode() + b"\n")
         return self._draft.finish()
 
     def _write_block(self) -> None:
@@ -96,7 +98,10 @@ def check(path: Path, told: Told) -> dict[str, Any]:
             holds: dict[str, Any] = json.loads(file.read())
         except ValueError as error:
             raise BackupError(f"{path} is damaged, or ends too early") from error
-    if holds.pop("sha256", None) != checksum.hexdigest():
+    of_blocks = checksum.hexdigest()  # all that the first files had a checksum of
+    told_checksum = holds.pop(CHECKSUM, None)
+    checksum.update(json.dumps(holds).encode())
+    if told_checksum not in (of_blocks, checksum.hexdigest()):
         raise BackupError(f"{path} is damaged: its checksum is another one")
     return holds
 

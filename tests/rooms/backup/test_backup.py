@@ -1,6 +1,8 @@
 """What a cluster holds comes back, in a cluster of another shape and product: nothing less, nothing that has ended."""
 
 import asyncio
+import hashlib
+import json
 import os
 import random
 import re
@@ -620,7 +622,7 @@ async def test_a_catalog_that_never_stands_still_is_not_taken_for_whole(
         assert await users(client) == await users(plain)
 
 
-@pytest.mark.parametrize("fault", ["flipped", "cut", "no end", "other"])
+@pytest.mark.parametrize("fault", ["flipped", "flipped in the last line", "cut", "no end", "other"])
 async def test_a_file_that_is_damaged_is_not_begun(
     embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock, tmp_path: Path, fault: str
 ) -> None:
@@ -632,6 +634,7 @@ async def test_a_file_that_is_damaged_is_not_begun(
         middle = len(whole) // 3
         damaged = {
             "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+            "flipped in the last line": whole.replace(b'"began_ms"', b'"began_m{"'),
             "cut": whole[:middle],
             "no end": whole[: whole.rindex(b"{")],
             "other": b"something else\n" + whole,
@@ -641,6 +644,21 @@ async def test_a_file_that_is_damaged_is_not_begun(
         with pytest.raises(BackupError):
             await put_back(connection, file, clock, told)
         assert await plain.dbsize(target_nodes=RedisCluster.PRIMARIES) == 0
+
+
+async def test_a_file_whose_checksum_is_of_its_blocks_alone_is_put_back(
+    embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock, tmp_path: Path
+) -> None:
+    """As they were at first."""
+    file = tmp_path / "backup"
+    await plain.hset(keys.membership_key(b"p", b"1"), "1", 1)
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, file, clock, told)
+        whole = file.read_bytes()
+        blocks, last = whole[: whole.rindex(b"{")], json.loads(whole[whole.rindex(b"{") :])
+        file.write_bytes(blocks + json.dumps({**last, "sha256": hashlib.sha256(blocks).hexdigest()}).encode())
+        await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
+        assert (await put_back(connection, file, clock, told))["memberships"] == 1
 
 
 @pytest.mark.parametrize("is_link", [False, True])

@@ -22,7 +22,8 @@ from instantaudience_server.store.keys import key_slot, mark_key
 SECONDS = 60.0
 """How long a node may be away."""
 KEYS_AT_ONCE = 20
-"""Whose parts, of about a thousand fields at most, a node reads in one go."""
+"""Whose parts, of about a thousand fields at most, a node reads in one go. Of a slot that moves, one: neither node
+answers about several, where each has some of them."""
 ALL = 2**31 - 1
 LIST = "return redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[1], ARGV[2])"
 """Arguments: a slot, which a key is of that nobody has, and how many of its keys are wanted."""
@@ -93,6 +94,8 @@ class WholeKeys:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._moving: set[int] = set()
+        """Slots whose keys two nodes have, as they were listed last."""
 
     async def names(self, slots: Sequence[int]) -> list[bytes]:
         """The keys in slots.
@@ -101,10 +104,14 @@ class WholeKeys:
         where a question about a key leads that is not there: unlike one about a slot, it is redirected.
         """
         listed = await self._execute([(slot, _pack((b"CLUSTER", b"GETKEYSINSLOT", slot, ALL))) for slot in slots])
-        listed += await self._execute(
+        led_to = await self._execute(
             [commands.evaluate(LIST, [mark_key(slot)], slot, ALL, flags=commands.NO_WRITES) for slot in slots]
         )
-        return list({name for names in listed for name in names})
+        found: list[bytes] = []
+        for slot, one, other in zip(slots, map(set, listed), map(set, led_to), strict=True):
+            (self._moving.discard if one == other else self._moving.add)(slot)
+            found += one | other
+        return found
 
     async def kinds(self, keys: Sequence[bytes]) -> list[Kind | None]:
         """What each key is; None: it has gone."""
@@ -116,7 +123,7 @@ class WholeKeys:
         What goes meanwhile is left out."""
         cursors = dict.fromkeys(keys, b"0")
         while cursors:
-            lots = _lots(cursors)
+            lots = self._lots(cursors)
             questions = [
                 commands.evaluate(READ, lot, kind, *(cursors[key] for key in lot), flags=commands.NO_WRITES)
                 for lot in lots
@@ -140,6 +147,17 @@ class WholeKeys:
         changes."""
         writes = [command for part in parts for command in _writes(part, now_ms)]
         await self._execute(writes, self._cluster.durability)
+
+    def _lots(self, keys: Iterable[bytes]) -> list[list[bytes]]:
+        """Keys of one slot each, not many."""
+        by_slot: defaultdict[int, list[bytes]] = defaultdict(list)
+        for key in keys:
+            by_slot[key_slot(key)].append(key)
+        lots: list[list[bytes]] = []
+        for slot, found in by_slot.items():
+            most = 1 if slot in self._moving else KEYS_AT_ONCE
+            lots += [found[start : start + most] for start in range(0, len(found), most)]
+        return lots
 
     async def _execute(self, asked: Sequence[Command], durability: Durability = Durability.PRIMARY) -> list[Any]:
         if not asked:
@@ -170,18 +188,6 @@ def live_fields(part: Part, now_ms: int) -> int:
 
 def _has_ended(end_ms: int, now_ms: int) -> bool:
     return end_ms != NEVER and end_ms <= now_ms
-
-
-def _lots(keys: Iterable[bytes]) -> list[list[bytes]]:
-    """Keys of one slot each, not many."""
-    by_slot: defaultdict[int, list[bytes]] = defaultdict(list)
-    for key in keys:
-        by_slot[key_slot(key)].append(key)
-    return [
-        found[start : start + KEYS_AT_ONCE]
-        for found in by_slot.values()
-        for start in range(0, len(found), KEYS_AT_ONCE)
-    ]
 
 
 def _with_ends(flat: Sequence[bytes], ends: Sequence[int]) -> list[bytes | int]:

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.settings import Settings
-from instantaudience_server.store import keys
+from instantaudience_server.store import keys, whole_keys
 from instantaudience_server.store.catalog_store import OBJECTS
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.topology import StoreUnusableError
@@ -215,6 +215,29 @@ async def test_keys_of_a_slot_are_listed_wherever_they_are(embedded: EmbeddedClu
         await assert_listed()
         await migration.end()
         await assert_listed()
+
+
+async def test_slots_that_stand_half_moved_are_read(
+    embedded: EmbeddedCluster,
+    plain: RedisCluster,
+    worker: AccountWorker,
+    clock: FakeClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As whoever moved them was killed: it is not waited for. Neither node answers about keys of both."""
+    monkeypatch.setattr(whole_keys, "SECONDS", 3)
+    for user in users_of_slot(7, 50):
+        await plain.hset(user, mapping={"1": 1, "2": 1})
+    catalog = keys.key_slot(keys.CATALOG_USERS)
+    objects = sum([await plain.hlen(key) for key in OBJECTS.values()])
+    async with connected(embedded.url, SETTINGS) as connection, AsyncExitStack() as stack:
+        for slot in (7, catalog):
+            migration = await stack.enter_async_context(migration_of(embedded, slot))
+            await migration.begin()
+            await migration.move_keys(3)
+        taken = await take(connection, tmp_path / "backup", clock, told)
+    assert (taken["memberships"], taken["catalog_objects"]) == (100, objects)
 
 
 def test_of_a_slot_that_begins_anew_the_last_counts() -> None:

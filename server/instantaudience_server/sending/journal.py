@@ -52,7 +52,7 @@ class Journal:
     def __init__(self, way: Way, file: Path, content: Content) -> None:
         self.path = way.position_path(file)
         whose = (content.size_bytes, content.modified_ns, content.head)
-        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, *whose)
+        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, way.rejects, *whose)
         found = None if self.path is None else read_position(self.path, self._fingerprint)
         self.position = found or Position()
         self.rejects = Rejects(way.rejects_path(file), self.position.rejects_bytes)

@@ -26,9 +26,8 @@ class Rejects:
     def write(self, row: Row, reason: str, message: str) -> None:
         """A row of the source, and why it was refused."""
         if self._file is None:
-            is_new = not self.path.exists()
             self._file = self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
-            if is_new:
+            if self._file.tell() == 0:
                 csv.writer(self._file, lineterminator="\n").writerow(HEADINGS)
         line, content = row
         csv.writer(self._file, lineterminator="\n").writerow((line, reason, message, _text(content)))

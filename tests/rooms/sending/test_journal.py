@@ -71,3 +71,30 @@ def test_what_cannot_be_gone_on_with_has_no_position(tmp_path: Path) -> None:
     assert WAY.position_path(STDIN) is None
     assert replace(WAY, is_dry=True).position_path(file) is None
     assert WAY.position_path(file) == tmp_path / "users.csv.position"
+
+
+def test_rejects_that_go_elsewhere_begin_from_the_start(tmp_path: Path) -> None:
+    """What was refused before stands in another file; in this one, what somebody had written was cut."""
+    file, elsewhere = tmp_path / "users.csv", tmp_path / "others"
+    file.write_bytes(BEGINNING)
+    elsewhere.write_text("something else\n" * 100)
+    first = begun(file)
+    first.rejects.write((2, "1,77"), "UNKNOWN_SEGMENT", "Invalid segment: 77")
+    first.keep(Place(22, 2), now=True)
+    first.close()
+    assert not begun(file, replace(WAY, rejects=elsewhere)).goes_on
+    assert not elsewhere.exists()
+    assert begun(file).goes_on
+
+
+def test_rejects_that_were_emptied_since_are_not_filled_with_zeros(tmp_path: Path) -> None:
+    file, rejects = tmp_path / "users.csv", tmp_path / "users.csv.rejects.csv"
+    file.write_bytes(BEGINNING)
+    for line in (2, 3):
+        journal = begun(file)
+        journal.rejects.write((line, "1,77"), "UNKNOWN_SEGMENT", "Invalid segment: 77")
+        journal.keep(Place(22, line), now=True)
+        journal.close()
+        if line == 2:
+            rejects.write_text("")
+    assert rejects.read_text() == 'line,reason,message,record\n3,UNKNOWN_SEGMENT,Invalid segment: 77,"1,77"\n'

@@ -1,0 +1,40 @@
+"""How long it is waited for what starts."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from instantaudience_server.processes import Child, Program, StartError
+from instantaudience_server.running import starting
+from instantaudience_server.running.starting import wait_until
+
+WORK = """
+import pathlib, sys, time
+while time.process_time() < 3:
+    pass
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+REST = "import time\ntime.sleep(60)"
+
+
+@pytest.mark.parametrize("does", ["work", "rest"])
+async def test_who_works_is_waited_for_and_who_rests_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    """A catalog of a million segments takes as long as the machine needs: such a service did not start at all."""
+    monkeypatch.setattr(starting, "START_SECONDS", 2.0)
+    is_there = tmp_path / "is there"
+    child = await Child.start(Program("it", [sys.executable, "-c", WORK if does == "work" else REST, is_there]))
+
+    async def ready() -> bool:
+        return is_there.exists()
+
+    try:
+        if does == "work":
+            await wait_until(child, ready)
+        else:
+            with pytest.raises(StartError, match="it has not started, and has done nothing for 2 s"):
+                await wait_until(child, ready)
+    finally:
+        await child.stop(grace_seconds=0)

@@ -6,6 +6,7 @@ Sources: the CLUSTER command pages of Redis and Valkey.
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ START_SECONDS = 30.0
 NODE_TIMEOUT = "cluster-node-timeout"
 _GRACE_SECONDS = 10.0
 _LOG_LINES = 10
+_LEAST_FREE_BYTES = 2**20
+"""With less, a disk is full: a node that starts writes nearly nothing."""
 
 CONFIG = {
     "bind": HOST,
@@ -51,9 +54,12 @@ CONFIG = {
 
 
 class NodeStartError(EmbeddedClusterError):
-    """A node ended, or did not answer in time, while it started. The message ends with the last lines of its log."""
+    """A node ended, or did not answer in time, while it started. The message ends with the last lines of its log, and
+    says where the disk was full: the log has no room for that then."""
 
     def __init__(self, node: "Node", problem: str) -> None:
+        if shutil.disk_usage(node.dir).free < _LEAST_FREE_BYTES:
+            problem += ", as the disk is full"
         lines = node.log.read_text(errors="replace").splitlines() if node.log.exists() else []
         tail = "\n".join(lines[-_LOG_LINES:])
         super().__init__(f"{node.name} of the embedded cluster {problem}; its log ({node.log}) ends:\n{tail}")

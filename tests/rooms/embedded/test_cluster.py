@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from instantaudience_server.embedded import data_dir
+from instantaudience_server.embedded import node as node_module
 from instantaudience_server.embedded import server as server_module
 from instantaudience_server.embedded.cluster import EmbeddedCluster, slots_of_nodes
 from instantaudience_server.embedded.data_dir import DataDirInUseError
@@ -261,6 +262,16 @@ async def test_a_node_that_cannot_start_shows_its_log(tmp_path: Path, server: Pa
     # It has let go of the directory.
     async with running(EmbeddedCluster(tmp_path, server)):
         pass
+
+
+async def test_a_node_that_cannot_start_on_a_full_disk_says_so(
+    tmp_path: Path, server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log may be empty then. It is as full as the machine's disk is to be."""
+    monkeypatch.setattr(node_module, "_LEAST_FREE_BYTES", 2**62)
+    cluster = EmbeddedCluster(tmp_path, server, {"no-such-directive": "1"})
+    with pytest.raises(NodeStartError, match="ended with status 1, as the disk is full; its log "):
+        await cluster.start()
 
 
 def killed_supervisor(data_dir: Path) -> list[int]:

@@ -384,6 +384,22 @@ async def test_applying_and_reading_back(demo_tab: Console) -> None:
     assert text == f"User {USER} is in no segment that you may see."
 
 
+async def test_no_minutes_are_not_for_ever(demo_tab: Console) -> None:
+    """An empty field was sent as 0: the membership never ended."""
+    page = demo_tab.page
+    await demo_tab.open("users")
+    form = page.locator("#apply")
+    await form.get_by_label("User ID").fill(USER)
+    await form.get_by_label("Segment ID").fill("10001")
+    await form.get_by_label("Membership ends").select_option("minutes")
+    for minutes in ("", "90"):
+        await form.get_by_label("Minutes").fill(minutes)
+        await form.get_by_role("button", name="Apply").click()
+    await expect(page.locator("#apply-answer .good")).to_be_visible()
+    sent = [request.post_data_json for request in demo_tab.requests if request.method == "POST"]
+    assert [change["rt_segment"][0]["seg_block"][0]["expiration"] for change in sent] == [90]
+
+
 async def test_segments_are_suggested_as_one_types(partner: Console) -> None:
     """Of any number of segments, by name, code or ID."""
     await partner.open("users")

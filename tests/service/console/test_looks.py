@@ -149,6 +149,30 @@ async def test_the_keyboard_is_enough(console: Console) -> None:
     await expect(page.get_by_role("link", name="Segments")).to_have_attribute("aria-current", "page")
 
 
+async def test_a_button_that_may_not_be_pressed_again_keeps_the_focus(partner: Console) -> None:
+    """While it was pressed, or at the last page, whoever presses keys was led to the beginning of the page."""
+    page = partner.page
+    await partner.open("segments?size=100")
+    await expect(page.locator("#segments-place")).to_have_text("1–100 of 200")
+    on = page.get_by_role("button", name="Next")
+    await on.press("Enter")
+    await expect(page.locator("#segments-place")).to_have_text("101–200 of 200")
+    await expect(on).to_be_disabled()
+    await on.press("Enter")
+    await expect(on).to_be_focused()
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#segments-place")).to_have_text("1–100 of 200")
+    await expect(page.get_by_role("button", name="Back")).to_be_focused()
+    await partner.go_to("Users")
+    await page.locator("#look-up").get_by_label("User ID").fill("7652266028043224430")
+    look_up = page.get_by_role("button", name="Look up")
+    for key in ("Enter", "Enter"):  # the second one while the first is under way
+        await look_up.press(key)
+    await expect(page.locator("#look-up-answer")).to_contain_text("is in no segment")
+    await expect(look_up).to_be_focused()
+
+
 async def test_titles_and_landmarks(partner: Console) -> None:
     await partner.open()
     for view in VIEWS:

@@ -37,12 +37,17 @@ export function announce(text) {
   byId("news").textContent = text;
 }
 
+// Whether a button may be pressed. Where not, it keeps the focus, which one that is `disabled` loses.
+export const mayPress = (button) => button.getAttribute("aria-disabled") !== "true";
+export const letPress = (button, may) => button.setAttribute("aria-disabled", String(!may));
+
 // Keeps a form from being sent twice at once; the work's own errors pass through.
 export async function whileBusy(button, work) {
-  button.disabled = true;
+  if (!mayPress(button)) return;
+  letPress(button, false);
   try {
-    return await work();
+    await work();
   } finally {
-    button.disabled = false;
+    letPress(button, true);
   }
 }

@@ -1,7 +1,7 @@
 // A list that is shown a page at a time: the buttons below it, and which part of it is shown.
 
 import { changeAddress } from "./address.js";
-import { byId } from "./dom.js";
+import { byId, letPress, mayPress } from "./dom.js";
 import { count } from "./words.js";
 
 export class Pages {
@@ -9,8 +9,9 @@ export class Pages {
   constructor(name, view) {
     this.view = view;
     [this.back, this.place, this.on] = ["back", "place", "on"].map((part) => byId(`${name}-${part}`));
-    this.back.addEventListener("click", () => this.#turn(-1));
-    this.on.addEventListener("click", () => this.#turn(1));
+    this.back.addEventListener("click", () => mayPress(this.back) && this.#turn(-1));
+    this.on.addEventListener("click", () => mayPress(this.on) && this.#turn(1));
+    this.clear();
   }
 
   // The page is to have so many elements, from `start` on, as the address says it.
@@ -25,14 +26,14 @@ export class Pages {
     const last = this.first + shown;
     const text = shown ? `${count(this.first + 1)}–${count(last)} of ${count(all)}` : "";
     this.place.textContent = text;
-    this.back.disabled = this.first === 0;
-    this.on.disabled = last >= all;
+    letPress(this.back, this.first > 0);
+    letPress(this.on, last < all);
     return text;
   }
 
   clear() {
     this.place.textContent = "";
-    this.back.disabled = this.on.disabled = true;
+    for (const button of [this.back, this.on]) letPress(button, false);
   }
 
   // Back from past the end is the last page.

@@ -1,7 +1,7 @@
 // A form in a window of its own, in which a segment is made or changed.
 
 import { post, put } from "./api.js";
-import { byId, showProblem } from "./dom.js";
+import { byId, letPress, mayPress, showProblem } from "./dom.js";
 import { explain, explainNew } from "./words.js";
 
 const dialog = byId("segment-dialog");
@@ -17,7 +17,7 @@ let onSaved = () => {};
 byId("segment-cancel").addEventListener("click", () => dialog.close());
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  save();
+  if (mayPress(button)) save();
 });
 
 // `listener(segment)` is called when a segment has been saved.
@@ -35,7 +35,7 @@ export function openForm(segment, owner) {
   for (const [name, value] of Object.entries(written(segment ?? {}))) fields[name].value = value;
   opened = said();
   showProblem(problem, "");
-  button.disabled = false;
+  letPress(button, true);
   dialog.showModal();
 }
 
@@ -69,7 +69,7 @@ async function save() {
   const [send, path, say] = edited
     ? [put, `segment?id=${edited.id}`, explain]
     : [post, `segment?member_id=${member.id}`, segment.code ? explain : explainNew];
-  button.disabled = true;
+  letPress(button, false);
   try {
     const { response } = await send(path, { segment });
     if (saved === opened) dialog.close();
@@ -77,6 +77,6 @@ async function save() {
   } catch (error) {
     if (saved === opened) showProblem(problem, say(error));
   } finally {
-    if (saved === opened) button.disabled = false;
+    if (saved === opened) letPress(button, true);
   }
 }

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import re
 
+import pytest
 from playwright.async_api import Browser, Route, expect
 from playwright.async_api import Error as PageError
 from support.console import traffic
@@ -168,6 +169,28 @@ async def test_a_reload_while_the_cluster_is_away(browser: Browser, service: Ser
             await expect(console.heading("Sign in")).to_be_hidden()
         await expect(console.page.locator("#members-place")).to_have_text("1–5 of 5")
         await expect(console.page.locator("[role=alert]:visible")).to_have_count(0)
+
+
+@ON_ONE_HOST
+@pytest.mark.parametrize("file", ["words.js", "third_party/chart.js/chart.umd.min.js"])
+async def test_a_file_of_the_page_that_does_not_come(partner: Console, file: str) -> None:
+    """The page stayed empty, or said that the service had failed."""
+    page, hint = partner.page, partner.page.get_by_text("reload the page")
+    await page.route(f"**/console/{file}", lambda route: route.abort())
+    await partner.open()
+    await expect(hint).to_be_visible()
+    partner.complaints.clear()  # of the file that did not come
+    await page.unroute(f"**/console/{file}")
+    await page.reload()
+    await partner.totals()
+    await expect(hint).to_be_hidden()
+
+
+@ON_ONE_HOST
+async def test_without_javascript(browser: Browser, service: Service) -> None:
+    async with console_page(browser, service, java_script_enabled=False) as console:
+        await console.open()
+        await expect(console.page.get_by_text("The console needs JavaScript")).to_be_visible()
 
 
 async def test_the_list_of_members_comes_late(browser: Browser, service: Service) -> None:

@@ -1,5 +1,7 @@
 // A chart by hour or day, drawn by Chart.js, and the same numbers as a table for those who do not see it.
 
+import "./third_party/chart.js/chart.umd.min.js"; // which makes `Chart`
+
 import { element, keepChildren, setText } from "./dom.js";
 import { moreOf, wordsOf } from "./spans.js";
 import { count, day, hour, percent } from "./words.js";

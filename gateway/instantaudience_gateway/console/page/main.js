@@ -185,6 +185,7 @@ choice.addEventListener("change", () => {
 
 // While the service cannot say who has signed in, the session stands, and it is asked again.
 async function start() {
+  byId("loading").hidden = true;
   if (!isSignedIn()) return leave("");
   byId("view-sign-in").hidden = true;
   byId("who").hidden = false; // to sign out

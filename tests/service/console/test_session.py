@@ -172,6 +172,19 @@ async def test_a_reload_while_the_cluster_is_away(browser: Browser, service: Ser
 
 
 @ON_ONE_HOST
+async def test_a_reload_while_a_proxy_has_no_service(partner: Console) -> None:
+    """Its answer was taken for a defect of the service: the session was forgotten."""
+    page = partner.page
+    partner.expected_statuses = {502}
+    await page.route("**/console/overview", lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"))
+    await partner.open()
+    assert (await partner.alert()).startswith("The service is busy or cannot reach its data.")
+    await page.unroute("**/console/overview")
+    await partner.totals()
+    await expect(page.locator("[role=alert]:visible")).to_have_count(0)
+
+
+@ON_ONE_HOST
 @pytest.mark.parametrize("file", ["words.js", "third_party/chart.js/chart.umd.min.js"])
 async def test_a_file_of_the_page_that_does_not_come(partner: Console, file: str) -> None:
     """The page stayed empty, or said that the service had failed."""

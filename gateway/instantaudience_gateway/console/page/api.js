@@ -55,8 +55,8 @@ export const put = (path, body) => callSignedIn("PUT", path, { body });
 // Whether an error only says that nobody waits for the answer any more.
 export const isAbort = (error) => error.name === "AbortError";
 
-// Whether the same call may well succeed a little later.
-export const isPassing = (error) => [0, 429, 503].includes(error.status);
+// Whether the same call may well succeed a little later. (502 and 504 come from what may stand before the service.)
+export const isPassing = (error) => [0, 429, 502, 503, 504].includes(error.status);
 
 // A browser may be told to keep nothing; then the session lasts as long as the page.
 function tabStorage() {

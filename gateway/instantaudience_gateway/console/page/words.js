@@ -56,7 +56,7 @@ const ADVICE = {
   LIMIT: (error) => `This is too much at once: ${error.text}`,
   RATE_LIMIT_EXCEEDED: (error) => `Your member's limit for this second is used up. ${wait(error.retrySeconds)}`,
   SYSTEM: (error) =>
-    error.status === 503
+    isPassing(error)
       ? `The service is busy or cannot reach its data. ${wait(error.retrySeconds)} Sending it again does no harm.`
       : `Something went wrong inside the service. Try again; if it stays, report this request: ${error.requestId}`,
 };

@@ -112,6 +112,61 @@ async def test_a_session_that_ends(console: Console, service: Service) -> None:
     await expect(console.heading("Segments")).to_be_visible()
 
 
+async def end_session(console: Console, service: Service) -> None:
+    """End the tab's session behind its back; every worker knows it then."""
+    token = await console.stored_token() or ""
+    async with service.http(headers={"authorization": token}) as http:
+        (await http.delete("/auth")).raise_for_status()
+
+        async def refused() -> None:  # workers trust what they know of a session for a second
+            assert [(await http.get("/segment")).status_code for _ in range(10)] == [401] * 10
+
+        await eventually(refused)
+
+
+@ON_ONE_HOST
+async def test_what_is_typed_outlasts_a_session_that_ends(console: Console, service: Service) -> None:
+    """It was lost, and had to be typed again."""
+    page, form = console.page, console.page.get_by_role("dialog")
+    console.expected_statuses = {401}
+    await console.open("segments?search=10001")
+    await console.sign_in("demo", PASSWORDS["demo"])
+    await page.get_by_role("button", name="Edit segment 10001").click()
+    await form.get_by_label("Description").fill("a long description")
+    await end_session(console, service)
+    await form.get_by_role("button", name="Save").click()
+    assert await console.alert() == "Your session has ended. Sign in again."
+    await console.sign_in("demo", PASSWORDS["demo"])
+    await expect(form.get_by_role("heading")).to_have_text("Segment 10001")
+    await expect(form.get_by_label("Description")).to_have_value("a long description")
+    await form.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("status").filter(has_text="Segment 10001 is saved.")).to_have_count(1)
+    (change,) = [request.post_data_json for request in console.requests if request.method == "PUT"][1:]
+    assert change == {"segment": {"description": "a long description"}}
+
+    await console.go_to("Users")
+    fields = page.locator("#apply")
+    await fields.get_by_label("User ID").fill("7652266028043224430")
+    await fields.get_by_label("Membership ends").select_option("minutes")
+    await fields.get_by_label("Minutes").fill("77")
+    await fields.get_by_label("Remove the user").check()
+    await fields.get_by_label("Segment ID").fill("10001")
+    await end_session(console, service)
+    await page.get_by_role("button", name="Apply").click()
+    assert await console.alert() == "Your session has ended. Sign in again."
+    await console.sign_in("demo", PASSWORDS["demo"])
+    await expect(fields.get_by_label("User ID")).to_have_value("7652266028043224430")
+    await expect(fields.get_by_label("Segment ID")).to_have_value("10001")
+    await expect(fields.get_by_label("Remove the user")).to_be_checked()
+    await expect(fields.get_by_label("Membership ends")).to_be_hidden()
+
+    await end_session(console, service)
+    await page.get_by_role("button", name="Apply").click()
+    await console.sign_in(OTHER_ACCOUNT, PASSWORDS[OTHER_ACCOUNT])
+    await expect(console.heading("Users")).to_be_focused()
+    await expect(fields.get_by_label("User ID")).to_have_value("")
+
+
 async def test_a_kept_token_that_is_none(browser: Browser, service: Service) -> None:
     async with console_page(browser, service) as console:
         console.expected_statuses = {401}

@@ -37,6 +37,12 @@ export function announce(text) {
   byId("news").textContent = text;
 }
 
+// What a form's fields say, by their names; and having them say it again.
+export const said = (form) => Object.fromEntries(new FormData(form));
+export function say(form, texts) {
+  for (const [name, text] of Object.entries(texts)) form.elements[name].value = text;
+}
+
 // Whether a button may be pressed. Where not, it keeps the focus, which one that is `disabled` loses.
 export const mayPress = (button) => button.getAttribute("aria-disabled") !== "true";
 export const letPress = (button, may) => button.setAttribute("aria-disabled", String(!may));

@@ -13,7 +13,8 @@ import * as users from "./users.js";
 import { apart, explain, explainSignIn, named } from "./words.js";
 
 // Each has show(member, the caller's member, the address's parameters, all members that the caller may look at), hide(),
-// and clear(), which forgets what was typed and shown.
+// and clear(), which forgets what was typed and shown. Those that changes are made in have typed(), which answers what is
+// typed, and resume(that), which types it again.
 const VIEWS = { overview, samples, segments, users, files, members: membersView };
 const FOR_ADMINS = ["members"];
 const clearViews = () => Object.values(VIEWS).forEach((view) => view.clear());
@@ -27,6 +28,7 @@ let members = []; // those that the caller may look at
 let member = null;
 let shown = null;
 let lastParameters = {}; // of each view: where its link leads
+let kept = null; // what was typed where, by whom, when a session had ended before it was sent
 
 // --- views
 
@@ -58,6 +60,9 @@ function showAddress() {
     link.href = addressOf(leadsTo, { ...lastParameters[leadsTo], member: memberParameter(member) });
   }
   showView(name, others, name !== shown);
+  if (kept?.view !== name || kept.memberId !== member.id) return;
+  if (kept.typed) VIEWS[name].resume(kept.typed);
+  kept = null;
 }
 
 whenAddressChanges(showAddress);
@@ -79,6 +84,7 @@ async function enter(signal) {
   const own = { id: answer.member_id, name: answer.member_name };
   caller = { username: answer.username, isAdmin: answer.is_admin, member: own };
   member = own;
+  if (kept?.username !== caller.username) kept = null;
   byId("account").textContent = `${apart(caller.username)} · ${caller.isAdmin ? "administrator" : apart(own.name)}`;
   byId("member-choice").hidden = !caller.isAdmin;
   for (const link of byId("nav").children) link.hidden = !mayShow(link.dataset.view);
@@ -107,10 +113,15 @@ function leave(text) {
   byId("username").focus();
 }
 
-whenSessionEnds((error) => leave(explain(error)));
+// Whoever has signed in again need not type again what was not sent; nobody else sees it.
+whenSessionEnds((error) => {
+  if (shown) kept = { username: caller.username, memberId: member.id, view: shown, typed: VIEWS[shown].typed?.() };
+  leave(explain(error));
+});
 
 byId("sign-out").addEventListener("click", () => {
   const ended = signOut();
+  kept = null;
   leave("");
   forgetParameters();
   ended.then(

@@ -1,14 +1,13 @@
 // A form in a window of its own, in which a segment is made or changed.
 
 import { post, put } from "./api.js";
-import { byId, letPress, mayPress, showProblem } from "./dom.js";
+import { byId, letPress, mayPress, said, say, showProblem } from "./dom.js";
 import { explain, explainNew } from "./words.js";
 
 const dialog = byId("segment-dialog");
 const form = byId("segment-form");
 const problem = byId("segment-form-problem");
 const button = byId("segment-save");
-const fields = form.elements;
 let edited = null; // null: a new one
 let member = null;
 let opened = {}; // what the fields said then: they show no line's end, for example; another object each time
@@ -27,13 +26,22 @@ export function whenSegmentSaved(listener) {
 
 export const closeForm = () => dialog.close();
 
+// What is typed in it, for `resume`; null while it is closed.
+export const typed = () => (dialog.open ? { segment: edited, owner: member, texts: said(form) } : null);
+
+// Opens it with what was typed before.
+export function resume({ segment, owner, texts }) {
+  openForm(segment, owner);
+  say(form, texts);
+}
+
 // Opens the form for a segment of `owner`; null: for a new one.
 export function openForm(segment, owner) {
   edited = segment;
   member = owner;
   byId("segment-form-title").textContent = segment ? `Segment ${segment.id}` : "New segment";
-  for (const [name, value] of Object.entries(written(segment ?? {}))) fields[name].value = value;
-  opened = said();
+  say(form, written(segment ?? {}));
+  opened = said(form);
   showProblem(problem, "");
   letPress(button, true);
   dialog.showModal();
@@ -52,13 +60,11 @@ function written({ short_name, code, description, state, expire_minutes }) {
 
 // What the form says, only as far as it differs: what somebody else changes meanwhile stays.
 function changes() {
-  const changed = Object.entries(said())
+  const changed = Object.entries(said(form))
     .filter(([name, now]) => opened[name] !== now || (!edited && name === "state"))
     .map(([name, now]) => [name, name === "expire_minutes" ? minutes(now.trim()) : now.trim()]);
   return Object.fromEntries(changed);
 }
-
-const said = () => Object.fromEntries(Object.keys(written({})).map((name) => [name, fields[name].value]));
 
 const minutes = (text) => (text === "" ? null : Number(text));
 
@@ -66,7 +72,7 @@ const minutes = (text) => (text === "" ? null : Number(text));
 async function save() {
   const saved = opened;
   const segment = changes();
-  const [send, path, say] = edited
+  const [send, path, tell] = edited
     ? [put, `segment?id=${edited.id}`, explain]
     : [post, `segment?member_id=${member.id}`, segment.code ? explain : explainNew];
   letPress(button, false);
@@ -75,7 +81,7 @@ async function save() {
     if (saved === opened) dialog.close();
     onSaved(response.segment);
   } catch (error) {
-    if (saved === opened) showProblem(problem, say(error));
+    if (saved === opened) showProblem(problem, tell(error));
   } finally {
     if (saved === opened) letPress(button, true);
   }

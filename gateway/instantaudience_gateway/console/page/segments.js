@@ -9,6 +9,8 @@ import { Pages } from "./pages.js";
 import { closeForm, openForm, whenSegmentSaved } from "./segment_form.js";
 import { apart, count, explain, lifetime } from "./words.js";
 
+export { resume, typed } from "./segment_form.js";
+
 const PAGE = 25;
 const LARGEST_PAGE = 100;
 const KNOWN_MS = 1_500; // until then, a worker may not know of a change yet: it takes a second (docs/api.md)

@@ -1,7 +1,7 @@
 // One user: change a membership and see the whole answer, or look all memberships up.
 
 import { get, post } from "./api.js";
-import { byId, element, showProblem, whileBusy } from "./dom.js";
+import { byId, element, said, say, showProblem, whileBusy } from "./dom.js";
 import { newestOf } from "./loading.js";
 import { apart, explain, explainWarning, named, timeLeft } from "./words.js";
 
@@ -63,6 +63,13 @@ export function clear() {
     showProblem(byId(`${name}-problem`), "");
     byId(`${name}-answer`).replaceChildren();
   }
+}
+
+export const typed = () => [applying, looking].map(said);
+
+export function resume(texts) {
+  [applying, looking].forEach((form, index) => say(form, texts[index]));
+  showFields();
 }
 
 function showFields() {

@@ -464,6 +464,16 @@ async def test_an_admin_chooses_the_member(admin_tab: Console) -> None:
     await expect(admin_tab.page.locator("#users-member")).to_have_text(text)
 
 
+async def test_samples_lead_to_what_counts_of_the_same_member(admin_tab: Console) -> None:
+    """An admin was led to the own member's."""
+    page = admin_tab.page
+    await admin_tab.open(f"samples?member={traffic.MEMBER}")
+    await expect(page.locator("#segment-lines")).to_be_visible()
+    await page.locator("main").get_by_role("link", name="overview").click()
+    await expect(admin_tab.heading("Overview")).to_be_focused()
+    await expect(page.get_by_label("Member", exact=True)).to_have_value(str(traffic.MEMBER))
+
+
 async def test_others_do_not(partner: Console) -> None:
     await partner.open()
     await partner.totals()

@@ -1,6 +1,6 @@
 // The sampled lines of an hour: what was applied, and what was not.
 
-import { changeAddress } from "./address.js";
+import { addressOf, changeAddress } from "./address.js";
 import { get } from "./api.js";
 import { announce, byId, element, showProblem } from "./dom.js";
 import { newestOf } from "./loading.js";
@@ -18,8 +18,9 @@ let member = null;
 choice.addEventListener("change", () => changeAddress("samples", { hour: isoHour(Number(choice.value)) }));
 
 // `hour`: the hour to show, `2026-11-24T20`; by default, the newest one with traffic.
-export function show(shown, _own, { hour: chosen = "" }) {
+export function show(shown, own, { hour: chosen = "" }) {
   member = shown;
+  byId("samples-overview").href = addressOf("overview", { member: member.id === own.id ? null : member.id });
   hoursPlace.load(async (signal) => {
     const answer = await get("console/usage", { member_id: member.id, hours: HOURS, without_lines: true }, signal);
     const all = readUsage(answer, lastHours(HOURS)).hours;

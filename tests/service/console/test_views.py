@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -151,6 +152,14 @@ async def test_from_days_into_hours_and_samples(partner: Console) -> None:
     await page.go_back()
     await page.get_by_role("link", name="Back to 14 days").click()
     await expect(page.get_by_role("radio", name="14 days")).to_be_checked()
+
+
+async def test_a_clock_that_is_behind(partner: Console) -> None:
+    """Hours of a day were missing without a word: the page asked for those that had passed by its own clock."""
+    await partner.page.add_init_script("const now = Date.now.bind(Date); Date.now = () => now() - 24 * 3_600_000;")
+    hour = datetime.now(UTC) - timedelta(hours=60)
+    await partner.open(f"overview?day={hour:%Y-%m-%d}")
+    assert (await partner.totals())["Calls applied"] == f"{traffic.USAGE[60].calls:,}"
 
 
 async def test_hours_as_csv(partner: Console) -> None:

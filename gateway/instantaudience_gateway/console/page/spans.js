@@ -9,6 +9,7 @@ const BY_DAY = "336";
 const DAYS = 14;
 const KNOWN = [FIRST, "168", BY_DAY];
 const LONGEST_HOURS = 720; // that GetUsage covers
+const SLACK_HOURS = 27; // the one under way, and what a clock is behind that is set to another time zone
 
 const isoDay = (ms) => new Date(ms).toISOString().slice(0, 10);
 
@@ -29,7 +30,7 @@ const lastDays = () => ({
 });
 
 const hoursOf = (start) => ({
-  hours: Math.min(Math.max(Math.ceil((Date.now() - start) / HOUR_MS) + 1, 1), LONGEST_HOURS),
+  hours: Math.min(Math.max(Math.ceil((Date.now() - start) / HOUR_MS), 0) + SLACK_HOURS, LONGEST_HOURS),
   words: `hours of ${day(start)}`,
   isByDay: false,
   boundsOf: () => ({ first: start, end: start + DAY_MS }),

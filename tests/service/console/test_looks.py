@@ -95,6 +95,29 @@ async def test_a_phone_shows_what_a_row_is_of_beside_any_column(browser: Browser
         assert await name.bounding_box() == before
 
 
+async def test_a_phone_shows_the_whole_of_what_stands_for_rows(browser: Browser, service: Service) -> None:
+    """It went on where one had to scroll to."""
+    async with console_page(browser, service, token=await service.token("admin"), size=PHONE) as console:
+        for view, text in {"segments?search=none": "holds “none”.", "members?start=25": "fewer members now"}.items():
+            await console.open(view)
+            await expect(console.page.get_by_text(text)).to_be_in_viewport(ratio=1)
+
+
+async def test_marks_over_a_name_stay_in_its_row(browser: Browser, service: Service) -> None:
+    """Those of one name were drawn over the names above and below it."""
+
+    async def picture_above(name: str) -> bytes:
+        answer = {"members": [{"id": 1, "name": "above"}, {"id": 2, "name": name}], "next_page_token": ""}
+        async with console_page(browser, service, token=await service.token("admin")) as console:
+            console.expected_statuses = {503}
+            await console.page.route("**/console/members?*", lambda route: route.fulfill(json=answer))
+            await console.page.route("**/console/usage?*", lambda route: route.fulfill(status=503))
+            await console.open("members")
+            return await console.page.get_by_role("link", name="above (1)").screenshot()
+
+    assert await picture_above("a" + "\N{COMBINING ACUTE ACCENT}" * 200) == await picture_above("a")
+
+
 async def test_themes(partner: Console) -> None:
     page = partner.page
     await partner.open()

@@ -13,6 +13,10 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
+// The row of a table that has none, but something to say, in sight also where the table is wider than its place.
+export const messageRow = (columns, text) =>
+  element("tr", {}, element("td", { colSpan: columns, class: "hint" }, element("span", {}, text)));
+
 // Has an element have these children. Those that it has already stay untouched, with focus and what they are scrolled to.
 export function keepChildren(parent, children) {
   for (const child of [...parent.children]) if (!children.includes(child)) child.remove();

@@ -2,7 +2,7 @@
 
 import { addressOf } from "./address.js";
 import { get } from "./api.js";
-import { byId, element, showProblem } from "./dom.js";
+import { byId, element, messageRow, showProblem } from "./dom.js";
 import { newestOf } from "./loading.js";
 import { Pages } from "./pages.js";
 import { lastHours } from "./spans.js";
@@ -55,10 +55,7 @@ async function totalOf(id, signal) {
   return readUsage(await get("console/usage", question, signal), SPAN).total;
 }
 
-function none() {
-  const text = "There are fewer members now: go back.";
-  return element("tr", {}, element("td", { colSpan: COLUMNS.length + 1, class: "hint" }, text));
-}
+const none = () => messageRow(COLUMNS.length + 1, "There are fewer members now: go back.");
 
 // Without a total, it is on its way.
 function row({ id, name }, own, total) {

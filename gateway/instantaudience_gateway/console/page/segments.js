@@ -3,7 +3,7 @@
 import { changeAddress } from "./address.js";
 import { get, isAbort } from "./api.js";
 import { download } from "./csv.js";
-import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
+import { announce, byId, element, messageRow, showProblem, whileBusy } from "./dom.js";
 import { newestOf } from "./loading.js";
 import { Pages } from "./pages.js";
 import { closeForm, openForm, whenSegmentSaved } from "./segment_form.js";
@@ -174,5 +174,5 @@ function emptyRow() {
   let text = state ? `This member has no ${kind}s.` : "This member has no segments yet.";
   if (search) text = `No ${kind}'s code, name or ID is or holds “${search}”.`;
   if (pages.first) text = "There are fewer segments now: go back.";
-  return element("tr", {}, element("td", { colSpan: COLUMNS.length, class: "hint" }, text));
+  return messageRow(COLUMNS.length, text);
 }

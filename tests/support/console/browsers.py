@@ -129,4 +129,4 @@ async def console_page(
     console = Console(service, await context.new_page())
     yield console
     await context.close()
-    assert console.complaints == []
+    assert console.complaints == [], console.complaints

@@ -213,6 +213,22 @@ async def test_an_outage_and_its_end(partner: Console) -> None:
     partner.complaints.clear()  # of the network that was not there
 
 
+async def test_an_answer_that_does_not_come(partner: Console) -> None:
+    """Where nothing came, nor a connection's end, the page said nothing, and its button could not be pressed again."""
+    page, button = partner.page, partner.page.get_by_role("button", name="Look up")
+    await partner.open("users")
+    await page.locator("#look-up").get_by_label("User ID").fill(USER)
+    await page.clock.install()
+    await page.route("**/rt-segment?*", lambda _: None)
+    async with page.expect_request("**/rt-segment?*"):
+        await button.click()
+    await page.clock.run_for("00:31")
+    assert await partner.alert() == "The service does not answer. Check your connection, and try again."
+    await page.unroute("**/rt-segment?*")
+    await button.click()
+    await expect(page.locator("#look-up-answer")).to_contain_text(USER)
+
+
 async def test_quotas(demo_tab: Console, service: Service) -> None:
     await demo_tab.open()
     cards = demo_tab.page.locator(".quota")

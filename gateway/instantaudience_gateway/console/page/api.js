@@ -5,6 +5,7 @@
 
 const TOKEN_KEY = "instant-audience.token";
 const WAIT_SECONDS = 1;
+const PATIENCE_MS = 30_000; // several times what a call takes by default, when it fails at its deadline
 
 // `id` is the contract's error_id, or NO_ANSWER; `text` what the service says; `retrySeconds` when to try again.
 class ApiError extends Error {
@@ -85,6 +86,11 @@ async function send(method, path, { parameters = {}, body, headers = {}, signal,
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
   const content = body && { body: JSON.stringify(body) };
   const type = body && { "content-type": "application/json" };
+  const patience = new AbortController();
+  const giveUp = () => patience.abort();
+  if (signal?.aborted) giveUp();
+  signal?.addEventListener("abort", giveUp);
+  const timer = setTimeout(giveUp, PATIENCE_MS);
   let response, text;
   try {
     response = await fetch(url, {
@@ -94,13 +100,16 @@ async function send(method, path, { parameters = {}, body, headers = {}, signal,
       credentials: "omit",
       redirect: "error",
       referrerPolicy: "no-referrer",
-      signal,
+      signal: patience.signal,
       keepalive, // the page may be left meanwhile
       ...content,
     });
     text = await response.text();
   } catch (error) {
-    throw isAbort(error) ? error : new ApiError("NO_ANSWER", "");
+    throw signal?.aborted ? signal.reason : new ApiError("NO_ANSWER", "");
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", giveUp);
   }
   const answer = parsed(text);
   if (response.ok && answer) return answer;

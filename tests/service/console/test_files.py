@@ -8,7 +8,7 @@ from support.waiting import eventually
 
 pytestmark = ON_ONE_HOST
 
-FILE = "4711;10003:1440\nno user;10003:1440\n4712;99999:0\n<b>4713</b>\n"
+FILE = "4711;10003:1440\nno user;10003:1440\n4712;99999:0\n<b>4713</b>\u202e\n"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,8 @@ async def test_a_job(demo_tab: Console, job_number: int) -> None:
     )
     await job.get_by_text(f"Lines of job {job_number} that were not taken").click()
     lines = job.get_by_role("region", name=f"Lines of job {job_number} that were not taken")
-    await expect(lines).to_contain_text("num_invalid_format-<b>4713</b>")
+    await expect(lines).to_contain_text("num_invalid_format-<b>4713</b>\ufffd")
+    await expect(lines).not_to_contain_text("\u202e")  # which turned round why the line was not taken
     await lines.evaluate("lines => { lines.style.height = '1rem'; lines.scrollTop = 9; }")
     await lines.focus()
     for _ in range(2):  # when it asks for the second time, it has shown the answer to the first

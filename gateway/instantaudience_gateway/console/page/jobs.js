@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { byId, element, keepChildren, showProblem } from "./dom.js";
 import { newestOf, poll } from "./loading.js";
 import { Pages } from "./pages.js";
-import { JOB_COUNTERS, count, explain, explainJobError, explainPhase } from "./words.js";
+import { JOB_COUNTERS, count, explain, explainJobError, explainPhase, inOrder } from "./words.js";
 
 const PAGE = 10;
 const POLL_MS = 5_000;
@@ -96,7 +96,7 @@ function counters(job) {
 function lines(job, field, title) {
   if (!job[field]) return [];
   const key = `${job.job_id} ${field}`;
-  const text = element("pre", { tabIndex: 0, role: "region", "aria-label": title }, job[field]);
+  const text = element("pre", { tabIndex: 0, role: "region", "aria-label": title }, inOrder(job[field]));
   const details = element("details", { open: opened.has(key) }, element("summary", {}, title), text);
   details.addEventListener("toggle", () => (details.open ? opened.add(key) : opened.delete(key)));
   return [details];

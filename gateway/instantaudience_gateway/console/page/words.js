@@ -12,9 +12,12 @@ export const DAY_MS = 24 * HOUR_MS;
 const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
 const FROM_THE_RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
+// Lines in which others wrote something, in their order.
+export const inOrder = (text) => text.replace(TURNING, "\ufffd");
+
 // What others wrote, so that what stands beside it keeps its place and its order.
 export function apart(text) {
-  const still = text.replace(TURNING, "\ufffd");
+  const still = inOrder(text);
   return FROM_THE_RIGHT.test(still) ? `\u2068${still}\u2069` : still;
 }
 

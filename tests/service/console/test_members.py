@@ -1,5 +1,7 @@
 """All members at a glance: for admins."""
 
+import time
+
 from playwright.async_api import Route, expect
 from support.console import traffic
 from support.console.browsers import Console
@@ -43,6 +45,26 @@ async def test_names_are_there_before_what_their_members_sent(admin_tab: Console
     for route in held:
         await route.continue_()
     await expect(row.locator("td").first).to_have_text("16")
+
+
+async def test_more_members_than_reads_in_a_second(admin_tab: Console) -> None:
+    """All were asked for at once, again and again, and their numbers never came."""
+    page = admin_tab.page
+    passed: list[float] = []
+
+    async def limit(route: Route) -> None:
+        now = time.monotonic()
+        if len([each for each in passed if each > now - 1]) < 2:
+            passed.append(now)
+            await route.continue_()
+        else:
+            await route.fulfill(status=429, json={"response": {"error_id": "RATE_LIMIT_EXCEEDED", "error": ""}})
+
+    admin_tab.expected_statuses = {429}
+    await page.route("**/console/usage?*", limit)
+    await admin_tab.open("members")
+    await expect(page.locator("#members-place")).to_have_text("1–5 of 5")
+    await expect(page.locator("#members-problem")).to_be_hidden()
 
 
 async def test_a_name_leaves_the_id_beside_it_as_it_is(admin_tab: Console) -> None:

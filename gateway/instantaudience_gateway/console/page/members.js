@@ -32,10 +32,12 @@ export function show(_member, own, { start = "0" }, members) {
   pages.begin(start, PAGE);
   const shown = members.slice(pages.first, pages.first + PAGE);
   if (!rows.childElementCount) rows.replaceChildren(...shown.map((member) => row(member, own)));
+  const totals = new Map(); // member → what has come, which is not asked for again where a limit refuses others
   place.load(async (signal) => {
-    const totals = await Promise.all(shown.map(({ id }) => totalOf(id, signal)));
+    const missing = shown.filter(({ id }) => !totals.has(id));
+    await Promise.all(missing.map(async ({ id }) => totals.set(id, await totalOf(id, signal))));
     showProblem(problem, "");
-    rows.replaceChildren(...(shown.length ? shown.map((member, index) => row(member, own, totals[index])) : [none()]));
+    rows.replaceChildren(...(shown.length ? shown.map((member) => row(member, own, totals.get(member.id))) : [none()]));
     pages.show(shown.length, members.length);
   });
 }

@@ -89,6 +89,23 @@ async def test_a_file_holds_what_was_asked_for_when_it_began(partner: Console) -
         assert [row["code"] for row in csv.DictReader(content)] == [f"more_{number}" for number in range(MORE)]
 
 
+async def test_a_file_waits_for_the_limit_of_a_second(partner: Console) -> None:
+    """Whatever had come of it was given up when one of its pages met a limit that others had used up."""
+    refusals = iter([{"retry-after": "1"}, {}])
+
+    async def refuse(route: Route) -> None:
+        headers = next(refusals, None)
+        error = {"response": {"error_id": "RATE_LIMIT_EXCEEDED", "error": ""}}
+        await (route.continue_() if headers is None else route.fulfill(status=429, headers=headers, json=error))
+
+    partner.expected_statuses = {429}
+    await partner.page.route("**/segment?*start_element=100&num_elements=100*", refuse)
+    await partner.open("segments?search=more_")
+    _, rows = await partner.download()
+    assert [row["code"] for row in rows] == [f"more_{number}" for number in range(MORE)]
+    assert next(refusals, None) is None
+
+
 async def test_a_file_is_given_up_with_its_session(console: Console) -> None:
     """Its next page was asked for without a token: what was typed to sign in was gone."""
     page = console.page

@@ -3,6 +3,7 @@
 import { isAbort, isPassing } from "./api.js";
 
 const RETRY_MS = 3_000;
+const REFUSALS = 10; // in a row: then a limit is too low
 const IDLE_MS = 15 * 60_000;
 const SIGNS_OF_LIFE = ["pointerdown", "pointermove", "keydown", "wheel", "touchstart", "focus"];
 
@@ -30,6 +31,18 @@ function again(load, signal) {
     if (isWatched()) load();
     else again(load, signal);
   }, RETRY_MS);
+}
+
+// What a call answers that may have to wait for others of its member, whose limit is used up for this second.
+export async function withinLimits(call) {
+  for (let refused = 1; ; refused += 1) {
+    try {
+      return await call();
+    } catch (error) {
+      if (error.status !== 429 || refused === REFUSALS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, error.retrySeconds * 1000));
+    }
+  }
 }
 
 let lastSign = Date.now();

@@ -4,7 +4,7 @@ import { changeAddress } from "./address.js";
 import { get, isAbort } from "./api.js";
 import { download } from "./csv.js";
 import { announce, byId, element, messageRow, showProblem, whileBusy } from "./dom.js";
-import { newestOf } from "./loading.js";
+import { newestOf, withinLimits } from "./loading.js";
 import { Pages } from "./pages.js";
 import { closeForm, openForm, whenSegmentSaved } from "./segment_form.js";
 import { apart, count, explain, lifetime } from "./words.js";
@@ -122,7 +122,7 @@ async function downloadAll() {
   try {
     let answer;
     do {
-      answer = (await ask(whose, found.length, LARGEST_PAGE, signal)).response;
+      answer = (await withinLimits(() => ask(whose, found.length, LARGEST_PAGE, signal))).response;
       found.push(...(answer.segments ?? []));
     } while (answer.segments?.length && found.length < answer.count);
   } catch (error) {

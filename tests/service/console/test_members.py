@@ -1,5 +1,6 @@
 """All members at a glance: for admins."""
 
+import asyncio
 import time
 
 from playwright.async_api import Route, expect
@@ -29,15 +30,24 @@ async def test_all_members(admin_tab: Console) -> None:
 
 
 async def test_names_are_there_before_what_their_members_sent(admin_tab: Console) -> None:
+    """Also where the list itself comes after the view is shown: the own member stood there alone."""
     page = admin_tab.page
     held: list[Route] = []
+    view_is_shown = asyncio.Event()
 
     async def hold(route: Route) -> None:
         held.append(route)
 
+    async def hold_list(route: Route) -> None:
+        await view_is_shown.wait()
+        await route.continue_()
+
+    await page.route("**/console/usage?*", hold)
+    await page.route("**/console/members?*", hold_list)
     await admin_tab.open("segments")
-    await page.route("**/console/usage*", hold)
     await admin_tab.go_to("Members")
+    await expect(page.locator("#member-rows tr")).to_have_count(1)
+    view_is_shown.set()
     row = page.get_by_role("row", name="Private Member (777)")
     await expect(row.locator("td")).to_have_text(["…"] * 7)
     for button in ("Back", "Next"):

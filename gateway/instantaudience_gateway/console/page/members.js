@@ -24,6 +24,7 @@ const problem = byId("members-problem");
 const place = newestOf((error) => showProblem(problem, explain(error)));
 const pages = new Pages("members", "members");
 const rows = byId("member-rows");
+let listed = ""; // whose rows there are
 
 const heads = COLUMNS.map(([name]) => element("th", { scope: "col", class: "number" }, name));
 byId("member-heads").replaceChildren(element("th", { scope: "col" }, "Member"), ...heads);
@@ -31,7 +32,9 @@ byId("member-heads").replaceChildren(element("th", { scope: "col" }, "Member"), 
 export function show(_member, own, { start = "0" }, members) {
   pages.begin(start, PAGE);
   const shown = members.slice(pages.first, pages.first + PAGE);
-  if (!rows.childElementCount) rows.replaceChildren(...shown.map((member) => row(member, own)));
+  const ids = shown.map(({ id }) => id).join();
+  if (ids !== listed) rows.replaceChildren(...shown.map((member) => row(member, own)));
+  listed = ids;
   const totals = new Map(); // member → what has come, which is not asked for again where a limit refuses others
   place.load(async (signal) => {
     const missing = shown.filter(({ id }) => !totals.has(id));
@@ -48,6 +51,7 @@ export function hide() {
 
 export function clear() {
   rows.replaceChildren();
+  listed = "";
   pages.clear();
   showProblem(problem, "");
 }

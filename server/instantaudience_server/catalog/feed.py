@@ -20,6 +20,8 @@ FOLLOW_SECONDS = 0.2
 "/segment")."""
 ANSWER_SECONDS = 1.0
 """How long the cluster has for one answer."""
+PAGE_SECONDS = 10.0
+"""How long it has for a page of the whole catalog: after one that does not come, all are read anew."""
 RECORDS_AT_ONCE = 500
 """Records that are taken into a catalog before other calls run: about 2 ms."""
 
@@ -168,7 +170,7 @@ class CatalogFeed:
         """Everything, in some state that it had since this began; other calls run in between."""
         segments = SegmentTable()
         catalog = Catalog(segments=segments)
-        async for kind, page in self._store.load(ANSWER_SECONDS):
+        async for kind, page in self._store.load(PAGE_SECONDS):
             for start in range(0, len(page), RECORDS_AT_ONCE):
                 records = page[start : start + RECORDS_AT_ONCE]
                 if kind is Kind.SEGMENT:

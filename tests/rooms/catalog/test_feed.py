@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -21,7 +21,7 @@ from instantaudience_server.metrics import CATALOG_RELOADS
 from instantaudience_server.store import catalog_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.interfaces.catalog import NextChanges, Outcome, Version, Write
+from instantaudience_server.store.interfaces.catalog import Kind, NextChanges, Outcome, Page, Version, Write
 from instantaudience_server.store.keys import (
     CATALOG_CHANGES,
     CATALOG_MEMBERS,
@@ -165,6 +165,31 @@ class TestLoading:
             turns += 1
         await loading
         assert turns > 10_000 / catalog_feed.RECORDS_AT_ONCE
+
+    async def test_a_page_that_is_late_does_not_begin_it_anew(
+        self, cluster: Cluster, node: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a million segments, one of two thousand pages came late on a busy machine, again and again."""
+        monkeypatch.setattr(catalog_store, "RECORDS_AT_ONCE", 300)
+        begun = 0
+
+        class Standing(ClusterCatalogStore):
+            async def load(self, page_seconds: float) -> AsyncGenerator[Page, None]:
+                nonlocal begun
+                begun += 1
+                async for page in super().load(page_seconds):
+                    if page[0] is Kind.MEMBER and begun == 1:
+                        os.kill(node, signal.SIGSTOP)
+                        late = catalog_feed.ANSWER_SECONDS + 0.5
+                        asyncio.get_running_loop().call_later(late, os.kill, node, signal.SIGCONT)
+                    yield page
+
+        store = Standing(cluster)
+        await create(store, MEMBER, *(segment(number) for number in range(1, 2001)))
+        worker = Worker(store)
+        await worker.feed.load()
+        assert worker.catalog.count_segments() == 2000
+        assert begun == 1
 
     async def test_while_the_cluster_is_away_it_waits(self, store: CountingStore, worker: Worker, node: int) -> None:
         await create(store, MEMBER)

@@ -98,10 +98,9 @@ def check(path: Path, told: Told) -> dict[str, Any]:
             holds: dict[str, Any] = json.loads(file.read())
         except ValueError as error:
             raise BackupError(f"{path} is damaged, or ends too early") from error
-    of_blocks = checksum.hexdigest()  # all that the first files had a checksum of
     told_checksum = holds.pop(CHECKSUM, None)
     checksum.update(json.dumps(holds).encode())
-    if told_checksum not in (of_blocks, checksum.hexdigest()):
+    if told_checksum != checksum.hexdigest():
         raise BackupError(f"{path} is damaged: its checksum is another one")
     return holds
 

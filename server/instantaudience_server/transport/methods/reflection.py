@@ -13,7 +13,11 @@ from google.protobuf.message import Message
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
+from instantaudience_server.errors import unavailable
 from instantaudience_server.transport.calls.kinds import AnyMethod, PublicStreamMethod
+
+MOST_STREAMS = 32
+"""Of a worker, at once. Anybody may have them, and their answers are long: each that nobody reads holds some 400 KB."""
 
 
 class _Symbols:
@@ -47,10 +51,19 @@ def reflection_methods(services: tuple[str, ...]) -> list[AnyMethod]:
     names = [service.full_name for file in (older, _newer(older)) for service in file.services_by_name.values()]
     reflection = ReflectionServicer([*services, *names], _Symbols())  # type: ignore[no-untyped-call]
 
+    streams = 0
+
     async def reflect(requests: AsyncIterator[reflection_pb2.ServerReflectionRequest]) -> AsyncIterator[Message]:
-        async for request in requests:
-            for answer in reflection.ServerReflectionInfo((request,), None):  # type: ignore[no-untyped-call]
-                yield answer
+        nonlocal streams
+        if streams >= MOST_STREAMS:
+            raise unavailable("others have all streams that there are for reflection")
+        streams += 1
+        try:
+            async for request in requests:
+                for answer in reflection.ServerReflectionInfo((request,), None):  # type: ignore[no-untyped-call]
+                    yield answer
+        finally:
+            streams -= 1
 
     return [
         PublicStreamMethod(f"/{name}/ServerReflectionInfo", reflection_pb2.ServerReflectionRequest, reflect)

@@ -33,7 +33,7 @@ COMMAND = [sys.executable, "-m", "instantaudience_server"]
 PASSWORDS: dict[str, str] = {user["username"]: user["password"] for user in UNLIMITED_DEMO["users"]}
 """The demo catalog's passwords by user name."""
 
-START_SECONDS = 60.0
+START_SECONDS = 100.0
 END_SECONDS = 30.0
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 """How `curl -d` labels the JSON that partners post."""

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import DEFAULTS
@@ -21,11 +21,12 @@ MORE_ROOM = "make room on its disk, or give --batch-store, or --data-dir, a fold
 
 async def store_of_files(settings: Settings) -> Finding:
     """Whether files can be kept; of a store elsewhere, whether it can be listed. Nothing is made."""
+    store = FileStore(settings.file_store_url)
+    if store.folder is not None:
+        return _folder(store.folder)
     url = urlsplit(settings.file_store_url)
-    if url.scheme == "file":
-        return _folder(Path(unquote(url.path)))
     where = f"{url.scheme}://{url.hostname or ''}{url.path}"
-    if why := await FileStore(settings.file_store_url).problem():
+    if why := await store.problem():
         return problem(
             FILES,
             f"{where} cannot be listed: {why}",

@@ -109,7 +109,10 @@ class WholeKeys:
         )
         found: list[bytes] = []
         for slot, one, other in zip(slots, map(set, listed), map(set, led_to), strict=True):
-            (self._moving.discard if one == other else self._moving.add)(slot)
+            if one == other:
+                self._moving.discard(slot)
+            else:
+                self._moving.add(slot)
             found += one | other
         return found
 

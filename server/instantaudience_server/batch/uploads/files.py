@@ -59,10 +59,16 @@ class FileStore:
     def __init__(self, url: str) -> None:
         self._url = url
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the files are; None where they are in a store elsewhere."""
+        parts = urlsplit(self._url)
+        return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
     @cached_property
     def _store(self) -> Any:
         """Made when it is needed: most workers never do."""
-        if self._url.startswith("file:"):
+        if self.folder is not None:
             return from_url(self._url, mkdir=True, automatic_cleanup=True)
         return from_url(self._url, retry_config=RETRIES)
 
@@ -105,8 +111,8 @@ class FileStore:
         """Delete a job's file, as far as it is there; somebody else may delete it at the same time."""
 
         def delete() -> None:
-            if self._url.startswith("file:"):
-                _remove(Path(unquote(urlsplit(self._url).path)) / job_id)
+            if self.folder is not None:
+                _remove(self.folder / job_id)
                 return
             for listed in self._store.list(prefix=job_id):
                 paths = [each["path"] for each in listed]

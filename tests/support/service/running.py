@@ -22,6 +22,7 @@ from redis.asyncio import RedisCluster
 
 from support.cluster.nodes import on_node
 from support.contract.model import UNLIMITED_DEMO
+from support.waiting import eventually
 
 HOST_MODES = available()
 """The hosts that everything is tested on (`--host-mode`): those that can run here."""
@@ -119,6 +120,16 @@ class Service:
     def forget_tokens(self) -> None:
         """Have accounts sign in again: their sessions will lie elsewhere."""
         self._tokens.clear()
+
+    async def refused(self, token: str) -> None:
+        """Wait until every worker refuses a token: they trust what they know of a session for a second."""
+
+        async def by_all() -> None:
+            for _ in range(10):  # workers share the connections
+                async with self.http(headers={"authorization": token}) as http:
+                    assert (await http.get("/segment")).status_code == 401
+
+        await eventually(by_all)
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal, wait for its end and return its exit status."""

@@ -3,7 +3,9 @@
 mod aside;
 mod inflations;
 mod rooms;
+mod unwritten;
 
 pub use aside::Aside;
 pub use inflations::Inflations;
 pub use rooms::{Held, Room, Rooms};
+pub use unwritten::{Piece, Turn, Unwritten};

@@ -51,6 +51,12 @@ impl Rooms {
         Held { levels, turn: None, counted: 0, reserved: 0 }
     }
 
+    /// How many bytes all have together.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        ALL_BYTES - self.all.bytes.available_permits()
+    }
+
     fn of(&self, address: Option<IpAddr>) -> Arc<Room> {
         let address = address.map(network_of);
         let mut of = lock(&self.of);

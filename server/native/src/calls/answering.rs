@@ -2,10 +2,10 @@
 
 use std::future::poll_fn;
 
-use bytes::Bytes;
 use h2::server::SendResponse;
 use tokio::sync::oneshot;
 
+use crate::bounds::Piece;
 use crate::calls::methods::JsonForm;
 use crate::calls::outgoing::send_all;
 use crate::calls::rest;
@@ -16,7 +16,7 @@ use crate::peers::Origin;
 
 /// Who waits for an answer.
 pub struct Caller<'a> {
-    pub respond: SendResponse<Bytes>,
+    pub respond: SendResponse<Piece>,
     /// The form of the answer, where it is JSON.
     pub json: Option<&'a JsonForm>,
     pub origin: Origin,
@@ -53,12 +53,12 @@ impl Caller<'_> {
     }
 
     async fn send(&mut self, answer: Answer) -> Result<(), Gone> {
-        let (respond, service) = (&mut self.respond, &self.shared.service);
+        let (respond, shared) = (&mut self.respond, self.shared);
         match (answer, self.json) {
-            (answer, Some(json)) => rest::send(json, answer, respond, &self.origin, service).await,
+            (answer, Some(json)) => rest::send(json, answer, respond, &self.origin, shared).await,
             (Answer::Message(message), None) => {
                 let mut sending = start(respond)?;
-                send_all(message, false, &mut sending, &self.origin, service).await?;
+                send_all(message, false, &mut sending, &self.origin, shared).await?;
                 end(&mut sending)
             }
             (Answer::Failure(failure), None) => fail(respond, failure.trailers.clone()),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::{CONTENT_TYPE, HeaderMap, TE};
 use http::{Method, Request, Response, StatusCode};
 
+use crate::bounds::Piece;
 use crate::calls::incoming::Incoming;
 use crate::calls::methods::Kind;
 use crate::calls::service::Shared;
@@ -18,7 +18,7 @@ use crate::handover::Refusal;
 use crate::peers::Peer;
 
 /// Serve one request, in a task of its own.
-pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, shared: &Arc<Shared>, peer: &Peer) {
+pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, shared: &Arc<Shared>, peer: &Peer) {
     let (parts, body) = request.into_parts();
     let (service, shared) = (&shared.service, Arc::clone(shared));
     let found = service.methods.get(parts.uri.path()).copied();
@@ -63,7 +63,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value == MEDIA_TYPE || value == "application/grpc+proto")
 }
 
-fn refuse_media_type(respond: &mut SendResponse<Bytes>) {
+fn refuse_media_type(respond: &mut SendResponse<Piece>) {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     // Where it cannot be sent, nobody waits for it.

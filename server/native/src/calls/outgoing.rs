@@ -11,13 +11,13 @@ use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
 use tokio::time::{Sleep, sleep};
 
-use crate::bounds::Held;
-use crate::calls::service::Service;
+use crate::bounds::{Held, Piece, Turn, Unwritten};
+use crate::calls::service::{Service, Shared};
 use crate::grpc::Gone;
 use crate::peers::Origin;
 
-/// So much of a stream needs no room of its own, beside what h2 has of it.
-const LITTLE_BYTES: usize = 16 * 1024;
+/// So much of a stream needs no room of its own, beside what its connection has on its way.
+const LITTLE_BYTES: usize = 1024;
 /// So much may wait for as long as its caller likes.
 const SHORT_BYTES: usize = 128 * 1024;
 
@@ -32,12 +32,15 @@ pub struct Outgoing<'a> {
     all_long: bool,
     /// Whether so much has waited, until all is sent.
     long: bool,
+    /// Its place among the streams of its connection; None: the gateway's, which takes all.
+    turn: Option<Turn>,
     service: &'a Service,
 }
 
 impl<'a> Outgoing<'a> {
-    pub fn new(origin: Option<IpAddr>, all_long: bool, service: &'a Service) -> Self {
-        Self { left: BytesMut::new(), held: None, until: None, origin, all_long, long: false, service }
+    pub fn new(origin: Option<IpAddr>, all_long: bool, shared: &'a Shared) -> Self {
+        let (turn, service) = (shared.unwritten.as_ref().map(Unwritten::turn), &*shared.service);
+        Self { left: BytesMut::new(), held: None, until: None, origin, all_long, long: false, turn, service }
     }
 
     /// Have this sent behind all else.
@@ -55,16 +58,23 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Send what the caller has room for; ready when nothing is left.
-    pub fn poll(&mut self, sending: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+    pub fn poll(&mut self, sending: &mut SendStream<Piece>, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         while !self.left.is_empty() {
             sending.reserve_capacity(self.left.len());
             let room = sending.capacity().min(self.left.len());
-            if room > 0 {
-                sending.send_data(self.left.split_to(room).freeze(), false)?;
+            if room > 0 && self.turn.as_ref().is_none_or(|turn| turn.is_now(context)) {
+                let data = self.left.split_to(room).freeze();
+                let piece = match &mut self.turn {
+                    Some(turn) => turn.count(data),
+                    None => data.into(),
+                };
+                sending.send_data(piece, false)?;
                 self.until = None;
                 continue;
             }
-            match sending.poll_capacity(context) {
+            let more =
+                if room > 0 { sending.poll_reset(context).map(|_| None) } else { sending.poll_capacity(context) };
+            match more {
                 Poll::Pending if self.may_wait(context) => return Poll::Pending,
                 Poll::Pending => {
                     sending.send_reset(Reason::ENHANCE_YOUR_CALM);
@@ -86,7 +96,8 @@ impl<'a> Outgoing<'a> {
             return true;
         }
         let held = self.held.get_or_insert_with(|| self.service.unsent.hold(None, self.origin));
-        if !held.try_widen(left) {
+        // What grows by pieces has more memory than it needs for a while.
+        if !held.try_widen(self.left.capacity()) {
             return false;
         }
         if !self.long {
@@ -101,24 +112,85 @@ impl<'a> Outgoing<'a> {
 pub async fn send_all(
     mut data: Bytes,
     last: bool,
-    sending: &mut SendStream<Bytes>,
+    sending: &mut SendStream<Piece>,
     origin: &Origin,
-    service: &Service,
+    shared: &Shared,
 ) -> Result<(), Gone> {
-    if data.len() > LITTLE_BYTES && !takes(sending, data.len()) {
-        let mut outgoing = Outgoing::new(origin.address(), false, service);
+    if data.len() > LITTLE_BYTES {
+        let mut outgoing = Outgoing::new(origin.address(), false, shared);
         outgoing.push(std::mem::take(&mut data));
         poll_fn(|context| outgoing.poll(sending, context)).await?;
     }
     if last || !data.is_empty() {
         // Who reads slowly has this waiting, where it is little.
-        sending.send_data(data, last)?;
+        sending.send_data(data.into(), last)?;
     }
     Ok(())
 }
 
-/// Whether the caller has room for so many bytes at once.
-fn takes(sending: &mut SendStream<Bytes>, bytes: usize) -> bool {
-    sending.reserve_capacity(bytes);
-    sending.capacity() >= bytes
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use h2::{client, server};
+    use http::{Request, Response};
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    const CALLS: usize = 20;
+    const ANSWER_BYTES: usize = 100 * 1024;
+    const UNWRITTEN_BYTES: usize = 64 * 1024;
+
+    /// Answer whatever is called.
+    async fn answer_all(socket: DuplexStream, shared: Arc<Shared>) -> Result<(), h2::Error> {
+        let mut connection = server::Builder::new().handshake::<_, Piece>(socket).await?;
+        while let Some(call) = connection.accept().await {
+            let (shared, mut respond) = (Arc::clone(&shared), call?.1);
+            tokio::spawn(async move {
+                let mut sending = respond.send_response(Response::new(()), false).map_err(Gone::from)?;
+                let data = vec![0; ANSWER_BYTES].into();
+                send_all(data, true, &mut sending, &Origin::Known(Ipv4Addr::LOCALHOST.into()), &shared).await
+            });
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn answers_that_nobody_reads_have_room_though_their_windows_are_open() -> Result<(), Box<dyn Error>> {
+        Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+            let (here, there) = duplex(4096);
+            let service = Arc::new(Service::without_methods()?);
+            let shared = Shared::new(Arc::clone(&service), None, None, Some(UNWRITTEN_BYTES));
+            tokio::spawn(answer_all(here, Arc::new(shared)));
+            let mut caller = client::Builder::new();
+            caller.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+            let (mut requests, mut connection) = caller.handshake::<_, Bytes>(there).await?;
+            let sent = [(); CALLS].map(|()| requests.send_request(Request::new(()), true));
+            tokio::select! {
+                biased;
+                _ = &mut connection => return Err("it has ended".into()),
+                () = async {} => {}
+            }
+            sleep(Duration::from_secs(1)).await;
+            let waiting = service.unsent.held();
+            assert!(waiting + UNWRITTEN_BYTES + ANSWER_BYTES >= CALLS * ANSWER_BYTES, "{waiting} bytes have room");
+            tokio::spawn(connection);
+            for answer in sent {
+                let (mut body, mut bytes) = (answer?.0.await?.into_body(), 0);
+                while let Some(data) = body.data().await {
+                    let data = data?;
+                    bytes += data.len();
+                    body.flow_control().release_capacity(data.len())?;
+                }
+                assert_eq!(bytes, ANSWER_BYTES);
+            }
+            assert_eq!(service.unsent.held(), 0);
+            Ok(())
+        })
+    }
 }

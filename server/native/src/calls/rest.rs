@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use h2::SendStream;
 use h2::server::SendResponse;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
+use crate::bounds::Piece;
 use crate::calls::methods::JsonForm;
 use crate::calls::outgoing::send_all;
-use crate::calls::service::Service;
+use crate::calls::service::Shared;
 use crate::grpc::{Gone, PREFIX_BYTES};
 use crate::handover::{Answer, Failure};
 use crate::peers::{Origin, Peer};
@@ -32,34 +32,34 @@ pub fn is_call(request: &Parts, peer: &Peer) -> bool {
 pub async fn send(
     form: &JsonForm,
     answer: Answer,
-    respond: &mut SendResponse<Bytes>,
+    respond: &mut SendResponse<Piece>,
     origin: &Origin,
-    service: &Service,
+    shared: &Shared,
 ) -> Result<(), Gone> {
     match answer {
         Answer::Message(framed) => {
             let (writer, bytes) = (Arc::clone(&form.writer), framed.len());
             let write = move || writer.write(framed.get(PREFIX_BYTES..).unwrap_or_default());
-            let body = service.aside.run(bytes, write).await.ok_or(Gone)?.map_err(|_| Gone)?;
+            let body = shared.service.aside.run(bytes, write).await.ok_or(Gone)?.map_err(|_| Gone)?;
             let mut sending = start(respond, StatusCode::OK, HeaderMap::with_capacity(2), body.len())?;
-            send_all(body.into(), true, &mut sending, origin, service).await
+            send_all(body.into(), true, &mut sending, origin, shared).await
         }
         Answer::Failure(failure) => fail(&failure, respond),
     }
 }
 
 /// Answer such a call with a failure.
-pub fn fail(failure: &Failure, respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
+pub fn fail(failure: &Failure, respond: &mut SendResponse<Piece>) -> Result<(), Gone> {
     let body = failure.body.clone();
-    Ok(start(respond, failure.status, failure.headers.clone(), body.len())?.send_data(body, true)?)
+    Ok(start(respond, failure.status, failure.headers.clone(), body.len())?.send_data(body.into(), true)?)
 }
 
 fn start(
-    respond: &mut SendResponse<Bytes>,
+    respond: &mut SendResponse<Piece>,
     status: StatusCode,
     mut headers: HeaderMap,
     body_bytes: usize,
-) -> Result<SendStream<Bytes>, Gone> {
+) -> Result<SendStream<Piece>, Gone> {
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body_bytes));
     let mut response = Response::new(());

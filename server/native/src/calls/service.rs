@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::bounds::{Aside, Held, Inflations, Room, Rooms};
+use crate::bounds::{Aside, Held, Inflations, Room, Rooms, Unwritten};
 use crate::calls::methods::{JsonForm, Method};
 use crate::grpc::{Flaw, Packed, Patience};
 use crate::handover::{Answers, Arrivals, Refusals, Tokens};
@@ -31,7 +31,7 @@ pub struct Service {
     pub refusals: Refusals,
     /// What requests have that come in pieces.
     pub rooms: Rooms,
-    /// What long answers have that their callers have not taken.
+    /// What answers have that their callers have not taken.
     pub unsent: Rooms,
     /// For how long a caller may take nothing of one.
     pub standstill: Duration,
@@ -71,12 +71,27 @@ pub struct Shared {
     room: Option<Arc<Room>>,
     /// What a stream's window is at most, where it becomes smaller.
     pub window_bytes: Option<usize>,
+    /// What is on its way of the answers to its caller; None: the gateway's, which takes all.
+    pub unwritten: Option<Arc<Unwritten>>,
     given_up: AtomicU32,
 }
 
 impl Shared {
-    pub fn new(service: Arc<Service>, room_bytes: Option<usize>, window_bytes: Option<usize>) -> Self {
-        Self { service, room: room_bytes.map(Room::new), window_bytes, given_up: AtomicU32::new(0) }
+    /// What calls in pieces may have in memory, what a stream's window is at most, where it becomes smaller, and how much
+    /// of answers may be on its way.
+    pub fn new(
+        service: Arc<Service>,
+        room_bytes: Option<usize>,
+        window_bytes: Option<usize>,
+        unwritten_bytes: Option<usize>,
+    ) -> Self {
+        Self {
+            service,
+            room: room_bytes.map(Room::new),
+            window_bytes,
+            unwritten: unwritten_bytes.map(Unwritten::new),
+            given_up: AtomicU32::new(0),
+        }
     }
 
     /// Nothing yet, of the room for what one of them brings in pieces from this address.

@@ -5,12 +5,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use h2::SendStream;
 use h2::server::SendResponse;
 use tokio::sync::mpsc;
 
-use crate::bounds::Held;
+use crate::bounds::{Held, Piece};
 use crate::calls::incoming::{Incoming, Trouble};
 use crate::calls::methods::Method;
 use crate::calls::outgoing::Outgoing;
@@ -29,12 +28,12 @@ pub async fn serve(
     method: Method,
     metadata: Box<Metadata>,
     incoming: Incoming,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Piece>,
     shared: Arc<Shared>,
 ) {
     let service = &*shared.service;
     let (order, orders) = mpsc::unbounded_channel();
-    let outgoing = Outgoing::new(incoming.origin(), metadata.by_gateway, service);
+    let outgoing = Outgoing::new(incoming.origin(), metadata.by_gateway, &shared);
     let id = service.answers.listen(Listener::Stream(order));
     service.arrivals.add_event(Event::Opened { id, method: method.number, metadata });
     let mut stream = Stream {
@@ -73,9 +72,9 @@ struct Stream<'a> {
     /// How long each message is that Python has not read, and what it holds of the room.
     unread: VecDeque<(usize, Option<Held>)>,
     unread_bytes: usize,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Piece>,
     /// None as long as no answer has begun.
-    sending: Option<SendStream<Bytes>>,
+    sending: Option<SendStream<Piece>>,
     outgoing: Outgoing<'a>,
     /// Whether Python waits until all is sent.
     asked: bool,

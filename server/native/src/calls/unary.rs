@@ -9,6 +9,7 @@ use h2::server::SendResponse;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::bounds::Piece;
 use crate::calls::answering::Caller;
 use crate::calls::bodies::{read, read_text};
 use crate::calls::incoming::Trouble;
@@ -41,7 +42,7 @@ pub async fn serve(
     method: Method,
     mut metadata: Box<Metadata>,
     Request { mut body, form, origin }: Request,
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Piece>,
     shared: Arc<Shared>,
 ) {
     let service = &*shared.service;
@@ -124,7 +125,7 @@ async fn hand_over(method: Method, metadata: Box<Metadata>, message: Result<Byte
 
 /// Have Python refuse a call, in its words.
 pub async fn refuse(
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Piece>,
     method: Option<Method>,
     metadata: Box<Metadata>,
     why: Refusal,

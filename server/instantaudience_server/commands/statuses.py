@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import functools
+import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +34,7 @@ def explained() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise
+        end_output()
         raise click.ClickException(f"{error.filename or 'input or output'}: {error.strerror or error}") from error
     except UnicodeEncodeError as error:
         where = f"the output's encoding, {error.encoding}, lacks characters"
@@ -42,6 +45,15 @@ def explained() -> Iterator[None]:
 
         error.message = harmless(error.message)  # type: ignore[misc]  # it is on its way to be shown, and only that
         raise
+
+
+def end_output() -> None:
+    """Where the output takes nothing, drop what is left for it: at the end it would be an error once more, and,
+    from Python 3.14 on, take the place of the command's own status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def failing_is_two(command: Callable[..., Any]) -> Callable[..., Any]:

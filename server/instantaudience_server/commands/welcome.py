@@ -1,6 +1,5 @@
 """What `serve` says when it serves: where, and what to type next."""
 
-import os
 import shlex
 import shutil
 import sys
@@ -12,6 +11,7 @@ import click
 
 from instantaudience_server.commands.connection.demo import demo_curl_line
 from instantaudience_server.commands.connection.reaching import DEFAULT_URL
+from instantaudience_server.commands.statuses import end_output
 from instantaudience_server.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def welcome(settings: Settings, started: "Started") -> None:
     try:
         _print(settings, started)
     except OSError:
-        # What is left to be written would be an error once more, at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        end_output()
 
 
 def _print(settings: Settings, started: "Started") -> None:

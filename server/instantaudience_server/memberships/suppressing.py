@@ -60,9 +60,14 @@ class Suppressing:
             waiting, others = _apart(read, unknown_users)
             if not waiting and read.keys.isdisjoint(found.suppressed):
                 known.append(read)
-            else:
-                known += await self._reading.read(others, batch, caller, now_ms, found.suppressed)
-                unknown += await self._reading.read_each(waiting, batch, caller, now_ms, frozenset())
+                continue
+            again = await self._reading.read(others, batch, caller, now_ms, found.suppressed)
+            if set(_joining(again)) <= set(joining):
+                known += again
+            else:  # a post that was alone: by the catalog of now, or whom its external IDs mean now, more users join
+                waiting = read.posts
+                unknown_users.update(read.keys)
+            unknown += await self._reading.read_each(waiting, batch, caller, now_ms, frozenset())
         return Looked(known, unknown)
 
     async def look_alone(self, read: Read, batch: Batch, caller: Caller) -> Sequence[Read]:
@@ -72,10 +77,17 @@ class Suppressing:
             AudienceError: UNAVAILABLE.
         """
         (post,) = read.posts
-        suppressed = await self._suppressions.among(caller.member.id, _joining([read]), post.deadline)
-        if not suppressed and not post.ended:
-            return [read]
-        return await self._reading.read([post], batch, caller, read.applied.now_ms, suppressed)
+        looked: set[bytes] = set()
+        suppressed: frozenset[bytes] = frozenset()
+        reads: Sequence[Read] = [read]
+        # What is read again may mean more than it did: the catalog changes, and so does whom external IDs mean.
+        while joining := [key for key in _joining(reads) if key not in looked]:
+            found = await self._suppressions.among(caller.member.id, joining, post.deadline)
+            looked.update(joining)
+            if found or post.ended:
+                suppressed |= found
+                reads = await self._reading.read([post], batch, caller, read.applied.now_ms, suppressed)
+        return reads
 
 
 def _apart(read: Read, unknown_users: set[bytes]) -> tuple[Sequence[Post], Sequence[Post]]:

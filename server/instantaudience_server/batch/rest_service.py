@@ -11,7 +11,7 @@ from instantaudience_server.batch.desk import JobDesk
 from instantaudience_server.batch.shapes import FIELDS, FILTERS, job_object, job_objects, time_text
 from instantaudience_server.catalog.access import Caller, require_admin
 from instantaudience_server.catalog.batch_settings import BatchSettings, settings_of
-from instantaudience_server.catalog.editor import CatalogEditor
+from instantaudience_server.catalog.editor import CatalogEditor, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.paging import MOST_ELEMENTS, elements_of
 from instantaudience_server.clock import Clock
@@ -105,7 +105,10 @@ class BatchService:
         await self._desk.count_get(caller, deadline)
         await self._feed.catch_up(deadline)
         member_id = await self._desk.member_id(request, caller, deadline)
-        return _config(member_id, self._feed.catalog.members[member_id].batch)
+        member = self._feed.catalog.members.get(member_id)
+        if member is None:  # the caller's, and it was deleted just now
+            raise not_found(Kind.MEMBER, member_id, "member_id")
+        return _config(member_id, member.batch)
 
     async def change_config(self, request: pb.ChangeConfigRequest, caller: Caller, deadline: float) -> pb.ConfigResult:
         """Change how a member's files are read.

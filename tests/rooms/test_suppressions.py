@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import pytest
@@ -158,6 +159,30 @@ async def test_of_two_at_once_one_is_the_last(store: Watched, plain: RedisCluste
     assert (await store.members(seconds_from_now()) == {MEMBER: NEVER}) is is_marked
 
 
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("first", ["suppress", "lift"])
+async def test_whoever_the_other_one_comes_between_is_the_last(
+    store: Watched, cluster: Cluster, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch, first: str, step: int
+) -> None:
+    """All of one after a step of the other: both places say the same before anybody removes the user once more."""
+    execute, calls = cluster.execute, count(1)
+    one, other = (suppress, lift) if first == "suppress" else (lift, suppress)
+    if first == "lift":
+        await suppress(store, MEMBER, USERS[0])
+
+    async def interrupted(*arguments: Any, **options: Any) -> Any:
+        replies = await execute(*arguments, **options)
+        if next(calls) == step:
+            await other(store, MEMBER, USERS[0])
+        return replies
+
+    monkeypatch.setattr(cluster, "execute", interrupted)
+    await one(store, MEMBER, USERS[0])
+    is_marked = await plain.hexists(suppression_key(USERS[0]), str(MEMBER))
+    is_noted = await plain.zscore(suppressed_users_key(MEMBER), USERS[0]) is not None
+    assert (is_marked, is_noted) == (first == "suppress", first == "suppress")
+
+
 async def test_one_that_is_said_after_its_lifting_is_taken_back(store: Watched, plain: RedisCluster) -> None:
     """Whoever suppressed the user stood still before saying so beside its memberships, and has died then: while the
     member had suppressed others, the user was refused."""
@@ -182,6 +207,15 @@ async def test_one_for_all_members_lifts_what_was_lifted_in_part(store: Watched,
         await store.remove(due, [10001], seconds_from_now())
     assert not await plain.exists(suppression_key(USERS[0]))
     assert await store.members(seconds_from_now()) == {}
+
+
+async def test_one_for_all_members_lifts_what_is_said_beside_the_user_alone(
+    store: Watched, plain: RedisCluster
+) -> None:
+    """Whoever suppressed it stood still until it was lifted, and nobody is to remove it once more any longer."""
+    await plain.hset(suppression_key(USERS[0]).decode(), str(MEMBER), "1")
+    await lift(store, ALL_MEMBERS, USERS[0])
+    assert not await plain.exists(suppression_key(USERS[0]))
 
 
 async def test_it_is_over_when_the_last_one_is_lifted(suppressions: Suppressions, store: Watched) -> None:

@@ -216,6 +216,22 @@ async def test_one_for_all_members_lifts_what_is_said_beside_the_user_alone(
     await plain.hset(suppression_key(USERS[0]).decode(), str(MEMBER), "1")
     await lift(store, ALL_MEMBERS, USERS[0])
     assert not await plain.exists(suppression_key(USERS[0]))
+    await lift(store, ALL_MEMBERS, USERS[0])
+
+
+async def test_a_day_after_the_last_one_has_ended_nothing_says_whom_it_was_about(
+    store: Watched, plain: RedisCluster
+) -> None:
+    registry, now_ms = suppressed_users_key(MEMBER), FakeClock.real().ms
+    day_ms, far_ms = 86_400_000, now_ms + 400 * 86_400_000
+    await suppress(store, MEMBER, USERS[0], end_ms=now_ms + 60_000, now_ms=now_ms)
+    assert await plain.pexpiretime(registry) == now_ms + 60_000 + day_ms
+    await suppress(store, MEMBER, USERS[1], now_ms=now_ms)
+    assert await plain.pexpiretime(registry) > now_ms + 2**31 * 60_000
+    await suppress(store, MEMBER, USERS[2], end_ms=far_ms, now_ms=now_ms)
+    assert await plain.pexpiretime(registry) > now_ms + 2**31 * 60_000
+    await lift(store, MEMBER, USERS[1], now_ms=now_ms)
+    assert await plain.pexpiretime(registry) == far_ms + day_ms
 
 
 async def test_it_is_over_when_the_last_one_is_lifted(suppressions: Suppressions, store: Watched) -> None:

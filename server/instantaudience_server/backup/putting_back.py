@@ -22,6 +22,7 @@ from instantaudience_server.backup.since_then import (
 from instantaudience_server.clock import Clock
 from instantaudience_server.store import keys
 from instantaudience_server.store.inspection.permissions import RESTORE
+from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.whole_keys import Part, decoded
 
 PARTS_AT_ONCE = 500
@@ -132,6 +133,8 @@ class _PuttingBack:
                 part = with_tokens_revoked(part, now_ms, self._former_generation)
             elif part.key == keys.CATALOG_IDS:
                 part = await with_larger_ids(self._keys, part)
+            elif part.key.startswith(keys.SUPPRESSED_USERS) and part.end_ms > now_ms:
+                part = part._replace(end_ms=NEVER)  # what is there may be kept for longer; `suppress_again` says it
             await self._keys.put_back([part], now_ms)
 
 

@@ -89,10 +89,10 @@ async def _suppress_users(connection: Connection, registry: Part, now_ms: int) -
         end = float(score)
         by_end[NEVER if end == float("inf") else int(end)].append(bytes(user_key))
     deadline = asyncio.get_running_loop().time() + SECONDS
+    live = {end_ms: users for end_ms, users in by_end.items() if end_ms == NEVER or end_ms > now_ms}
     await asyncio.gather(
         *(
             connection.suppressions.suppress(member_id, users, now_ms, end_ms, AGAIN_MS, new_name(), deadline)
-            for end_ms, users in by_end.items()
-            if end_ms == NEVER or end_ms > now_ms
+            for end_ms, users in (live or {NEVER: []}).items()  # of nobody, what has ended is forgotten
         )
     )

@@ -33,7 +33,12 @@ for i = 7, #ARGV do
 end
 redis.call('ZREMRANGEBYSCORE', registry, '-inf', math.min(now, node_ms))
 local last = redis.call('ZRANGE', registry, -1, -1, 'WITHSCORES')[2]
-if last then redis.call('HSET', members, member, last) else redis.call('HDEL', members, member) end
+if last then
+  redis.call('HSET', members, member, last)
+  redis.call('PEXPIREAT', registry, last == 'inf' and 253402300799000 or math.max(last, node_ms) + 86400000)
+else
+  redis.call('HDEL', members, member)
+end
 redis.call('SET', version, name)
 return 1
 """
@@ -41,7 +46,8 @@ return 1
 """Arguments: a name for what is known afterwards, the member, now (Unix time in ms), the suppressions' end (likewise,
 `inf`, or empty to lift them), two times in ms after which the users are to be removed once more, and their keys. These
 times count by the node's clock: workers' clocks may differ. What has ended by one that is ahead is kept. Who is lifted
-stays due: whoever suppressed it may still say so beside its memberships."""
+stays due: whoever suppressed it may still say so beside its memberships. A day after the last suppression has ended,
+nothing says any more who it was about; one without an end is kept until the year 9999."""
 
 NOTED = """
 local found = {}

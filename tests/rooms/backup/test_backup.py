@@ -41,10 +41,11 @@ from support.cluster.running import running_node
 from support.cluster.users import users_of_slot
 from support.parts.accounts import AccountWorker, refused
 from support.parts.callers import quick_hash
-from support.waiting import seconds_from_now
+from support.waiting import eventually, seconds_from_now
 
 USERS, SEGMENTS = 600, 5
 HOUR_MS = 3_600_000
+YEAR_9999_MS = 253_402_300_799_000
 SETTINGS = Settings()
 DEPLOYMENT = Path(__file__).parents[3] / "docs/deployment.md"
 
@@ -116,6 +117,7 @@ async def test_everything_comes_back(
     await plain.pfadd(keys.segment_size_key(10001, 2900), *range(1000))
     await plain.hset(keys.suppression_key(large), "123", 1)
     await plain.zadd(keys.suppressed_users_key(123), {large: float("inf"), b"m:p:8": end})
+    await plain.pexpireat(keys.suppressed_users_key(123), YEAR_9999_MS)
     await plain.set("t:token", "not in it")
     file = tmp_path / "backup"
     async with connected(embedded.url, SETTINGS) as connection:
@@ -536,6 +538,27 @@ async def test_who_has_been_suppressed_since_stays_so(
     assert max(since for _, since in due) < end_ms - HOUR_MS / 2
 
 
+async def test_who_has_been_suppressed_since_is_so_for_longer_than_all_in_the_backup(
+    embedded: EmbeddedCluster, plain: RedisCluster, cluster: Cluster, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Also where their time is over by the node's clock, and not yet by that of whoever puts the backup back."""
+    store, user, registry = ClusterSuppressionStore(cluster), b"m:p:1", keys.suppressed_users_key(123)
+    clock.ms = FakeClock.real().ms
+    await plain.zadd(registry, {b"m:p:2": clock.ms + 3000})
+    await plain.pexpireat(registry, clock.ms + 3000)
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, told)
+
+        async def is_over() -> None:
+            assert not await plain.exists(registry)
+
+        await eventually(is_over)
+        await store.suppress(123, [user], clock.ms, NEVER, (1, 1), "a", seconds_from_now())
+        await put_back(connection, tmp_path / "backup", clock, told, over=True)
+    assert await store.members(seconds_from_now()) == {123: NEVER}
+    assert await plain.zscore(registry, user) == float("inf")
+
+
 async def test_who_is_suppressed_while_it_is_taken_is_so(
     embedded: EmbeddedCluster, plain: RedisCluster, cluster: Cluster, clock: FakeClock, tmp_path: Path
 ) -> None:
@@ -566,7 +589,11 @@ async def test_workers_hear_that_nobody_is_suppressed_any_more(
         clock.ms += 2 * HOUR_MS
         await put_back(connection, tmp_path / "backup", clock, told)
     assert await store.version(seconds_from_now()) not in (b"", b"a")
-    assert await store.members(seconds_from_now()) == {}
+    assert not (await store.find(123, [user], seconds_from_now())).suppressed
+    # By the node's clock, it has not ended: so it stays noted, and goes by itself.
+    assert await plain.pexpiretime(keys.suppressed_users_key(123)) > max(
+        (await store.members(seconds_from_now())).values()
+    )
 
 
 async def test_the_rights_that_are_written_down_are_enough_and_one_that_lacks_is_told(

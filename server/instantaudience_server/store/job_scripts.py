@@ -194,12 +194,11 @@ local phase, error_code = unpack(redis.call('HMGET', KEYS[1], 'phase', 'error_co
 if not phase then return 0 end
 if phase == 'error' or phase == 'completed' then return error_code == failed and 1 or 0 end
 change(KEYS[1], KEYS[2], id, now, 'phase', 'error', 'completed_ms', now, 'error_code', failed)
-if redis.call('HGET', KEYS[6], 'open') == id then redis.call('HDEL', KEYS[6], 'open') end
 local queue = redis.call('HGET', KEYS[4], member)
 local is_first = queue and string.match(queue, '^%S+') == id
 if queue and not (is_first and redis.call('ZSCORE', KEYS[3], member)) then dequeue(KEYS[4], KEYS[5], member, id) end
 return 1
 """
 )
-"""Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, now, the error code. Who has the job
-or its upload under way makes room for the next: else one that is cancelled would be under way beside the next one."""
+"""Keys: job, changed jobs, leases, queues, turns. Arguments: ID, member, now, the error code. Who has the job or its
+upload under way makes room for the next: else one that is cancelled would be under way beside the next one."""

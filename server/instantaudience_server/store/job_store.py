@@ -210,7 +210,8 @@ class ClusterJobStore:
     ) -> str | None:
         """Run the script."""
         arguments = (job.job_id, job.member_id, job.lease, now_ms, report, error_code, lines, now_ms // MS_PER_HOUR)
-        answer = await self._run(job_scripts.FINISH, _queue_keys(job), arguments, deadline)
+        job_keys = [*_queue_keys(job), keys.uploads_key(job.member_id)]
+        answer = await self._run(job_scripts.FINISH, job_keys, arguments, deadline)
         return None if answer is None else str(answer.decode())
 
     async def give_back(self, job: Job, deadline: float) -> None:
@@ -259,7 +260,7 @@ def _bounds(limits: UploadLimits) -> tuple[int | str, ...]:
 
 def _queue_keys(job: Job) -> list[bytes]:
     own = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id)]
-    return [*own, keys.JOB_LEASES, keys.JOB_QUEUES, keys.JOB_TURNS, keys.uploads_key(job.member_id)]
+    return [*own, keys.JOB_LEASES, keys.JOB_QUEUES, keys.JOB_TURNS]
 
 
 def _job(found: Sequence[bytes | None]) -> Job | None:

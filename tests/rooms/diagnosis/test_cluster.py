@@ -232,10 +232,16 @@ async def test_what_is_planted_is_found(replicated: ReplicatedCluster, fault: st
     assert wrong(await found(replicated.url)) == {}
 
 
-@pytest.mark.parametrize(("ahead", "level"), [(-5.0, Level.WARNING), (60.0, Level.PROBLEM)])
-async def test_clocks_that_differ_are_found(replicated: ReplicatedCluster, ahead: float, level: Level) -> None:
+@pytest.mark.parametrize(
+    ("ahead", "level", "where"), [(-5.0, Level.WARNING, "ahead of"), (60.0, Level.PROBLEM, "behind")]
+)
+async def test_clocks_that_differ_are_found(
+    replicated: ReplicatedCluster, ahead: float, level: Level, where: str
+) -> None:
     findings = await found(replicated.url, ahead=ahead)
-    assert wrong(findings).keys() == {"clocks"}
+    ((topic, texts),) = wrong(findings).items()
+    assert topic == "clocks"
+    assert all(f" s {where} this machine" in text for text in texts)
     assert worst(findings) is level
 
 

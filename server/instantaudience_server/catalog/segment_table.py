@@ -17,22 +17,21 @@ ROWS_AT_ONCE = 10_000
 """Rows that a search looks at before other calls run: about 2 ms."""
 
 _TABLE = (
-    "CREATE TABLE segments (id INTEGER, member_id INTEGER, code TEXT, text TEXT, active INTEGER, minutes INTEGER, "
-    "modified INTEGER, record BLOB)"
+    "CREATE TABLE segments (id INTEGER, member_id INTEGER, code TEXT, any_code TEXT, any_name TEXT, active INTEGER, "
+    "minutes INTEGER, modified INTEGER, record BLOB)"
 )
 _BY_ID = "CREATE UNIQUE INDEX by_id ON segments (id)"
 _OTHER_INDICES = (
     "CREATE INDEX by_member ON segments (member_id, id)",
     "CREATE INDEX by_code ON segments (code, member_id) WHERE code IS NOT NULL",
 )
-_INSERT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_NAME_START = "instr(text, char(10))"
+_INSERT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 SORTS = {
     "id": "id",
-    "code": f"substr(text, 1, {_NAME_START} - 1)",
+    "code": "any_code",
     "state": "NOT active",
-    "short_name": f"substr(text, {_NAME_START} + 1)",
+    "short_name": "any_name",
     "member_id": "member_id",
     "expire_minutes": "ifnull(minutes, -1)",
     "last_modified": "modified",
@@ -179,8 +178,8 @@ class Condition:
             terms.append("code = ?")
             self.values.append(code)
         if search := filters.get("search"):
-            terms.append("(instr(text, ?) OR id = ?)")
-            self.values += [search.casefold(), int(search) if _is_id(search) else 0]
+            terms.append("(instr(any_code, ?) OR instr(any_name, ?) OR id = ?)")
+            self.values += [*[search.casefold()] * 2, int(search) if _is_id(search) else 0]
         if (active := filters.get("active")) is not None:
             terms.append("active = ?")
             self.values.append(active)
@@ -193,14 +192,15 @@ class Condition:
         """The part of an SQL query that begins with FROM."""
 
 
-def _row(record: bytes) -> tuple[int, int, str | None, str, bool, int | None, int, bytes]:
+def _row(record: bytes) -> tuple[int, int, str | None, str, str, bool, int | None, int, bytes]:
     segment = pb.Segment.FromString(record)
     code = segment.code
     return (
         segment.id,
         segment.member_id,
         code or None,
-        f"{code}\n{segment.short_name}".casefold(),
+        code.casefold(),
+        segment.short_name.casefold(),
         segment.state != pb.SEGMENT_STATE_INACTIVE,
         segment.expire_minutes if segment.HasField("expire_minutes") else None,
         segment.last_modified.seconds,

@@ -202,6 +202,7 @@ class TestPages:
         ({"search": "strasse"}, [40]),
         ({"search": "äpfel"}, [2**31 - 1]),
         ({"search": "%"}, []),
+        ({"search": "\n"}, []),
         ({"search": "with", "member_id": 1}, [10, 30]),
         ({"search": "cars", "ids": [40, 30]}, [40]),
         ({"search": "people", "code": "Cars"}, [10]),
@@ -240,6 +241,10 @@ class TestPages:
         """The page after a page, in both directions, whatever is the same."""
         for number in range(50, 60):
             pages_of.put([record(pb.Segment(id=number, member_id=number % 3 + 1, expire_minutes=number % 4))])
+        for number, (code, name) in enumerate(
+            [("z\na", "m"), ("b\0y", "c"), ("c", "d"), ("b\0x", "a\n"), ("b", "a\0")], 60
+        ):
+            pages_of.put([record(pb.Segment(id=number, member_id=1, code=code, short_name=name))])
 
         def key(segment: pb.Segment) -> tuple[Any, int]:
             keys = {
@@ -255,7 +260,7 @@ class TestPages:
         for descending in (False, True):
             expected = [each.id for each in sorted(everything, key=key, reverse=descending)]
             order = segment_table.Order(field, descending)
-            pages = [await pages_of.page_of_segments(order=order, skip=skip, limit=4) for skip in range(0, 16, 4)]
+            pages = [await pages_of.page_of_segments(order=order, skip=skip, limit=4) for skip in range(0, 20, 4)]
             assert [each.id for page in pages for each in page.segments] == expected
             assert {page.total for page in pages} == {len(expected)}
             found = await pages_of.page_of_segments(order=order, ids=[10, 40, 50], limit=2)

@@ -75,7 +75,7 @@ class TextMeanings:
     `learn` is told of what was not met before.
     """
 
-    def __init__(self, layout: BatchFormat, resolver: Resolver, learn: Learn | None = None) -> None:
+    def __init__(self, layout: BatchFormat, resolver: Resolver, learn: Learn | None) -> None:
         self._learn = learn
         self._layout = layout
         self._resolver = resolver

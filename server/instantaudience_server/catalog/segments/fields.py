@@ -89,7 +89,7 @@ def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
         raise invalid(names, original_fields.TOO_DEEP)
 
 
-def entry_of(segment: catalog_pb2.Segment, estimated_users: int | None = None) -> dict[str, Any]:
+def entry_of(segment: catalog_pb2.Segment, estimated_users: int | None) -> dict[str, Any]:
     """A segment as answers have it."""
     size = {} if estimated_users is None else {"estimated_users": min(estimated_users, MOST_USERS)}
     return {

@@ -45,10 +45,10 @@ class BlockReader:
             valid += self._read_piece(user_index, piece, start, last, resolve=resolve)
         return blocks_of(valid, last)
 
-    def read_short(self, user_index: int, blocks: Sequence[pb.SegBlock]) -> Blocks:
-        """Check blocks, `BLOCKS_PER_TURN` at most, at once."""
+    def read_short(self, blocks: Sequence[pb.SegBlock]) -> Blocks:
+        """Check blocks of the first user, `BLOCKS_PER_TURN` at most, at once."""
         last: dict[int, tuple[int, int]] = {}
-        return blocks_of(self._read_piece(user_index, blocks, 0, last, resolve=True), last)
+        return blocks_of(self._read_piece(0, blocks, 0, last, resolve=True), last)
 
     def _read_piece(
         self,

@@ -86,7 +86,7 @@ class TogetherReader:
                     return None
                 looked_at += len(user.seg_block)
                 warnings = Warnings(BARE)
-                blocks = BlockReader(self._catalog, member, warnings).read_short(0, user.seg_block)
+                blocks = BlockReader(self._catalog, member, warnings).read_short(user.seg_block)
                 if warnings:
                     return None
                 self._known.keep(member, rest, blocks)

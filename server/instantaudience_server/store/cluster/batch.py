@@ -219,7 +219,7 @@ class Question(Batch, Generic[Answer]):
         read: Callable[[Any], Answer],
         deadline: float,
         loop: asyncio.AbstractEventLoop,
-        durability: Durability = Durability.PRIMARY,
+        durability: Durability,
     ) -> None:
         super().__init__((command,), deadline, loop, durability)
         self._command = command

@@ -75,7 +75,7 @@ class ClusterFacts:
         )
 
 
-async def inspect(url: str, *, now: Callable[[], float], user: str | None = None) -> ClusterFacts:
+async def inspect(url: str, *, now: Callable[[], float], user: str | None) -> ClusterFacts:
     """Ask every node; `user` is the one that the service signs in as, the URL's where it is None. `now` is Unix time.
 
     Raises:

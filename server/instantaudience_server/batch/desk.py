@@ -8,7 +8,7 @@ import string
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 from instantaudience_server.batch.jobs import RANDOM_CHARACTERS
 from instantaudience_server.batch.uploads.files import FileStore
@@ -23,13 +23,11 @@ from instantaudience_server.batch.uploads.uploading import (
     Uploads,
     hash_secret,
 )
-from instantaudience_server.catalog.access import Caller, require_member
-from instantaudience_server.catalog.editor import not_found
+from instantaudience_server.catalog.access import Caller, NamesMember, member_of, require_member
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import MS_PER_HOUR, MS_PER_MINUTE, Clock
 from instantaudience_server.errors import AudienceError, Reason, required
 from instantaudience_server.quotas import Quotas
-from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.jobs import (
     ENDED,
     MOST_IN_A_DAY,
@@ -49,14 +47,6 @@ UPLOAD_URL_EXPIRED, CANCELLED = "UPLOAD_URL_EXPIRED", "CANCELLED"
 """The `error_code` of jobs whose upload did not begin in time, and of those that a caller ended."""
 _ALPHABET = string.ascii_letters + string.digits
 _MS_PER_DAY = 24 * MS_PER_HOUR
-
-
-class NamesMember(Protocol):
-    """A message that may name a member."""
-
-    member_id: int
-
-    def HasField(self, _name: Literal["member_id"], /) -> bool: ...  # noqa: N802 - protobuf's name
 
 
 class NewJob(NamedTuple):
@@ -85,13 +75,7 @@ class JobDesk:
 
     async def member_id(self, request: NamesMember, caller: Caller, deadline: float) -> int:
         """Whose jobs a call is about: the member's that it names, or the caller's."""
-        asked = request.member_id if request.HasField("member_id") else caller.member.id
-        if asked == caller.member.id:
-            return asked
-        require_member(caller, asked)
-        if await self._feed.member(asked, deadline) is None:
-            raise not_found(Kind.MEMBER, asked, "member_id")
-        return asked
+        return (await member_of(request, self._feed, caller, deadline)).id
 
     async def count_get(self, caller: Caller, deadline: float) -> None:
         """Count a `GET` of the caller's (contract, "Limits").

@@ -4,13 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from instantaudience.v1 import identity_pb2 as pb
 
-from instantaudience_server.catalog.access import Caller, require_member
-from instantaudience_server.catalog.editor import not_found
+from instantaudience_server.catalog.access import Caller, member_of
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import invalid, required
 from instantaudience_server.memberships.reading import identity
-from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.external_ids import ExternalIdStore
 from instantaudience_server.store.interfaces.memberships import NEVER
 
@@ -40,7 +38,7 @@ class IdentityService:
         if not request.HasField("mapuid"):
             raise required("mapuid")
         mapping = request.mapuid
-        member_id = await self._member_id(mapping, "mapuid.member_id", caller, deadline)
+        member_id = (await member_of(mapping, self._feed, caller, deadline, "mapuid.member_id")).id
         if identity.platform_key(mapping.user_id) is None:
             rule = "must be a decimal without leading zeros, 1 to 18446744073709551615"
             raise invalid("mapuid.user_id", rule)
@@ -53,7 +51,7 @@ class IdentityService:
         self, request: pb.ResolveUserRequest, caller: Caller, deadline: float
     ) -> list[pb.ResolvedUser]:
         """Say what external IDs mean: one answer for each, in the order asked for."""
-        member_id = await self._member_id(request, "member_id", caller, deadline)
+        member_id = (await member_of(request, self._feed, caller, deadline)).id
         keys = _keys(member_id, request.external_ids, "external_ids", MOST_ASKED)
         unique = _unique(keys)
         found = dict(zip(unique, await self._store.resolve(unique, deadline), strict=True))
@@ -64,24 +62,9 @@ class IdentityService:
 
     async def unmap_users(self, request: pb.UnmapUserRequest, caller: Caller, deadline: float) -> pb.MappingResult:
         """Forget external IDs; tells how many were mapped to somebody."""
-        member_id = await self._member_id(request, "member_id", caller, deadline)
+        member_id = (await member_of(request, self._feed, caller, deadline)).id
         keys = _keys(member_id, request.external_ids, "external_ids", MOST_ASKED)
         return pb.MappingResult(status="OK", count=await self._store.forget(_unique(keys), deadline))
-
-    async def _member_id(
-        self,
-        message: pb.UserMapping | pb.ResolveUserRequest | pb.UnmapUserRequest,
-        field: str,
-        caller: Caller,
-        deadline: float,
-    ) -> int:
-        """Whose external IDs a request means, which its caller may work with."""
-        if not message.HasField("member_id"):
-            return caller.member.id
-        require_member(caller, message.member_id)
-        if await self._feed.member(message.member_id, deadline) is None:
-            raise not_found(Kind.MEMBER, message.member_id, field)
-        return message.member_id
 
 
 def _keys(member_id: int, external_ids: Sequence[str], field: str, most: int) -> list[bytes]:

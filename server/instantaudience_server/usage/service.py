@@ -5,14 +5,12 @@ import asyncio
 
 from instantaudience.v1 import usage_pb2 as pb
 
-from instantaudience_server.catalog.access import Caller, require_member
+from instantaudience_server.catalog.access import Caller, member_of
 from instantaudience_server.catalog.catalog import Member, Role
-from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.quotas import Admitted, Quotas
-from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.quotas import Quota, QuotaStore
 from instantaudience_server.store.interfaces.usage import KEPT_HOURS
 from instantaudience_server.usage import forms
@@ -68,7 +66,7 @@ class UsageService:
         admitted = self._quotas.ask_gets(caller.member, REPORT, 1, deadline)
         start, end = read_moment(request.start, "start"), read_moment(request.end, "end")
         span = cover(start, end, self._clock.now_ms())
-        member = await self._member(request, caller, deadline)
+        member = await member_of(request, self._feed, caller, deadline)
         form = COUNTS if request.agg else GZIP if request.gzip else JSON
         pieces = await self._read(member, span, form, admitted, deadline)
         if form is COUNTS:
@@ -83,7 +81,7 @@ class UsageService:
         """
         admitted = self._quotas.ask_gets(caller.member, REPORT, 1, deadline)
         span = _span(request, self._clock.now_ms())
-        member = await self._member(request, caller, deadline)
+        member = await member_of(request, self._feed, caller, deadline)
         pieces = await self._read(member, span, COUNTS if request.without_lines else TYPED, admitted, deadline)
         return forms.usage_answer(member.id, span.last, pieces)
 
@@ -92,7 +90,7 @@ class UsageService:
     ) -> pb.GetOverviewResponse:
         """Who calls, and what of a member's limits is used in the second under way."""
         await self._quotas.ask_gets(caller.member, OVERVIEW, 1, deadline)
-        member = await self._member(request, caller, deadline)
+        member = await member_of(request, self._feed, caller, deadline)
         posts, gets = await asyncio.gather(
             *[self._quota_store.used(member.id, quota, deadline) for quota in (Quota.POSTS, Quota.GETS)]
         )
@@ -106,21 +104,6 @@ class UsageService:
             users=pb.QuotaUse(used=posts.units, limit=limits.users_per_second),
             gets=pb.QuotaUse(used=gets.units, limit=limits.gets_per_second),
         )
-
-    async def _member(
-        self,
-        request: pb.GetProcessedRequest | pb.GetUsageRequest | pb.GetOverviewRequest,
-        caller: Caller,
-        deadline: float,
-    ) -> Member:
-        """Whom the request is about; another worker may just have made the member."""
-        if not request.HasField("member_id"):
-            return caller.member
-        require_member(caller, request.member_id)
-        member = await self._feed.member(request.member_id, deadline)
-        if member is None:
-            raise not_found(Kind.MEMBER, request.member_id, "member_id")
-        return member
 
     async def _read(self, member: Member, span: Span, form: Form, admitted: Admitted, deadline: float) -> list[Piece]:
         """The hours, once the request is admitted; they are read meanwhile, because each takes a round trip."""

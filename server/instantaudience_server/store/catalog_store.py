@@ -220,6 +220,14 @@ class ClusterCatalogStore:
                 page.cancel()
         await self._check_whole(asyncio.get_running_loop().time() + page_seconds)
 
+    async def _find(self, key: bytes, ids: Sequence[int], deadline: float) -> list[bytes | None]:
+        if not ids:
+            return []
+        (found,) = await self._cluster.execute([commands.get_fields(key, ids)], deadline)
+        if None in found:
+            await self._check_whole(deadline)
+        return list(found)
+
     async def _check_whole(self, deadline: float) -> None:
         """What is not there may come back, with a backup."""
         if await self._ask(commands.get(keys.CATALOG_PARTIAL), deadline) is not None:
@@ -252,23 +260,11 @@ class ClusterCatalogStore:
 
     async def find(self, kind: Kind, ids: Sequence[int], deadline: float) -> list[bytes | None]:
         """Get records."""
-        if not ids:
-            return []
-        command = commands.get_fields(OBJECTS[kind], ids)
-        (found,) = await self._cluster.execute([command], deadline)
-        if None in found:
-            await self._check_whole(deadline)
-        return list(found)
+        return await self._find(OBJECTS[kind], ids, deadline)
 
     async def password_hashes(self, user_ids: Sequence[int], deadline: float) -> list[str | None]:
         """Get hashes."""
-        if not user_ids:
-            return []
-        command = commands.get_fields(keys.CATALOG_PASSWORDS, user_ids)
-        (found,) = await self._cluster.execute([command], deadline)
-        if None in found:
-            await self._check_whole(deadline)
-        return [_text(value) for value in found]
+        return [_text(value) for value in await self._find(keys.CATALOG_PASSWORDS, user_ids, deadline)]
 
     async def credentials(self, user_id: int, deadline: float) -> tuple[bytes | None, str | None]:
         """Get both, in this order, from the one node that has them."""

@@ -5,6 +5,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -12,13 +13,11 @@ from typing import NamedTuple
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
-from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
-from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.interfaces.memberships import Alike, Changes
 from instantaudience_server.store.keys import PLATFORM_PREFIX, membership_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore, ClusterWriting
 from redis.asyncio import Redis
+from support.cluster import running
 
 from bench import processes
 from bench.workload import CAMPAIGNS, EXPIRATION_MINUTES, FIRST_USER, POOL, Shape
@@ -27,6 +26,8 @@ STALLED_SECONDS = 60.0
 AT_ONCE = 1000
 UNDER_WAY = 8
 """Users that are written at once, and how many such writes are not answered yet."""
+connected = partial(running.connected, max_pending_bytes=2**30, stalled_seconds=STALLED_SECONDS)
+"""The service's way to a cluster."""
 LOOK_SECONDS = 0.2
 STEADY = {"auto-aof-rewrite-percentage": "0"}
 """Nodes do not write their files anew, which takes their processors for seconds: by chance, beside one of those that
@@ -57,18 +58,6 @@ async def running_cluster(config: Mapping[str, str] | None = None) -> AsyncItera
             yield directory, cluster
         finally:
             await cluster.stop()
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Cluster]:
-    """The service's way to the cluster."""
-    topology = Topology(url, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
-    cluster = Cluster(topology, max_pending_bytes=2**30, stalled_seconds=STALLED_SECONDS)
-    await cluster.open()
-    try:
-        yield cluster
-    finally:
-        await cluster.close()
 
 
 async def fill(url: str, places: Sequence[int], blocks: int, *, first_segment: int = 1) -> None:

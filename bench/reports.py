@@ -19,8 +19,6 @@ import uvloop
 from instantaudience.v1 import usage_pb2
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.running.hosts import available
-from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.interfaces.usage import Addition, Lines, Tally
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import configure_logging
@@ -30,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load
-from bench.cluster import running_cluster
+from bench.cluster import connected, running_cluster
 from bench.load import Address, Lane, Outcome, Request
 from bench.service import Service, running_service, signed_in
 from bench.workload import SEGMENTS, Shape, write_members
@@ -107,10 +105,7 @@ def lines(ids: random.Random, count: int) -> Lines:
 
 async def fill(url: str) -> None:
     """Fill every hour of the two weeks that end now, of both members."""
-    topology = Topology(url, connect_timeout_seconds=5)
-    cluster = Cluster(topology, max_pending_bytes=2**30, stalled_seconds=FILL_SECONDS)
-    await cluster.open()
-    try:
+    async with connected(url) as cluster:
         store, now = ClusterUsageStore(cluster, "bench"), int(time.time() * 1000) // MS_PER_HOUR
         ids = random.Random(SEED)
         for name, count in LINES.items():
@@ -118,8 +113,6 @@ async def fill(url: str) -> None:
                 tally = Tally(90_000, 1_000_000 + hour, 2_000_000, 10_000, 1_000, 200, 30, 4, 5)
                 addition = Addition(MEMBERS[name], hour, 1, tally, lines(ids, count))
                 await store.add(addition, asyncio.get_running_loop().time() + FILL_SECONDS)
-    finally:
-        await cluster.close()
 
 
 class Caller:

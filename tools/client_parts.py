@@ -11,12 +11,9 @@ import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from pages import licence_in
+
 ROOT = Path(__file__).parents[1]
-GO_LICENCES = {
-    "Apache-2.0": "Apache License Version 2.0",
-    "BSD-3-Clause": "Redistribution and use in source and binary forms, with or without modification, are permitted",
-}
-"""Modules say their licence by its text alone."""
 MAVEN_LIST = "org.apache.maven.plugins:maven-dependency-plugin:3.11.0:list"
 POM = "{http://maven.apache.org/POM/4.0.0}"
 Part = tuple[str, str, str]
@@ -42,12 +39,7 @@ def go_modules() -> list[Part]:
     words = ["go", "list", "-deps", "-f", form, "./..."]
     made = subprocess.run(words, cwd=ROOT / "clients/go", capture_output=True, check=True, text=True)
     modules = sorted({(*each.split(),) for each in made.stdout.splitlines() if each})
-    return [(name, version, _go_licence(Path(where))) for name, version, where in modules]
-
-
-def _go_licence(module: Path) -> str:
-    text = " ".join((module / "LICENSE").read_text(encoding="utf-8").split())
-    return next((name for name, words in GO_LICENCES.items() if words in text), "not told")
+    return [(name, version, licence_in(Path(where) / "LICENSE")) for name, version, where in modules]
 
 
 def maven_artifacts() -> list[Part]:

@@ -12,6 +12,7 @@ LICENCE_FILES = {
 }
 LICENCES = {
     "Apache-2.0": "Apache License Version 2.0",
+    "BSD-3-Clause": "Redistribution and use in source and binary forms, with or without modification, are permitted",
     "MIT": "Permission is hereby granted, free of charge, to any person obtaining a copy",
 }
 """What stands in their texts."""
@@ -20,11 +21,13 @@ LICENCES = {
 def libraries() -> list[tuple[str, str, str]]:
     """Their names in npm, their versions, and their licences."""
     brought = re.findall(r"^unpack (\S+)@(\S+) ", (ROOT / "tools/vendor-pages").read_text(), re.MULTILINE)
-    return [(name, version, _licence(name)) for name, version in brought]
+    return [
+        (name, version, licence_in(PAGES / LICENCE_FILES[name]) if name in LICENCE_FILES else "not told")
+        for name, version in brought
+    ]
 
 
-def _licence(name: str) -> str:
-    if name not in LICENCE_FILES:
-        return "not told"
-    text = " ".join((PAGES / LICENCE_FILES[name]).read_text(encoding="utf-8").split())
+def licence_in(file: Path) -> str:
+    """The licence whose text it is."""
+    text = " ".join(file.read_text(encoding="utf-8").split())
     return next((licence for licence, words in LICENCES.items() if words in text), "not told")

@@ -1,7 +1,6 @@
 """JSON bodies: their syntax, shapes and sizes (source: RFC 8259; contract, "POST /rt-segment")."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -17,6 +16,7 @@ from support.contract.json_bodies import (
     SNIPPETS,
     UNREADABLE,
     WRONG_SHAPES,
+    chunks,
 )
 from support.contract.messages import LIMIT_BYTES
 from support.gateway.running import Gateway, Upstream, assert_error
@@ -213,11 +213,6 @@ async def test_json_is_what_python_reads(
         assert answer.status_code == 200, answer.text
     else:
         assert_error(answer, 400, "SYNTAX")
-
-
-async def chunks(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), 100_000):
-        yield body[start : start + 100_000]
 
 
 @pytest.mark.parametrize("http2", [False, True])

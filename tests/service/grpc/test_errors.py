@@ -7,7 +7,7 @@ import pytest
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.authentication_pb2_grpc import AuthenticationServiceStub
-from support.contract.answers import assert_grpc_error, broken_rule
+from support.contract.answers import assert_grpc_error, broken_rule, refusal
 from support.contract.messages import APPLY, LIMIT_BYTES, PACKAGE, apply_request, one_user
 from support.service.running import PASSWORDS, Service, credentials
 
@@ -17,12 +17,6 @@ TOKEN_METHODS = ["ApplySegments", "GetMemberships", "BatchGetMemberships"]
 
 INVALID_ARGUMENT = (grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX")
 UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")
-
-
-async def refusal(call: Any) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value
 
 
 def padded(size: int) -> bytes:

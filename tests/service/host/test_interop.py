@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.rpc import status_pb2
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.status import ROWS
-from support.contract.answers import GRPC_CODES, assert_grpc_error
+from support.contract.answers import GRPC_CODES, assert_grpc_error, refusal
 from support.hosts.interop_app import CALL_TIMEOUT_SECONDS, GOOD_TOKEN, LIMIT_BYTES
 from support.hosts.running import path, report, streaming, struct, unary
 from support.waiting import eventually
@@ -19,12 +19,6 @@ from support.waiting import eventually
 ODD_MESSAGE = "\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP 😈\t\n"
 SIZES = [31_415, 9, 2_653, 58_979]
 COMPRESSIONS = [grpc.Compression.NoCompression, grpc.Compression.Deflate, grpc.Compression.Gzip]
-
-
-async def failure(awaitable: Any) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await awaitable
-    return caught.value
 
 
 async def test_empty_unary(channel: grpc.aio.Channel) -> None:
@@ -194,10 +188,10 @@ async def test_a_caller_whose_connection_is_gone(channel: grpc.aio.Channel, host
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.RATE_LIMIT_EXCEEDED])
 async def test_status_code_and_message(channel: grpc.aio.Channel, reason: Reason) -> None:
     code = GRPC_CODES[ROWS[reason].grpc_code]
-    unary_failure = await failure(unary(channel)(struct(fail=reason.name, message=ODD_MESSAGE)))
+    unary_failure = await refusal(unary(channel)(struct(fail=reason.name, message=ODD_MESSAGE)))
     stream = streaming(channel, "Output")()
     await stream.write(struct(fail=reason.name, message=ODD_MESSAGE))
-    for error in (unary_failure, await failure(stream.read())):
+    for error in (unary_failure, await refusal(stream.read())):
         assert error.code() is code
         assert error.details() == ODD_MESSAGE
         trailers = dict(error.trailing_metadata())
@@ -209,7 +203,7 @@ async def test_status_in_the_middle_of_a_stream(channel: grpc.aio.Channel) -> No
     stream = streaming(channel, "Output")()
     await stream.write(struct(sizes=[1, 2], fail="UNAUTH", message=ODD_MESSAGE))
     assert [len((await stream.read())["payload"]) for _ in range(2)] == [1, 2]
-    error = await failure(stream.read())
+    error = await refusal(stream.read())
     assert (error.code(), error.details()) == (grpc.StatusCode.PERMISSION_DENIED, ODD_MESSAGE)
 
 
@@ -224,9 +218,9 @@ async def test_a_stream_goes_on_after_a_refused_request(channel: grpc.aio.Channe
 
 @pytest.mark.parametrize("name", [path("Nope"), "/interop.NopeService/Unary", "/", "/a?b=%ff"])
 async def test_unimplemented(channel: grpc.aio.Channel, name: str) -> None:
-    assert_grpc_error(await failure(channel.unary_unary(name)(b"")), grpc.StatusCode.UNIMPLEMENTED, "SYNTAX")
+    assert_grpc_error(await refusal(channel.unary_unary(name)(b"")), grpc.StatusCode.UNIMPLEMENTED, "SYNTAX")
     stream = channel.stream_stream(name)()
-    assert_grpc_error(await failure(stream.read()), grpc.StatusCode.UNIMPLEMENTED, "SYNTAX")
+    assert_grpc_error(await refusal(stream.read()), grpc.StatusCode.UNIMPLEMENTED, "SYNTAX")
 
 
 # Metadata, deadlines, limits.
@@ -255,10 +249,10 @@ async def test_custom_metadata(channel: grpc.aio.Channel) -> None:
 
 @pytest.mark.parametrize("metadata", [(), METADATA, (("authorization", "bad"),)], ids=["none", "other", "bad"])
 async def test_no_good_token(channel: grpc.aio.Channel, metadata: Any) -> None:
-    error = await failure(unary(channel, "UnaryOfCaller")(struct(), metadata=metadata))
+    error = await refusal(unary(channel, "UnaryOfCaller")(struct(), metadata=metadata))
     assert_grpc_error(error, grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")
     stream = streaming(channel, "Stream")(metadata=metadata)
-    assert_grpc_error(await failure(stream.read()), grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")
+    assert_grpc_error(await refusal(stream.read()), grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")
 
 
 @pytest.mark.parametrize(
@@ -275,11 +269,11 @@ async def test_deadlines_reach_the_service(
 @pytest.mark.parametrize("length", [LIMIT_BYTES + 1, 2 * LIMIT_BYTES, 8 * LIMIT_BYTES])
 async def test_messages_over_the_limit(channel: grpc.aio.Channel, compression: Any, length: int) -> None:
     request = request_of(length)
-    error = await failure(unary(channel)(request, compression=compression))
+    error = await refusal(unary(channel)(request, compression=compression))
     assert_grpc_error(error, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT")
     stream = streaming(channel, "Output")(compression=compression)
     await stream.write(struct(sizes=[1]))
     assert (await stream.read())["payload"] == "x"
     writing = asyncio.create_task(stream.write(request))
-    assert_grpc_error(await failure(stream.read()), grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT")
+    assert_grpc_error(await refusal(stream.read()), grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT")
     await asyncio.gather(writing, return_exceptions=True)

@@ -1,7 +1,7 @@
 """Calls that the gateway refuses count as failed ones of their member, and a token counts before a body (source:
 contract-neighbours, "num_other_errors" and "order of checks")."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import grpc
 import httpx
@@ -11,6 +11,7 @@ from instantaudience.v1 import audience_pb2, usage_pb2
 from instantaudience_server import tokens
 from instantaudience_server.transport.methods.gateway_refusals import COUNT_PATH
 from support.contract.answers import assert_grpc_error, assert_http_error
+from support.contract.json_bodies import chunks
 from support.contract.messages import LIMIT_BYTES
 from support.service.running import Service
 from support.service.usage import failed_calls, usage_of
@@ -19,11 +20,6 @@ from support.waiting import eventually
 Send = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 NOBODY = {"identifier": "x", "identifier_type": "uuid2", "request_type": "access"}
 LONG = b" " * (LIMIT_BYTES + 1)
-
-
-async def chunks(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), 100_000):
-        yield body[start : start + 100_000]
 
 
 # What the transcoder refuses, where it reads the body.

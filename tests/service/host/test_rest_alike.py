@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from support.contract.json_bodies import BODIES, mutants
+from support.contract.json_bodies import BODIES, chunks, mutants
 from support.contract.messages import APPLY, LIMIT_BYTES
 from support.contract.model import UNLIMITED, UNLIMITED_DEMO
 from support.service.running import HOST_MODES, Service, credentials, new_directory, running_service
@@ -86,12 +86,8 @@ def post(content: bytes, username: str = "demo", **options: str) -> Send:
 def chunked(content: bytes) -> Send:
     """As `post`, without saying how long the body is."""
 
-    async def chunks() -> AsyncIterator[bytes]:
-        for start in range(0, len(content), 100_000):
-            yield content[start : start + 100_000]
-
     async def send(http: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
-        return await http.post("/rt-segment", content=chunks(), headers={"authorization": tokens["demo"]})
+        return await http.post("/rt-segment", content=chunks(content), headers={"authorization": tokens["demo"]})
 
     return send
 

@@ -1,11 +1,13 @@
 """Errors as callers see them (source: contract, "Errors")."""
 
 import json
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
 import httpx
+import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
@@ -92,6 +94,13 @@ def assert_failure(
         assert failure.retry.retry_delay.seconds >= 1
     assert (failure.quota is not None) == (reason == "RATE_LIMIT_EXCEEDED")
     return failure
+
+
+async def refusal(call: Awaitable[Any]) -> grpc.aio.AioRpcError:
+    """How a gRPC call fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
 
 
 def broken_rule(error: grpc.aio.AioRpcError) -> tuple[str, str]:

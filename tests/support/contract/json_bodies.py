@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from hypothesis import strategies as st
 
@@ -263,3 +263,9 @@ def mutants(seed: int, count: int) -> Iterator[bytes]:
             piece = chance.choice([b"", chance.choice(PIECES), body[start:end] * 2, chance.randbytes(1)])
             body = body[:start] + piece + body[end:]
         yield body
+
+
+async def chunks(body: bytes) -> AsyncIterator[bytes]:
+    """A body in pieces: its request does not say how long it is."""
+    for start in range(0, len(body), 100_000):
+        yield body[start : start + 100_000]

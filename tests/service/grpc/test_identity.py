@@ -112,11 +112,3 @@ async def test_refused(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await getattr(identities, method)(request_message, metadata=await as_account(service, username))
     assert_grpc_error(caught.value, *error)
-
-
-@pytest.mark.parametrize("method", [MAP, RESOLVE, UNMAP])
-async def test_it_needs_a_token(identities: identity_pb2_grpc.IdentityServiceStub, method: str) -> None:
-    request = {MAP: pb.MapUserRequest, RESOLVE: pb.ResolveUserRequest, UNMAP: pb.UnmapUserRequest}[method]()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(identities, method)(request)
-    assert_grpc_error(caught.value, grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")

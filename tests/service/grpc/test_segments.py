@@ -93,10 +93,3 @@ async def test_refused(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await getattr(segments, method)(asks(method, **fields), metadata=authorization)
     assert_grpc_error(caught.value, code, error_id)
-
-
-@pytest.mark.parametrize("method", ["AddSegment", "FindSegments", "ChangeSegment", "RemoveSegment", "DescribeSegments"])
-async def test_it_needs_a_token(segments: SegmentServiceStub, method: str) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(segments, method)(asks(method))
-    assert_grpc_error(caught.value, grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")

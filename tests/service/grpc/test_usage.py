@@ -130,11 +130,3 @@ async def test_refused(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await getattr(usage, method)(request_message, metadata=authorization)
     assert_grpc_error(caught.value, code, error_id)
-
-
-@pytest.mark.parametrize("method", ["GetProcessed", "GetUsage", "GetOverview"])
-async def test_it_needs_a_token(usage: UsageServiceStub, method: str) -> None:
-    request = getattr(pb, f"{method}Request")()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(usage, method)(request)
-    assert_grpc_error(caught.value, grpc.StatusCode.UNAUTHENTICATED, "NOAUTH")

@@ -160,10 +160,6 @@ async def test_no_such_member_for_an_admin(admin: httpx.AsyncClient) -> None:
     assert_http_error(answer, 404, "SYNTAX", "'mapuid.member_id': there is no member 5")
 
 
-async def test_it_needs_a_token(http: httpx.AsyncClient) -> None:
-    assert_http_error(await http.post("/mapuid", json=mapping("a")), 401, "NOAUTH")
-
-
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_other_methods(external: httpx.AsyncClient, method: str) -> None:
     answer = await external.request(method, "/mapuid", content=b"{}" if method == "PUT" else None)

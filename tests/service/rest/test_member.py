@@ -76,10 +76,6 @@ async def test_pages_mean_nothing_where_there_are_none(demo: httpx.AsyncClient) 
     assert body_of(await demo.request("GET", "/segment/meta", json=body))["response"]["status"] == "OK"
 
 
-async def test_it_needs_a_token(http: httpx.AsyncClient) -> None:
-    assert_http_error(await http.get("/member"), 401, "NOAUTH")
-
-
 async def test_any_get_takes_its_parameters_from_a_body(demo: httpx.AsyncClient) -> None:
     """Unknown ones are ignored where they are in a query."""
     body = {"user_id": 7, "domain": None, "x": {"y": [1]}}

@@ -123,11 +123,6 @@ async def test_refused_tokens(service: Service, answer_of: Any, query: str, head
     assert UNKNOWN not in answer.text
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/rt-segment"), ("GET", "/rt-segment?user_id=1")])
-async def test_every_call_needs_a_token(http: httpx.AsyncClient, method: str, path: str) -> None:
-    assert_http_error(await http.request(method, path, content="{}" if method == "POST" else None), 401, "NOAUTH")
-
-
 async def test_a_browsers_session(http: httpx.AsyncClient, admin: Any) -> None:
     """The cookie jar does it all; the path that the service reads itself on some hosts included."""
     user, _ = await new_user(http, admin)

@@ -180,11 +180,6 @@ async def test_an_admin_sees_every_member(callers: dict[str, httpx.AsyncClient],
     assert answer.json()["response"]["report"] == [contract_hour(first)]
 
 
-async def test_it_needs_a_token(http: httpx.AsyncClient) -> None:
-    for path in ("/rt-segment-processed", "/console/usage", "/console/overview"):
-        assert_http_error(await http.get(path), 401, "NOAUTH")
-
-
 @pytest.mark.parametrize("path", ["/rt-segment-processed", "/console/usage", "/console/overview"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_other_methods(callers: dict[str, httpx.AsyncClient], path: str, method: str) -> None:

@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from service.commands.conftest import NOBODY
-from support.service.processes import all_of
+from support.service.processes import all_of, read_until
 from support.service.running import COMMAND, PASSWORDS, Service
-
-
-def read_until(terminal: int, end: bytes) -> None:
-    shown = b""
-    while not shown.endswith(end):
-        shown += os.read(terminal, 1)
 
 
 async def test_from_signing_in_to_signing_out(run: Any, changed: Service, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from service.commands.conftest import rows
 from support.credentials.key_pairs import private_pem, public_pem, signed
-from support.service.processes import all_of
+from support.service.processes import all_of, read_until
 from support.service.running import COMMAND, Service, credentials
 
 PASSWORD, OTHER = "Object-Passw0rd", "Other-Passw0rd"
@@ -19,8 +20,7 @@ PASSWORD, OTHER = "Object-Passw0rd", "Other-Passw0rd"
 
 def fields_of(table: str) -> dict[str, str]:
     """The rows of a table with a field and its value each."""
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if line.startswith("│")]
-    return dict(rows)  # type: ignore[arg-type]
+    return dict(rows(table))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -206,18 +206,11 @@ async def test_a_password_is_asked_for_on_a_terminal(changed: Service, admin: di
     os.close(theirs)
     # Other lines may come before: gRPC in this process has something to say in every child.
     for prompt in (b"Password of the new user: ", b"Repeat for confirmation: "):
-        await asyncio.to_thread(_read_until, ours, prompt)
+        assert PASSWORD.encode() not in await asyncio.to_thread(read_until, ours, prompt)
         os.write(ours, f"{PASSWORD}\n".encode())
     assert await asyncio.wait_for(process.wait(), 30) == 0
     assert PASSWORD not in all_of(ours)
     assert await statuses(changed, "clara", PASSWORD) == [200]
-
-
-def _read_until(terminal: int, end: bytes) -> None:
-    shown = b""
-    while not shown.endswith(end):
-        shown += os.read(terminal, 1)
-    assert PASSWORD.encode() not in shown
 
 
 async def test_a_segment_from_its_beginning_to_its_end(run: Any, done: Any, admin: dict[str, str]) -> None:

@@ -100,6 +100,14 @@ def not_ignoring_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def read_until(terminal: int, end: bytes) -> bytes:
+    """What is written to a pseudo-terminal (our end of it) until it ends so."""
+    shown = b""
+    while not shown.endswith(end):
+        shown += os.read(terminal, 1)
+    return shown
+
+
 def all_of(terminal: int) -> str:
     """What was written to a pseudo-terminal (our end of it) that nobody writes to any more; closes it."""
     shown = b""

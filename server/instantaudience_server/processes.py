@@ -55,7 +55,6 @@ class PortInUseError(OSError):
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(errno.EADDRINUSE, f"port {port} on {host} is in use by another program")
-        self.host = host
         self.port = port
 
     def __str__(self) -> str:

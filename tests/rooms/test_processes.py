@@ -242,7 +242,7 @@ class TestPorts:
             assert not port_is_free(HOST, port)
             with pytest.raises(PortInUseError, match=f"port {port} on {HOST} is in use") as refused:
                 reserve_port(HOST, port)
-        assert (refused.value.host, refused.value.port) == (HOST, port)
+        assert refused.value.port == port
         assert refused.value.errno == errno.EADDRINUSE
 
     def test_a_reserved_port_is_for_the_children_only(self) -> None:

@@ -30,7 +30,6 @@ class DataDirInUseError(EmbeddedClusterError):
 
     def __init__(self, data_dir: Path) -> None:
         super().__init__(f"{data_dir} is in use by another process: stop it, or use another data directory")
-        self.data_dir = data_dir
 
 
 async def locked(data_dir: Path) -> int:

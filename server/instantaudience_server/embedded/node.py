@@ -63,7 +63,6 @@ class NodeStartError(EmbeddedClusterError):
         lines = node.log.read_text(errors="replace").splitlines() if node.log.exists() else []
         tail = "\n".join(lines[-_LOG_LINES:])
         super().__init__(f"{node.name} of the embedded cluster {problem}; its log ({node.log}) ends:\n{tail}")
-        self.node = node.name
 
 
 class Peer(NamedTuple):

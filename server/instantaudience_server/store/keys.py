@@ -61,12 +61,11 @@ def usage_lines_key(member_id: int, hour: int, kind: str) -> bytes:
 def _tags() -> list[bytes]:
     """A hash tag for each slot; takes some hundredths of a second, once."""
     tags: dict[int, bytes] = {}
-    for number in count():
-        tag = b"%d" % number
+    numbers = count()
+    while len(tags) < SLOTS:
+        tag = b"%d" % next(numbers)
         tags.setdefault(crc_hqx(tag, 0) % SLOTS, tag)
-        if len(tags) == SLOTS:
-            return [tags[slot] for slot in range(SLOTS)]
-    raise AssertionError("unreachable")
+    return [tags[slot] for slot in range(SLOTS)]
 
 
 def mark_key(slot: int) -> bytes:

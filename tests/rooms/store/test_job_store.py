@@ -61,10 +61,14 @@ def member() -> int:
     return next(members)
 
 
-async def create(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:
+async def create_one_more(jobs: ClusterJobStore, member: int, now: int) -> Job | None:
     number = next(numbers)
     job = Job(f"job{number}", 0, member, Phase.STARTING, now, now, now + 5 * MINUTE)
-    made = await jobs.create(job, f"url{number}", seconds_from_now())
+    return await jobs.create(job, f"url{number}", seconds_from_now())
+
+
+async def create(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:
+    made = await create_one_more(jobs, member, now)
     assert made is not None
     return made
 
@@ -629,21 +633,15 @@ async def test_of_jobs_whose_file_did_not_come_the_newest_are_kept(
 
 async def test_a_day_has_so_many_files(jobs: ClusterJobStore, member: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_store, "MOST_IN_A_DAY", 2)
-
-    async def is_made(now: int) -> bool:
-        number = next(numbers)
-        job = Job(f"job{number}", 0, member, Phase.STARTING, now, now, now + 5 * MINUTE)
-        return await jobs.create(job, f"url{number}", seconds_from_now()) is not None
-
     for hours in (0, 24):
         now = NOW + hours * HOUR_MS
         failed = await used(jobs, member, now)
         assert await jobs.fail_upload(failed, f"up {failed.job_id}", "TOO_SLOW", now, seconds_from_now())
         for _ in range(2):
-            assert await is_made(now)
+            await create(jobs, member, now)
             assert await end(jobs, await used(jobs, member, now), 1, now=now) is True
-        assert not await is_made(now)
-        assert not await is_made(now + 18 * HOUR_MS)
+        assert await create_one_more(jobs, member, now) is None
+        assert await create_one_more(jobs, member, now + 18 * HOUR_MS) is None
     await empty(jobs)
 
 

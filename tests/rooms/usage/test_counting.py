@@ -49,7 +49,7 @@ from structlog.testing import capture_logs
 from support.clocks import FakeClock
 from support.cluster.nodes import on_all_nodes
 from support.cluster.running import connected
-from support.cluster.stored import SlowStore
+from support.cluster.stored import SlowStore, put_external_ids
 from support.contract import model, strategies
 from support.parts.callers import caller
 from support.parts.readings import CATALOG, encoded
@@ -102,11 +102,6 @@ def skips_of(request: Any, username: str) -> Reasons:
     return Counter(skip for message in messages for start, skip in SKIPS.items() if message.startswith(start))
 
 
-async def map_external_ids(plain: RedisCluster) -> None:
-    for (member_id, external_id), user_id in strategies.EXTERNAL_IDS.items():
-        await plain.set(f"x:{member_id}:{external_id}", user_id)
-
-
 async def apply(service: MembershipService, request: Any, username: str = "demo", seconds: float = 20) -> None:
     await service.apply(encoded(request), caller(username, CATALOG), seconds_from_now(seconds))
 
@@ -124,7 +119,7 @@ async def test_a_call_counts_what_the_contract_says(
     request: Any,
 ) -> None:
     clock.ms += MS_PER_HOUR  # an hour of its own
-    await map_external_ids(plain)
+    await put_external_ids(plain, strategies.EXTERNAL_IDS)
     await apply(service, request, username)
     found = await hour_of(usage_store, clock, member_id)
     assert found is not None
@@ -182,7 +177,7 @@ async def test_a_day_of_four_workers(
     day: Day, embedded: EmbeddedCluster, plain: RedisCluster, usage_store: ClusterUsageStore, dropping: bool
 ) -> None:
     choose = random.Random(20261124)
-    await map_external_ids(plain)
+    await put_external_ids(plain, strategies.EXTERNAL_IDS)
     expected: dict[tuple[int, int], Counter[str]] = {}
     for hour in range(24):
         calls = []
@@ -534,7 +529,7 @@ class TestLines:
     async def test_they_say_what_was_applied_and_what_was_not(
         self, service: MembershipService, usage_store: ClusterUsageStore, plain: RedisCluster, clock: FakeClock
     ) -> None:
-        await map_external_ids(plain)
+        await put_external_ids(plain, strategies.EXTERNAL_IDS)
         blocks = [
             {"seg_id": 10001, "expiration": 1440},
             {"seg_code": "abcd", "member_id": 1661, "expiration": 0},
@@ -554,7 +549,7 @@ class TestLines:
     async def test_an_external_id_of_nobody(
         self, service: MembershipService, usage_store: ClusterUsageStore, plain: RedisCluster, clock: FakeClock
     ) -> None:
-        await map_external_ids(plain)
+        await put_external_ids(plain, strategies.EXTERNAL_IDS)
         users = [{"user_id": user_id, "seg_block": [{"seg_id": 99}]} for user_id in ("No-Body", "x" * 256)]
         await apply(service, {"rt_segment": users}, "external")
         found = await hour_of(usage_store, clock, EXTERNAL)

@@ -23,7 +23,7 @@ from instantaudience_server.store.keys import key_slot
 from instantaudience_server.suppressions import Suppressions
 
 from support.contract.model import ExternalIds, State
-from support.parts.readings import AllWritten, applied, by_user
+from support.parts.readings import AllWritten, KnownIds, applied, by_user
 
 MEMBER, OTHER, EXTERNAL, STRANGER = 1, 2, 3, 9
 UPLOADED_S = 1_700_000_000
@@ -84,21 +84,16 @@ class MemoryFile:
             yield self.content[start : start + self._piece_bytes]
 
 
-class NotedStore:
-    """A store that knows external IDs, and keeps what it is to write as if it stood."""
+class NotedStore(KnownIds):
+    """It keeps what it is to write as if it stood."""
 
     def __init__(self, external_ids: ExternalIds | None = None) -> None:
+        super().__init__(external_ids or {})
         self.state: State = {}
         self.refuses: set[bytes] = set()
         """Users whose changes are refused."""
         self.durabilities: set[Durability | None] = set()
         """What was wanted of writes."""
-        self._external_ids = external_ids or {}
-
-    async def resolve_external_ids(self, keys: list[bytes], deadline: float) -> list[str | None]:
-        """The platform user IDs of keys `x:<member>:<external id>`."""
-        split = (key.decode().split(":", 2) for key in keys)
-        return [self._external_ids.get((int(member), external)) for _, member, external in split]
 
     def write(
         self,

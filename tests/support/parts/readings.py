@@ -28,17 +28,24 @@ LETTERS = {"p": "", "i": "idfa", "a": "aaid", "s": "sha1udid", "o": "openudid", 
 """Domain letters of keys (design, "Storage"), and the contract's names."""
 
 
-class Written:
-    """A store that knows external IDs, and notes what it is to write."""
+class KnownIds:
+    """A store that knows external IDs."""
 
     def __init__(self, external_ids: ExternalIds) -> None:
         self._ids = external_ids
-        self.changes: list[Changes] = []
 
     async def resolve_external_ids(self, keys: list[bytes], deadline: float) -> list[str | None]:
         """The platform user IDs of keys `x:<member>:<external id>`."""
         split = (key.decode().split(":", 2) for key in keys)
         return [self._ids.get((int(member), external)) for _, member, external in split]
+
+
+class Written(KnownIds):
+    """It notes what it is to write."""
+
+    def __init__(self, external_ids: ExternalIds) -> None:
+        super().__init__(external_ids)
+        self.changes: list[Changes] = []
 
     def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> "AllWritten":
         """Note."""

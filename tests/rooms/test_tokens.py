@@ -17,8 +17,7 @@ from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.tokens import AHEAD_MS, TRUST_MS, bare_token, hash_token
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import Method
-from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
-from instantaudience_server.transport.calls.pipeline import Pipeline
+from instantaudience_server.transport.calls.outcomes import CallError
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
@@ -26,7 +25,7 @@ from support.cluster.nodes import carried_out
 from support.cluster.stored import let_pass
 from support.parts.accounts import PASSWORDS, REVOKED, AccountWorker, refused
 from support.parts.callers import caller
-from support.parts.limits import usual_admission
+from support.parts.pipelines import pipeline_of
 from support.waiting import eventually, seconds_from_now
 
 HOUR_MS = 3_600_000
@@ -440,15 +439,7 @@ async def test_the_pipeline_asks_for_a_token_before_it_reads(worker: AccountWork
     async def whoami(request: pb.GetMembershipsRequest, calling: Caller, deadline: float) -> pb.UserMemberships:
         return pb.UserMemberships(user_id=calling.account.username)
 
-    pipeline = Pipeline(
-        worker.tokens,
-        usual_admission(),
-        Outcomes(usage),
-        call_timeout_seconds=5,
-        body_limit_bytes=100,
-        stream_window=1,
-        most_backlogs=64,
-    )
+    pipeline = pipeline_of(worker.tokens, usage)
     method = Method("/audience/Get", pb.GetMembershipsRequest, whoami)
     token = await worker.sign_in()
     for authorization in (token, f"Bearer {token}"):

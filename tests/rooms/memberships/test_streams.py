@@ -22,7 +22,7 @@ from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
 from instantaudience_server.transport.calls import backlogs
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import StreamMethod
-from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
+from instantaudience_server.transport.calls.outcomes import CallError
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.methods.audience import audience_methods
 from instantaudience_server.usage.counting import Usage
@@ -31,6 +31,7 @@ from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock
 from support.parts.limits import usual_admission
+from support.parts.pipelines import pipeline_of
 from support.parts.readings import CATALOG
 from support.waiting import seconds_from_now, turns, until
 
@@ -51,15 +52,7 @@ async def tokens(cluster: Cluster, clock: FakeClock, plain: RedisCluster) -> Asy
 
 @pytest.fixture
 async def pipeline(tokens: TokenService, usage: Usage) -> Pipeline:
-    return Pipeline(
-        tokens,
-        usual_admission(),
-        Outcomes(usage),
-        call_timeout_seconds=5,
-        body_limit_bytes=LIMIT_BYTES,
-        stream_window=WINDOW,
-        most_backlogs=64,
-    )
+    return pipeline_of(tokens, usage, body_limit_bytes=LIMIT_BYTES, stream_window=WINDOW)
 
 
 @pytest.fixture
@@ -224,15 +217,7 @@ async def test_requests_that_have_come_begin_together_when_it_is_their_turn(
     call_timeout_seconds: float,
 ) -> None:
     """Where it does not come in time, each is refused in its place."""
-    pipeline = Pipeline(
-        tokens,
-        one_place,
-        Outcomes(usage),
-        call_timeout_seconds=call_timeout_seconds,
-        body_limit_bytes=LIMIT_BYTES,
-        stream_window=30,
-        most_backlogs=64,
-    )
+    pipeline = pipeline_of(tokens, usage, one_place, call_timeout_seconds=call_timeout_seconds, stream_window=30)
     await tokens.verify(TOKEN, seconds_from_now())
     other = await one_place.enter(0, seconds_from_now())
     come = deque([body(user, seg_id=12, value=1) for user in range(1, 11)])
@@ -266,15 +251,7 @@ async def test_one_that_cannot_be_read_waits_for_one_turn(
     code: int,
 ) -> None:
     """It waited for another one after it, behind whoever had come meanwhile, with all of its time once more."""
-    pipeline = Pipeline(
-        tokens,
-        one_place,
-        Outcomes(usage),
-        call_timeout_seconds=5,
-        body_limit_bytes=LIMIT_BYTES,
-        stream_window=WINDOW,
-        most_backlogs=64,
-    )
+    pipeline = pipeline_of(tokens, usage, one_place, body_limit_bytes=LIMIT_BYTES)
     await tokens.verify(TOKEN, seconds_from_now())
     first = await one_place.enter(0, seconds_from_now())
     answered: list[bytes] = []
@@ -297,9 +274,8 @@ async def test_one_of_too_many_streams_that_send_faster_than_they_are_read_ends(
     """It does not wait for what is under way on it: that may take long, and the gateway holds what was sent behind it.
     Streams that come straight to a worker do not wait in the gateway's memory."""
     monkeypatch.setattr(backlogs, "LOOK_SECONDS", 0.02)
-    bounds = {"body_limit_bytes": LIMIT_BYTES, "stream_window": WINDOW, "most_backlogs": 1}
     admission = usual_admission()
-    pipeline = Pipeline(tokens, admission, Outcomes(usage), call_timeout_seconds=5, **bounds)
+    pipeline = pipeline_of(tokens, usage, admission, stream_window=WINDOW, most_backlogs=1)
     call = CALL._replace(by_gateway=by_gateway)
     gates, answered = [Gates(), Gates()], [list[bytes](), list[bytes]()]
     streams = []

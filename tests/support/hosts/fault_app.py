@@ -33,7 +33,6 @@ from instantaudience_server.transport.calls.kinds import (
     PublicStreamMethod,
     StreamMethod,
 )
-from instantaudience_server.transport.calls.outcomes import Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.hosts import grpcio, native, native_streams
 from instantaudience_server.transport.hosts.envoy import GrpcApplication
@@ -44,6 +43,7 @@ from instantaudience_server.transport.status import Failure
 
 from support.parts.callers import caller, demo_catalog
 from support.parts.limits import CALL_LIMITS, CONNECTION_LIMITS
+from support.parts.pipelines import pipeline_of
 
 SERVICE = "faults.Service"
 SECRET = "12345678900987654321"
@@ -252,15 +252,7 @@ def _methods(noted: _Noted) -> list[AnyMethod]:
 def _pipeline(noted: _Noted) -> Pipeline:
     usage: Any = _Usage(noted)
     tokens: Any = _Tokens()
-    return Pipeline(
-        tokens,
-        _Admission(lambda low, _: low, **CALL_LIMITS),
-        Outcomes(usage),
-        call_timeout_seconds=5.0,
-        body_limit_bytes=LIMIT_BYTES,
-        stream_window=4,
-        most_backlogs=64,
-    )
+    return pipeline_of(tokens, usage, _Admission(lambda low, _: low, **CALL_LIMITS), body_limit_bytes=LIMIT_BYTES)
 
 
 def _install(noted: _Noted) -> None:

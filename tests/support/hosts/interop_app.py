@@ -26,7 +26,6 @@ from instantaudience_server.transport.calls.kinds import (
     PublicStreamMethod,
     StreamMethod,
 )
-from instantaudience_server.transport.calls.outcomes import Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.hosts.envoy import GrpcApplication
 from instantaudience_server.transport.hosts.native import NativeHost
@@ -35,7 +34,8 @@ from instantaudience_server.transport.status import Failure
 from instantaudience_server.usage.counting import Usage
 
 from support.parts.callers import caller, demo_catalog
-from support.parts.limits import CONNECTION_LIMITS, usual_admission
+from support.parts.limits import CONNECTION_LIMITS
+from support.parts.pipelines import pipeline_of
 
 SERVICE = "interop.TestService"
 LIMIT_BYTES = 1_048_576
@@ -172,14 +172,11 @@ async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
     """What a host serves."""
     status = ServingStatus((SERVICE,))
     await status.set_serving(True)
-    pipeline = Pipeline(
+    pipeline = pipeline_of(
         _Tokens(),  # type: ignore[arg-type]
-        usual_admission(),
-        Outcomes(Usage(_Uncounted(), demo_catalog(), SystemClock())),  # type: ignore[arg-type]
+        Usage(_Uncounted(), demo_catalog(), SystemClock()),  # type: ignore[arg-type]
         call_timeout_seconds=CALL_TIMEOUT_SECONDS,
         body_limit_bytes=LIMIT_BYTES,
-        stream_window=4,
-        most_backlogs=64,
     )
     return _methods(status), pipeline
 

@@ -17,7 +17,7 @@ from instantaudience_server.quotas import Limits
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.direct import DirectCalls
 from instantaudience_server.transport.calls.kinds import Method, Posting
-from instantaudience_server.transport.calls.outcomes import DEFECT_TEXT, Outcomes
+from instantaudience_server.transport.calls.outcomes import DEFECT_TEXT
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.methods.audience import audience_methods
 from instantaudience_server.transport.status import Failure
@@ -26,7 +26,7 @@ from prometheus_client import REGISTRY
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.parts.accounts import PASSWORDS, AccountWorker
-from support.parts.limits import usual_admission
+from support.parts.pipelines import pipeline_of
 from support.waiting import eventually
 
 LIMIT_BYTES = 10_000
@@ -63,15 +63,7 @@ def ends() -> Ends:
 
 @pytest.fixture
 async def pipeline(worker: AccountWorker, usage: Usage) -> Pipeline:
-    return Pipeline(
-        worker.tokens,
-        usual_admission(),
-        Outcomes(usage),
-        call_timeout_seconds=5,
-        body_limit_bytes=LIMIT_BYTES,
-        stream_window=4,
-        most_backlogs=64,
-    )
+    return pipeline_of(worker.tokens, usage, body_limit_bytes=LIMIT_BYTES)
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.tokens import CERTIFICATE
 from instantaudience_server.transport.calls.call import Call, body_bytes, credential, waited_seconds
 from instantaudience_server.transport.calls.kinds import PublicMethod
-from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
+from instantaudience_server.transport.calls.outcomes import CallError
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from structlog.testing import capture_logs
-from support.parts.limits import usual_admission
+from support.parts.pipelines import pipeline_of
 
 USER_ID, TOKEN = "12345678900987654321", "hbapi:1001:5ec4e7:local"
 LIMIT_BYTES = 1000
@@ -30,15 +30,7 @@ Handle = Callable[[Message, Call, float], Awaitable[Message]]
 @pytest.fixture
 async def pipeline() -> Pipeline:
     """Public methods only: it asks nobody for tokens."""
-    return Pipeline(
-        None,
-        usual_admission(),
-        Outcomes(None),
-        call_timeout_seconds=5.0,
-        body_limit_bytes=LIMIT_BYTES,
-        stream_window=1,
-        most_backlogs=64,
-    )  # type: ignore[arg-type]
+    return pipeline_of(None, None, body_limit_bytes=LIMIT_BYTES)  # type: ignore[arg-type]
 
 
 def method(handle: Handle) -> PublicMethod:

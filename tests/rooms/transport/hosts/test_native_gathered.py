@@ -17,7 +17,7 @@ from instantaudience_server.processes import free_ports
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.direct import DirectCalls, Gathered
 from instantaudience_server.transport.calls.kinds import Method
-from instantaudience_server.transport.calls.outcomes import DEFECT_TEXT, Outcomes
+from instantaudience_server.transport.calls.outcomes import DEFECT_TEXT
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.hosts.native import NativeHost, missing
@@ -29,6 +29,7 @@ from structlog.testing import capture_logs
 from support.contract.messages import APPLY
 from support.parts.accounts import AccountWorker
 from support.parts.limits import CONNECTION_LIMITS, usual_admission
+from support.parts.pipelines import pipeline_of
 from support.waiting import eventually
 from support.wire.peer import Answer, Peer, connected, grpc_headers
 
@@ -54,8 +55,7 @@ async def admission() -> Admission:
 
 @pytest.fixture
 async def pipeline(worker: AccountWorker, usage: Usage, admission: Admission) -> Pipeline:
-    limits = {"call_timeout_seconds": 5, "body_limit_bytes": LIMIT_BYTES}
-    return Pipeline(worker.tokens, admission, Outcomes(usage), **limits, stream_window=4, most_backlogs=64)
+    return pipeline_of(worker.tokens, usage, admission, body_limit_bytes=LIMIT_BYTES)
 
 
 @pytest.fixture

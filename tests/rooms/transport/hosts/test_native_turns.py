@@ -17,13 +17,12 @@ from instantaudience_server.processes import free_ports
 from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import Method, PublicMethod
-from instantaudience_server.transport.calls.outcomes import Outcomes
-from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.hosts import native
 from instantaudience_server.transport.hosts.native import NativeHost, missing
 from support.parts.callers import caller, demo_catalog
 from support.parts.limits import CALL_LIMITS, CONNECTION_LIMITS
+from support.parts.pipelines import pipeline_of
 from support.waiting import eventually, until
 from support.wire.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, http2_frame
 from support.wire.peer import Answer, Peer, connected, grpc_headers
@@ -129,10 +128,7 @@ async def peer(
     monkeypatch.setattr(admission_module, "SLOW_SECONDS", 60.0)
     monkeypatch.setattr(native, "COUNT_SECONDS", 0.05)
     monkeypatch.setattr(native, "PATIENCE_SECONDS", 60.0)
-    parts: Any = (tokens, admission, Outcomes(usage))  # type: ignore[arg-type]
-    pipeline = Pipeline(
-        *parts, call_timeout_seconds=60.0, body_limit_bytes=1_000_000, stream_window=4, most_backlogs=64
-    )
+    pipeline = pipeline_of(tokens, usage, admission, call_timeout_seconds=60.0, body_limit_bytes=1_000_000)  # type: ignore[arg-type]
     methods = [Method(WORK, Struct, work.run), PublicMethod(PUBLIC, Struct, work.public)]
     address = f"{HOST}:{free_ports(HOST, 1)[0]}"
     host = NativeHost(

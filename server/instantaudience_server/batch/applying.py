@@ -91,7 +91,8 @@ class FileApplying:
         try:
             try:
                 content = await Content.of(file, job.most_bytes)
-                async with aclosing(self._portions(content, job, start)) as portions:
+                read = self._read_avro if content.kind is Kind.AVRO else self._read_text
+                async with aclosing(read(content, job, start)) as portions:
                     async for portion in portions:
                         reading, failure = run.admit(portion.reading)
                         await self._write(reading, job, writer)
@@ -144,13 +145,6 @@ class FileApplying:
         if self._suppressions is None or not self._suppressions.may_concern(job.member_id):
             return frozenset()
         return await self._suppressions.among(job.member_id, joining(), self._loop.time() + RESOLVE_SECONDS)
-
-    async def _portions(self, content: Content, job: JobView, start: Checkpoint) -> AsyncGenerator[Portion, None]:
-        """The rows of the content, as it is told by its bytes."""
-        read = self._read_avro if content.kind is Kind.AVRO else self._read_text
-        async with aclosing(read(content, job, start)) as portions:
-            async for portion in portions:
-                yield portion
 
     async def _read_text(self, content: Content, job: JobView, start: Checkpoint) -> AsyncGenerator[Portion, None]:
         assert start.layout is not None

@@ -33,15 +33,11 @@ class Rows(NamedTuple):
 
     def until_faults(self, most_faults: int) -> "Rows":
         """The rows up to the one with which more cannot be read than may be."""
-        if self.plain:
-            return self
         faults = [index for index, meaning in enumerate(self.meanings) if meaning.fault]
         return self.first(faults[most_faults] + 1) if len(faults) > most_faults else self
 
     def after(self, number: int) -> "Rows":
         """Those that follow so many of them."""
-        if not number:
-            return self
         text = self.text
         return self._replace(
             keys=self.keys[number:], meanings=self.meanings[number:], text=lambda index: text(index + number)

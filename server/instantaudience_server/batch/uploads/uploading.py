@@ -198,11 +198,6 @@ class Upload:
         self._writing: asyncio.Task[None] | None = None
 
     @property
-    def size_bytes(self) -> int:
-        """How much has come."""
-        return self._size
-
-    @property
     def patience_seconds(self) -> float:
         """How long to wait for more.
 

@@ -11,10 +11,10 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from support.cluster.running import emptied, running_cluster
 from support.cluster.stored import stored
-from support.contract.answers import assert_http_error, body_of
+from support.contract.answers import assert_http_error
 from support.contract.messages import USER, one_user
 from support.service.processes import descendants, needs_proc
-from support.service.running import HOST_MODES, PASSWORDS, Service, credentials, new_directory, running_service
+from support.service.running import HOST_MODES, PASSWORDS, credentials, new_directory, running_service
 from support.service.workers import COMMANDS
 
 PASSWORD = "Seven-Passw0rd"
@@ -32,12 +32,6 @@ async def embedded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Em
         yield cluster
 
 
-async def token_of(service: Service, username: str, password: str) -> str:
-    async with service.http() as http:
-        answer = await http.post("/auth", json=credentials(username, password))
-    return str(body_of(answer)["response"]["token"])
-
-
 async def test_own_catalog_and_own_cluster(embedded: EmbeddedCluster, tmp_path: Path) -> None:
     """The cluster goes on."""
     (tmp_path / "catalog.yaml").write_text(CATALOG)
@@ -51,7 +45,7 @@ async def test_own_catalog_and_own_cluster(embedded: EmbeddedCluster, tmp_path: 
             assert "is empty" not in own.output
             refused = await http.post("/auth", json=credentials("demo"))
             assert_http_error(refused, 401, "NOAUTH", error_code="INVALID_LOGIN")
-            token = await token_of(own, "seven", PASSWORD)
+            token = await own.sign_in("seven", PASSWORD)
             assert token.startswith("hbapi:7:")
             assert token.endswith(":eu-1")
             answer = await http.post("/rt-segment", json=one_user(value=5), headers={"authorization": token})
@@ -83,7 +77,7 @@ async def test_the_file_is_only_the_catalogs_beginning(embedded: EmbeddedCluster
                 assert [event["added"] for event in service.events if event["event"] == "catalog_seeded"] == [added]
                 env = {
                     "INSTANT_AUDIENCE_URL": service.url,
-                    "INSTANT_AUDIENCE_TOKEN": await token_of(service, "seven", PASSWORD),
+                    "INSTANT_AUDIENCE_TOKEN": await service.sign_in("seven", PASSWORD),
                 }
                 exported = (await run("catalog", "export", env=env)).output
         assert names_in(exported) == ['"Five"', '"seven"', '"eight"', '"fives"']

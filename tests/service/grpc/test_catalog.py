@@ -46,10 +46,7 @@ async def member(catalog: CatalogServiceStub, admin: Metadata) -> AsyncIterator[
 
 
 async def sign_in(service: Service, username: str) -> Metadata:
-    async with service.http() as http:
-        answer = await http.post("/auth", json={"auth": {"username": username, "password": PASSWORD}})
-    assert answer.is_success, answer.text
-    return (("authorization", answer.json()["response"]["token"]),)
+    return (("authorization", await service.sign_in(username, PASSWORD)),)
 
 
 async def test_a_new_user_puts_people_into_a_new_segment(

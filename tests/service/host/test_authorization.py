@@ -377,14 +377,7 @@ async def ended_job(channel: grpc.aio.Channel, world: World) -> str:
 
 async def sign_in(service: Service, username: str) -> str:
     """A user's token, as soon as a worker knows the user."""
-
-    async def attempt() -> str:
-        async with service.http() as http:
-            answer = await http.post("/auth", json={"auth": {"username": username, "password": PASSWORD}})
-        assert answer.is_success, answer.text
-        return str(answer.json()["response"]["token"])
-
-    return str(await eventually(attempt))
+    return str(await eventually(lambda: service.sign_in(username, PASSWORD)))
 
 
 async def everybody_is_known(service: Service, world: World) -> None:

@@ -72,11 +72,7 @@ async def limited(host_mode: str) -> AsyncIterator[Service]:
 
 @pytest.fixture(scope="module")
 async def tokens(limited: Service) -> dict[str, str]:
-    async with limited.http() as http:
-        answers = {
-            name: await http.post("/auth", json={"auth": {"username": name, "password": PASSWORD}}) for name in MEMBERS
-        }
-    return {name: answer.raise_for_status().json()["response"]["token"] for name, answer in answers.items()}
+    return {name: await limited.sign_in(name, PASSWORD) for name in MEMBERS}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from support.contract.json_bodies import BODIES, chunks, mutants
 from support.contract.messages import APPLY, LIMIT_BYTES
 from support.contract.model import UNLIMITED, UNLIMITED_DEMO
-from support.service.running import HOST_MODES, Service, credentials, new_directory, running_service
+from support.service.running import HOST_MODES, Service, new_directory, running_service
 
 SMALL = {"id": 300, "name": "small", "limits": UNLIMITED | {"users_per_call": 2, "body_bytes": 300}}
 FULL = {"id": 301, "name": "full", "limits": UNLIMITED | {"users_per_second": 1}}
@@ -61,16 +61,9 @@ async def hosts() -> AsyncIterator[Hosts]:
             catalog = f"--catalog={directory / 'alike.yaml'}"
             running = running_service(directory=directory, host_mode=host_mode, catalog=catalog)
             services.append(await stack.enter_async_context(running))
-            async with services[-1].http() as http:
-                tokens.append({name: await _token(http, name) for name in ("demo", "external", "small", "full")})
+            passwords = {"demo": None, "external": None, "small": PASSWORD, "full": PASSWORD}
+            tokens.append({name: await services[-1].sign_in(name, password) for name, password in passwords.items()})
         yield Hosts(services, tokens)
-
-
-async def _token(http: httpx.AsyncClient, name: str) -> str:
-    password = PASSWORD if name in {"small", "full"} else None
-    answer = await http.post("/auth", json=credentials(name, password))
-    token: str = answer.raise_for_status().json()["response"]["token"]
-    return token
 
 
 def post(content: bytes, username: str = "demo", **options: str) -> Send:

@@ -12,7 +12,7 @@ from redis.asyncio import RedisCluster
 from support.cluster.stored import now_ms, stored
 from support.contract.answers import assert_http_error, body_of
 from support.contract.messages import one_user
-from support.service.running import Service, credentials, running_service
+from support.service.running import Service, running_service
 
 LIFETIME_MS = 18 * 24 * 3_600_000
 OWN = 50001
@@ -186,14 +186,10 @@ async def test_a_member_may_use_the_ids_of_another(host_mode: str, tmp_path: Pat
     """`external_member_uid`: the owner or an admin maps, the borrower's calls resolve."""
     catalog = tmp_path / "catalog.yaml"
     catalog.write_text(yaml.safe_dump(SHARING))
-    async with (
-        running_service("--workers", "1", host_mode=host_mode, catalog=f"--catalog={catalog}") as service,
-        service.http() as http,
-    ):
+    async with running_service("--workers", "1", host_mode=host_mode, catalog=f"--catalog={catalog}") as service:
 
         async def caller(username: str) -> httpx.AsyncClient:
-            answer = await http.post("/auth", json=credentials(username, PASSWORD))
-            return service.http(headers={"authorization": body_of(answer)["response"]["token"]})
+            return service.http(headers={"authorization": await service.sign_in(username, PASSWORD)})
 
         async with await caller("owner") as owner, await caller("borrower") as borrower, await caller("root") as root:
             assert await warnings_of(borrower, "shared", 20) == ["Unknown user_id: shared"]

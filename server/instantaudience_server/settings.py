@@ -177,6 +177,22 @@ class Settings(BaseModel):
             parts = urlsplit("")
         if parts is not None and not (parts.scheme in ("redis", "rediss") and parts.hostname):
             raise ValueError("must be the URL of a node, or of several: redis://HOST:6379,OTHER:6379, or rediss://")
+        if url is not None:
+            _check_places(url.get_secret_value())
+        return url
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _places(cls, origins: str) -> str:
+        for each in origins.split(",") if origins else ():
+            _check_places(each.strip())
+        return origins
+
+    @field_validator("public_url", "traces_endpoint")
+    @classmethod
+    def _place(cls, url: str | None) -> str | None:
+        if url is not None:
+            _check_places(url)
         return url
 
     @field_serializer("redis", when_used="json-unless-none")
@@ -205,6 +221,21 @@ class Settings(BaseModel):
     def file_store_url(self) -> str:
         """The URL of the store of files."""
         return self.batch_store or (self.data_dir.absolute() / "batch-files").as_uri()
+
+
+def _check_places(url: str) -> None:
+    """Of a URL that names a place, or several with commas between.
+
+    Raises:
+        ValueError: nothing can be there. The text has nothing of the URL, which may hold a password.
+    """
+    try:
+        named = urlsplit(url).netloc.rpartition("@")[2].split(",")
+        is_good = all(each.hostname and each.port != 0 for each in (urlsplit(f"//{place}") for place in named))
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise ValueError("must name a host, with a port from 1 to 65535 or without one")
 
 
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to listen on

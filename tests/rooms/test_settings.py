@@ -60,6 +60,18 @@ def test_a_catalog_to_begin_with_may_be_given(given: dict[str, Any]) -> None:
         {"demo": True, "http_port": 65536},
         {"demo": True, "http_port": -1},
         {"demo": True, "grpc_port": 65536},
+        {"demo": True, "metrics_port": 65536},
+        *(
+            {"demo": True, name: url}
+            for port in (65536, 0, -1, "https")
+            for name, url in {
+                "redis": f"redis://a:6379,b:{port}",
+                "public_url": f"https://a:{port}",
+                "traces_endpoint": f"http://user:s3cret@a:{port}/below",
+                "allowed_origins": f"https://a.example, https://b.example:{port}",
+            }.items()
+        ),
+        {"demo": True, "public_url": "https://:443"},
         {"demo": True, "workers": 0},
         {"demo": True, "workers": 257},
         {"demo": True, "call_timeout_seconds": 0},
@@ -90,11 +102,23 @@ def test_a_bad_value_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as refused:
         Settings(**given)
     assert refused.value.error_count() == 1
+    assert "s3cret" not in refused.value.errors()[0]["msg"]
 
 
 def test_each_pattern_is_told_in_words() -> None:
     told = {name for name, field in Settings.model_json_schema()["properties"].items() if "pattern" in str(field)}
     assert told == FORMS.keys()
+
+
+def test_ports_of_urls_may_be_any_that_a_server_has() -> None:
+    """Where there is none, the scheme's."""
+    for port in ("", ":1", ":65535"):
+        Settings(
+            redis=f"rediss://user:p%2C,w@[::1]:6379,b{port}?ssl_ca_certs=/ca.pem",  # type: ignore[arg-type]
+            public_url=f"https://[::1]{port}",
+            traces_endpoint=f"http://user:a,b@collector{port}/with,commas",
+            allowed_origins=f"https://a.example{port},http://[::1]{port}",
+        )
 
 
 def test_origins_have_commas_between() -> None:

@@ -123,6 +123,7 @@ FAILURES = {
     "no host": (["segment", "list", "--url", "http://"], {}, 1, r"^Error: http:// names no host$"),
     "no such host": (["segment", "list", "--url", "http://no.invalid"], {}, 1, r"^Error: there is no host no\.invalid"),
     "no port": (["get", "1", "--url", "http://a:99999"], {}, 1, r"^Error: http://a:99999 is no URL: Port out of range"),
+    "port 0": (["get", "1", "--url", "http://a:0"], {}, 1, r"^Error: http://a:0 is no URL: no service has port 0$"),
     "a URL of two lines": (
         ["get", "1", "--url", "http://a\n"],
         {},

@@ -26,7 +26,8 @@ def service_url(url: str) -> SplitResult:
         raise click.ClickException(f"{url} has no scheme: it would be http://{url}, or https://{url}")
     try:
         parts = urlsplit(url)
-        port_of(parts)
+        if parts.port == 0:
+            raise ValueError("no service has port 0")
         (parts.hostname or "").encode("idna")
     except ValueError as error:
         raise click.ClickException(f"{url} is no URL: {error}") from None

@@ -23,7 +23,7 @@ from instantaudience_server.sending.csv_form import ColumnsError, CsvForm
 from instantaudience_server.sending.csv_rows import NAMES
 from instantaudience_server.sending.following import Following, Totals
 from instantaudience_server.sending.forms import FORMS, read_batches
-from instantaudience_server.sending.journal import STDIN, Journal, Way, rejects_path
+from instantaudience_server.sending.journal import STDIN, Journal, Way, rejects_kept, rejects_path
 from instantaudience_server.sending.records import SourceError
 
 PATIENCE_SECONDS = 60.0
@@ -113,6 +113,8 @@ def send(
         path = rejects_path(rejects, file, is_dry=dry_run)
         if path.resolve() in sources:
             raise click.UsageError(f"{path} is to be sent: what is refused of {file} cannot replace it")
+        if dry_run and path.resolve() == rejects_kept(file):
+            raise click.UsageError(f"{path} has what was refused of {file} until now, and the next run goes on with it")
         if path.exists() and not path.is_file():
             raise click.UsageError(f"{path} is no file that what is refused of {file} may replace")
     csv_form = _csv_form(columns, no_header, delimiter)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import CsvForm
-from instantaudience_server.sending.positions import Position, fingerprint, read_position, write_position
+from instantaudience_server.sending.positions import Position, fingerprint, read_position, read_rejects, write_position
 from instantaudience_server.sending.records import Place
 from instantaudience_server.sending.rejects import Rejects
 
@@ -32,7 +32,7 @@ class Way:
 
     def position_path(self, file: Path) -> Path | None:
         """Where it is kept how far a file was sent; None where that cannot be gone on with."""
-        return None if file == STDIN or self.is_dry else _beside(file, "position")
+        return None if self.is_dry else _position_path(file)
 
 
 def rejects_path(named: Path | None, file: Path, *, is_dry: bool) -> Path:
@@ -40,6 +40,16 @@ def rejects_path(named: Path | None, file: Path, *, is_dry: bool) -> Path:
     their own: an earlier run may be gone on with, which adds to its rejects."""
     ending = "dry-run.rejects.csv" if is_dry else "rejects.csv"
     return named or _beside(Path("standard-input") if file == STDIN else file, ending)
+
+
+def rejects_kept(file: Path) -> Path | None:
+    """The rejects that the next run of a file goes on with; None where it begins anew."""
+    path = _position_path(file)
+    return None if path is None else read_rejects(path)
+
+
+def _position_path(file: Path) -> Path | None:
+    return None if file == STDIN else _beside(file, "position")
 
 
 def _beside(file: Path, ending: str) -> Path:
@@ -52,10 +62,11 @@ class Journal:
     def __init__(self, way: Way, file: Path, content: Content) -> None:
         self.path = way.position_path(file)
         whose = (content.size_bytes, content.modified_ns, content.head)
-        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, way.rejects, *whose)
+        rejects = way.rejects_path(file)
+        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, rejects.resolve(), *whose)
         found = None if self.path is None else read_position(self.path, self._fingerprint)
         self.position = found or Position()
-        self.rejects = Rejects(way.rejects_path(file), self.position.rejects_bytes)
+        self.rejects = Rejects(rejects, self.position.rejects_bytes)
         self._kept = time.monotonic()
         self.goes_on = found is not None and not found.is_done
         """Whether an earlier run has sent some of it."""
@@ -67,7 +78,7 @@ class Journal:
             return
         self.position.place, self.position.is_done = place, is_done
         self.position.rejects_bytes = self.rejects.saved_bytes()
-        write_position(self.path, self._fingerprint, self.position)
+        write_position(self.path, self._fingerprint, self.position, self.rejects.path.resolve())
         self._kept = time.monotonic()
 
     def close(self) -> None:

@@ -9,6 +9,10 @@ from typing import Any
 
 from instantaudience_server.sending.following import Totals
 from instantaudience_server.sending.records import Place
+from instantaudience_server.sending.written import naming
+
+_NONE = (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError)
+"""What reading a position raises where there is none, or where it is another program's."""
 
 
 @dataclass
@@ -29,26 +33,38 @@ def fingerprint(*parts: object) -> str:
 def read_position(path: Path, expected: str) -> Position | None:
     """The position that a run of the same file, with this fingerprint, has left behind; None where there is none."""
     try:
-        read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        read = _read(path)
         if read["fingerprint"] != expected:
             return None
         totals = Totals(read["users"], read["memberships"], Counter(read["refused"]))
         return Position(Place(read["offset"], read["line"]), read["is_done"], read["rejects_bytes"], totals)
-    except FileNotFoundError:
+    except _NONE:
         return None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None  # another program's
 
 
-def write_position(path: Path, its_fingerprint: str, position: Position) -> None:
-    """Keep it, whole or not at all, whatever ends this process."""
+def read_rejects(path: Path) -> Path | None:
+    """The file of rejects of the run that has left a position behind; None where there is none."""
+    try:
+        return Path(_read(path)["rejects"])
+    except _NONE:
+        return None
+
+
+def write_position(path: Path, its_fingerprint: str, position: Position, rejects: Path) -> None:
+    """Keep it, whole or not at all, whatever ends this process; `rejects` is the file of these."""
     new = path.with_name(f"{path.name}.new")
     fields = {
         "fingerprint": its_fingerprint,
         **position.place._asdict(),
         "is_done": position.is_done,
+        "rejects": str(rejects),
         "rejects_bytes": position.rejects_bytes,
         **vars(position.totals),
     }
-    new.write_text(json.dumps(fields), encoding="utf-8")
-    new.replace(path)
+    with naming(path):
+        new.write_text(json.dumps(fields), encoding="utf-8")
+        new.replace(path)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from instantaudience_server.sending.records import Row
+from instantaudience_server.sending.written import naming
 
 HEADINGS = ("line", "reason", "message", "record")
 
@@ -25,24 +26,27 @@ class Rejects:
 
     def write(self, row: Row, reason: str, message: str) -> None:
         """A row of the source, and why it was refused."""
-        if self._file is None:
-            self._file = self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
-            if self._file.tell() == 0:
-                csv.writer(self._file, lineterminator="\n").writerow(HEADINGS)
-        line, content = row
-        csv.writer(self._file, lineterminator="\n").writerow((line, reason, message, _text(content)))
+        with naming(self.path):
+            if self._file is None:
+                self._file = self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+                if self._file.tell() == 0:
+                    csv.writer(self._file, lineterminator="\n").writerow(HEADINGS)
+            line, content = row
+            csv.writer(self._file, lineterminator="\n").writerow((line, reason, message, _text(content)))
 
     def saved_bytes(self) -> int:
         """How large the file is, when all that was written is in it."""
         if self._file is None:
             return self.path.stat().st_size if self.path.exists() else 0
-        self._file.flush()
-        return os.fstat(self._file.fileno()).st_size
+        with naming(self.path):
+            self._file.flush()
+            return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            with naming(self.path):
+                self._file.close()
 
 
 def _text(content: str | Sequence[str]) -> str:

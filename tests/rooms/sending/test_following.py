@@ -114,7 +114,7 @@ def test_a_position_is_kept_for_the_same_sending_alone(tmp_path: Path) -> None:
     path = tmp_path / "position"
     assert read_position(path, "mine") is None
     position = Position(Place(7, 2), False, 30, Totals(1, 2, following.Counter({"X": 3})))
-    write_position(path, "mine", position)
+    write_position(path, "mine", position, tmp_path / "refused")
     assert read_position(path, "mine") == position
     assert read_position(path, "other") is None
     for others in ("[]", "[" * 100_000):

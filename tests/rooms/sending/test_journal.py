@@ -4,9 +4,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from instantaudience_server.sending.content import HEAD_BYTES, Content
 from instantaudience_server.sending.csv_form import CsvForm
-from instantaudience_server.sending.journal import STDIN, Journal, Way
+from instantaudience_server.sending.journal import STDIN, Journal, Way, rejects_kept
 from instantaudience_server.sending.records import Place
 
 WAY = Way(None, CsvForm(), None, False, ("http://127.0.0.1:1", "1001"))
@@ -98,3 +99,51 @@ def test_rejects_that_were_emptied_since_are_not_filled_with_zeros(tmp_path: Pat
         if line == 2:
             rejects.write_text("")
     assert rejects.read_text() == 'line,reason,message,record\n3,UNKNOWN_SEGMENT,Invalid segment: 77,"1,77"\n'
+
+
+def test_rejects_that_are_named_otherwise_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another directory, the same words name another file: what was refused before was in none of the two."""
+    file, elsewhere = tmp_path / "users.csv", tmp_path / "elsewhere"
+    file.write_bytes(BEGINNING)
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    first = begun(file, replace(WAY, rejects=Path("refused")))
+    first.rejects.write((2, "1,77"), "UNKNOWN_SEGMENT", "Invalid segment: 77")
+    first.keep(Place(22, 2), now=True)
+    first.close()
+    assert begun(file, replace(WAY, rejects=tmp_path / "refused")).goes_on
+    monkeypatch.chdir(elsewhere)
+    assert not begun(file, replace(WAY, rejects=Path("refused"))).goes_on
+
+
+def test_what_the_next_run_goes_on_with_is_known(tmp_path: Path) -> None:
+    """Whoever sends it, and where to."""
+    file, refused = tmp_path / "users.csv", tmp_path / "refused"
+    file.write_bytes(BEGINNING)
+    assert rejects_kept(file) is rejects_kept(STDIN) is None
+    begun(file, replace(WAY, rejects=refused)).keep(Place(22, 2), now=True)
+    assert rejects_kept(file) == refused
+    (tmp_path / "users.csv.position").write_text("[]")
+    assert rejects_kept(file) is None
+
+
+def test_a_full_disk_names_what_it_has_no_room_for(tmp_path: Path) -> None:
+    """It was the file that is sent."""
+    file = tmp_path / "users.csv"
+    file.write_bytes(BEGINNING)
+    journal = begun(file)
+    position, rejects = tmp_path / "users.csv.position", journal.rejects.path
+    rejects.symlink_to("/dev/full")
+    journal.rejects.write((2, "1,77"), "UNKNOWN_SEGMENT", "no")
+    with pytest.raises(OSError, match="No space left") as failed:
+        journal.keep(Place(22, 2), now=True)
+    assert failed.value.filename == str(rejects)
+    with pytest.raises(OSError, match="No space left") as failed:
+        journal.close()
+    assert failed.value.filename == str(rejects)
+    rejects.unlink()
+    journal = begun(file)
+    position.with_name(f"{position.name}.new").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as failed:
+        journal.keep(Place(22, 2), now=True)
+    assert failed.value.filename == str(position)

@@ -166,6 +166,10 @@ USAGE = {
     ),
     "rejects in place of another file": ("text text.rejects.csv", "text.rejects.csv is to be sent"),
     "rejects of two files in one": ("text text --rejects x", "--rejects is for one FILE"),
+    "rejects that another run goes on with": (
+        "text --dry-run --rejects ./refused",
+        "refused has what was refused of text until now, and the next run goes on with it",
+    ),
     "rejects in place of a pipe": ("text --rejects pipe", "pipe is no file that what is refused of text may replace"),
     "a pipe": ("pipe", "pipe is a pipe or device, which cannot be read twice: send it as - (`< pipe`)"),
 }
@@ -177,6 +181,7 @@ def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, prob
     monkeypatch.chdir(tmp_path)
     for name in ("text", "text.rejects.csv"):
         (tmp_path / name).write_text("no,such\n")
+    (tmp_path / "text.position").write_text(json.dumps({"rejects": str(tmp_path / "refused")}))
     os.mkfifo(tmp_path / "pipe")
     ended = CliRunner().invoke(main, ["send", *words.split()])
     assert (ended.exit_code, ended.stdout) == (2, "")

@@ -17,13 +17,18 @@ FILES, TRACES = "files", "traces"
 LEAST_BYTES = 2 * PART_BYTES
 """With less room, no file can be kept."""
 MORE_ROOM = "make room on its disk, or give --batch-store, or --data-dir, a folder on another one"
+SHARED = "; where several machines have the same cluster, they need the same files there, or --batch-store"
+"""Of a folder beside a cluster of one's own: who else uses that is not known."""
 
 
 async def store_of_files(settings: Settings) -> Finding:
     """Whether files can be kept; of a store elsewhere, whether it can be listed. Nothing is made."""
     store = FileStore(settings.file_store_url)
     if store.folder is not None:
-        return _folder(store.folder)
+        finding = _folder(store.folder)
+        if finding.level is Level.OK and settings.redis is not None:
+            return finding._replace(text=finding.text + SHARED)
+        return finding
     url = urlsplit(settings.file_store_url)
     where = f"{url.scheme}://{url.hostname or ''}{url.path}"
     if why := await store.problem():

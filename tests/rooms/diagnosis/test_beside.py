@@ -26,6 +26,14 @@ async def test_a_folder_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "not").exists()
 
 
+async def test_a_folder_beside_a_cluster_of_ones_own_may_be_one_of_several(tmp_path: Path) -> None:
+    """Each machine took files that no other one could apply, and the doctor found that well."""
+    own = Settings(data_dir=tmp_path, redis="redis://127.0.0.1:1")  # type: ignore[arg-type]
+    finding = await store_of_files(own)
+    assert (finding.level, "--batch-store" in finding.text) == (Level.OK, True)
+    assert "--batch-store" not in (await store_of_files(Settings(data_dir=tmp_path))).text
+
+
 async def test_a_folder_that_is_none_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     finding = await store_of_files(Settings(batch_store=(tmp_path / "a file" / "below").as_uri()))

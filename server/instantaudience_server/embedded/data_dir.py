@@ -18,6 +18,7 @@ from instantaudience_server.processes import free_ports, port_is_free
 from instantaudience_server.telemetry import Event
 
 _LOCK_SECONDS = 1.0
+_PORTS = "ports.json"
 _PASSWORD_BYTES = 32
 _OWN_ID = re.compile(r"^([0-9a-f]{40}) \S+ \S*\bmyself\b", re.MULTILINE)
 _ADDRESS = re.compile(rf"^([0-9a-f]{{40}}) {re.escape(HOST)}:\d+@\d+", re.MULTILINE)
@@ -61,15 +62,14 @@ def kept_ports(data_dir: Path, nodes: int) -> list[tuple[int, int]]:
 
     Those of the last start if all are free, else new ones, which are kept.
     """
-    file = data_dir / "ports.json"
-    if kept := _read(file):
-        ports = [(port, bus_port) for port, bus_port in json.loads(kept)]
+    ports = _kept(data_dir)
+    if len(ports) == nodes:
         if all_free(ports):
             return ports
         _log.warning(Event.EMBEDDED_CLUSTER_PORTS_TAKEN, data_dir=str(data_dir), ports=ports)
     found = free_ports(HOST, 2 * nodes)
     ports = list(zip(found[::2], found[1::2], strict=True))
-    private_files.write(file, json.dumps(ports))
+    private_files.write(data_dir / _PORTS, json.dumps(ports))
     return ports
 
 
@@ -94,10 +94,9 @@ def introduce(data_dir: Path, ports: Sequence[tuple[int, int]]) -> None:
 
 def kept_password(data_dir: Path) -> str:
     """The password of the cluster's nodes: made at the first start, and kept for the owner of the directory alone."""
-    file = data_dir / "password"
-    if not _read(file):
-        private_files.write(file, secrets.token_hex(_PASSWORD_BYTES))
-    return _read(file)
+    if not _password(data_dir):
+        private_files.write(data_dir / "password", secrets.token_hex(_PASSWORD_BYTES))
+    return _password(data_dir)
 
 
 def all_free(ports: Iterable[tuple[int, int]]) -> bool:
@@ -108,10 +107,10 @@ def all_free(ports: Iterable[tuple[int, int]]) -> bool:
 def url_of(data_dir: Path) -> str | None:
     """An address of the cluster that runs on the directory, with its password; None where none does: at the ports that
     a copy of a directory names, the original's nodes may be, with its password."""
-    ports, password = _read(data_dir / "ports.json"), _read(data_dir / "password")
+    ports, password = _kept(data_dir), _password(data_dir)
     if not (ports and password and _is_locked(data_dir)):
         return None
-    return f"redis://:{password}@{HOST}:{json.loads(ports)[0][0]}"
+    return f"redis://:{password}@{HOST}:{ports[0][0]}"
 
 
 def _is_locked(data_dir: Path) -> bool:
@@ -123,6 +122,20 @@ def _is_locked(data_dir: Path) -> bool:
     except FileNotFoundError:
         pass
     return False
+
+
+def _kept(data_dir: Path) -> list[tuple[int, int]]:
+    """The ports that were kept; none where something else stands in their file: nodes learn new ones anyway."""
+    try:
+        pairs = [(int(port), int(bus_port)) for port, bus_port in json.loads(_read(data_dir / _PORTS))]
+    except (ValueError, TypeError, RecursionError):
+        return []
+    return pairs if all(1 <= port <= 65_535 for pair in pairs for port in pair) else []
+
+
+def _password(data_dir: Path) -> str:
+    """The password that was kept, without the line end that an editor may have added."""
+    return _read(data_dir / "password").strip()
 
 
 def _read(file: Path) -> str:

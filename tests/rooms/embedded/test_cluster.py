@@ -236,6 +236,31 @@ async def test_starts_over_files_that_a_power_failure_has_left_empty(tmp_path: P
         assert len((tmp_path / "password").read_text()) > 32
 
 
+async def test_starts_with_files_that_somebody_has_edited(tmp_path: Path) -> None:
+    """Their editor ended the password with a line end: the nodes had none then, and the start gave up after 30 s."""
+    async with running(EmbeddedCluster(tmp_path, guarded=True)) as cluster:
+        await write(cluster)
+    for name in ("ports.json", "password"):
+        (tmp_path / name).write_text(f"{(tmp_path / name).read_text()}\n")
+    async with running(EmbeddedCluster(tmp_path, guarded=True)) as again:
+        assert again.ports == cluster.ports
+        await assert_kept(again)
+        assert data_dir.url_of(tmp_path) == again.url == cluster.url
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "{}", '{"ports": [[7001, 7002]]}', "[1]", "null", "[[7001]]", "[[7001, 7002]]", "[[70000, 1]]", "[" * 10**5],
+)
+def test_ports_that_are_none_are_chosen_anew(tmp_path: Path, text: str) -> None:
+    """As those of a version that keeps them in another way: each was a traceback."""
+    (tmp_path / "ports.json").write_text(text)
+    assert data_dir.url_of(tmp_path) is None
+    ports = data_dir.kept_ports(tmp_path, 3)
+    assert len({port for pair in ports for port in pair}) == 6
+    assert data_dir.kept_ports(tmp_path, 3) == ports
+
+
 async def test_a_data_directory_has_one_cluster(tmp_path: Path) -> None:
     async with running(EmbeddedCluster(tmp_path)) as cluster:
         with pytest.raises(DataDirInUseError, match=r"in use by another process") as refused:

@@ -145,6 +145,15 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _own_ports(self) -> "Settings":
+        flags: dict[int, str] = {}
+        for name in ("http_port", "grpc_port", "metrics_port"):
+            port, flag = getattr(self, name), f"--{name.replace('_', '-')}"
+            if port and flags.setdefault(port, flag) != flag:
+                raise ValueError(f"{flags[port]} and {flag} are both {port}: each needs a port of its own, or 0")
+        return self
+
+    @model_validator(mode="after")
     def _private(self) -> "Settings":
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key are needed together")

@@ -61,6 +61,8 @@ def test_a_catalog_to_begin_with_may_be_given(given: dict[str, Any]) -> None:
         {"demo": True, "http_port": -1},
         {"demo": True, "grpc_port": 65536},
         {"demo": True, "metrics_port": 65536},
+        {"demo": True, "http_port": 50051},
+        {"demo": True, "grpc_port": 9464, "metrics_port": 9464},
         *(
             {"demo": True, name: url}
             for port in (65536, 0, -1, "https")
@@ -108,6 +110,13 @@ def test_a_bad_value_is_refused(given: dict[str, Any]) -> None:
 def test_each_pattern_is_told_in_words() -> None:
     told = {name for name, field in Settings.model_json_schema()["properties"].items() if "pattern" in str(field)}
     assert told == FORMS.keys()
+
+
+def test_two_ports_that_are_one_are_told_by_their_flags() -> None:
+    """It was said that another program had it. 0 is any free one, for each."""
+    with pytest.raises(ValidationError, match="--http-port and --metrics-port are both 9464: each needs a port"):
+        Settings(http_port=9464, metrics_port=9464)
+    Settings(http_port=0, grpc_port=0, metrics_port=0)
 
 
 def test_ports_of_urls_may_be_any_that_a_server_has() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.cluster.nodes import on_node
 from support.service.running import Service
 
+DENIED = "give the user and the password that the cluster knows"
 LIKE_OTHERS = () if os.geteuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 """What has root respect the permissions of files, too."""
 
@@ -51,6 +53,20 @@ async def test_what_the_embedded_cluster_can_and_cannot_keep(run: Any, changed: 
     (found,) = [each["text"] for each in told if each["topic"] == "members"]
     assert found.startswith("member 1262 with durability replica waits in vain")
     assert (await run("member", "set", "1262", "--unset", "durability", env=admin)).status == 0
+
+
+async def test_who_is_not_let_in_is_told_to_give_another_user(run: Any, changed: Service) -> None:
+    """Without a password, doctor said to start the cluster; to a user that may not ask for its nodes, too."""
+    data = changed.directory / "data"
+    ((port, _), *_) = json.loads((data / "ports.json").read_text())
+    at = f"127.0.0.1:{port}"
+    password = (data / "password").read_text()
+    await on_node(port, "ACL", "SETUSER", "stranger", "on", ">stranger", "+ping", password=password)
+    for user in ("", ":another@", "stranger:stranger@"):
+        ended = await run("doctor", "--no-service", "--json", env={"INSTANT_AUDIENCE_REDIS": f"redis://{user}{at}"})
+        (found,) = [each for each in json.loads(ended.output) if each["topic"] == "cluster"]
+        assert (found["level"], found["mend"].partition(":")[0]) == ("problem", DENIED), found
+    await on_node(port, "ACL", "DELUSER", "stranger", password=password)
 
 
 async def test_nothing_is_there(run: Any) -> None:

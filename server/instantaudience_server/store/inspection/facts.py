@@ -5,14 +5,21 @@ It asks more than the service does (`CONFIG GET`, `ACL DRYRUN`, `CLUSTER INFO`):
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
 from instantaudience_server.store.cluster.client import cluster_client
 from instantaudience_server.store.cluster.topology import NO_SLOTS
@@ -180,18 +187,25 @@ def _with_word(error: RedisError) -> str:
 
 
 def _is_denied(error: BaseException) -> bool:
-    return any(word in _chain(error) for word in ("WRONGPASS", "NOAUTH", "NOPERM", "invalid username-password"))
+    """Whether a node said so; redis-py takes the word away by which its text would tell."""
+    return any(isinstance(each, AuthenticationError | NoPermissionError) for each in _causes(error))
 
 
 def _chain(error: BaseException) -> str:
     """What the error and those behind it say, once each."""
     texts: list[str] = []
+    for each in _causes(error):
+        if str(each) and str(each) not in " ".join(texts):
+            texts.append(str(each))
+    return "; ".join(texts)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those behind it."""
     found: BaseException | None = error
     while found is not None:
-        if str(found) and str(found) not in " ".join(texts):
-            texts.append(str(found))
+        yield found
         found = found.__cause__ or found.__context__
-    return "; ".join(texts)
 
 
 def _texts(found: Mapping[Any, Any]) -> dict[str, str]:

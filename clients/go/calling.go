@@ -37,9 +37,9 @@ type caller struct {
 	again bool
 }
 
-// call is sent again where that is safe.
+// call is sent again where that is safe. It fails where the answer does not say what every answer does.
 func (c *caller) call(
-	ctx context.Context, method string, request, answer proto.Message, options ...grpc.CallOption,
+	ctx context.Context, method string, request, answer proto.Message, says func() bool, options ...grpc.CallOption,
 ) error {
 	requestID := newRequestID()
 	isSafe := c.again || isIdempotent(method)
@@ -49,7 +49,7 @@ func (c *caller) call(
 		if err != nil {
 			return err
 		}
-		failed, err := c.attempt(ctx, method, number, token, requestID, request, answer, options)
+		failed, err := c.attempt(ctx, method, number, token, requestID, request, answer, says, options)
 		switch {
 		case err != nil:
 			return err
@@ -75,7 +75,7 @@ func (c *caller) call(
 // attempt is what one attempt failed with; or why it came to none.
 func (c *caller) attempt(
 	ctx context.Context, method string, number int, token, requestID string, request, answer proto.Message,
-	options []grpc.CallOption,
+	says func() bool, options []grpc.CallOption,
 ) (*Error, error) {
 	if most, ok := left(ctx); ok && most <= 0 {
 		return nil, tooLate("the caller's time was over before it could be sent")
@@ -94,6 +94,8 @@ func (c *caller) attempt(
 		if _, unreadable := proto.Marshal(request); unreadable != nil {
 			failed = invalid(unreadable.Error())
 		}
+	} else if !says() {
+		failed = saysNothing(requestID)
 	}
 	c.tell(Attempt{method, number, failed, time.Since(began), requestID})
 	return failed, nil

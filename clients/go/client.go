@@ -130,12 +130,11 @@ func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*
 		}
 		answer := new(pb.ApplySegmentsResponse)
 		request := &pb.ApplySegmentsRequest{RtSegment: part.users, ValidateOnly: only}
-		if err := c.caller.call(ctx, pb.AudienceService_ApplySegments_FullMethodName, request, answer); err != nil {
+		says := func() bool { return answer.GetResponse() != nil }
+		if err := c.caller.call(ctx, pb.AudienceService_ApplySegments_FullMethodName, request, answer, says); err != nil {
 			return nil, err
 		}
-		if results[index] = answer.GetResponse(); results[index] == nil {
-			return nil, saysNothing("")
-		}
+		results[index] = answer.GetResponse()
 	}
 	return joined(parts, results), nil
 }
@@ -154,11 +153,9 @@ func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...stri
 			request.Users = append(request.Users, &pb.GetMembershipsRequest{UserId: userID, Domain: domain})
 		}
 		answer := new(pb.BatchGetMembershipsResponse)
-		if err := c.caller.call(ctx, pb.AudienceService_BatchGetMemberships_FullMethodName, request, answer); err != nil {
+		says := func() bool { return answer.GetResponse() != nil }
+		if err := c.caller.call(ctx, pb.AudienceService_BatchGetMemberships_FullMethodName, request, answer, says); err != nil {
 			return nil, err
-		}
-		if answer.GetResponse() == nil {
-			return nil, saysNothing("")
 		}
 		users = append(users, answer.GetResponse().GetRtSegment()...)
 	}
@@ -200,12 +197,14 @@ func (c *Client) askLimits(ctx context.Context) (Limits, error) {
 	}
 	user := new(pb.GetUserResponse)
 	asked := &pb.GetUserRequest{Id: int32(userID)}
-	if err := c.caller.call(ctx, pb.CatalogService_GetUser_FullMethodName, asked, user); err != nil {
+	saysUser := func() bool { return user.GetUser() != nil }
+	if err := c.caller.call(ctx, pb.CatalogService_GetUser_FullMethodName, asked, user, saysUser); err != nil {
 		return Limits{}, err
 	}
 	member := new(pb.GetMemberResponse)
 	askedMember := &pb.GetMemberRequest{Id: user.GetUser().GetMemberId()}
-	if err := c.caller.call(ctx, pb.CatalogService_GetMember_FullMethodName, askedMember, member); err != nil {
+	saysMember := func() bool { return member.GetMember() != nil }
+	if err := c.caller.call(ctx, pb.CatalogService_GetMember_FullMethodName, askedMember, member, saysMember); err != nil {
 		return Limits{}, err
 	}
 	said := member.GetMember().GetLimits()

@@ -70,9 +70,20 @@ func TestAServiceThatIsNotThereIsUnavailableWhenTheTimeIsOver(t *testing.T) {
 	}
 }
 
-// mute answers with messages that say nothing.
+// mute answers with messages that say nothing, but for a token.
 type mute struct {
 	pb.UnimplementedAudienceServiceServer
+	pb.UnimplementedAuthenticationServiceServer
+	pb.UnimplementedCatalogServiceServer
+	token string
+}
+
+func (m mute) Authenticate(context.Context, *pb.AuthenticateRequest) (*pb.AuthenticateResponse, error) {
+	return &pb.AuthenticateResponse{Response: &pb.AuthenticateResult{Token: m.token}}, nil
+}
+
+func (mute) GetUser(context.Context, *pb.GetUserRequest) (*pb.GetUserResponse, error) {
+	return new(pb.GetUserResponse), nil
 }
 
 func (mute) ApplySegments(context.Context, *pb.ApplySegmentsRequest) (*pb.ApplySegmentsResponse, error) {
@@ -86,21 +97,48 @@ func (mute) BatchGetMemberships(
 }
 
 func TestAnAnswerThatSaysNothingIsADefectOfTheService(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const token = "hbapi:1:0:0"
+	ctx := context.Background()
+	known := instantaudience.WithLimits(instantaudience.Limits{})
+	apply := func(client *instantaudience.Client) error {
+		_, err := client.Apply(ctx, nil)
+		return err
 	}
-	server := grpc.NewServer()
-	pb.RegisterAudienceServiceServer(server, mute{})
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(server.Stop)
-	client := newClient(t, listener.Addr().String(), instantaudience.WithToken("x"), instantaudience.WithPlaintext(),
-		instantaudience.WithLimits(instantaudience.Limits{}))
-	if _, err := client.Apply(context.Background(), nil); !errors.Is(err, instantaudience.Internal) {
-		t.Error(err)
+	read := func(client *instantaudience.Client) error {
+		_, err := client.Memberships(ctx, "", "1")
+		return err
 	}
-	if _, err := client.Memberships(context.Background(), "", "1"); !errors.Is(err, instantaudience.Internal) {
-		t.Error(err)
+	ask := func(client *instantaudience.Client) error {
+		_, err := client.Limits(ctx)
+		return err
+	}
+	for name, each := range map[string]struct {
+		token   string
+		options []instantaudience.Option
+		call    func(*instantaudience.Client) error
+	}{
+		"applied":                         {token, []instantaudience.Option{known}, apply},
+		"read":                            {token, nil, read},
+		"asked for limits":                {token, nil, ask},
+		"signed in, without a token":      {"", nil, read},
+		"signed in, with a line's end":    {"a\n", nil, read},
+		"signed in, with another letter":  {"é", nil, read},
+		"signed in, with too much of one": {strings.Repeat("x", 4097), nil, read},
+	} {
+		var told []instantaudience.Attempt
+		endpoint := serve(t, mute{token: each.token}, nil)
+		client := newClient(t, endpoint, append(each.options,
+			instantaudience.WithPassword("demo", "demo"), instantaudience.WithPlaintext(),
+			instantaudience.WithAttempts(func(attempt instantaudience.Attempt) { told = append(told, attempt) }))...)
+		err := each.call(client)
+		var failed *instantaudience.Error
+		if !errors.As(err, &failed) || failed.Kind != instantaudience.Internal {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if last := told[len(told)-1]; failed.RequestID == "" || failed.RequestID != last.RequestID || last.Err != failed {
+			t.Errorf("%s: %v, where %v was told", name, err, last)
+		}
 	}
 }
 
@@ -300,7 +338,14 @@ func (n *notingService) Authenticate(
 	return &pb.AuthenticateResponse{Response: result}, nil
 }
 
-func serve(t *testing.T, service *notingService, config *tls.Config) string {
+// allServices are those that a client calls by itself.
+type allServices interface {
+	pb.AudienceServiceServer
+	pb.AuthenticationServiceServer
+	pb.CatalogServiceServer
+}
+
+func serve(t *testing.T, service allServices, config *tls.Config) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -28,7 +28,8 @@ func byPassword(username, password string) signIn {
 	return func(ctx context.Context, public *caller) (*pb.AuthenticateResult, error) {
 		request := &pb.AuthenticateRequest{Auth: &pb.Credentials{Username: username, Password: password}}
 		answer := new(pb.AuthenticateResponse)
-		err := public.call(ctx, pb.AuthenticationService_Authenticate_FullMethodName, request, answer)
+		says := func() bool { return isToken(answer.GetResponse()) }
+		err := public.call(ctx, pb.AuthenticationService_Authenticate_FullMethodName, request, answer, says)
 		return answer.GetResponse(), err
 	}
 }
@@ -41,9 +42,15 @@ func byKeyPair(username, keyName string, key crypto.Signer) signIn {
 		}
 		answer := new(pb.AuthenticateWithJwtResponse)
 		request := &pb.AuthenticateWithJwtRequest{Jwt: jwt}
-		err = public.call(ctx, pb.AuthenticationService_AuthenticateWithJwt_FullMethodName, request, answer)
+		says := func() bool { return isToken(answer.GetResponse()) }
+		err = public.call(ctx, pb.AuthenticationService_AuthenticateWithJwt_FullMethodName, request, answer, says)
 		return answer.GetResponse(), err
 	}
+}
+
+// isToken says whether there is a token, which can be sent.
+func isToken(result *pb.AuthenticateResult) bool {
+	return result.GetToken() != "" && canBeSent(result.GetToken())
 }
 
 // parseKey reads a private key, RSA or P-256, from PEM: the first one, whatever stands before it, as openssl writes it.

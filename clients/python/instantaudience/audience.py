@@ -55,13 +55,33 @@ class _Methods:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         audience, catalog = AudienceServiceStub(channel), CatalogServiceStub(channel)
         authentication = AuthenticationServiceStub(channel)
-        self.apply = Rpc(_AUDIENCE + "ApplySegments", audience.ApplySegments)
+        self.apply = Rpc(
+            _AUDIENCE + "ApplySegments",
+            audience.ApplySegments,
+            lambda answer: answer.response if answer.HasField("response") else None,
+        )
         self.stream = audience.StreamSegments
-        self.batch_get = Rpc(_AUDIENCE + "BatchGetMemberships", audience.BatchGetMemberships)
-        self.sign_in = Rpc(_AUTHENTICATION + "Authenticate", authentication.Authenticate)
-        self.sign_in_by_key = Rpc(_AUTHENTICATION + "AuthenticateWithJwt", authentication.AuthenticateWithJwt)
-        self.get_user = Rpc(_CATALOG + "GetUser", catalog.GetUser)
-        self.get_member = Rpc(_CATALOG + "GetMember", catalog.GetMember)
+        self.batch_get = Rpc(
+            _AUDIENCE + "BatchGetMemberships",
+            audience.BatchGetMemberships,
+            lambda answer: answer.response if answer.HasField("response") else None,
+        )
+        self.sign_in = Rpc(
+            _AUTHENTICATION + "Authenticate", authentication.Authenticate, lambda answer: issued(answer.response)
+        )
+        self.sign_in_by_key = Rpc(
+            _AUTHENTICATION + "AuthenticateWithJwt",
+            authentication.AuthenticateWithJwt,
+            lambda answer: issued(answer.response),
+        )
+        self.get_user = Rpc(
+            _CATALOG + "GetUser", catalog.GetUser, lambda answer: answer.user if answer.HasField("user") else None
+        )
+        self.get_member = Rpc(
+            _CATALOG + "GetMember",
+            catalog.GetMember,
+            lambda answer: answer.member if answer.HasField("member") else None,
+        )
 
 
 class AsyncClient:
@@ -157,8 +177,8 @@ class AsyncClient:
         results: list[pb.ApplySegmentsResult] = []
         for part in parts:
             await self._pacer.wait(len(part.users), limits, deadline)
-            answer = await self._calling.call(self._methods.apply, part.request(validate_only=validate_only), deadline)
-            results.append(answer.response)
+            request = part.request(validate_only=validate_only)
+            results.append(await self._calling.call(self._methods.apply, request, deadline))
         return joined(parts, results)
 
     def stream(self, users: Users, *, patience_seconds: float = DEADLINE_SECONDS) -> AsyncGenerator[StreamResult, None]:
@@ -202,8 +222,7 @@ class AsyncClient:
                 for user_id in user_ids[first : first + BATCH_USERS]
             ]
             request = pb.BatchGetMembershipsRequest(users=asked)
-            answer = await self._calling.call(self._methods.batch_get, request, deadline)
-            users.extend(answer.response.rt_segment)
+            users.extend((await self._calling.call(self._methods.batch_get, request, deadline)).rt_segment)
         return users
 
     async def limits(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> Limits:
@@ -237,22 +256,20 @@ class AsyncClient:
             whose = catalog_pb2.GetUserRequest(id=int(token.split(":")[1]))
         except (IndexError, ValueError):
             raise InvalidRequestError("the token is none of this service's") from None
-        user = (await self._calling.call(self._methods.get_user, whose, deadline)).user
+        user = await self._calling.call(self._methods.get_user, whose, deadline)
         asked = catalog_pb2.GetMemberRequest(id=user.member_id)
-        limits = (await self._calling.call(self._methods.get_member, asked, deadline)).member.limits
+        limits = (await self._calling.call(self._methods.get_member, asked, deadline)).limits
         return Limits(**{name: getattr(limits, name) for name in Limits.__dataclass_fields__ if limits.HasField(name)})
 
     async def _sign_in(self, deadline: float) -> tuple[str, float]:
         credentials = self._credentials
         if isinstance(credentials, KeyPair):
             by_key = authentication_pb2.AuthenticateWithJwtRequest(jwt=credentials.assertion(time.time()))
-            result = (await self._public.call(self._methods.sign_in_by_key, by_key, deadline)).response
-        else:
-            assert isinstance(credentials, Password)
-            auth = authentication_pb2.Credentials(username=credentials.username, password=credentials.password)
-            by_password = authentication_pb2.AuthenticateRequest(auth=auth)
-            result = (await self._public.call(self._methods.sign_in, by_password, deadline)).response
-        return issued(result)
+            return await self._public.call(self._methods.sign_in_by_key, by_key, deadline)
+        assert isinstance(credentials, Password)
+        auth = authentication_pb2.Credentials(username=credentials.username, password=credentials.password)
+        by_password = authentication_pb2.AuthenticateRequest(auth=auth)
+        return await self._public.call(self._methods.sign_in, by_password, deadline)
 
 
 def _deadline(seconds: float) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -16,14 +17,17 @@ from instantaudience.watching import GIVEN_UP, Watchers
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True)
-class Rpc(Generic[Request, Answer]):
+class Rpc(Generic[Request, Answer, Said]):
     """A unary method: its path, and what calls it."""
 
     path: str
     method: grpc.aio.UnaryUnaryMultiCallable[Request, Answer]
+    read: Callable[[Answer], Said | None]
+    """What an answer says; None where that is nothing."""
 
 
 class Calling:
@@ -34,8 +38,8 @@ class Calling:
         self._retries = retries
         self.watchers = watchers
 
-    async def call(self, rpc: Rpc[Request, Answer], request: Request, deadline: float) -> Answer:
-        """The answer; sent again where that is safe: everything that is called here is idempotent.
+    async def call(self, rpc: Rpc[Request, Answer, Said], request: Request, deadline: float) -> Said:
+        """What the answer says; sent again where that is safe: everything that is called here is idempotent.
 
         The deadline is a time of `time.monotonic`.
 
@@ -45,7 +49,7 @@ class Calling:
         with self.watchers.call(rpc.path):
             return await self._call(rpc, request, deadline)
 
-    async def _call(self, rpc: Rpc[Request, Answer], request: Request, deadline: float) -> Answer:
+    async def _call(self, rpc: Rpc[Request, Answer, Said], request: Request, deadline: float) -> Said:
         request_id = uuid.uuid4().hex
         attempts = Attempts(self._retries, deadline)
         renewed = False
@@ -61,15 +65,16 @@ class Calling:
                 await self._session.sleep(attempts.wait_seconds(error))
 
     async def _attempt(
-        self, rpc: Rpc[Request, Answer], request: Request, token: str | None, request_id: str, attempts: Attempts
-    ) -> Answer:
+        self, rpc: Rpc[Request, Answer, Said], request: Request, token: str | None, request_id: str, attempts: Attempts
+    ) -> Said:
         timeout = attempts.timeout()
         watched = self.watchers.attempt(rpc.path, attempts.count, request_id)
         error: AudienceError | None = GIVEN_UP
         try:
             answered = await rpc.method(request, timeout=timeout, metadata=watched.metadata(token))
             answer = cast("Answer | None", answered)  # gRPC's types know of no None
-            if answer is None or not answer.ListFields():
+            said = None if answer is None else rpc.read(answer)
+            if said is None:
                 error = unreadable(request_id) if answer is None else says_nothing(request_id)
                 raise error
             error = None
@@ -84,4 +89,4 @@ class Calling:
             raise
         finally:
             watched.end(error)
-        return answer
+        return said

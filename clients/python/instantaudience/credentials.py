@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError, says_nothing
+from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError
 from instantaudience.processes import Process
 from instantaudience.rules import (
     ASSERTION_SECONDS,
@@ -132,14 +132,13 @@ SignIn = Callable[[float], Awaitable[tuple[str, float]]]
 """Gives a token until a deadline, and for how many seconds it lives at most."""
 
 
-def issued(result: AuthenticateResult) -> tuple[str, float]:
+def issued(result: AuthenticateResult) -> tuple[str, float] | None:
     """The token of an answer, and for how many seconds it lives at most; where nothing is said, nobody knows of an end.
 
-    Raises:
-        InternalError: there is none, or none that can be sent.
+    None where there is no token, or none that can be sent.
     """
     if not result.token or not _can_be_sent(result.token):
-        raise says_nothing("")
+        return None
     return result.token, max(0, result.lifetime.seconds) if result.HasField("lifetime") else float("inf")
 
 

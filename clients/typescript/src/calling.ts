@@ -2,7 +2,7 @@ import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } fro
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Code, Transport } from "@connectrpc/connect";
 import type { Deadline } from "./deadline.js";
-import { AudienceError, RateLimitedError, UnauthenticatedError, ofCall } from "./errors.js";
+import { AudienceError, RateLimitedError, UnauthenticatedError, ofCall, saysNothing } from "./errors.js";
 import { ErrorCause } from "./gen/instantaudience/v1/errors_pb.js";
 import { Attempts, type Retries } from "./retrying.js";
 import { RENEWED_REASON } from "./rules.js";
@@ -34,17 +34,19 @@ export class Calling {
   ) {}
 
   /**
-   * The answer. The call is sent again where that helps, and where it `isSafe`: where it does no harm to carry it out
-   * twice. Else, only what was refused is sent again.
+   * What the answer says, as it is `read`. The call is sent again where that helps, and where it `isSafe`: where it does
+   * no harm to carry it out twice. Else, only what was refused is sent again. An answer that says nothing, undefined, is
+   * a failure.
    *
    * @throws AudienceError the call failed; or the reason of the caller's signal.
    */
-  async call<Input extends DescMessage, Output extends DescMessage>(
+  async call<Input extends DescMessage, Output extends DescMessage, Said extends object>(
     method: DescMethodUnary<Input, Output>,
     request: MessageInitShape<Input>,
     deadline: Deadline,
+    read: (answer: MessageShape<Output>) => Said | undefined,
     isSafe = method.idempotency !== MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN,
-  ): Promise<MessageShape<Output>> {
+  ): Promise<Said> {
     const requestId = newRequestId();
     const attempts = new Attempts(this.retries, deadline);
     let isRenewed = false;
@@ -52,10 +54,11 @@ export class Calling {
       const token = await this.session.token(deadline);
       const timeoutMs = attempts.timeoutMs();
       const began = performance.now();
-      let outcome: MessageShape<Output> | AudienceError;
+      let outcome: Said | AudienceError;
       try {
         const sent = headers(token, requestId);
-        outcome = (await this.transport.unary(method, deadline.signal, timeoutMs, sent, request)).message;
+        const { message } = await this.transport.unary(method, deadline.signal, timeoutMs, sent, request);
+        outcome = read(message) ?? saysNothing(requestId);
       } catch (failure) {
         deadline.check();
         outcome = ofCall(failure, requestId);

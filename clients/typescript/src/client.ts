@@ -3,13 +3,17 @@ import type { Interceptor, Transport } from "@connectrpc/connect";
 import { Calling, type OnAttempt } from "./calling.js";
 import { type Credentials, type KeyPair, type Password, assertion } from "./credentials.js";
 import { Closing, Deadline } from "./deadline.js";
-import { InvalidRequestError, whole } from "./errors.js";
+import { InvalidRequestError } from "./errors.js";
 import {
   AudienceService,
   type ApplySegmentsResult,
   type UserMemberships,
 } from "./gen/instantaudience/v1/audience_pb.js";
-import { AuthenticationService } from "./gen/instantaudience/v1/authentication_pb.js";
+import {
+  type AuthenticateResponse,
+  type AuthenticateWithJwtResponse,
+  AuthenticationService,
+} from "./gen/instantaudience/v1/authentication_pb.js";
 import { CatalogService } from "./gen/instantaudience/v1/catalog_pb.js";
 import { Pacer } from "./pacing.js";
 import { checkRetries, DEFAULT_RETRIES, type Retries } from "./retrying.js";
@@ -134,8 +138,8 @@ export class Client {
     for (const part of parts) {
       await this.#pacer.wait(part.users.length, limits, deadline);
       const request = { rtSegment: part.users, validateOnly };
-      const { response } = await this.#calling.call(AudienceService.method.applySegments, request, deadline);
-      results.push(whole(response));
+      const { applySegments } = AudienceService.method;
+      results.push(await this.#calling.call(applySegments, request, deadline, ({ response }) => response));
     }
     return joined(parts, results);
   }
@@ -174,8 +178,9 @@ export class Client {
     for (let first = 0; first < userIds.length; first += BATCH_USERS) {
       const asked = userIds.slice(first, first + BATCH_USERS).map((userId) => ({ userId: textOf(userId), domain }));
       const request = { users: asked };
-      const { response } = await this.#calling.call(AudienceService.method.batchGetMemberships, request, deadline);
-      users.push(...whole(response).rtSegment);
+      const { batchGetMemberships } = AudienceService.method;
+      const read = await this.#calling.call(batchGetMemberships, request, deadline, ({ response }) => response);
+      users.push(...read.rtSegment);
     }
     return users;
   }
@@ -191,7 +196,7 @@ export class Client {
     request: MessageInitShape<Input>,
     options: CallOptions = {},
   ): Promise<MessageShape<Output>> {
-    return this.#calling.call(method, request, this.#deadline(options));
+    return this.#calling.call(method, request, this.#deadline(options), (answer) => answer);
   }
 
   /**
@@ -222,25 +227,22 @@ export class Client {
     const id = Number(token.split(":")[1]);
     const isInt32 = id === (id | 0);
     if (!isInt32) throw new InvalidRequestError("the token is none of this service's");
-    const { user } = await this.#calling.call(CatalogService.method.getUser, { id }, deadline);
-    const asked = { id: whole(user).memberId };
-    const { member } = await this.#calling.call(CatalogService.method.getMember, asked, deadline);
-    return orDefaults(DEFAULT_LIMITS, whole(member).limits);
+    const { getUser, getMember } = CatalogService.method;
+    const { memberId } = await this.#calling.call(getUser, { id }, deadline, ({ user }) => user);
+    const { limits } = await this.#calling.call(getMember, { id: memberId }, deadline, ({ member }) => member);
+    return orDefaults(DEFAULT_LIMITS, limits);
   }
 
   async #signIn(credentials: Password | KeyPair, deadline: Deadline): Promise<Issued> {
     const { authenticate, authenticateWithJwt } = AuthenticationService.method;
     const isSafe = true; // A token too many does no harm.
-    const { response } =
-      "password" in credentials
-        ? await this.#public.call(authenticate, { auth: { ...credentials } }, deadline, isSafe)
-        : await this.#public.call(
-            authenticateWithJwt,
-            { jwt: await assertion(credentials, Date.now()) },
-            deadline,
-            isSafe,
-          );
-    return issuedBy(whole(response));
+    const read = ({ response }: AuthenticateResponse | AuthenticateWithJwtResponse): Issued | undefined =>
+      issuedBy(response);
+    if ("password" in credentials) {
+      return this.#public.call(authenticate, { auth: { ...credentials } }, deadline, read, isSafe);
+    }
+    const jwt = await assertion(credentials, Date.now());
+    return this.#public.call(authenticateWithJwt, { jwt }, deadline, read, isSafe);
   }
 }
 

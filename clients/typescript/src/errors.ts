@@ -184,9 +184,3 @@ function kindOf(code: Code, reason: string): Kind {
 export function saysNothing(requestId: string): AudienceError {
   return new InternalError("an answer that says nothing", { requestId });
 }
-
-/** What every answer has. */
-export function whole<Message>(message: Message | undefined): Message {
-  if (message === undefined) throw saysNothing("");
-  return message;
-}

@@ -1,5 +1,5 @@
 import { Closing, Deadline } from "./deadline.js";
-import { AudienceError, RateLimitedError, saysNothing } from "./errors.js";
+import { AudienceError, RateLimitedError } from "./errors.js";
 import type { AuthenticateResult } from "./gen/instantaudience/v1/authentication_pb.js";
 import { RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS, TOKEN_CHARACTERS } from "./rules.js";
 import { Shared } from "./shared.js";
@@ -19,12 +19,12 @@ export function canBeSent(token: string): boolean {
 }
 
 /**
- * The token of an answer. Where nothing is said of its life, nobody knows of an end.
- *
- * @throws InternalError there is none, or none that can be sent.
+ * The token of an answer; undefined where there is none, or none that can be sent. Where nothing is said of its life,
+ * nobody knows of an end.
  */
-export function issuedBy({ token, lifetime }: AuthenticateResult): Issued {
-  if (token === "" || !canBeSent(token)) throw saysNothing("");
+export function issuedBy(result: AuthenticateResult | undefined): Issued | undefined {
+  if (result === undefined || result.token === "" || !canBeSent(result.token)) return undefined;
+  const { token, lifetime } = result;
   return { token, lifetimeMs: lifetime === undefined ? Infinity : Math.max(0, Number(lifetime.seconds) * 1000) };
 }
 

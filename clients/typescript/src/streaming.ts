@@ -10,7 +10,6 @@ import {
   ofCall,
   ofStatus,
   saysNothing,
-  whole,
 } from "./errors.js";
 import {
   type ApplySegmentsResult,
@@ -196,8 +195,8 @@ export class Streaming {
     await this.means.pacer.wait(part.users.length, limits, patience);
     const request = { rtSegment: part.users };
     try {
-      const { response } = await this.means.calling.call(AudienceService.method.applySegments, request, patience);
-      return whole(response);
+      const { applySegments } = AudienceService.method;
+      return await this.means.calling.call(applySegments, request, patience, ({ response }) => response);
     } catch (failure) {
       if (!(failure instanceof AudienceError) || endsStream(failure)) throw failure;
       return failure;

@@ -1,7 +1,10 @@
 /** A token is got once for all calls, and again when it ends. */
 import { create } from "@bufbuild/protobuf";
+import { Code, createRouterTransport } from "@connectrpc/connect";
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Attempt } from "../src/calling.js";
+import { Client } from "../src/client.js";
 import { Closing, Deadline } from "../src/deadline.js";
 import {
   DeadlineExceededError,
@@ -10,7 +13,7 @@ import {
   UnauthenticatedError,
   UnavailableError,
 } from "../src/errors.js";
-import { AuthenticateResultSchema } from "../src/gen/instantaudience/v1/authentication_pb.js";
+import { AuthenticateResultSchema, AuthenticationService } from "../src/gen/instantaudience/v1/authentication_pb.js";
 import { Session, issuedBy, type Issued } from "../src/session.js";
 
 /** Lets everything go on that can. */
@@ -68,14 +71,27 @@ test("a token may end at any time", () => {
     [2n ** 63n - 1n, 2 ** 63 * 1000],
   ] as const) {
     const lifetime = { seconds, nanos: -1 };
-    assert.equal(issuedBy(create(AuthenticateResultSchema, { ...answer, lifetime })).lifetimeMs, lifetimeMs);
+    assert.equal(issuedBy(create(AuthenticateResultSchema, { ...answer, lifetime }))?.lifetimeMs, lifetimeMs);
   }
-  assert.equal(issuedBy(create(AuthenticateResultSchema, answer)).lifetimeMs, Infinity);
+  assert.equal(issuedBy(create(AuthenticateResultSchema, answer))?.lifetimeMs, Infinity);
 });
 
-test("a sign-in without a token that can be sent is a defect", () => {
+test("a sign-in without a token that can be sent is a defect", async () => {
   for (const token of ["", "a\n", "é", "x".repeat(4097)]) {
-    assert.throws(() => issuedBy(create(AuthenticateResultSchema, { token })), InternalError);
+    const answers = createRouterTransport(({ rpc }) => {
+      rpc(AuthenticationService.method.authenticate, () => ({ response: { token } }));
+    });
+    const told: Attempt[] = [];
+    const client = new Client(
+      { transport: answers, canStream: false, close: () => undefined },
+      { endpoint: "", credentials: { username: "x", password: "y" }, onAttempt: (attempt) => told.push(attempt) },
+    );
+    const failure = await client.limits().catch((thrown: unknown) => thrown);
+    assert.ok(failure instanceof InternalError);
+    assert.deepEqual(
+      told.map(({ code, requestId }) => ({ code, requestId })),
+      [{ code: Code.Internal, requestId: failure.requestId }],
+    );
   }
 });
 

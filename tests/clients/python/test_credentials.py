@@ -9,10 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from instantaudience import credentials
+from instantaudience import AsyncClient, Attempt, Password, credentials
 from instantaudience.credentials import KeyPair, Session, Tls, issued
 from instantaudience.errors import DeadlineExceededError, InternalError, RateLimitedError, UnavailableError
-from instantaudience.v1.authentication_pb2 import AuthenticateResult
+from instantaudience.testing import FakeService
+from instantaudience.v1.authentication_pb2 import AuthenticateResponse, AuthenticateResult
 
 LIFETIME_SECONDS = 100.0
 
@@ -47,10 +48,21 @@ def test_a_token_may_end_at_any_time(said: Duration | None, lifetime: float) -> 
 
 
 @pytest.mark.parametrize("token", ["", "a\n", "é", "a\0", "x" * 4097])
-def test_a_sign_in_without_a_token_that_can_be_sent_is_a_defect(token: str) -> None:
+async def test_a_sign_in_without_a_token_that_can_be_sent_is_a_defect(token: str) -> None:
     """It was told as the caller's fault, of a token that it lacks; or calls failed with what is no error of a call."""
-    with pytest.raises(InternalError, match="says nothing"):
-        issued(AuthenticateResult(token=token))
+    attempts: list[Attempt] = []
+
+    class Careless(FakeService):
+        async def _authenticate(self, *_: object) -> AuthenticateResponse:
+            return AuthenticateResponse(response=AuthenticateResult(token=token))
+
+    async with (
+        Careless() as service,
+        AsyncClient(service.endpoint, Password("x", "y"), plaintext=True, on_attempt=attempts.append) as client,
+    ):
+        with pytest.raises(InternalError, match="says nothing") as raised:
+            await client.limits()
+    assert [(each.request_id, each.code.name) for each in attempts] == [(raised.value.request_id, "INTERNAL")]
 
 
 @pytest.mark.parametrize("half", [{"certificate_chain": b"-"}, {"private_key": b"-"}])

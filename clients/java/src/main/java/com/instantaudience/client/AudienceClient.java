@@ -124,11 +124,10 @@ public final class AudienceClient implements AutoCloseable {
       request.addUsers(GetMembershipsRequest.newBuilder().setUserId(ids.next()).setDomain(domain));
       if (request.getUsersCount() == Rules.BATCH_USERS || !ids.hasNext()) {
         var method = AudienceServiceGrpc.getBatchGetMembershipsMethod();
-        var answer = connection.calling().call(method, request.build(), deadline);
-        if (!answer.hasResponse()) {
-          throw Failure.saysNothing("");
-        }
-        users.addAll(answer.getResponse().getRtSegmentList());
+        var read = connection
+            .calling()
+            .call(method, request.build(), deadline, answer -> answer.hasResponse() ? answer.getResponse() : null);
+        users.addAll(read.getRtSegmentList());
         request.clear();
       }
     }
@@ -142,7 +141,7 @@ public final class AudienceClient implements AutoCloseable {
    * @throws AudienceException the call failed.
    */
   public <Q, A> A call(MethodDescriptor<Q, A> method, Q request) {
-    return connection.calling().call(method, request, Deadline.after(time));
+    return connection.calling().call(method, request, Deadline.after(time), answer -> answer);
   }
 
   private ApplySegmentsResult apply(Iterable<RtSegment> users, boolean validateOnly) {
@@ -155,11 +154,9 @@ public final class AudienceClient implements AutoCloseable {
       ApplySegmentsRequest request =
           ApplySegmentsRequest.newBuilder().addAllRtSegment(part.users()).setValidateOnly(validateOnly).build();
       var method = AudienceServiceGrpc.getApplySegmentsMethod();
-      var answer = connection.calling().call(method, request, deadline);
-      if (!answer.hasResponse()) {
-        throw Failure.saysNothing("");
-      }
-      results.add(answer.getResponse());
+      results.add(connection
+          .calling()
+          .call(method, request, deadline, answer -> answer.hasResponse() ? answer.getResponse() : null));
     }
     return Joining.joined(parts, results);
   }

@@ -18,6 +18,7 @@ import java.util.OptionalLong;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
+import java.util.function.Function;
 
 /** Makes calls over a channel. */
 final class Calling {
@@ -48,24 +49,26 @@ final class Calling {
     return retries;
   }
 
-  /** The answer, where another attempt does no harm that the method says so of. */
-  <Q, A> A call(MethodDescriptor<Q, A> method, Q request, Deadline deadline) {
-    return call(method, request, deadline, method.isSafe() || method.isIdempotent());
+  /** What the answer says, where another attempt does no harm that the method says so of. */
+  <Q, A, S> S call(MethodDescriptor<Q, A> method, Q request, Deadline deadline, Function<A, S> read) {
+    return call(method, request, deadline, read, method.isSafe() || method.isIdempotent());
   }
 
   /**
-   * The answer. The call is sent again where that helps, and where it {@code isRepeatable}: where it does no harm to carry
-   * it out twice. Else, only what was refused is sent again.
+   * What the answer says, as it is {@code read}. The call is sent again where that helps, and where it {@code
+   * isRepeatable}: where it does no harm to carry it out twice. Else, only what was refused is sent again. An answer that
+   * says nothing, null, is a failure.
    *
    * @throws AudienceException the call failed.
    * @throws CancellationException the thread was interrupted; it stays so.
    */
-  <Q, A> A call(MethodDescriptor<Q, A> method, Q request, Deadline deadline, boolean isRepeatable) {
+  <Q, A, S> S call(
+      MethodDescriptor<Q, A> method, Q request, Deadline deadline, Function<A, S> read, boolean isRepeatable) {
     String requestId = newRequestId();
     boolean isRenewed = false;
     for (int number = 1; ; number++) {
       String token = session.token(deadline);
-      A answer = null;
+      S said = null;
       AudienceException failure = null;
       Deadline.check();
       long left = deadline.leftNanos();
@@ -76,14 +79,15 @@ final class Calling {
           Math.min(left, Deadline.nanos(retries.attempt())), TimeUnit.NANOSECONDS);
       long began = System.nanoTime();
       try {
-        answer = ClientCalls.blockingUnaryCall(channel(token, requestId), method, options, request);
+        said = read.apply(ClientCalls.blockingUnaryCall(channel(token, requestId), method, options, request));
+        failure = said == null ? Failure.saysNothing(requestId) : null;
       } catch (StatusRuntimeException thrown) {
         Deadline.check();
         failure = Failure.ofCall(thrown, requestId);
       }
       tell(method, number, began, requestId, failure);
       if (failure == null) {
-        return answer;
+        return said;
       }
       if (!(failure instanceof UnauthenticatedException)) {
         if (!isRepeatable && !wasRefused(failure)) {

@@ -8,6 +8,7 @@ import com.instantaudience.v1.GetMemberRequest;
 import com.instantaudience.v1.GetUserRequest;
 import com.instantaudience.v1.Member;
 import com.instantaudience.v1.RtSegment;
+import com.instantaudience.v1.User;
 import io.grpc.ManagedChannel;
 import java.time.Duration;
 import java.time.Instant;
@@ -80,10 +81,14 @@ final class Connection {
       return Limits.DEFAULT;
     }
     GetUserRequest caller = GetUserRequest.newBuilder().setId(userOf(token)).build();
-    int memberId =
-        calling.call(CatalogServiceGrpc.getGetUserMethod(), caller, deadline).getUser().getMemberId();
-    GetMemberRequest asked = GetMemberRequest.newBuilder().setId(memberId).build();
-    Member member = calling.call(CatalogServiceGrpc.getGetMemberMethod(), asked, deadline).getMember();
+    User user = calling.call(
+        CatalogServiceGrpc.getGetUserMethod(), caller, deadline, answer -> answer.hasUser() ? answer.getUser() : null);
+    GetMemberRequest asked = GetMemberRequest.newBuilder().setId(user.getMemberId()).build();
+    Member member = calling.call(
+        CatalogServiceGrpc.getGetMemberMethod(),
+        asked,
+        deadline,
+        answer -> answer.hasMember() ? answer.getMember() : null);
     return Limits.of(member.getLimits());
   }
 
@@ -103,15 +108,16 @@ final class Connection {
       AuthenticateRequest.Builder request = AuthenticateRequest.newBuilder();
       request.getAuthBuilder().setUsername(account.username()).setPassword(account.password());
       var method = AuthenticationServiceGrpc.getAuthenticateMethod();
-      return deadline ->
-          Session.Issued.by(publicCalling.call(method, request.build(), deadline, IS_REPEATABLE).getResponse());
+      return deadline -> publicCalling.call(
+          method, request.build(), deadline, answer -> Session.Issued.by(answer.getResponse()), IS_REPEATABLE);
     }
     if (credentials instanceof Credentials.KeyPair pair) {
       var method = AuthenticationServiceGrpc.getAuthenticateWithJwtMethod();
       return deadline -> {
         String jwt = Assertion.of(pair, Instant.now().getEpochSecond());
         var request = AuthenticateWithJwtRequest.newBuilder().setJwt(jwt).build();
-        return Session.Issued.by(publicCalling.call(method, request, deadline, IS_REPEATABLE).getResponse());
+        return publicCalling.call(
+            method, request, deadline, answer -> Session.Issued.by(answer.getResponse()), IS_REPEATABLE);
       };
     }
     return null;

@@ -12,14 +12,13 @@ final class Session {
   /** A token, and for how long it lives at most. */
   record Issued(String token, long lifetimeNanos) {
     /**
-     * The token of an answer. Where nothing is said of its life, nobody knows of an end.
-     *
-     * @throws InternalException there is none, or none that can be sent.
+     * The token of an answer; null where there is none, or none that can be sent. Where nothing is said of its life,
+     * nobody knows of an end.
      */
     static Issued by(AuthenticateResult result) {
       String token = result.getToken();
       if (token.isEmpty() || !Credentials.Token.canBeSent(token)) {
-        throw Failure.saysNothing("");
+        return null;
       }
       long seconds = result.hasLifetime() ? Math.max(0, result.getLifetime().getSeconds()) : Long.MAX_VALUE;
       return new Issued(token, TimeUnit.SECONDS.toNanos(seconds));

@@ -135,15 +135,6 @@ class ClientTest {
   }
 
   @Test
-  void anAnswerThatSaysNothingIsADefectOfTheService() {
-    try (AudienceClient client = builder().build()) {
-      Surroundings.plan("[{\"fault\": \"empty\"}, {\"fault\": \"empty\"}]");
-      assertThrows(InternalException.class, () -> client.apply(List.of(user(7_880_000_000L))));
-      assertThrows(InternalException.class, () -> client.memberships(List.of("1")));
-    }
-  }
-
-  @Test
   void aClientThatIsClosedSendsNothing() {
     AudienceClient client = builder().build();
     client.close();

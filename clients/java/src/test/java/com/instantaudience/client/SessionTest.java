@@ -4,9 +4,18 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.instantaudience.v1.AuthenticateRequest;
+import com.instantaudience.v1.AuthenticateResponse;
 import com.instantaudience.v1.AuthenticateResult;
+import com.instantaudience.v1.AuthenticationServiceGrpc;
+import io.grpc.Grpc;
+import io.grpc.InsecureServerCredentials;
+import io.grpc.Server;
 import io.grpc.Status;
+import io.grpc.stub.StreamObserver;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
@@ -89,9 +98,31 @@ class SessionTest {
 
   @ParameterizedTest
   @ValueSource(strings = {"", "a\n", "é"})
-  void aSignInWithoutATokenThatCanBeSentIsADefect(String token) {
-    var answer = AuthenticateResult.newBuilder().setToken(token).build();
-    assertThrows(InternalException.class, () -> Session.Issued.by(answer));
+  void aSignInWithoutATokenThatCanBeSentIsADefect(String token) throws Exception {
+    var result = AuthenticateResult.newBuilder().setToken(token);
+    Server server = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
+        .addService(new AuthenticationServiceGrpc.AuthenticationServiceImplBase() {
+          @Override
+          public void authenticate(AuthenticateRequest request, StreamObserver<AuthenticateResponse> answers) {
+            answers.onNext(AuthenticateResponse.newBuilder().setResponse(result).build());
+            answers.onCompleted();
+          }
+        })
+        .build()
+        .start();
+    List<Attempt> told = new ArrayList<>();
+    try (AudienceClient client = AudienceClient.builder("127.0.0.1:" + server.getPort())
+        .plaintext()
+        .credentials(Credentials.password("x", "y"))
+        .onAttempt(told::add)
+        .build()) {
+      var failure = assertThrows(InternalException.class, () -> client.memberships(List.of("1")));
+      assertEquals(1, told.size());
+      assertEquals(Status.Code.INTERNAL, told.get(0).code());
+      assertEquals(told.get(0).requestId(), failure.requestId());
+    } finally {
+      server.shutdownNow();
+    }
   }
 
   @Test

@@ -75,3 +75,15 @@ func TestACallThatPausesEndsWithItsClient(t *testing.T) {
 		return err
 	})
 }
+
+func TestAStreamOfTheStubsThatSignsInEndsWithItsClient(t *testing.T) {
+	isAtIt := make(chan struct{}, 1)
+	client := newClient(t, "127.0.0.1:1",
+		instantaudience.WithPassword("demo", "demo"), instantaudience.WithPlaintext(),
+		instantaudience.WithRetries(instantaudience.Retries{FirstPause: 24 * time.Hour, MostPause: 24 * time.Hour}),
+		instantaudience.WithAttempts(func(instantaudience.Attempt) { isAtIt <- struct{}{} }))
+	closedMeanwhile(t, client, isAtIt, func() error {
+		_, err := pb.NewCatalogServiceClient(client.Conn()).ImportCatalog(context.Background())
+		return err
+	})
+}

@@ -19,13 +19,19 @@ type session struct {
 	signIn    signIn
 	signingIn *shared[string]
 
-	mu       sync.Mutex
-	isClosed bool
-	token    string
+	// closing ends when the client is closed.
+	closing context.Context
+
+	mu    sync.Mutex
+	token string
 	// ends is when another one is asked for.
 	ends time.Time
 	// dies is when the one at hand ends.
 	dies time.Time
+}
+
+func newSession(closing context.Context, public *caller, signIn signIn, token string) *session {
+	return &session{closing: closing, public: public, signIn: signIn, signingIn: newShared[string](), token: token}
 }
 
 // get is the token to call with; "" where none is needed. Where the client is closed, there is none any more: nothing is
@@ -91,22 +97,16 @@ func (s *session) atHand(failed *Error) string {
 
 // lives says whether there is a token to use.
 func (s *session) lives(now time.Time) bool {
-	return !s.isClosed && s.token != "" && now.Before(s.dies)
+	return s.closing.Err() == nil && s.token != "" && now.Before(s.dies)
 }
 
 func (s *session) standing() (token string, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.isClosed {
-		return "", false, unavailable("the client is closed", "")
+	if s.closing.Err() != nil {
+		return "", false, context.Cause(s.closing)
 	}
 	return s.token, s.signIn == nil || (s.token != "" && time.Now().Before(s.ends)), nil
-}
-
-func (s *session) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.isClosed = true
 }
 
 // refused says that the service did not take this token; it answers whether another one can be had.

@@ -21,7 +21,7 @@ func TestATokenIsUsedAsLongAsItLivesWhereTooManyHaveSignedIn(t *testing.T) {
 		}
 		return &pb.AuthenticateResult{Token: "a", Lifetime: durationpb.New(time.Hour)}, nil
 	}
-	s := &session{signIn: signIn, signingIn: newShared[string]()}
+	s := newSession(context.Background(), nil, signIn, "")
 	for call := range 3 {
 		if token, err := s.get(context.Background()); token != "a" || err != nil {
 			t.Fatal(token, err)
@@ -41,7 +41,7 @@ func TestATokenIsUsedAsLongAsItLivesWhereTooManyHaveSignedIn(t *testing.T) {
 
 func TestATokenIsUsedAsLongAsItLivesWhileTheServiceIsAway(t *testing.T) {
 	var waits []time.Duration
-	s := &session{signingIn: newShared[string]()}
+	s := newSession(context.Background(), nil, nil, "")
 	s.signIn = func(ctx context.Context, _ *caller) (*pb.AuthenticateResult, error) {
 		deadline, _ := ctx.Deadline()
 		waits = append(waits, time.Until(deadline))
@@ -76,11 +76,13 @@ func TestATokenIsUsedAsLongAsItLivesWhileTheServiceIsAway(t *testing.T) {
 }
 
 func TestAClientThatIsClosedWhileItSignsInUsesNoToken(t *testing.T) {
-	s := &session{signingIn: newShared[string](), token: "a", dies: time.Now().Add(time.Hour)}
-	s.signIn = func(context.Context, *caller) (*pb.AuthenticateResult, error) {
-		s.close()
-		return nil, unavailable("the client is closed", "")
+	closing, end := context.WithCancelCause(context.Background())
+	signIn := func(context.Context, *caller) (*pb.AuthenticateResult, error) {
+		end(unavailable("the client is closed", ""))
+		return nil, context.Cause(closing)
 	}
+	s := newSession(closing, nil, signIn, "a")
+	s.dies = time.Now().Add(time.Hour)
 	if token, err := s.get(context.Background()); !errors.Is(err, Unavailable) {
 		t.Error(token, err)
 	}
@@ -93,7 +95,8 @@ func TestACallGoesOnThatWaitsForAnotherTokenWhileItsOwnEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			signIns := 0
-			s := &session{signingIn: newShared[string](), token: "a", dies: time.Now().Add(time.Hour)}
+			s := newSession(context.Background(), nil, nil, "a")
+			s.dies = time.Now().Add(time.Hour)
 			s.signIn = func(ctx context.Context, _ *caller) (*pb.AuthenticateResult, error) {
 				if signIns++; signIns == 1 {
 					end(s)
@@ -125,7 +128,7 @@ func TestATokenMayEndAtAnyTime(t *testing.T) {
 		{&durationpb.Duration{Seconds: math.MinInt64, Nanos: -1}, 2},
 	} {
 		had := 0
-		s := &session{signingIn: newShared[string]()}
+		s := newSession(context.Background(), nil, nil, "")
 		s.signIn = func(context.Context, *caller) (*pb.AuthenticateResult, error) {
 			had++
 			// When it ends is over where this machine's clock is a day ahead.

@@ -35,7 +35,9 @@ func (s stubs) Invoke(ctx context.Context, method string, request, answer any, o
 func (s stubs) NewStream(
 	ctx context.Context, stream *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	token, err := s.client.caller.session.get(ctx)
+	signingIn, release := s.client.untilClosed(ctx)
+	defer release()
+	token, err := s.client.caller.session.get(signingIn)
 	if err != nil {
 		return nil, err
 	}

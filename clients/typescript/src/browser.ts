@@ -11,12 +11,6 @@ export * from "./index.js";
  */
 export function createClient(options: ClientOptions): Client {
   const { interceptors = [] } = options;
-  const closing = new AbortController();
-  const transport = createGrpcWebTransport({
-    baseUrl: urlOf(options),
-    interceptors: [...interceptors],
-    fetch: async (input, { signal, ...init } = {}) =>
-      fetch(input, { ...init, signal: signal ? AbortSignal.any([signal, closing.signal]) : closing.signal }),
-  });
-  return new Client({ transport, canStream: false, close: () => closing.abort() }, options);
+  const transport = createGrpcWebTransport({ baseUrl: urlOf(options), interceptors: [...interceptors] });
+  return new Client({ transport, canStream: false, close: () => undefined }, options);
 }

@@ -55,13 +55,17 @@ export class Calling {
       const timeoutMs = attempts.timeoutMs();
       const began = performance.now();
       let outcome: Said | AudienceError;
+      const ending = new AbortController();
+      const forget = deadline.told((reason) => ending.abort(reason));
       try {
         const sent = headers(token, requestId);
-        const { message } = await this.transport.unary(method, deadline.signal, timeoutMs, sent, request);
+        const { message } = await this.transport.unary(method, ending.signal, timeoutMs, sent, request);
         outcome = read(message) ?? saysNothing(requestId);
       } catch (failure) {
         deadline.check();
         outcome = ofCall(failure, requestId);
+      } finally {
+        forget();
       }
       const error = outcome instanceof AudienceError ? outcome : undefined;
       this.tell(pathOf(method), attempts.count, began, requestId, error);

@@ -3,10 +3,31 @@ import { DeadlineExceededError, UnavailableError } from "./errors.js";
 /** What a timer takes at most: a longer one would fire at once. */
 const MOST_TIMER_MS = 2 ** 31 - 1;
 
+/** Hears what to fail with. */
+type Tell = (reason: unknown) => void;
+
+/** Who is to hear of each signal. It has one listener for all of them: of more than ten, Node.js warns as of a leak. */
+const heard = new WeakMap<AbortSignal, Set<Tell>>();
+
+function aborted(this: AbortSignal): void {
+  for (const tell of heard.get(this) ?? []) tell(this.reason);
+}
+
+/** Tells a signal's reason when it is aborted, unless what it answers with is called before. */
+function hear(signal: AbortSignal, tell: Tell): () => void {
+  const all = heard.get(signal) ?? new Set();
+  heard.set(signal, all.add(tell));
+  signal.addEventListener("abort", aborted);
+  return () => {
+    all.delete(tell);
+    if (all.size === 0) signal.removeEventListener("abort", aborted);
+  };
+}
+
 /** The end of a client, and who is to hear of it. */
 export class Closing {
   #isClosed = false;
-  readonly #told = new Set<(reason: unknown) => void>();
+  readonly #told = new Set<Tell>();
 
   close(): void {
     this.#isClosed = true;
@@ -19,7 +40,7 @@ export class Closing {
   }
 
   /** Tells what to fail with when the client is closed, unless what it answers with is called before. */
-  told(tell: (reason: unknown) => void): () => void {
+  told(tell: Tell): () => void {
     this.#told.add(tell);
     return () => this.#told.delete(tell);
   }
@@ -61,6 +82,12 @@ export class Deadline {
     this.closing?.check();
   }
 
+  /** Tells what to fail with when the caller gives up or the client is closed, unless what it answers with is called before. */
+  told(tell: Tell): () => void {
+    const forget = [this.closing?.told(tell), this.signal && hear(this.signal, tell)];
+    return () => forget.forEach((each) => each?.());
+  }
+
   /**
    * Waits so long.
    *
@@ -98,18 +125,15 @@ export class Deadline {
   }
 
   async #orEnded<Result>(promise: Promise<Result>): Promise<Result> {
-    let end: (reason: unknown) => void = () => undefined;
+    let end: Tell = () => undefined;
     const ended = new Promise<never>((_, reject) => {
       end = reject;
     });
-    const abort = (): void => end(this.signal?.reason);
-    this.signal?.addEventListener("abort", abort);
-    const forget = this.closing?.told(end);
+    const forget = this.told(end);
     try {
       return await Promise.race([promise, ended]);
     } finally {
-      this.signal?.removeEventListener("abort", abort);
-      forget?.();
+      forget();
     }
   }
 }

@@ -229,20 +229,22 @@ export class Streaming {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<StreamSegmentsResponse> {
     const ending = new AbortController();
-    const until = signal === undefined ? ending.signal : AbortSignal.any([signal, ending.signal]);
+    const caller = new Deadline(Infinity, signal, this.means.closing);
+    const forget = caller.told((reason) => ending.abort(reason));
     const looking = setInterval(() => {
       if (stream.waitedMs > this.means.retries.attemptMs) {
         stream.fail(new UnavailableError("the stream does not go on", { requestId: stream.requestId }));
         ending.abort();
       }
     }, LOOK_MS);
-    const over = new Deadline(Infinity, until, this.means.closing);
+    const over = new Deadline(Infinity, ending.signal);
     const requests = this.#requests(stream, window, source, limits, over);
     try {
+      caller.check();
       const sent = headers(token, stream.requestId);
       const call: StreamResponse<typeof StreamSegmentsRequestSchema, typeof StreamSegmentsResponseSchema> =
         // While it connects, it heeds no signal.
-        await over.bound(this.means.transport.stream(METHOD, until, undefined, sent, requests));
+        await over.bound(this.means.transport.stream(METHOD, ending.signal, undefined, sent, requests));
       for await (const answer of call.message) {
         stream.readSinceMs = Infinity;
         yield answer;
@@ -252,10 +254,11 @@ export class Streaming {
         stream.fail(new UnavailableError("the stream ended early", { requestId: stream.requestId }));
       }
     } catch (failure) {
-      signal?.throwIfAborted();
+      caller.check();
       stream.fail(ofCall(failure, stream.requestId));
     } finally {
       clearInterval(looking);
+      forget();
       stream.end();
       ending.abort();
       // The next stream must not begin while this one may still take users.

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -26,7 +27,7 @@ SOME_USERS = 1000
 
 
 class Client:
-    """As `AsyncClient`, for any number of threads. Close it, or use it with `with`.
+    """As `AsyncClient`, for any number of threads. Close it, or use it with `with`; one that is dropped is closed, too.
 
     Processes that are forked later cannot use it: it raises RuntimeError there.
     """
@@ -64,8 +65,11 @@ class Client:
         self._lock = threading.RLock()
         self._is_closed = False
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="instantaudience", daemon=True)
+        # The thread does not know the client, which may be dropped.
+        self._thread = threading.Thread(target=_turn, args=(self._loop,), name="instantaudience", daemon=True)
         self._thread.start()
+        self._stop = weakref.finalize(self, _stop, self._process, self._loop)
+        self._stop.atexit = False
         try:
             self._client = self._run(connect())
         except BaseException:
@@ -96,7 +100,7 @@ class Client:
             if threading.current_thread() is self._thread:
                 raise RuntimeError("what the client calls cannot close it")
             self._is_closed = True
-            closing = asyncio.run_coroutine_threadsafe(_close_all(self._client), self._loop)
+            closing = asyncio.run_coroutine_threadsafe(self._client.close(), self._loop)
         closing.result()
         self._end()
 
@@ -170,14 +174,24 @@ class Client:
             raise
 
     def _end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._stop()
         self._thread.join()
-        self._loop.close()
 
 
-async def _close_all(client: AsyncClient) -> None:
-    """Close a client, and end all else that its loop does."""
-    await client.close()
+def _turn(loop: asyncio.AbstractEventLoop) -> None:
+    """Have a loop turn until it is stopped, and end all that it does then."""
+    loop.run_forever()
+    loop.run_until_complete(_end_all())
+    loop.close()
+
+
+def _stop(process: Process, loop: asyncio.AbstractEventLoop) -> None:
+    if process.is_here():
+        loop.call_soon_threadsafe(loop.stop)
+
+
+async def _end_all() -> None:
+    """End all else that the loop does."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()

@@ -13,6 +13,7 @@ import pytest
 from instantaudience import Attempt, Client, Limits, Password, block, user
 from instantaudience.testing import FakeService
 from instantaudience.v1.audience_pb2 import RtSegment
+from support.waiting import until
 
 Result = TypeVar("Result")
 DEMO = Password("demo", "demo")
@@ -141,6 +142,30 @@ async def test_a_stream_that_is_left_leaves_no_thread(service: FakeService) -> N
                 pass
 
     await in_time(work)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["knows whom it tells", "alone"])
+async def test_a_client_that_is_dropped_leaves_no_thread(service: FakeService, told: bool) -> None:
+    """Each one left a thread, and three files that are open."""
+
+    class Owner:
+        def __init__(self) -> None:
+            self.client = client_of(service, **{"on_attempt": self.tell} if told else {})
+            self.attempts = 0
+
+        def tell(self, attempt: Attempt) -> None:
+            self.attempts += 1
+
+    def work() -> None:
+        for _ in range(3):
+            Owner().client.apply([user(1, block(7))])
+
+    def is_over() -> bool:
+        gc.collect()
+        return "instantaudience" not in {thread.name for thread in threading.enumerate()}
+
+    await in_time(work)
+    await until(is_over)
 
 
 async def test_results_that_nobody_has_may_be_found_by_the_clients_own_thread(service: FakeService) -> None:

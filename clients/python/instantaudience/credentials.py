@@ -1,10 +1,12 @@
 """Who signs in, and the token that is shared by all calls of a client."""
 
 import asyncio
+import os
 import re
+import ssl
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -110,7 +112,8 @@ class Tls:
     GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names.
 
     Raises:
-        ValueError: there is one of the two alone, or one that is not in PEM, or the key is encrypted.
+        ValueError: there is one of the two alone, or one that is not in PEM, or the key is encrypted; on Linux, also
+            where one cannot be read, or the key belongs to another certificate.
     """
 
     root_certificates: bytes | None = None
@@ -126,6 +129,30 @@ class Tls:
                 raise ValueError(f"there is no certificate in PEM form in {name}")
         if self.private_key is not None and not _KEY.search(self.private_key):
             raise ValueError("there is no private key in PEM form in private_key, or it is encrypted")
+        if self.certificate_chain is not None and self.private_key is not None and hasattr(os, "memfd_create"):
+            _check_pair(self.certificate_chain, self.private_key)
+
+
+def _check_pair(chain: bytes, key: bytes) -> None:
+    """Nothing, where a certificate and a key belong together. Python reads them from files alone: from some in memory.
+
+    Raises:
+        ValueError: they do not, or one of them cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # How good they have to be is for others to say.
+    with ExitStack() as files:
+        in_memory = [files.enter_context(os.fdopen(os.memfd_create("pem"), "wb")) for _ in range(2)]
+        for file, text in zip(in_memory, (chain, key), strict=True):
+            file.write(text)
+            file.flush()
+        certfile, keyfile = (f"/proc/self/fd/{file.fileno()}" for file in in_memory)
+        try:
+            context.load_cert_chain(certfile, keyfile, password="")
+        except ssl.SSLError as error:
+            raise ValueError(
+                f"certificate_chain and private_key do not belong together, or one of them cannot be read: {error}"
+            ) from None
 
 
 SignIn = Callable[[float], Awaitable[tuple[str, float]]]

@@ -1,12 +1,21 @@
 """The token of a client is got once, and again before it ends."""
 
 import math
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience import AsyncClient, Attempt, Password, credentials
@@ -14,6 +23,7 @@ from instantaudience.credentials import KeyPair, Session, Tls, issued
 from instantaudience.errors import DeadlineExceededError, InternalError, RateLimitedError, UnavailableError
 from instantaudience.testing import FakeService
 from instantaudience.v1.authentication_pb2 import AuthenticateResponse, AuthenticateResult
+from support.credentials.authorities import Authority
 
 LIFETIME_SECONDS = 100.0
 
@@ -97,10 +107,27 @@ def test_certificates_that_are_none_are_refused(none: bytes) -> None:
         Tls(none)
 
 
-def test_keys_and_certificates_are_taken_as_others_write_them() -> None:
-    for kind in (b"", b"RSA ", b"EC "):
-        key = KEY.replace(b"PRIVATE", kind + b"PRIVATE")
-        Tls(KEY + CERTIFICATE, b"Bag Attributes\n" + CERTIFICATE, CERTIFICATE + key.replace(b"\n", b"\r\n"))
+def test_keys_and_certificates_are_taken_as_others_write_them(tmp_path: Path) -> None:
+    mine = Authority(tmp_path).sign("mine")
+    key = load_pem_private_key(mine.key.read_bytes(), None)
+    for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+        text = key.private_bytes(Encoding.PEM, form, NoEncryption())
+        Tls(KEY + CERTIFICATE, b"Bag Attributes\n" + mine.pem, CERTIFICATE + text.replace(b"\n", b"\r\n"))
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="it is told with each call")
+def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
+    """It was told by each call, when its time was over, as no connection."""
+    authority = Authority(tmp_path)
+    mine, other = authority.sign("mine"), authority.sign("other")
+    rsa = generate_rsa_key(public_exponent=65537, key_size=2048)
+    for key in (
+        other.key.read_bytes(),
+        rsa.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+        KEY,
+    ):
+        with pytest.raises(ValueError, match="do not belong together"):
+            Tls(certificate_chain=mine.pem, private_key=key)
 
 
 async def test_a_token_is_used_as_long_as_it_lives_where_too_many_have_signed_in(

@@ -112,6 +112,7 @@ export class Deadline {
    * @throws DeadlineExceededError it does not; the signal's reason; or UnavailableError, where the client is closed.
    */
   async bound<Result>(promise: Promise<Result>): Promise<Result> {
+    promise.catch(() => undefined); // Where this has ended before, nobody else hears of it: Node.js would end the process.
     this.check();
     let stop = (): void => undefined;
     const late = new Promise<never>((_, reject) => {

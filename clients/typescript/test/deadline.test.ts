@@ -24,6 +24,21 @@ for (const ms of [LONG_MS, Infinity]) {
   });
 }
 
+test("what fails that nobody waits for any more ends no process", async () => {
+  const gone = new Error("never mind");
+  const unheard: unknown[] = [];
+  const hear = (failure: unknown): unknown => unheard.push(failure);
+  process.on("unhandledRejection", hear);
+  try {
+    const fails = sleep(SHORT_MS).then(() => Promise.reject(new Error("of another's sign-in, or of the users")));
+    await assert.rejects(new Deadline(Infinity, AbortSignal.abort(gone)).bound(fails), gone);
+    await sleep(2 * SHORT_MS);
+    assert.deepEqual(unheard, []);
+  } finally {
+    process.off("unhandledRejection", hear);
+  }
+});
+
 test("an attempt has no more time than gRPC can say, eight digits", () => {
   const attempts = new Attempts({ ...DEFAULT_RETRIES, attemptMs: Infinity }, new Deadline(Infinity));
   assert.equal(attempts.timeoutMs(), 99_999_999);

@@ -87,3 +87,28 @@ func TestAStreamOfTheStubsThatSignsInEndsWithItsClient(t *testing.T) {
 		return err
 	})
 }
+
+func TestAStreamEndsWithItsContextAtAnyMoment(t *testing.T) {
+	client := streamClient(t, answerAll)
+	never := errors.New("never mind")
+	for range 50 {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		ended := make(chan error, 1)
+		go func() {
+			var last error
+			for _, err := range client.Stream(ctx, waiting(t, 2, make(chan struct{}, 1))) {
+				last = err
+				go cancel(never) // Now or later, while the stream waits for users.
+			}
+			ended <- last
+		}()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, never) {
+				t.Fatal(err)
+			}
+		case <-time.After(8 * time.Second):
+			t.Fatal("the stream goes on")
+		}
+	}
+}

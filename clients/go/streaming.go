@@ -213,16 +213,17 @@ func (o *oneStream) run(ctx context.Context) error {
 		o.fail(errorOfCall(err, o.requestID))
 		return nil
 	}
-	sending, answers, sent := make(chan *request), make(chan answer), make(chan struct{})
+	sending, answers, sent, over := make(chan *request), make(chan answer), make(chan struct{}), make(chan struct{})
 	go func(requests <-chan *request) {
 		defer close(sent)
 		o.send(ctx, call, requests)
 	}(sending)
-	go receive(ctx, call, answers)
+	go receive(call, answers, over)
 	defer func() {
 		if sending != nil {
 			close(sending)
 		}
+		close(over)
 		cancel()
 		<-sent
 	}()
@@ -325,12 +326,13 @@ func (o *oneStream) send(ctx context.Context, call segmentStream, requests <-cha
 	_ = call.CloseSend() // It never fails.
 }
 
-func receive(ctx context.Context, call segmentStream, answers chan<- answer) {
+// receive gives what comes, its end included, until the stream is over for who takes it: the context's end is told so, too.
+func receive(call segmentStream, answers chan<- answer, over <-chan struct{}) {
 	for {
 		response, err := call.Recv()
 		select {
 		case answers <- answer{response, err}:
-		case <-ctx.Done():
+		case <-over:
 			return
 		}
 		if err != nil {

@@ -33,8 +33,10 @@ from instantaudience_gateway.files.served import HEADERS, ServedFile
 UPLOAD_GRACE_SECONDS = 30.0
 """How much longer than a receiver of files the gateway waits: it is the receiver that says what was wrong."""
 
-_GRPC_PATH = "/[!-$&-~]*"
-"""No method's path needs escapes, and pyvoy leaves a request unanswered whose path is not UTF-8 without them."""
+_GRPC_PATH = r"/[!$&-;=@-_a-~]*(\?[!$-;=?-~]*)?"
+"""With what may be behind it. No method's path needs escapes, and pyvoy leaves a request unanswered whose path is not
+UTF-8 without them. Of what else is left out, a native worker resets the call, or ends the connection on which it has
+those of other callers; grpcio's server ends."""
 
 _CONNECT_TYPES = r"application/(connect\+)?proto"
 """Of unary calls and of streams."""
@@ -97,12 +99,12 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     """
     grpc: dict[str, Any] = {
         "name": GRPC_ROUTE,
-        "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": [_content_type("application/grpc")]},
+        "match": _calls(_content_type("application/grpc")),
         "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER),
     }
     # A prefix of the content type that `grpc` takes as well, so it stands first.
     grpc_web = grpc | {
-        "match": {"safe_regex": {"regex": _GRPC_PATH}, "headers": [_content_type("application/grpc-web")]},
+        "match": _calls(_content_type("application/grpc-web")),
         "typed_per_filter_config": _without(LUA, TRANSCODER),
     }
     # What the transcoder refuses, a service inside must not have: it might answer, too. Lua has bounded bodies before.
@@ -168,11 +170,15 @@ def _connect_streams(grpc: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_connect(content_types: str) -> dict[str, Any]:
-    headers = [
+    return _calls(
         _header("content-type", {"safe_regex": {"regex": content_types}}),
         {"name": "connect-protocol-version", "present_match": True},
-    ]
-    return {"safe_regex": {"regex": _GRPC_PATH}, "headers": headers}
+    )
+
+
+def _calls(*headers: dict[str, Any]) -> dict[str, Any]:
+    """What of gRPC's paths a route takes. Where Envoy matches a path by itself, it leaves out what is behind a `?`."""
+    return {"prefix": "/", "headers": [_header(":path", {"safe_regex": {"regex": _GRPC_PATH}}), *headers]}
 
 
 def _uploads(settings: GatewaySettings) -> list[dict[str, Any]]:
@@ -223,18 +229,16 @@ def _large_file(path: str, file: ServedFile, settings: GatewaySettings) -> dict[
 def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettings) -> list[dict[str, Any]]:
     """The routes of the REST calls whose bodies the service reads itself, and whose answers it writes.
 
-    What the filters would look at is looked at here: there is a token in the headers, and no length of the body that is
-    too long. Other calls go the other way, and are refused there, or have their token in the query. Where there is no
-    length, a body may still turn out to be too long: then the service is told. No header means to the service what it
-    means on a gRPC call, but for those set here.
+    What the filters would look at is looked at here: there is a token in the headers, no query, and no length of the
+    body that is too long. Other calls go the other way, and are refused there, or have parameters, or their token, in
+    the query. Where there is no length, a body may still turn out to be too long: then the service is told. No header
+    means to the service what it means on a gRPC call, but for those set here.
     """
     call = [
         _header(":method", {"exact": endpoint.http_method}),
+        _header(":path", {"contains": "?"}) | {"invert_match": True},
         _header("authorization", {"safe_regex": {"regex": _NOT_BLANK}}),
     ]
-    # A call with a parameter of the method goes the other way, however its name is written.
-    hints = ["%", *sorted({name for field in endpoint.parameters for name in (field.name, field.json_name)})]
-    call += [_header(":path", {"contains": hint}) | {"invert_match": True} for hint in hints]
     lengths = {"name": "content-length", "range_match": {"start": 0, "end": settings.body_limit_bytes + 1}}
     no_length = {"name": "content-length", "present_match": False}
     held = {BUFFER: buffer_override(settings.body_limit_bytes)}

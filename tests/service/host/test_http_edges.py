@@ -1,17 +1,19 @@
 """Requests at HTTP's edges: their callers' fault is a 4xx, every answer has a name, and connections stay where they can
 (source: contract-neighbours, "bad transfer coding")."""
 
+import json
 import uuid
 from dataclasses import dataclass
 
 import grpc
 import httpx
 import pytest
+from instantaudience_server.transport.framing import frame
 from support.contract.answers import assert_http_error
-from support.contract.messages import GET_STATUS, one_user
+from support.contract.messages import GET_STATUS, STREAM, apply_request, one_user
 from support.service.running import Service
 from support.wire.http1 import Connection
-from support.wire.peer import connected
+from support.wire.peer import connected, grpc_headers
 
 POST = "POST /rt-segment HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\n"
 NO_NAME = "GET /rt-segment?user_id=1 HTTP/1.1\r\nauthorization: {token}\r\nhost:"
@@ -141,6 +143,26 @@ async def test_a_grpc_caller_may_name_its_calls(service: Service) -> None:
         unknown = [(name, b"/no/such" if name == b":path" else value) for name, value in headers]
         answer = await peer.call([*unknown, (b"x-request-id", b"mine")], bytes(5))
         assert (answer.grpc_status, answer.headers["x-request-id"]) == (grpc.StatusCode.UNIMPLEMENTED.value[0], "mine")
+
+
+@pytest.mark.parametrize("character", [b'"', b"<", b">", b"`", "\xe9".encode(), b"\xff"])
+async def test_what_is_odd_in_a_path_is_its_callers_affair(service: Service, character: bytes) -> None:
+    """The gateway has calls of all callers on one connection to a worker, where it may be more than odd."""
+    token = (await service.token()).encode()
+    own = (b"authorization", token)
+    path = b"/rt-segment?a=" + character
+    rest = [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", path), own]
+    async with connected(service.http_address) as other, connected(service.http_address) as peer:
+        stream = other.begin(grpc_headers(STREAM, own))
+        posted = await peer.call(rest, json.dumps(one_user()).encode())
+        assert (posted.http_status, json.loads(posted.data)["response"]["status"]) == (200, "OK")
+        for beginning in (f"{GET_STATUS}?a=", "/no/such?a=", "/no/such"):
+            called = await peer.call(grpc_headers(beginning.encode() + character), bytes(5))
+            assert called.grpc_status in {0, grpc.StatusCode.UNIMPLEMENTED.value[0]}
+        await other.send(stream, frame(apply_request(one_user()).SerializeToString()), end=True)
+        assert (await other.answer(stream)).grpc_status == 0
+    async with connected(service.http_address) as peer:
+        assert (await peer.call(grpc_headers(GET_STATUS), bytes(5))).grpc_status == 0
 
 
 async def test_many_requests_on_one_connection_of_http_1_0(service: Service) -> None:

@@ -24,6 +24,7 @@ GOOD_BODIES = [
     '{"rt_segment":null,"rtSegment":[{"user_id":null,"user\\u0049d":"1","seg_block":[{"segId":1}]}]}',
     '{"":1,"rt_segment":[{"":{"":[]},"user_id":"a","":2}]}',
     '{"rt_segment":[{"user_id":"\\u0000\\"\x7f"}]}',
+    '{"rt_segment":[{"user_id":"\\ud800\\udc00\\udbff\\udfff\\udbff\\udc00\\ud800\\udfff"}]}',
     '{"x":' + "[" * 63 + "]" * 63 + "}",
 ]
 
@@ -33,6 +34,7 @@ NOT_JSON = [
     *('{"a":[1,]}', '{"a":[,1]}', '{"a":[1 2]}', '{"a":[1}', '{"a":[}', '{"a":]', '{"a":[1]]}', '{"a":{]}', '{"a":['),
     *('{"a":01}', '{"a":-}', '{"a":+1}', '{"a":1.}', '{"a":.5}', '{"a":1e}', '{"a":1e+}', '{"a":0x1}', '{"a":-01}'),
     *('{"a":NaN}', '{"a":Infinity}', '{"a":-Infinity}', '{"a":True}', '{"a":nul}', '{"a":truex}', '{"a":None}'),
+    *('{"a":"\x1f"}', '{"a":"0123456789\x1f"}', '{"a":"\\\'"}'),
     *('{"a":"\t"}', '{"a":"\n"}', '{"a":"\\x"}', '{"a":"\\u12g4"}', '{"a":"\\u12"}', '{"a":"b}', '{"a":"\\"}', '{"a'),
     *('{"a":"\\ud800"}', '{"a":"\\udc00"}', '{"a":"\\ud800\\u0041"}', '{"a\\ud800":1}', '{"a":"\\U0041"}'),
     *(
@@ -98,6 +100,10 @@ UNREADABLE = [
     ('{"a":"\\ud800"}', "The body must have no lone surrogate (byte 7)."),
     ('{"a":"\\ud83d\\ude00\\uD83D\\u0041"}', "The body must have no lone surrogate (byte 19)."),
     ('{"\\udc00":1}', "The body must have no lone surrogate (byte 3)."),
+    ('{"a":"\\udfff"}', "The body must have no lone surrogate (byte 7)."),
+    ('{"a":"\\udbff\\ue000"}', "The body must have no lone surrogate (byte 7)."),
+    ('{"a":"\\ud800xudc00"}', "The body must have no lone surrogate (byte 7)."),
+    ('{"a":"\\ud800\\ndc00"}', "The body must have no lone surrogate (byte 7)."),
     ('{"rt_segment":[{"user_id":"é\\ud800"}]}', "rt_segment[0].user_id: must have no lone surrogate (byte 30)."),
     ('{"rt_segment":[{"user_id":"a\udce9"}]}', "rt_segment[0].user_id: must be UTF-8 (byte 29)."),
     ('{"rt_segment":[{"x\udcff":"\\ud800"}]}', "The body must be UTF-8 (byte 19)."),
@@ -105,6 +111,7 @@ UNREADABLE = [
     ('{"rt_segment":[{"user_id":"\\ud800\udcff"}]}', "rt_segment[0].user_id: must have no lone surrogate (byte 28)."),
     ('{"a":[1e308,-1e309]}', "The body must have no number beyond a double (byte 13)."),
     ('{"a":1' + "0" * 309 + "}", "The body must have no number beyond a double (byte 6)."),
+    ('{"a":' + "9" * 309 + "}", "The body must have no number beyond a double (byte 6)."),
     *(
         (
             '{"rt_segment":[{"seg_block":[{"value":1.5,"seg_id":' + value + ',"expiration":"x"}]}]}',
@@ -124,6 +131,7 @@ WRONG_VALUES = [
         "1e308",
         "2147483648.0",
         "-2147483648.5",
+        "-2147483649.0",
         "1" + "0" * 400,
         "18446744073709551616",
         "1e-2",

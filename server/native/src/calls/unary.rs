@@ -87,7 +87,12 @@ pub async fn serve(
         (Ok(body), Some(json)) => {
             metadata.body_bytes = body.len() as u64;
             let reader = Arc::clone(&json.reader);
-            let Some(read) = service.aside.run(body.len(), move || reader.read(&body)).await else { return };
+            let read = tokio::select! {
+                biased;
+                read = service.aside.run(body.len(), move || reader.read(&body)) => read,
+                _ = poll_fn(|context| caller.respond.poll_reset(context)) => return shared.give_up(),
+            };
+            let Some(read) = read else { return };
             match read {
                 Ok(message) => Ok(message.into()),
                 Err(text) => {
@@ -139,4 +144,80 @@ pub async fn refuse(
 /// Whether a call is one of a caller that is known, before anybody looks at it.
 fn is_known(kind: Kind, metadata: &Metadata, service: &Service) -> bool {
     kind != Kind::Express && lock(&service.tokens).find(metadata.authorization(), metadata.came).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::error::Error;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use h2::Reason;
+    use http::{HeaderMap, StatusCode};
+    use tokio::io::duplex;
+    use tokio::runtime::Builder;
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::calls::methods::JsonForm;
+    use crate::handover::Failure;
+    use crate::json::{Reader, Writer};
+    use crate::peers::Peer;
+
+    const METHOD: Method = Method { number: 0, kind: Kind::Express };
+    const LONG_BYTES: u32 = 256 * 1024;
+
+    fn with_json() -> Result<Service, Box<dyn Error>> {
+        let rows = || HashMap::from([("Empty".to_owned(), Vec::new())]);
+        let rules = ["STRING", "INT32"].map(|name| (name.to_owned(), String::new()));
+        let reader = Reader::new(rows(), "Empty", &[], 1, HashMap::from(rules), String::new())?;
+        let too_slow = Failure {
+            trailers: HeaderMap::new(),
+            status: StatusCode::REQUEST_TIMEOUT,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        let form = JsonForm {
+            reader: Arc::new(reader),
+            writer: Arc::new(Writer::new(rows(), "Empty")?),
+            too_slow: Arc::new(too_slow),
+        };
+        Ok(Service { json_forms: HashMap::from([(METHOD.number, form)]), ..Service::without_methods()? })
+    }
+
+    #[test]
+    fn a_long_body_waits_for_nobody_who_has_left() -> Result<(), Box<dyn Error>> {
+        let shared = Arc::new(Shared::new(Arc::new(with_json()?), None, None));
+        let (go_on, told) = channel::<()>();
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            let service = Arc::clone(&shared.service);
+            let other = async move { service.aside.run(usize::MAX, move || told.recv().is_ok()).await };
+            let other = tokio::spawn(other);
+            let mut serving = h2::server::Builder::new();
+            serving.initial_window_size(2 * LONG_BYTES).initial_connection_window_size(2 * LONG_BYTES);
+            let (here, there) = duplex(64 * 1024);
+            let (caller, server) = tokio::join!(h2::client::handshake(there), serving.handshake(here));
+            let ((mut requests, connection), mut server) = (caller?, server?);
+            tokio::spawn(connection);
+            let (_, mut sending) = requests.send_request(http::Request::post("http://here/").body(())?, false)?;
+            sending.send_data(vec![b' '; LONG_BYTES as usize].into(), true)?;
+            let (request, respond) = server.accept().await.ok_or("no request")??;
+            tokio::spawn(async move { server.accept().await.is_some() });
+            let request = Request { body: request.into_body(), form: Form::Json, origin: Origin::Told(None) };
+            let metadata = Metadata::read(&HeaderMap::new(), &Peer::Gateway);
+            let call = tokio::spawn(serve(METHOD, metadata, request, respond, Arc::clone(&shared)));
+            for _ in 0..10_000 {
+                yield_now().await; // then it has come whole, and waits
+            }
+            assert!(!call.is_finished());
+            sending.send_reset(Reason::CANCEL);
+            assert!(timeout(Duration::from_secs(20), call).await.is_ok());
+            assert_eq!(shared.take_given_up(), 1);
+            go_on.send(())?;
+            assert!(matches!(other.await, Ok(Some(true))));
+            Ok(())
+        })
+    }
 }

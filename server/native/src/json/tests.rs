@@ -13,7 +13,10 @@ fn rows() -> HashMap<String, Vec<Row>> {
     let user = vec![row("id", 1, false, "STRING"), row("numbers", 2, true, "INT32")];
     let users = vec![row("user", 1, true, "User"), row("next", 20, false, "Users")];
     let groups = vec![row("group", 1, true, "Users")];
-    HashMap::from([("User".to_owned(), user), ("Users".to_owned(), users), ("Groups".to_owned(), groups)])
+    let sides = vec![row("left", 1, true, "User"), row("right", 2, true, "User")];
+    [("User", user), ("Users", users), ("Groups", groups), ("Sides", sides)]
+        .map(|(name, fields)| (name.to_owned(), fields))
+        .into()
 }
 
 fn reader(root: &str) -> Reader {
@@ -60,6 +63,9 @@ fn lists_that_come_again_are_read_again() {
     {
         assert_eq!(read(lists), Err(format!("group[{place}].user[1].numbers[2]: be an int32.")));
     }
+    let sides = format!(r#"{{"left":{list},"right":{list}}}"#);
+    let read_sides = reader("Sides").read(sides.as_bytes()).unwrap();
+    assert_eq!(Writer::new(rows(), "Sides").unwrap().write(&read_sides), Ok(sides));
     let cut = &list[..list.len() - 1];
     assert!(read([list, cut, list]).is_err_and(|text| text.starts_with("The body is not JSON")));
     let deeper = format!(r#"{{"user":{list},"next":{{"next":{{"next":{{"user":{list}}}}}}}}}"#);
@@ -81,6 +87,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (r#"{"a":[[[[[[]]]]]]}"#, "The body is nested too deeply."),
         (r#"{"user":[{"numbers":[1.5]},{"numbers":[null]}]}"#, "user[1].numbers[0]: be an int32."),
         (r#"{"user":[{"numbers":[1.5,2.5]}]}"#, "user[0].numbers[1]: be an int32."),
+        (r#"{"user":[{"numbers":[null,1.5]}]}"#, "user[0].numbers[0]: be an int32."),
         (r#"{"a":1e400}"#, "The body must have no number beyond a double (byte 6)."),
         (r#"{"user":[{"numbers":[1e400,1.5]}]}"#, "user[0].numbers[0]: be an int32."),
         (r#"{"a":"\ud800"}"#, "The body must have no lone surrogate (byte 7)."),
@@ -173,6 +180,7 @@ fn objects_of_any_form_are_written() {
         assert_eq!(write(&object(values)), Ok(format!(r#"{{"any":{{"a":{text}}}}}"#)));
     }
     assert_eq!(write(&object(&[])), Ok(r#"{"any":{}}"#.to_owned()));
+    assert_eq!(write(&field(1, &field(2, null))), Ok(r#"{"any":{"":null}}"#.to_owned()));
     for deeper in [|value: &[u8]| field(5, &object(&[value])), |value: &[u8]| field(6, &field(1, value))] {
         let mut value = null.to_vec();
         for _ in 1..100 {

@@ -5,7 +5,7 @@ import random
 
 import httpx
 import pytest
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_gateway.contract.json_forms import json_forms
 from instantaudience_server.transport.hosts.native import missing
@@ -107,6 +107,12 @@ async def test_what_an_entity_can_hold(client: httpx.AsyncClient, upstream: Upst
     entity = Struct()
     entity.update({"": [numbers, None, True, False, "x", {}, [], {"a": {"b": [[{}]]}}]})
     await assert_written_alike(client, upstream, answer_of(pb.ApplyWarning(entity=entity)))
+
+
+async def test_values_without_a_kind_are_left_out(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    fields = {"a": Value(), "b": Value(list_value=ListValue(values=[Value(), Value(bool_value=True)]))}
+    for each in ({"a": Value()}, fields):
+        await assert_written_alike(client, upstream, answer_of(pb.ApplyWarning(entity=Struct(fields=each))))
 
 
 async def test_every_character(client: httpx.AsyncClient, upstream: Upstream) -> None:

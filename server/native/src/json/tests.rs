@@ -138,11 +138,19 @@ fn numbers_are_printed_as_c_does() {
         (0.00001, "1e-05"),
         (1.0 / 3.0, "0.33333333333333331"),
         (5e-324, "4.94065645841247e-324"),
+        (f64::NEG_INFINITY, "null"),
     ] {
         let mut text = String::new();
         put_double(&mut text, number);
         assert_eq!(text, expected);
     }
+}
+
+#[test]
+fn of_a_field_that_comes_again_the_last_counts() {
+    let writer = Writer::new(rows(), "User").unwrap();
+    let message = [field(1, b"a"), field(1, b"b")].concat();
+    assert_eq!(writer.write(&message), Ok(r#"{"id":"b","numbers":[]}"#.to_owned()));
 }
 
 fn field(number: u32, content: &[u8]) -> Vec<u8> {

@@ -24,8 +24,9 @@ class Programs:
     """The programs of a service, by what all its processes have in common.
 
     `host` serves calls; it is not `auto`. In `directory` are the sockets, and what processes tell each other.
-    `http_port` is the gateway's, `grpc_port` the workers'. `drain_fd` is a pipe's end that workers inherit: they turn
-    NOT_SERVING when the other one is closed. `certificates` are for TLS; None: there is none.
+    `http_port` is the gateway's, `grpc_port` that of native workers, or the gateway's too. `drain_fd` is a pipe's end
+    that workers inherit: they turn NOT_SERVING when the other one is closed. `certificates` are for TLS; None: there is
+    none.
     """
 
     settings: Settings
@@ -57,7 +58,7 @@ class Programs:
         return self.directory / f"worker-{number}.sock"
 
     def addresses(self, number: int) -> Sequence[str]:
-        """Where a worker takes calls behind the gateway, and of its own, in gRPC's notation."""
+        """Where a worker takes calls behind the gateway, and a native one of its own, in gRPC's notation."""
         addresses = [f"unix:{self.worker_socket(number)}"]
         if not self._gateway_has_both_ports:
             host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
@@ -135,8 +136,9 @@ class Programs:
 
     @property
     def _gateway_has_both_ports(self) -> bool:
-        """grpcio knows neither lists of what is revoked, nor certificates that need not be there."""
-        return self.in_envoy or (self.host == "grpcio" and self.certificates is not None)
+        """Nobody else reaches grpcio: a path that is no text ends its server, and it knows neither lists of what is
+        revoked, nor certificates that need not be there."""
+        return self.host != "native"
 
     def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:
         return gateway_settings(

@@ -40,7 +40,6 @@ async def serve(config: WorkerConfig) -> None:
 
 def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
     settings = config.settings
-    header_bytes = min(settings.max_header_bytes, MOST_HEADER_BYTES)
     if config.host == "grpcio":
         return GrpcioHost(
             worker.methods,
@@ -48,8 +47,6 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
             config.addresses,
             message_limit_bytes=MESSAGE_LIMIT_BYTES,
             call_timeout_seconds=settings.call_timeout_seconds,
-            max_streams=settings.max_streams,
-            max_header_bytes=header_bytes,
         )
     return NativeHost(
         worker.methods,
@@ -60,7 +57,7 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
         max_connections=settings.max_connections,
         max_connections_of_address=settings.max_connections_of_address,
         max_streams=settings.max_streams,
-        max_header_bytes=header_bytes,
+        max_header_bytes=min(settings.max_header_bytes, MOST_HEADER_BYTES),
         json_forms=json_forms(),
     )
 

@@ -165,6 +165,20 @@ async def test_what_is_odd_in_a_path_is_its_callers_affair(service: Service, cha
         assert (await peer.call(grpc_headers(GET_STATUS), bytes(5))).grpc_status == 0
 
 
+@pytest.mark.parametrize("character", [b"<", b"\xff"])
+async def test_what_is_odd_in_a_path_ends_nobody_else_on_grpcs_port(service: Service, character: bytes) -> None:
+    token = (await service.token()).encode()
+    async with connected(service.grpc_address) as other:
+        stream = other.begin(grpc_headers(STREAM, (b"authorization", token)))
+        for _ in range(10):  # to each of the workers, which share the connections
+            async with connected(service.grpc_address) as peer:
+                assert (await peer.call(grpc_headers(b"/no/such?a=" + character), bytes(5))).grpc_status != 0
+        await other.send(stream, frame(apply_request(one_user()).SerializeToString()), end=True)
+        assert (await other.answer(stream)).grpc_status == 0
+    async with connected(service.grpc_address) as peer:
+        assert (await peer.call(grpc_headers(GET_STATUS), bytes(5))).grpc_status == 0
+
+
 async def test_many_requests_on_one_connection_of_http_1_0(service: Service) -> None:
     token = await service.token()
     request = (GET.format(minor=0, token=token) + "connection: keep-alive\r\n\r\n").encode()

@@ -21,7 +21,6 @@ from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Post, Result, fail, succeed
-from instantaudience_server.settings import MOST_HEADER_BYTES
 from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls import call_log, outcomes
 from instantaudience_server.transport.calls.kinds import (
@@ -327,8 +326,6 @@ def _grpcio_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
         [address],
         message_limit_bytes=LIMIT_BYTES,
         call_timeout_seconds=5.0,
-        max_streams=100,
-        max_header_bytes=MOST_HEADER_BYTES,
     )
 
 

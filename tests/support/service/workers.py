@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 from instantaudience_server.transport.framing import frame
+from instantaudience_server.transport.status import ADDRESS_KEY
 
 from support.contract.messages import GET_STATUS, PACKAGE
 from support.service.processes import descendants
@@ -27,9 +28,10 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class WorkerPeer:
-    """A connection to one worker."""
+    """A connection to one worker; what callers do not say themselves is said in `headers`."""
 
     peer: Peer
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     async def call(self, method: str, request: Message, answer: type[Answer], token: str = "") -> Answer:
         """A call of `Service/Method`.
@@ -37,7 +39,7 @@ class WorkerPeer:
         Raises:
             RefusedError: the answer is an error.
         """
-        headers = grpc_headers(f"/{PACKAGE}.{method}", (b"authorization", token.encode()))
+        headers = grpc_headers(f"/{PACKAGE}.{method}", (b"authorization", token.encode()), *self.headers)
         answered = await self.peer.call(headers, frame(request.SerializeToString()))
         if answered.grpc_status != 0:
             raise RefusedError(answered.grpc_status, (answered.headers | answered.trailers).get("error-id"))
@@ -46,7 +48,13 @@ class WorkerPeer:
 
 @asynccontextmanager
 async def connected_to_each(service: Service) -> AsyncIterator[list[WorkerPeer]]:
-    """A connection to each worker, straight to it."""
+    """A connection to each worker, straight to it; where nobody but the gateway comes to them, as it does."""
+    if service.host_mode == "grpcio":
+        async with AsyncExitStack() as stack:
+            sockets = (service.directory / "tmp").glob("*/worker-*.sock")
+            peers = [await stack.enter_async_context(connected(f"unix:{socket}")) for socket in sockets]
+            yield [WorkerPeer(peer, ((ADDRESS_KEY.encode(), b"127.0.0.1"),)) for peer in peers]
+        return
     command = COMMANDS[service.host_mode]
     pids = [process.pid for process in descendants(service.process.pid) if command in process.command]
     port = int(service.grpc_address.rpartition(":")[2])

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, NoReturn
-from urllib.parse import unquote
 
 import grpc
 
@@ -39,11 +38,10 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class GrpcioHost:
-    """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
+    """A gRPC server behind a gateway, on any number of addresses in gRPC's notation. A path that is no text ends it.
 
     A message past `message_limit_bytes` ends its call, by gRPC's own hand. A unary request has to be there within
-    `call_timeout_seconds`. On ports, a connection has at most `max_streams` (more wait), and a request headers of
-    `max_header_bytes`; on paths, a gateway's have those of many callers, and what it lets through.
+    `call_timeout_seconds`.
     """
 
     def __init__(
@@ -54,54 +52,32 @@ class GrpcioHost:
         *,
         message_limit_bytes: int,
         call_timeout_seconds: float,
-        max_streams: int,
-        max_header_bytes: int,
     ) -> None:
-        handlers = _Handlers(methods, pipeline, _Requests(pipeline.outcomes, call_timeout_seconds))
         options = [
-            ("grpc.so_reuseport", 1),
-            # Behind the gateway, calls of different callers share a connection. grpcio drops headers that it cannot
-            # read from the table that both ends keep, and all later calls would go wrong: so there is none.
+            # Calls of different callers share a connection. grpcio drops headers that it cannot read from the table
+            # that both ends keep, and all later calls would go wrong: so there is none.
             ("grpc.http2.hpack_table_size.decoder", 0),
             ("grpc.max_receive_message_length", message_limit_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
             # Windows that grow, the more the slower a busy machine answers, let many megabytes of a stream wait here.
             ("grpc.http2.bdp_probe", 0),
+            # Between two bounds, grpcio would refuse some, by chance.
+            ("grpc.max_metadata_size", GATEWAYS_HEADER_BYTES),
+            ("grpc.absolute_max_metadata_size", GATEWAYS_HEADER_BYTES),
         ]
-        paths = [address for address in addresses if address.startswith("unix:")]
-        ports = [address for address in addresses if address not in paths]
-        self._servers = [
-            _server(handlers, [*options, *_headers_up_to(GATEWAYS_HEADER_BYTES)], paths),
-            _server(
-                handlers,
-                [*options, *_headers_up_to(max_header_bytes), ("grpc.max_concurrent_streams", max_streams)],
-                ports,
-            ),
-        ]
+        self._server = grpc.aio.server(options=options)
+        requests = _Requests(pipeline.outcomes, call_timeout_seconds)
+        self._server.add_generic_rpc_handlers((_Handlers(methods, pipeline, requests),))
+        for address in addresses:
+            self._server.add_insecure_port(address)
 
     async def start(self) -> None:
         """Take calls."""
-        for server in self._servers:
-            await server.start()
+        await self._server.start()
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no new calls, and let calls in flight finish within the grace."""
-        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
-
-
-def _headers_up_to(size_bytes: int) -> Sequence[tuple[str, int]]:
-    """So much, and no more: between two bounds, grpcio would refuse some, by chance."""
-    return (("grpc.max_metadata_size", size_bytes), ("grpc.absolute_max_metadata_size", size_bytes))
-
-
-def _server(handlers: "_Handlers", options: Sequence[tuple[str, int]], addresses: Sequence[str]) -> grpc.aio.Server:
-    server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers((handlers,))
-    for address in addresses:
-        server.add_insecure_port(address)
-    return server
+        await self._server.stop(grace_seconds)
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -206,25 +182,16 @@ def _stream(method: AnyStreamMethod, pipeline: Pipeline) -> Any:
 
 def _call(context: Context) -> Call:
     said = {key: str(value) for key, value in context.invocation_metadata() or ()}
-    came_from = _address(context.peer())
-    told = {} if came_from else said  # what the gateway alone is believed
     return Call(
-        credential(said.get("authorization", ""), told.get(CERTIFICATE_KEY, "")),
+        credential(said.get("authorization", ""), said.get(CERTIFICATE_KEY, "")),
         said.get("x-request-id", ""),
         context.time_remaining(),
-        body_bytes(told.get(BODY_BYTES_KEY, "")),
-        waited_seconds(told.get(START_KEY, "")),
-        came_from or told.get(ADDRESS_KEY, ""),
+        body_bytes(said.get(BODY_BYTES_KEY, "")),
+        waited_seconds(said.get(START_KEY, "")),
+        said.get(ADDRESS_KEY, ""),
         said.get(TRACE_PARENT_KEY, ""),
-        by_gateway=not came_from,
+        by_gateway=True,
     )
-
-
-def _address(peer: str) -> str:
-    """The IP address in gRPC's name of a peer (`ipv4:…:port`, `ipv6:[…]:port`, percent-encoded); empty for the gateway,
-    which comes by a path."""
-    family, _, place = unquote(peer).partition(":")
-    return place.rpartition(":")[0].strip("[]") if family in ("ipv4", "ipv6") else ""
 
 
 def _refuse(outcomes: Outcomes) -> Any:

@@ -1,4 +1,4 @@
-"""The bounds that are settings: of connections, of their streams, and of headers."""
+"""The bounds that are settings: of connections, of their streams, of calls, of headers, and of a node's silence."""
 
 import asyncio
 import contextlib
@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from google.rpc import code_pb2
-from support.contract.messages import APPLY
+from support.contract.messages import APPLY, STREAM, USER, one_user
 from support.service.metrics import scrape
+from support.service.processes import standing_still
 from support.service.running import COMMAND, HOST_MODES, Service, running_service
 from support.waiting import eventually
 from support.wire.http1 import Connection
@@ -16,6 +17,7 @@ from support.wire.peer import connected, grpc_headers
 
 EMPTY = b"\0" * 5
 STREAMS, HEADER_BYTES, CONNECTIONS, CONNECTIONS_OF_ADDRESS = 3, 8192, 10, 5
+ACTIVE_CALLS = 10
 
 
 @pytest.fixture(scope="module", params=HOST_MODES)
@@ -28,7 +30,9 @@ async def narrow(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
         str(CONNECTIONS_OF_ADDRESS),
     )
     of_requests = ("--max-streams", str(STREAMS), "--max-header-bytes", str(HEADER_BYTES))
-    async with running_service("--workers", "1", *of_connections, *of_requests, host_mode=request.param) as running:
+    others = ("--max-active-calls", str(ACTIVE_CALLS), "--stalled-seconds", "60", "--metrics-port", "0")
+    words = ("--workers", "1", *of_connections, *of_requests, *others)
+    async with running_service(*words, host_mode=request.param) as running:
         yield running
 
 
@@ -59,6 +63,37 @@ async def test_streams(narrow: Service) -> None:
                 peer.begin(grpc_headers(APPLY), end=False)
             with pytest.raises(Exception, match="outbound streams"):
                 peer.begin(grpc_headers(APPLY))
+
+
+async def test_calls(narrow: Service) -> None:
+    """Those that the gateway has at workers; inside Envoy, there are none on the way."""
+    own = (b"authorization", (await narrow.token()).encode())
+
+    async def assert_answered(status: int) -> None:
+        async with narrow.http() as http:
+            assert (await http.get("/healthz")).status_code == status
+
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(-(-ACTIVE_CALLS // STREAMS)):
+            peer = await stack.enter_async_context(connected(narrow.http_address))
+            for _ in range(STREAMS):
+                peer.begin(grpc_headers(STREAM, own), end=False)
+        await eventually(lambda: assert_answered(200 if narrow.host_mode == "envoy" else 503))
+    await eventually(lambda: assert_answered(200))
+
+
+async def test_a_node_may_be_silent_for_as_long_as_is_set(narrow: Service) -> None:
+    """Its connection is not replaced before, whatever becomes of the calls meanwhile."""
+    async with narrow.http(headers={"authorization": await narrow.token()}) as http:
+        assert (await http.post("/rt-segment", json=one_user(USER))).status_code == 200
+        async with narrow.cluster() as cluster:
+            found = cluster.get_node_from_key(f"m:p:{USER}")
+        assert found is not None
+        process = (await narrow.on_node(found.port, "INFO", "server"))["process_id"]
+        with standing_still(process):
+            assert (await http.post("/rt-segment", json=one_user(USER))).status_code == 503
+        node = f"{found.host}:{found.port}"
+        assert (await scrape(narrow)).total("store_connection_failures_total", node=node) == 0
 
 
 async def test_connections(narrow: Service) -> None:

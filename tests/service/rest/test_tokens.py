@@ -130,8 +130,9 @@ async def test_a_browsers_session(http: httpx.AsyncClient, admin: Any) -> None:
     await sign_in(http, user.username)
     assert [cookie.name for cookie in http.cookies.jar] == ["instant_audience_token"]
     body = {"rt_segment": [{"user_id": USER, "seg_block": [{"seg_id": 10001}]}]}
-    applied = await http.post("/rt-segment", json=body)
-    assert body_of(applied)["response"]["message"] == {"users_in_request": 1, "segments_in_request": 1}
+    for headers in ({}, {"authorization": ""}):
+        applied = await http.post("/rt-segment", json=body, headers=headers)
+        assert body_of(applied)["response"]["message"] == {"users_in_request": 1, "segments_in_request": 1}
     for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
         assert_http_error(await http.post("/rt-segment", json=body, headers=headers), 401, "NOAUTH")
         assert_http_error(await http.delete("/auth", headers=headers), 401, "NOAUTH")

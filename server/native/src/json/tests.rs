@@ -20,9 +20,13 @@ fn rows() -> HashMap<String, Vec<Row>> {
 }
 
 fn reader(root: &str) -> Reader {
+    reader_of(rows(), root).unwrap()
+}
+
+fn reader_of(rows: HashMap<String, Vec<Row>>, root: &str) -> Result<Reader, String> {
     let rules = HashMap::from([("STRING", "be a string"), ("INT32", "be an int32")]);
     let rules = rules.into_iter().map(|(name, rule)| (name.to_owned(), rule.to_owned())).collect();
-    Reader::new(rows(), root, &[], 6, rules, "Empty.".to_owned()).unwrap()
+    Reader::new(rows, root, &[], 6, rules, "Empty.".to_owned())
 }
 
 fn read(body: &str) -> Result<Vec<u8>, String> {
@@ -35,6 +39,17 @@ fn a_body_becomes_a_message() {
     let user = [&[0x0a, 6, 0x0a, 2][..], "é".as_bytes(), &[0x10, 5]].concat();
     assert_eq!(read(r#" { "user" : [ {"id":"\u00e9","numbers":[5]} ] } "#), Ok(user));
     assert_eq!(read(r#"{"next":{"next":{}}}"#), Ok(vec![0xa2, 1, 3, 0xa2, 1, 0]));
+}
+
+#[test]
+fn what_no_body_can_be_is_said_at_the_start() {
+    let of = |count: u32, held: &str| {
+        let fields = (1..=count).map(|number| (format!("f{number}"), number, false, held.to_owned())).collect();
+        reader_of(HashMap::from([("All".to_owned(), fields)]), "All").map(|_| ())
+    };
+    assert_eq!(of(64, "INT32"), Ok(()));
+    assert_eq!(of(65, "INT32"), Err("a message has more than 64 fields".to_owned()));
+    assert_eq!(of(1, "google.protobuf.Struct"), Err("a body cannot hold a google.protobuf.Struct".to_owned()));
 }
 
 #[test]

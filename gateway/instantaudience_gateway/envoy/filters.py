@@ -18,6 +18,7 @@ from instantaudience_gateway.envoy.cors import cors_filter
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings
 
 _HTTP_FILTERS = f"{TYPES}.filters.http"
+HEADERS = "envoy.filters.http.header_mutation"
 GRPC_WEB = "envoy.filters.http.grpc_web"
 CONNECT = "envoy.filters.http.connect_grpc_bridge"
 CONNECT_JSON = "connect-json"
@@ -50,12 +51,20 @@ def buffer_override(most_bytes: int) -> dict[str, Any]:
     }
 
 
+def without_grpc_trailers() -> dict[str, Any]:
+    """For a route whose answers the transcoder makes: how a call ended, their status has said."""
+    return {
+        "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
+        "mutations": {"response_trailers_mutations": [{"remove": "grpc-status"}, {"remove": "grpc-message"}]},
+    }
+
+
 def _arrival() -> dict[str, Any]:
     """Notes when a call came in and where from, whatever its caller says of that; how long its body is, nobody has said
     before the filters that measure it."""
     noted = {START_KEY: "%START_TIME(%s.%3f)%", ADDRESS_KEY: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     return {
-        "name": "envoy.filters.http.header_mutation",
+        "name": HEADERS,
         "typed_config": {
             "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutation",
             "mutations": {

@@ -179,6 +179,21 @@ async def test_what_is_odd_in_a_path_ends_nobody_else_on_grpcs_port(service: Ser
         assert (await peer.call(grpc_headers(GET_STATUS), bytes(5))).grpc_status == 0
 
 
+async def test_answers_of_rest_have_no_trailers_of_grpc(service: Service) -> None:
+    own = (b"authorization", (await service.token()).encode())
+    beginning = [(b":scheme", b"http"), (b":authority", b"a")]
+    async with connected(service.http_address) as peer:
+        for method, path, body, status in (
+            (b"POST", b"/rt-segment", json.dumps(one_user()).encode(), 200),
+            (b"POST", b"/rt-segment?validate_only=true", json.dumps(one_user()).encode(), 200),
+            (b"GET", b"/rt-segment?user_id=1", b"", 200),
+            (b"GET", b"/healthz", b"", 200),
+            (b"GET", b"/rt-segment?user_id=x", b"", 400),
+        ):
+            answer = await peer.call([(b":method", method), *beginning, (b":path", path), own], body)
+            assert (answer.http_status, answer.trailers) == (status, {})
+
+
 async def test_many_requests_on_one_connection_of_http_1_0(service: Service) -> None:
     token = await service.token()
     request = (GET.format(minor=0, token=token) + "connection: keep-alive\r\n\r\n").encode()

@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_long_body_waits_for_nobody_who_has_left() -> Result<(), Box<dyn Error>> {
-        let shared = Arc::new(Shared::new(Arc::new(with_json()?), None, None));
+        let shared = Arc::new(Shared::new(Arc::new(with_json()?), None, None, None));
         let (go_on, told) = channel::<()>();
         Builder::new_current_thread().enable_time().build()?.block_on(async {
             let service = Arc::clone(&shared.service);
@@ -198,7 +198,7 @@ mod tests {
             let mut serving = h2::server::Builder::new();
             serving.initial_window_size(2 * LONG_BYTES).initial_connection_window_size(2 * LONG_BYTES);
             let (here, there) = duplex(64 * 1024);
-            let (caller, server) = tokio::join!(h2::client::handshake(there), serving.handshake(here));
+            let (caller, server) = tokio::join!(h2::client::handshake(there), serving.handshake::<_, Piece>(here));
             let ((mut requests, connection), mut server) = (caller?, server?);
             tokio::spawn(connection);
             let (_, mut sending) = requests.send_request(http::Request::post("http://here/").body(())?, false)?;

@@ -116,9 +116,16 @@ class Service:
         return self._tokens[username]
 
     async def sign_in(self, username: str, password: str | None = None) -> str:
-        """Another token of an account's; its password is as in `credentials`."""
+        """Another token of an account's; its password is as in `credentials`. It is asked for again where a busy
+        machine has no time for passwords."""
         async with self.http() as http:
-            answer = await http.post("/auth", json=credentials(username, password))
+
+            async def had_time() -> httpx.Response:
+                answer = await http.post("/auth", json=credentials(username, password))
+                assert answer.status_code != 503, answer.text
+                return answer
+
+            answer: httpx.Response = await eventually(had_time)
         assert answer.is_success, answer.text
         return str(answer.json()["response"]["token"])
 

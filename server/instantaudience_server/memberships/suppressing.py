@@ -54,7 +54,7 @@ class Suppressing:
             found = Found(frozenset(), dict.fromkeys(joining, error))  # this process stood still before it could ask
         known: list[Read] = []
         unknown: list[Read] = []
-        unknown_users = set(found.failures)
+        unknown_users, looked = set(found.failures), set(joining)
         for read in reads:
             now_ms = read.applied.now_ms
             waiting, others = _apart(read, unknown_users)
@@ -62,7 +62,7 @@ class Suppressing:
                 known.append(read)
                 continue
             again = await self._reading.read(others, batch, caller, now_ms, found.suppressed)
-            if set(_joining(again)) <= set(joining):
+            if looked.issuperset(_joining(again)):
                 known += again
             else:  # a post that was alone: by the catalog of now, or whom its external IDs mean now, more users join
                 waiting = read.posts

@@ -63,7 +63,8 @@ class Journal:
         self.path = way.position_path(file)
         whose = (content.size_bytes, content.modified_ns, content.head)
         rejects = way.rejects_path(file)
-        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, rejects.resolve(), *whose)
+        self._rejects_path = rejects.resolve()
+        self._fingerprint = fingerprint(way.destination, way.form, way.csv_form, self._rejects_path, *whose)
         found = None if self.path is None else read_position(self.path, self._fingerprint)
         self.position = found or Position()
         self.rejects = Rejects(rejects, self.position.rejects_bytes)
@@ -78,7 +79,7 @@ class Journal:
             return
         self.position.place, self.position.is_done = place, is_done
         self.position.rejects_bytes = self.rejects.saved_bytes()
-        write_position(self.path, self._fingerprint, self.position, self.rejects.path.resolve())
+        write_position(self.path, self._fingerprint, self.position, self._rejects_path)
         self._kept = time.monotonic()
 
     def close(self) -> None:

@@ -193,8 +193,8 @@ class Settings(BaseModel):
     @field_validator("allowed_origins")
     @classmethod
     def _places(cls, origins: str) -> str:
-        for each in origins.split(",") if origins else ():
-            _check_places(each.strip())
+        for each in _origins_in(origins):
+            _check_places(each)
         return origins
 
     @field_validator("public_url", "traces_endpoint")
@@ -224,12 +224,16 @@ class Settings(BaseModel):
     @property
     def origins(self) -> tuple[str, ...]:
         """The allowed origins."""
-        return tuple(each.strip() for each in self.allowed_origins.split(",") if each)
+        return _origins_in(self.allowed_origins)
 
     @property
     def file_store_url(self) -> str:
         """The URL of the store of files."""
         return self.batch_store or (self.data_dir.absolute() / "batch-files").as_uri()
+
+
+def _origins_in(text: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in text.split(",") if each)
 
 
 def _check_places(url: str) -> None:

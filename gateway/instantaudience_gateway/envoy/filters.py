@@ -18,7 +18,7 @@ from instantaudience_gateway.envoy.cors import cors_filter
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings
 
 _HTTP_FILTERS = f"{TYPES}.filters.http"
-HEADERS = "envoy.filters.http.header_mutation"
+HEADER_MUTATION = "envoy.filters.http.header_mutation"
 GRPC_WEB = "envoy.filters.http.grpc_web"
 CONNECT = "envoy.filters.http.connect_grpc_bridge"
 CONNECT_JSON = "connect-json"
@@ -64,7 +64,7 @@ def _arrival() -> dict[str, Any]:
     before the filters that measure it."""
     noted = {START_KEY: "%START_TIME(%s.%3f)%", ADDRESS_KEY: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     return {
-        "name": HEADERS,
+        "name": HEADER_MUTATION,
         "typed_config": {
             "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutation",
             "mutations": {

@@ -20,7 +20,7 @@ from instantaudience_gateway.envoy.filters import (
     CONNECT_STREAMS_TRANSCODER,
     CONNECT_TRANSCODER,
     GRPC_WEB,
-    HEADERS,
+    HEADER_MUTATION,
     LUA,
     SERVICE,
     TRANSCODER,
@@ -30,8 +30,7 @@ from instantaudience_gateway.envoy.filters import (
     without_grpc_trailers,
 )
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UNMARKED_UPLOADS, UPLOADS, GatewaySettings, seconds
-from instantaudience_gateway.files.served import HEADERS as FILE_HEADERS
-from instantaudience_gateway.files.served import ServedFile
+from instantaudience_gateway.files.served import HEADERS, ServedFile
 
 UPLOAD_GRACE_SECONDS = 30.0
 """How much longer than a receiver of files the gateway waits: it is the receiver that says what was wrong."""
@@ -116,7 +115,7 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     rest: dict[str, Any] = {
         "name": "rest",
         "match": {"prefix": "/"},
-        "typed_per_filter_config": _without(GRPC_WEB) | held | {HEADERS: without_grpc_trailers()},
+        "typed_per_filter_config": _without(GRPC_WEB) | held | {HEADER_MUTATION: without_grpc_trailers()},
         "request_body_buffer_limit": settings.body_limit_bytes,
         "request_headers_to_add": [set_header("grpc-timeout", milliseconds)],
         # The transcoder's notes.
@@ -212,7 +211,7 @@ def _uploads(settings: GatewaySettings) -> list[dict[str, Any]]:
 
 def _large_file(path: str, file: ServedFile, settings: GatewaySettings) -> dict[str, Any]:
     """The route of a file that Envoy holds once, and sends compressed; methods that files do not take go on."""
-    headers = FILE_HEADERS | {
+    headers = HEADERS | {
         "content-encoding": "gzip",
         "content-security-policy": file.policy,
         "etag": file.etag,

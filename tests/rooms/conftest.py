@@ -25,7 +25,7 @@ __all__ = ["cluster", "plain"]
 """Fixtures that are imported."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def embedded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedCluster]:
     """The cluster's processes."""
     async with running_cluster("valkey", tmp_path_factory.mktemp("services")) as cluster:

@@ -20,7 +20,7 @@ def product(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def embedded(product: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedCluster]:
     """The cluster's processes."""
     async with running_cluster(product, tmp_path_factory.mktemp(product)) as cluster:

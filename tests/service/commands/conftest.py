@@ -25,7 +25,7 @@ class Ended:
     errors: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def changed() -> AsyncIterator[Service]:
     """A service of this directory's own, whose catalog tests may change: the demo's at first."""
     async with running_service("--workers", "2") as running:

@@ -9,7 +9,7 @@ from support.console.browsers import Console, console_page, running_browser
 from support.service.running import Service, running_service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def service(host_mode: str) -> AsyncIterator[Service]:
     """The service with the demo catalog and its limits; at the end, it must have met no defect."""
     async with running_service("--demo", host_mode=host_mode, catalog="") as running:
@@ -21,7 +21,7 @@ async def service(host_mode: str) -> AsyncIterator[Service]:
         assert "call_defect" not in running.log
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def browser() -> AsyncIterator[Browser]:
     """A headless browser."""
     if browsers.program() is None:

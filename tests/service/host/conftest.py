@@ -14,7 +14,7 @@ TOLD = (Event.CALL_REFUSED, Event.CALLS_REFUSED, Event.CALL_FAILED, Event.CALLS_
 """What the log tells of calls that are refused, or fail, as they should."""
 
 
-@pytest.fixture(scope="session", params=[host for host in HOST_MODES if host != "grpcio"])
+@pytest.fixture(scope="package", params=[host for host in HOST_MODES if host != "grpcio"])
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
     """The host; at the end, neither it nor the application has complained, but of calls that the tests had fail."""
     starting = running_host() if request.param == "envoy" else running_directly(request.param)
@@ -25,7 +25,7 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
         assert [line for line in lines if not any(f" {event} " in line for event in TOLD)] == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def open_service(host_mode: str) -> AsyncIterator[Service]:
     """A service with one worker that pages of other sites may call, and callers of the Connect protocol."""
     origins = "https://app.example.com, http://localhost:3000"

@@ -39,7 +39,7 @@ def missing() -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """Our environment, with what makes the embedded Python this one: its prefix, its path and its library."""
+    """Our environment, with what makes the embedded Python this one: its prefix, path, library and encoding."""
     library = libpython()
     if library is None:
         raise RuntimeError("this Python has no shared libpython")
@@ -48,6 +48,8 @@ def environment() -> dict[str, str]:
         "LD_PRELOAD": str(library),
         "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
         "PYTHONPATH": os.pathsep.join(path for path in (*sys.path, *_places()) if path),
+        # A Python that is embedded has no UTF-8 mode of its own, in which ours is where the locale is C (PEP 540).
+        **({"LC_ALL": "C.UTF-8"} if sys.flags.utf8_mode else {}),
     }
 
 

@@ -11,10 +11,10 @@ from instantaudience_server.store.interfaces.usage import MOST_LINE_BYTES, MOST_
 from instantaudience_server.usage.lines import count_characters, count_lines, error_lines, segment_lines
 
 CHARACTERS_AT_ONCE = 2 * MOST_LINE_BYTES
-CHARACTERS_PER_SECOND = MOST_LINE_BYTES
-"""How much of lines an hour takes in a burst, and a second on: all that it keeps of a kind. Past it, they come a little
-later."""
-CHARACTERS_PER_SECOND_OF_ALL = 5 * CHARACTERS_PER_SECOND
+CHARACTERS_PER_SECOND = MOST_LINE_BYTES // 5
+"""How much of lines an hour takes in a burst, and a second on: all that it keeps of a kind, in five seconds. Past it,
+they come a little later."""
+CHARACTERS_PER_SECOND_OF_ALL = 5 * MOST_LINE_BYTES
 """What all hours of a worker take that have had their burst."""
 
 

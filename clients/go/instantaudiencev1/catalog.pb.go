@@ -2738,7 +2738,7 @@ type ListSegmentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only segments of this member. 0: of the caller's, or of all for the role `admin`.
 	MemberId int32 `protobuf:"varint,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
-	// Only segments whose code or name holds this text, whatever the case, or whose ID it is.
+	// Only segments whose ID, code or name holds this text, whatever the case.
 	Search string `protobuf:"bytes,2,opt,name=search,proto3" json:"search,omitempty"`
 	// See CatalogService.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`

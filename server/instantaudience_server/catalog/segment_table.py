@@ -5,7 +5,6 @@ times, then `index`; from then on everything else.
 """
 
 import json
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -38,7 +37,6 @@ SORTS = {
 }
 """What segments can be sorted by, and the SQL expression for it; texts whatever their case."""
 
-_is_id = re.compile(r"[1-9][0-9]{0,9}").fullmatch
 _OLDER_COPIES = "rowid NOT IN (SELECT max(rowid) FROM segments GROUP BY id)"
 
 
@@ -55,7 +53,7 @@ BY_ID = Order()
 class Filters(TypedDict, total=False):
     """What segments must fit: all that is given and not None.
 
-    `search` is held by the code or the name, whatever the case, or is the ID. `modified_since` is Unix time in seconds.
+    `search` is held by the ID, the code or the name, whatever the case. `modified_since` is Unix time in seconds.
     """
 
     member_id: int | None
@@ -178,8 +176,8 @@ class Condition:
             terms.append("code = ?")
             self.values.append(code)
         if search := filters.get("search"):
-            terms.append("(instr(any_code, ?) OR instr(any_name, ?) OR id = ?)")
-            self.values += [*[search.casefold()] * 2, int(search) if _is_id(search) else 0]
+            terms.append("(instr(any_code, ?) OR instr(any_name, ?) OR instr(id, ?))")
+            self.values += [search.casefold()] * 3
         if (active := filters.get("active")) is not None:
             terms.append("active = ?")
             self.values.append(active)

@@ -207,6 +207,7 @@ class TestPages:
         ({"search": "cars", "ids": [40, 30]}, [40]),
         ({"search": "people", "code": "Cars"}, [10]),
         ({"search": "40"}, [40]),
+        ({"search": "0"}, [10, 20, 30, 40]),
         ({"active": False}, [20]),
         ({"active": True, "member_id": 1}, [10, 30]),
         ({"active": False, "ids": [10, 20]}, [20]),

@@ -112,6 +112,7 @@ READ: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a code, by an admin": ("admin", "?code=sports_fans", about(FANS)),
     "another member's code, by an admin": ("admin", "?code=secret&member_id=777", about(SECRET)),
     "an ID to search for": ("demo", "?search=10002", page(CARS)),
+    "a part of an ID to search for": ("demo", "?search=0002&id=12,10001,10002", page(CARS)),
     "a state": ("demo", "?state=inactive", page(OLD)),
     "a state, as a client says it": ("demo", "?active=false", page(OLD)),
     "a state, as a client says it in a path's query": ("private", "/777?active=true&num_elements=100", page(SECRET)),

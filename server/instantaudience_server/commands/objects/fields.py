@@ -206,6 +206,6 @@ SEGMENT = Noun(
     columns=("id", "member_id", "code", "short_name", "state", "expire_minutes", "last_modified"),
     filters=(
         Field("member_id", "Only segments of this member."),
-        Field("search", "Only segments whose code or name holds this text, or whose ID it is.", text),
+        Field("search", "Only segments whose ID, code or name holds this text.", text),
     ),
 )

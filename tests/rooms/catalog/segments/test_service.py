@@ -209,6 +209,7 @@ FOUND: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "a state": ("own", {"state": "inactive"}, page(IDLE)),
     "the other state": ("admin", {"state": "active", "search": "a"}, page(FANS, CARS, THEIRS)),
     "an ID to search for": ("admin", {"search": "20"}, page(THEIRS)),
+    "a part of IDs to search for": ("admin", {"search": "0"}, page(FANS, THEIRS)),
     "changed since": ("own", {"min_last_modified": "2023-11-14 22:13:20"}, page(FANS, CARS, IDLE)),
     "changed since a day": ("own", {"min_last_modified": "2023-11-14"}, page(FANS, CARS, IDLE)),
     "changed later": ("own", {"min_last_modified": "2023-11-14 22:13:21"}, page()),

@@ -1372,7 +1372,7 @@ export type ListSegmentsRequest = Message<"instantaudience.v1.ListSegmentsReques
   memberId: number;
 
   /**
-   * Only segments whose code or name holds this text, whatever the case, or whose ID it is.
+   * Only segments whose ID, code or name holds this text, whatever the case.
    *
    * @generated from field: string search = 2;
    */

@@ -377,6 +377,9 @@ async def test_an_admin_changes_and_removes_what_others_own(callers: Callers) ->
     segment_id = await callers.add("private")
     changed = await callers.response("admin", "PUT", f"?id={segment_id}", {"segment": {"code": "new"}})
     assert changed == about(entry(segment_id, 777, code="new"))
+    for body in ({"member_id": 777, "segment": {"price": 1}}, {"segment": {"member_id": 777, "price": 2}}):
+        changed = await callers.response("admin", "PUT", "?code=new", body)
+        assert changed["id"] == segment_id
     assert (await callers.response("admin", "DELETE", f"?id={segment_id}"))["id"] == segment_id
 
 
@@ -388,11 +391,12 @@ async def test_what_is_said_of_a_segment_beside_its_id_must_be_true(callers: Cal
         for method, body in (("GET", None), ("PUT", {"segment": {"short_name": "Other"}}), ("DELETE", None)):
             answer = await callers.call("admin", method, query, body)
             assert_http_error(answer, 404, "SYNTAX", f"'id': there is no segment {segment_id}")
-    body = {"member_id": 777, "segment": {"short_name": "Other"}}
-    assert_http_error(await callers.call("admin", "PUT", f"?id={segment_id}", body), 404, "SYNTAX")
-    several = {"segments": [{"id": segment_id, "short_name": "Other"}]}
-    changed = await callers.response("admin", "PUT", "?member_id=777", several)
-    assert (changed["ids"], [each["error_id"] for each in changed["failures"]]) == ([], ["SYNTAX"])
+    for body in ({"member_id": 777, "segment": {}}, {"segment": {"member_id": 777}}):
+        assert_http_error(await callers.call("admin", "PUT", f"?id={segment_id}", body), 404, "SYNTAX")
+    one: dict[str, Any] = {"id": segment_id, "short_name": "Other"}
+    for query, body in (("?member_id=777", {"segments": [one]}), ("", {"segments": [one | {"member_id": 777}]})):
+        changed = await callers.response("admin", "PUT", query, body)
+        assert (changed["ids"], [each["error_id"] for each in changed["failures"]]) == ([], ["SYNTAX"])
     right = f"/123/{segment_id}?code=meant"
     assert await callers.response("admin", "GET", right) == about(entry(segment_id, code="meant"))
     renamed = await callers.response("admin", "PUT", right, {"segment": {"code": "renamed"}})
@@ -545,6 +549,7 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "POST: another member": ("POST", "?member_id=777", {"segment": {}}, 403, "UNAUTH", None),
     "POST: several of another member": ("POST", "?member_id=777", {"segments": [{}]}, 403, "UNAUTH", None),
     "PUT: several of another member": ("PUT", "", {"segments": [{"id": 12}], "member_id": 777}, 403, "UNAUTH", None),
+    "PUT: another member in the segment": ("PUT", "?id=12", {"segment": {"member_id": 777}}, 403, "UNAUTH", None),
     "PUT: another member, in the path": ("PUT", "/777/12", {"segment": {}}, 403, "UNAUTH", None),
     "DELETE: another member": ("DELETE", "?id=12&member_id=777", None, 403, "UNAUTH", None),
     "POST: no such member": ("POST", "?member_id=5", {"segment": {}}, 403, "UNAUTH", None),

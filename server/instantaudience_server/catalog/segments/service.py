@@ -51,7 +51,7 @@ class SegmentService:
 
     async def add_several(self, request: pb.AddSegmentRequest, caller: Caller, deadline: float) -> list[Outcome]:
         """Create several: each or not, in their order."""
-        _require_named(request, caller)
+        _named(caller, request)
         _require_several(request)
         return await _each(request.segments, lambda fields: self._add(request, fields, caller, deadline))
 
@@ -83,26 +83,28 @@ class SegmentService:
 
     async def change(self, request: pb.ChangeSegmentRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
         """Change the fields that are sent."""
-        _require_named(request, caller)
-        segment_id = await self._id(request, caller, deadline)
+        named = _named(caller, request, request.segment)
+        segment_id = await self._id(request, named, caller, deadline)
         _require_one(request)
-        return about(await self._change(segment_id, request.segment, _fits(request, caller, request.code), deadline))
+        check = _fits(named, caller, request.code)
+        return about(await self._change(segment_id, request.segment, check, deadline))
 
     async def change_several(self, request: pb.ChangeSegmentRequest, caller: Caller, deadline: float) -> list[Outcome]:
         """Change several, named by their IDs: each or not, in their order."""
-        _require_named(request, caller)
+        _named(caller, request)
         _require_several(request)
 
         async def change_one(fields: pb.SegmentFields) -> catalog_pb2.Segment:
-            return await self._change(_checked_id(fields), fields, _fits(request, caller), deadline)
+            named = _named(caller, request, fields)
+            return await self._change(_checked_id(fields), fields, _fits(named, caller), deadline)
 
         return await _each(request.segments, change_one)
 
     async def remove(self, request: pb.RemoveSegmentRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
         """Remove a segment from the catalog."""
-        _require_named(request, caller)
-        segment_id = await self._id(request, caller, deadline)
-        check = _fits(request, caller, request.code)
+        named = _named(caller, request)
+        segment_id = await self._id(request, named, caller, deadline)
+        check = _fits(named, caller, request.code)
         await self._editor.delete(Kind.SEGMENT, segment_id, "", deadline, check=check)
         return removed(segment_id)
 
@@ -114,10 +116,8 @@ class SegmentService:
     async def _add(
         self, request: pb.AddSegmentRequest, fields: pb.SegmentFields, caller: Caller, deadline: float
     ) -> catalog_pb2.Segment:
-        named = next((each for each in (request, fields) if each.HasField("member_id")), None)
-        member_id = caller.member.id if named is None else named.member_id
-        require_member(caller, member_id)
-        segment = catalog_pb2.Segment(member_id=member_id)
+        named = _named(caller, request, fields)
+        segment = catalog_pb2.Segment(member_id=caller.member.id if named is None else named)
         change(segment, fields)
         return await self._editor.create(segment, deadline)
 
@@ -132,14 +132,18 @@ class SegmentService:
         return changed
 
     async def _id(
-        self, request: pb.ChangeSegmentRequest | pb.RemoveSegmentRequest, caller: Caller, deadline: float
+        self,
+        request: pb.ChangeSegmentRequest | pb.RemoveSegmentRequest,
+        named: int | None,
+        caller: Caller,
+        deadline: float,
     ) -> int:
         """The ID of the segment that a request names by it, or by its code; else that of the fields to change."""
         if request.HasField("id"):
             return _checked_id(request)
         if not request.code:
             return _checked_id(request.segment if isinstance(request, pb.ChangeSegmentRequest) else request)
-        member_id = request.member_id if request.HasField("member_id") else caller.member.id
+        member_id = caller.member.id if named is None else named
         segment = await self._feed.segment_by_code(member_id, request.code, deadline)
         if segment is None:
             raise no_such_code(member_id)
@@ -168,22 +172,26 @@ async def _each(
     return outcomes
 
 
-def _require_named(
-    request: pb.AddSegmentRequest | pb.ChangeSegmentRequest | pb.RemoveSegmentRequest, caller: Caller
-) -> None:
-    if request.HasField("member_id"):
-        require_member(caller, request.member_id)
+def _named(
+    caller: Caller,
+    *parts: pb.AddSegmentRequest | pb.ChangeSegmentRequest | pb.RemoveSegmentRequest | pb.SegmentFields,
+) -> int | None:
+    """The member that a request names, in the first of its parts that names one; the caller may work with it."""
+    for part in parts:
+        if part.HasField("member_id"):
+            require_member(caller, part.member_id)
+            return part.member_id
+    return None
 
 
-def _fits(request: pb.ChangeSegmentRequest | pb.RemoveSegmentRequest, caller: Caller, code: str = "") -> Check:
+def _fits(named: int | None, caller: Caller, code: str = "") -> Check:
     """Lets only a segment pass that the caller may work with and of which all is true that the request says of it: its
     member, and its `code` where there is one. For any other, it raises what reading it would."""
     allow = allowed_to(caller)
 
     def check(segment: catalog_pb2.Segment) -> None:
         allow(segment)
-        is_of_another = request.HasField("member_id") and segment.member_id != request.member_id
-        if is_of_another or code not in ("", segment.code):
+        if named not in (None, segment.member_id) or code not in ("", segment.code):
             raise not_found(Kind.SEGMENT, segment.id)
 
     return check

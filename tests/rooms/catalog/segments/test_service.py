@@ -392,6 +392,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Reason, str]] = {
         DENIED,
         "",
     ),
+    "change: another member, in the segment": ("change", {"id": 10, "segment": {"member_id": OTHER}}, DENIED, ""),
     "change: no segment": ("change", {"id": 10}, WRONG, "segment"),
     "change: no such segment": ("change", {"id": 99, "segment": {"code": "x"}}, MISSING, "id"),
     "change: another member's segment": ("change", {"id": 20, "segment": {"code": "x"}}, DENIED, ""),

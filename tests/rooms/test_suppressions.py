@@ -32,7 +32,10 @@ from support.waiting import eventually, seconds_from_now
 
 MEMBER, OTHER = 123, 456
 USERS = [b"m:p:1", b"m:i:1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13", b"m:p:2"]
-LATER = (3_600_000, 7_200_000)
+HOUR_MS = 3_600_000
+LATER = (HOUR_MS, 2 * HOUR_MS)
+WITHOUT_END = -1
+"""What the cluster says of the end of a field that has none."""
 
 
 class Watched(ClusterSuppressionStore):
@@ -181,6 +184,65 @@ async def test_whoever_the_other_one_comes_between_is_the_last(
     is_marked = await plain.hexists(suppression_key(USERS[0]), str(MEMBER))
     is_noted = await plain.zscore(suppressed_users_key(MEMBER), USERS[0]) is not None
     assert (is_marked, is_noted) == (first == "suppress", first == "suppress")
+
+
+async def until(plain: RedisCluster, user: bytes) -> tuple[int, float]:
+    """Until when a user is suppressed: what is beside the user, and the note."""
+    (end_ms,) = await plain.hpexpiretime(suppression_key(user), str(MEMBER))
+    return end_ms, await plain.zscore(suppressed_users_key(MEMBER), user)
+
+
+@pytest.mark.parametrize("longer", [HOUR_MS, NEVER])
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("first", ["shorter", "longer"])
+async def test_the_longer_of_two_stands(
+    store: Watched,
+    cluster: Cluster,
+    plain: RedisCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    step: int,
+    longer: int,
+) -> None:
+    """Whichever comes after, or between the other one's steps: only who is lifted may come back sooner."""
+    now_ms = FakeClock.real().ms
+    ends = {"shorter": now_ms + HOUR_MS // 2, "longer": now_ms + longer if longer else NEVER}
+    execute, calls = cluster.execute, count(1)
+    end_ms = ends.pop(first)
+    (other_ms,) = ends.values()
+
+    async def interrupted(*arguments: Any, **options: Any) -> Any:
+        replies = await execute(*arguments, **options)
+        if next(calls) == step:
+            await suppress(store, MEMBER, *USERS[:2], end_ms=other_ms, now_ms=now_ms)
+        return replies
+
+    monkeypatch.setattr(cluster, "execute", interrupted)
+    await suppress(store, MEMBER, USERS[0], end_ms=end_ms, now_ms=now_ms)
+    assert next(calls) > step
+    expected = (now_ms + longer, now_ms + longer) if longer else (WITHOUT_END, float("inf"))
+    assert await until(plain, USERS[0]) == expected
+
+
+async def test_one_that_is_completed_while_it_is_made_longer_stands(
+    store: Watched, cluster: Cluster, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever completes it has asked for its end before."""
+    now_ms = FakeClock.real().ms
+    await store.suppress(MEMBER, USERS[:1], now_ms, now_ms + HOUR_MS, (0, HOUR_MS), "a", seconds_from_now())
+    await plain.delete(suppression_key(USERS[0]))
+    (due,) = await store.due(seconds_from_now())
+    execute, calls = cluster.execute, count(1)
+
+    async def interrupted(*arguments: Any, **options: Any) -> Any:
+        replies = await execute(*arguments, **options)
+        if next(calls) == 2:
+            await suppress(store, MEMBER, USERS[0], now_ms=now_ms)
+        return replies
+
+    monkeypatch.setattr(cluster, "execute", interrupted)
+    await store.remove(due, [], seconds_from_now())
+    assert await until(plain, USERS[0]) == (WITHOUT_END, float("inf"))
 
 
 async def test_one_that_is_said_after_its_lifting_is_taken_back(store: Watched, plain: RedisCluster) -> None:

@@ -3,6 +3,7 @@ that none of them stays in a segment."""
 
 import secrets
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from instantaudience_server.store import keys, lua
 from instantaudience_server.store.cluster import commands
@@ -22,12 +23,13 @@ CHANGE = (
     + """
 local members, version, due, registry = unpack(KEYS)
 local name, member, now, end_ms = unpack(ARGV, 1, 4)
-local node_ms = now_ms()
+local node_ms, ends = now_ms(), {}
 for i = 7, #ARGV do
   if end_ms == '' then
     redis.call('ZREM', registry, ARGV[i])
   else
-    redis.call('ZADD', registry, end_ms, ARGV[i])
+    redis.call('ZADD', registry, 'GT', end_ms, ARGV[i])
+    ends[#ends + 1] = redis.call('ZSCORE', registry, ARGV[i])
     for round = 5, 6 do redis.call('ZADD', due, node_ms + ARGV[round], round .. ' ' .. member .. ' ' .. ARGV[i]) end
   end
 end
@@ -40,12 +42,13 @@ else
   redis.call('HDEL', members, member)
 end
 redis.call('SET', version, name)
-return 1
+return ends
 """
 )
 """Arguments: a name for what is known afterwards, the member, now (Unix time in ms), the suppressions' end (likewise,
 `inf`, or empty to lift them), two times in ms after which the users are to be removed once more, and their keys. These
-times count by the node's clock: workers' clocks may differ. What has ended by one that is ahead is kept. Who is lifted
+times count by the node's clock: workers' clocks may differ. Answers until when each is suppressed: that may be later,
+as only a lifting ends one before its time. What has ended by one that is ahead is kept. Who is lifted
 stays due: whoever suppressed it may still say so beside its memberships. A day after the last suppression has ended,
 nothing says any more who it was about; one without an end is kept until the year 9999."""
 
@@ -120,13 +123,17 @@ class ClusterSuppressionStore:
         name: str,
         deadline: float,
     ) -> None:
-        """First what has the users removed later on, then the users; again, where they were lifted in between."""
+        """First what has the users removed later on, then the users; again, where they were lifted in between, or
+        suppressed for longer."""
         end = "inf" if end_ms == NEVER else end_ms
-        markers = [commands.set_field_until(keys.suppression_key(key), member_id, end_ms) for key in user_keys]
         while True:
-            await self._change(member_id, user_keys, now_ms, end, again_ms, name, deadline)
+            ends = await self._change(member_id, user_keys, now_ms, end, again_ms, name, deadline)
+            markers = [
+                commands.set_field_until(keys.suppression_key(key), member_id, _end(until))
+                for key, until in zip(user_keys, ends, strict=True)
+            ]
             await self._write(markers, deadline)
-            if all(await self._noted(member_id, user_keys, deadline)):
+            if await self._noted(member_id, user_keys, deadline) == ends:
                 break
 
     async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
@@ -177,13 +184,16 @@ class ClusterSuppressionStore:
         marker = keys.suppression_key(due.user_key)
         ((said,),) = await self._cluster.execute([commands.get_fields(marker, [due.member_id])], deadline)
         (end,) = await self._noted(due.member_id, [due.user_key], deadline)
-        while bool(said) != bool(end):
+        if bool(said) == bool(end):
+            return
+        written = None
+        while written != end:
             if end:
                 write = commands.set_field_until(marker, due.member_id, _end(end))
             else:
                 write = commands.remove_fields(marker, [due.member_id])
             await self._write([write], deadline)
-            said = end
+            written = end
             (end,) = await self._noted(due.member_id, [due.user_key], deadline)
 
     async def _noting(self, user_keys: Sequence[bytes], deadline: float) -> list[int]:
@@ -207,7 +217,8 @@ class ClusterSuppressionStore:
         again_ms: tuple[int, int],
         name: str,
         deadline: float,
-    ) -> None:
+    ) -> list[bytes]:
+        """Until when each is suppressed then; none where they are lifted."""
         script_keys = [
             *(keys.SUPPRESSING_MEMBERS, keys.SUPPRESSIONS_VERSION, keys.SUPPRESSIONS_DUE),
             keys.suppressed_users_key(member_id),
@@ -216,10 +227,11 @@ class ClusterSuppressionStore:
         command = commands.evaluate(
             CHANGE, script_keys, name, member_id, now_ms, end, *again_ms, *user_keys, flags=flags
         )
-        await self._write([command], deadline)
+        (ends,) = await self._write([command], deadline)
+        return list(ends)
 
-    async def _write(self, written: Sequence[Command], deadline: float) -> None:
-        await self._cluster.execute(written, deadline, durability=self._cluster.durability)
+    async def _write(self, written: Sequence[Command], deadline: float) -> Sequence[Any]:
+        return await self._cluster.execute(written, deadline, durability=self._cluster.durability)
 
 
 def _noted(member_id: int, user_keys: Sequence[bytes]) -> Command:

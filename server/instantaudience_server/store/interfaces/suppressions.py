@@ -58,6 +58,7 @@ class SuppressionStore(Protocol):
     ) -> None:
         """Suppress users until `end_ms` (Unix time in ms, `NEVER`), and let them be due after each of two times (ms).
 
+        Those that are suppressed for longer stay so: only `lift` ends that.
         A random `name` tells what is known then from what was before.
         """
 

@@ -55,7 +55,7 @@ def delete(
     segments = _ask(client, user_id, maid, member_id, request_type="delete", **suppress)
     _show(f"{user_id} was taken out of", segments, f"{user_id} was in no segment")
     if suppress_minutes is not None:
-        until = f"for {suppress_minutes} minutes" if suppress_minutes else "for ever"
+        until = f"for at least {suppress_minutes} minutes" if suppress_minutes else "for ever"
         click.echo(f"{user_id} is suppressed {until}")
 
 

@@ -29,6 +29,9 @@ async def test_the_way_of_a_user(run: Any, demo: dict[str, str], cluster: RedisC
     assert "Sports fans" in deleted.output
     assert deleted.output.endswith(f"\n{USER} is suppressed for ever\n")
     assert not await cluster.exists(f"m:p:{USER}")
+    again = await run("user-data", "delete", USER, "--suppress-minutes", "5", "--yes", env=demo)
+    assert again.output.endswith(f"\n{USER} is suppressed for at least 5 minutes\n"), "for ever it has been before"
+    assert await cluster.hpexpiretime(f"s:{{m:p:{USER}}}", "123") == [-1]
     as_json = await run("user-data", "access", USER, "--json", env=demo)
     assert as_json.output == "[]\n"
     nothing = await run("user-data", "access", USER, env=demo)

@@ -2,9 +2,20 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name this file in every OSError that is raised in here: one about an open file, as on a full disk, names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 class Draft:
@@ -16,13 +27,10 @@ class Draft:
         self._draft = path.with_name(f"{path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> Self:
-        try:
+        with naming(self._path):
             # One that somebody left may be open to others.
             self._draft.unlink(missing_ok=True)
             descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            error.filename = str(self._path)  # what was asked for
-            raise
         self.file: BinaryIO = os.fdopen(descriptor, "wb")
         return self
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from instantaudience_server.private_files import naming
 from instantaudience_server.sending.following import Totals
 from instantaudience_server.sending.records import Place
-from instantaudience_server.sending.written import naming
 
 _NONE = (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError)
 """What reading a position raises where there is none, or where it is another program's."""

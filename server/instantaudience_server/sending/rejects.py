@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from instantaudience_server.private_files import naming
 from instantaudience_server.sending.records import Row
-from instantaudience_server.sending.written import naming
 
 HEADINGS = ("line", "reason", "message", "record")
 

@@ -1,15 +1,13 @@
 """`backup` and `restore`: what the cluster holds, in a file and back."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import structlog
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 
 from instantaudience_server.backup.connection import Connection, connected
 from instantaudience_server.backup.file import BackupError, Told
@@ -17,6 +15,7 @@ from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.clock import SystemClock, written_time
 from instantaudience_server.commands.printing.as_json import json_option, print_json
+from instantaudience_server.commands.printing.progress import progress_bar
 from instantaudience_server.commands.settings_options import config_option, data_dir_option, option, read_settings
 from instantaudience_server.embedded.data_dir import url_of
 from instantaudience_server.errors import AudienceError, RefusedCommandError
@@ -77,19 +76,9 @@ def restore(file: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
 
 def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json: bool) -> None:
     settings = read_settings(options)
-    try:
-        url = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
-    except OSError as error:
-        raise click.UsageError(
-            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: {error.filename}: {error.strerror}"
-        ) from error
-    if url is None:
-        raise click.UsageError(
-            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: no embedded cluster runs on {settings.data_dir}"
-        )
+    url = _cluster_url(settings)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(file=sys.stderr)) as progress:
+    with progress_bar(TimeElapsedColumn()) as progress:
         task = progress.add_task(what, total=None)
         try:
             did = asyncio.run(
@@ -110,6 +99,27 @@ def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json:
     for name, value in did.items():
         shown = written_time(value // 1000) if name.endswith("_ms") else f"{value:,}"
         click.echo(f"{name.removesuffix('_ms').replace('_', ' '):<24}{shown:>20}")
+
+
+def _cluster_url(settings: Settings) -> str:
+    """The URL of the cluster that is named, else of the embedded one that runs on the data directory.
+
+    Raises:
+        click.UsageError: there is neither.
+    """
+    if settings.redis is not None:
+        return settings.redis.get_secret_value()
+    try:
+        url = url_of(settings.data_dir)
+    except OSError as error:
+        raise click.UsageError(
+            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: {error.filename}: {error.strerror}"
+        ) from error
+    if url is None:
+        raise click.UsageError(
+            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: no embedded cluster runs on {settings.data_dir}"
+        )
+    return url
 
 
 async def _work(url: str, settings: Settings, work: Work, told: Told) -> dict[str, Any]:

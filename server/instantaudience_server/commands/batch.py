@@ -8,13 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID, TimeElapsedColumn
 
 from instantaudience_server.commands.connection.answers import AwayError
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import member_option, with_client
 from instantaudience_server.commands.printing.as_json import print_json, rest_json_option
+from instantaudience_server.commands.printing.progress import progress_bar
 from instantaudience_server.commands.printing.tables import harmless, print_table
 from instantaudience_server.commands.statuses import FAILED, PARTIAL, explained, failing_is_two
 from instantaudience_server.commands.typed import text
@@ -61,9 +61,8 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
     for file in files:
         if not file.is_file():
             raise click.BadParameter(f"{file} is no file", param_hint="FILE…")
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     sent: list[tuple[Path, str]] = []
-    with Progress(*columns, TimeElapsedColumn(), console=Console(file=sys.stderr)) as progress:
+    with progress_bar(TimeElapsedColumn()) as progress:
         try:
             with explained():
                 for file in files:

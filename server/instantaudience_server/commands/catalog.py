@@ -12,8 +12,7 @@ from typing import IO
 
 import click
 from instantaudience.v1 import catalog_pb2 as pb
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from instantaudience_server.catalog.file import (
     CatalogEntries,
@@ -28,6 +27,7 @@ from instantaudience_server.catalog.rules import MOST_IMPORTED
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.printing.as_json import json_option
+from instantaudience_server.commands.printing.progress import progress_bar
 
 DASH = Path("-")
 """Standard input or output."""
@@ -138,7 +138,7 @@ def import_file(client: Client, file: Path, as_json: bool) -> None:
     Nothing is removed. Importing the same file again changes nothing. The exit status is 1 if entries could not be put.
     """
     done = Import()
-    with _progress() as progress:
+    with progress_bar(MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as progress:
         entries = _read(file, progress)
         size = len(entries.members) + len(entries.users) + len(entries.segments)
         task = progress.add_task("importing", total=size)
@@ -229,20 +229,6 @@ def _read(file: Path, progress: Progress) -> CatalogEntries:
 
 def _name(file: Path) -> str:
     return "standard input" if file == DASH else str(file)
-
-
-def _progress() -> Progress:
-    """A bar on standard error, where that is a terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
 
 
 def _tell_problems(file: Path, done: Import) -> None:

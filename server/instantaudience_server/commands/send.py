@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import click
 import instantaudience
 from instantaudience.v1.audience_pb2 import StreamSegmentsRequest
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.connection.reaching import port_of, service_url
 from instantaudience_server.commands.printing.as_json import json_option, print_json
-from instantaudience_server.commands.printing.progress import Shown, sending_progress
+from instantaudience_server.commands.printing.progress import Shown, progress_bar
 from instantaudience_server.commands.statuses import PARTIAL, failing_is_two
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import ColumnsError, CsvForm
@@ -104,19 +104,7 @@ def send(
 
     The exit status is 0 where all was taken, 1 where something was refused, 2 where not all was sent.
     """
-    if rejects and len(files) > 1:
-        raise click.UsageError("--rejects is for one FILE")
-    sources = {file.resolve() for file in files if file != STDIN}
-    for file in files:
-        if file != STDIN and not file.is_file():
-            raise click.UsageError(f"{file} is a pipe or device, which cannot be read twice: send it as - (`< {file}`)")
-        path = rejects_path(rejects, file, is_dry=dry_run)
-        if path.resolve() in sources:
-            raise click.UsageError(f"{path} is to be sent: what is refused of {file} cannot replace it")
-        if dry_run and path.resolve() == rejects_kept(file):
-            raise click.UsageError(f"{path} has what was refused of {file} until now, and the next run goes on with it")
-        if path.exists() and not path.is_file():
-            raise click.UsageError(f"{path} is no file that what is refused of {file} may replace")
+    _check_files(files, rejects, is_dry=dry_run)
     csv_form = _csv_form(columns, no_header, delimiter)
     token = client.token()
     account = f"certificate {client.tls.cert}" if token is None else token.split(":")[1]
@@ -127,7 +115,8 @@ def send(
     # quarter of the time to read.
     gc.freeze()
     gc.set_threshold(MORE_OBJECTS)
-    with sending_progress() as progress, _audience(client, token) as audience:
+    bar = progress_bar(TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with bar as progress, _audience(client, token) as audience:
         done = [_sent(audience, file, way, progress) for file in files]
     _forget(way, files)
     if as_json:
@@ -137,6 +126,23 @@ def send(
             click.echo(_line(file, way, totals))
     if any(totals.refused for _, totals in done):
         sys.exit(PARTIAL)
+
+
+def _check_files(files: Sequence[Path], rejects: Path | None, *, is_dry: bool) -> None:
+    """Raises click.UsageError where one cannot be sent, or has no place for what is refused of it."""
+    if rejects and len(files) > 1:
+        raise click.UsageError("--rejects is for one FILE")
+    sources = {file.resolve() for file in files if file != STDIN}
+    for file in files:
+        if file != STDIN and not file.is_file():
+            raise click.UsageError(f"{file} is a pipe or device, which cannot be read twice: send it as - (`< {file}`)")
+        path = rejects_path(rejects, file, is_dry=is_dry)
+        if path.resolve() in sources:
+            raise click.UsageError(f"{path} is to be sent: what is refused of {file} cannot replace it")
+        if is_dry and path.resolve() == rejects_kept(file):
+            raise click.UsageError(f"{path} has what was refused of {file} until now, and the next run goes on with it")
+        if path.exists() and not path.is_file():
+            raise click.UsageError(f"{path} is no file that what is refused of {file} may replace")
 
 
 def _csv_form(columns: list[tuple[str, str]], no_header: bool, delimiter: str) -> CsvForm:

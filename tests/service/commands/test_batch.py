@@ -36,7 +36,7 @@ async def test_files_are_sent_and_looked_at(run: Any, demo: dict[str, str], tmp_
     assert ended.status == 1, ended.errors
     assert re.search(r"\[partial\] +│ completed +│ +100 ", ended.output)
     assert "[partial]: num_invalid_user-nobody;10001:0\n" in ended.errors
-    assert "[partial]: upload" in ended.errors
+    assert "upload" not in ended.errors
     ended = await run("batch", "list", "--limit", "3", "--json", env=demo)
     jobs = json.loads(ended.output)
     assert [job["num_invalid_user"] for job in jobs] == [1, 0, 0]
@@ -49,8 +49,9 @@ async def test_files_are_sent_and_looked_at(run: Any, demo: dict[str, str], tmp_
 
 
 async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
-    """It is no "something was refused"; what has been uploaded is applied, and it is said where to see that."""
-    (tmp_path / "large").write_text("".join(f"{user};10001:0\n" for user in range(1, 200_000)))
+    """It is no "something was refused"; what has been uploaded is applied, and it is said where to see that. A file's
+    name is not taken for markup."""
+    (tmp_path / "[large]").write_text("".join(f"{user};10001:0\n" for user in range(1, 200_000)))
     ours, theirs = pty.openpty()
 
     def on_a_terminal() -> None:
@@ -58,7 +59,7 @@ async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -
         os.login_tty(theirs)
 
     process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "batch", "send", "large"),
+        *(*COMMAND, "batch", "send", "[large]"),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -68,12 +69,12 @@ async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -
     )
     os.close(theirs)
     shown = b""
-    while b"large: job" not in shown:
+    while b"[large]: job" not in shown:
         shown += await asyncio.to_thread(os.read, ours, 65536)
     process.send_signal(signal.SIGINT)
     text = await asyncio.to_thread(all_of, ours)
     assert await process.wait() == 2
-    found = re.search("Error: interrupted; large is applied all the same: `instant-audience batch show (.*)`", text)
+    found = re.search(r"Error: interrupted; \[large\] is applied all the same: .* batch show (.*)`", text)
     assert found, text
     assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
 

@@ -1,25 +1,25 @@
-"""What a terminal shows while files are sent."""
+"""What a terminal shows while something takes long."""
 
 import sys
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TaskProgressColumn, TextColumn
 
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.following import Following
 
 
-def sending_progress() -> Progress:
-    """A bar on standard error, where that is a terminal."""
+def progress_bar(*columns: ProgressColumn, transient: bool = False) -> Progress:
+    """A bar on standard error, where that is a terminal, with a percentage and these columns behind it."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        *columns,
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
+        transient=transient,
     )
 
 

@@ -1,5 +1,6 @@
 """`login` and `logout`: a token for the commands to come, and its end."""
 
+import contextlib
 import sys
 
 import click
@@ -44,11 +45,8 @@ def login(url: str | None, profile: str | None, username: str | None, password_s
     password = read_password("Password", from_stdin=password_stdin)
     assert username is not None
     tls = tls or (known.tls if known and known.url == url else Tls())
-    client = Client(url, None, Credentials(username, password), tls=tls)
-    try:
+    with contextlib.closing(Client(url, None, Credentials(username, password), tls=tls)) as client:
         token = client.sign_in()
-    finally:
-        client.close()
     write_profile(name, Profile(url, username, token, tls))
     click.echo(f"signed in to {url} as {username}" + (f", profile {name}" if name != DEFAULT else ""))
 
@@ -61,10 +59,7 @@ def logout(profile: str | None) -> None:
     known = read_profile(name)
     if known is None:
         raise click.ClickException(f"there is no profile {name}: nobody has signed in")
-    client = Client(known.url, known.token, None, tls=known.tls)
-    try:
+    with contextlib.closing(Client(known.url, known.token, None, tls=known.tls)) as client:
         client.revoke_token()
-    finally:
-        client.close()
     remove_profile(name)
     click.echo(f"signed out of {known.url}" + (f", profile {name}" if name != DEFAULT else ""))

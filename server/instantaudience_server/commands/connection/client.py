@@ -35,10 +35,10 @@ Result = TypeVar("Result")
 class Client:
     """Calls the service, signing in when it has to; tokens are kept for the next command.
 
-    Without token and credentials, it is whom the certificate names that `tls` has it show; without one, and on this
-    machine, it signs in as a user of the demo catalog. Every method raises
-    click.ClickException when the call failed; the message says why and what to do. `profile` is where
-    the token is from, `tls` counts for https://.
+    Without token and credentials, the caller is whoever the client certificate in `tls` names; without a certificate,
+    and on this machine only, it signs in as a user of the demo catalog. `profile` is the one that the token is from;
+    `tls` is used with https:// alone. Every method raises click.ClickException when the call failed; the message says
+    why and what to do.
     """
 
     def __init__(

@@ -80,19 +80,20 @@ def _client(url: str | None, username: str | None, profile: str | None, demo_use
     if profile is not None:
         known = _named(profile, url)
         return Client(known.url, known.token, None, profile=profile, tls=tls or known.tls)
-    if token is None and username is None:
-        if password is not None:
-            raise click.UsageError("whose password is INSTANT_AUDIENCE_PASSWORD? Say it with --as")
-        default = read_profile(DEFAULT)
-        if default is not None and url in (None, default.url):
-            return Client(default.url, default.token, None, profile=DEFAULT, tls=tls or default.tls)
-    if token is not None or username is None:
-        return Client(url or DEFAULT_URL, token, None, demo_username, tls=tls)
-    if password is None:
-        if not sys.stdin.isatty():
-            raise click.UsageError("--as needs a password, in INSTANT_AUDIENCE_PASSWORD")
-        password = click.prompt(f"Password of {username}", hide_input=True, err=True)
-    return Client(url or DEFAULT_URL, None, Credentials(username, password), tls=tls)
+    if token is not None:
+        return Client(url or DEFAULT_URL, token, None, tls=tls)
+    if username is not None:
+        if password is None:
+            if not sys.stdin.isatty():
+                raise click.UsageError("--as needs a password, in INSTANT_AUDIENCE_PASSWORD")
+            password = click.prompt(f"Password of {username}", hide_input=True, err=True)
+        return Client(url or DEFAULT_URL, None, Credentials(username, password), tls=tls)
+    if password is not None:
+        raise click.UsageError("whose password is INSTANT_AUDIENCE_PASSWORD? Say it with --as")
+    default = read_profile(DEFAULT)
+    if default is not None and url in (None, default.url):
+        return Client(default.url, default.token, None, profile=DEFAULT, tls=tls or default.tls)
+    return Client(url or DEFAULT_URL, None, None, demo_username, tls=tls)
 
 
 def _named(profile: str, url: str | None) -> Profile:

@@ -131,27 +131,31 @@ class JobRunner:
         renewal = asyncio.create_task(self._renew(job, work, lease))
         BATCH_RUNNING_JOBS.inc()
         try:
-            if await work:
-                await self._files.delete(job.job_id)
+            try:
+                if await work:
+                    await self._files.delete(job.job_id)
+            except AudienceError:
+                log.warning(Event.BATCH_JOB_INTERRUPTED, job_id=job.job_id, member_id=job.member_id)
+                await asyncio.sleep(PAUSE_SECONDS)
+                await self._give_back(job, self._lease_end())
         except asyncio.CancelledError:
-            # The work has stopped: who waits for it is cancelled through it. Whoever has the job now does not mind: the
-            # lease has another name then.
-            with contextlib.suppress(*STORE_FAILURES):
-                await self._jobs.give_back(job, self._deadline())
+            # Whether the work was cancelled, or this task, which awaits the work or rests after it.
+            await self._give_back(job, self._deadline())
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-        except AudienceError:
-            log.warning(Event.BATCH_JOB_INTERRUPTED, job_id=job.job_id, member_id=job.member_id)
-            await asyncio.sleep(PAUSE_SECONDS)
-            with contextlib.suppress(*STORE_FAILURES):
-                await self._jobs.give_back(job, self._lease_end())
         except Exception as error:
             log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)
         finally:
             BATCH_RUNNING_JOBS.dec()
             renewal.cancel()
             self._others_may_work(job)
+
+    async def _give_back(self, job: Job, deadline: float) -> None:
+        """Let another process go on with a job. Nothing happens where one has taken it already: the lease has another
+        name then. Where the cluster is away, the lease ends by itself."""
+        with contextlib.suppress(*STORE_FAILURES):
+            await self._jobs.give_back(job, deadline)
 
     def _others_may_work(self, job: Job) -> None:
         """It has come further, or is over."""

@@ -342,6 +342,23 @@ async def test_a_job_goes_on_elsewhere_when_its_process_ends(jobs: ClusterJobSto
     assert JobReport.of(done).counters["num_valid"] == 4
 
 
+async def test_a_job_that_rests_goes_on_elsewhere_when_its_process_ends(
+    jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and without one try less."""
+    monkeypatch.setattr(runner, "PAUSE_SECONDS", 60.0)
+    script = Script()
+    job = await waiting(jobs, files, b"u.")
+    async with running(jobs, files, script):
+
+        async def rests() -> None:
+            assert (script.outages, script.under_way) == (1, 0)
+
+        await eventually(rests)
+    resting = await kept(jobs, job)
+    assert (resting.lease, resting.tries) == ("", 0)
+
+
 async def lost(jobs: ClusterJobStore, job: Job, processes: int) -> None:
     """So many processes have taken a job, and were killed."""
     for number in range(processes):

@@ -12,7 +12,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from instantaudience_server.errors import AudienceError, Reason, overloaded
+from instantaudience_server.errors import STORE_FAILURES, AudienceError, Reason, overloaded
 from instantaudience_server.passwords.hashing import TOO_MANY
 from instantaudience_server.store.interfaces.guesses import GuessStore
 
@@ -108,7 +108,7 @@ class Guesses:
 
     async def _withdraw(self, guess: Guess) -> None:
         # One that cannot be taken back counts as wrong when its time is over.
-        with contextlib.suppress(AudienceError):
+        with contextlib.suppress(*STORE_FAILURES):
             await self._end(guess, self._loop.time() + WITHDRAW_SECONDS, wrong=False)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError, unavailable
 from instantaudience_server.passwords.guesses import MOST_WRONG, WINDOW_MS, network_of
 from instantaudience_server.passwords.hashing import MOST_WAITING, MOST_WAITING_OF_ONE
 from instantaudience_server.store.guess_store import ClusterGuessStore
@@ -79,6 +79,20 @@ async def test_a_right_one_that_cannot_be_noted_is_taken_back(
     monkeypatch.undo()
     await let_pass(plain, 60_000)
     await worker.sign_in()
+
+
+async def test_a_guess_that_the_cluster_refuses_to_take_back_is_let_be(
+    worker: AccountWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the worker from nothing, its end among it."""
+
+    async def refuse(*_: object, wrong: bool) -> None:
+        raise RefusedCommandError("node", "NOPERM")
+
+    monkeypatch.setattr(ClusterGuessStore, "end_guess", refuse)
+    with pytest.raises(RefusedCommandError):
+        await worker.sign_in()
+    await worker.guesses.close()
 
 
 async def test_who_signs_in_rightly_is_counted_for_nothing(worker: AccountWorker, plain: RedisCluster) -> None:

@@ -273,7 +273,7 @@ class Upload:
         self._ended()
         with contextlib.suppress(AudienceError):
             await self._written()
-        with contextlib.suppress(AudienceError):
+        with contextlib.suppress(*STORE_FAILURES):
             if await self._held.fail(error_code, STORE_SECONDS):
                 await self._files.delete(self.job.job_id)
 

@@ -18,7 +18,7 @@ from instantaudience_server.batch.uploads.uploading import NoSuchUploadError, Up
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError, unavailable
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -347,6 +347,23 @@ async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Plac
     await upload.fail("UPLOAD_FAILED")
     assert (await place.found(job)).phase is Phase.VALIDATING
     assert await place.files.job_ids() == [job.job_id]
+
+
+async def test_an_upload_is_over_also_where_the_cluster_refuses_to_note_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody told the sender."""
+
+    async def refuses(*_: Any) -> None:
+        raise RefusedCommandError("node", "NOPERM")
+
+    _, secret = await place.job()
+    upload = await place.uploads.begin_by_url(secret, None)
+    monkeypatch.setattr(place.jobs, "end_upload", refuses)
+    monkeypatch.setattr(place.jobs, "fail_upload", refuses)
+    with pytest.raises(RefusedCommandError):
+        await upload.finish()
+    await upload.fail("UPLOAD_FAILED")
 
 
 class ForgetfulFiles(FileStore):

@@ -11,7 +11,7 @@ from instantaudience_server.store import keys
 from instantaudience_server.store.catalog_store import random_name
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.suppression_store import new_name
-from instantaudience_server.store.whole_keys import SECONDS, Kind, Part, WholeKeys
+from instantaudience_server.store.whole_keys import PATIENCE_SECONDS, Kind, Part, WholeKeys
 
 
 async def note_generations(stored: WholeKeys, now_ms: int) -> int:
@@ -88,7 +88,7 @@ async def _suppress_users(connection: Connection, registry: Part, now_ms: int) -
     for user_key, score in zip(registry.values[::2], registry.values[1::2], strict=True):
         end = float(score)
         by_end[NEVER if end == float("inf") else int(end)].append(bytes(user_key))
-    deadline = asyncio.get_running_loop().time() + SECONDS
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     live = {end_ms: users for end_ms, users in by_end.items() if end_ms == NEVER or end_ms > now_ms}
     await asyncio.gather(
         *(

@@ -6,10 +6,6 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 
-_NO_END, _NO_KEY = -1, -2
-"""What PEXPIRETIME says of a key without an expiry, and where there is no key
-(https://redis.io/docs/latest/commands/pexpiretime/)."""
-
 
 class ClusterExternalIdStore:
     """One string an external ID, with its expiry. Each method takes one round trip, however many the IDs."""
@@ -36,6 +32,6 @@ class ClusterExternalIdStore:
 
 
 def _mapping(value: bytes | None, end: int) -> tuple[str, int] | None:
-    if value is None or end == _NO_KEY:
+    if value is None or end == commands.GONE:
         return None
-    return value.decode(), NEVER if end == _NO_END else end
+    return value.decode(), NEVER if end == commands.NO_END else end

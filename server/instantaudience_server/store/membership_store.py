@@ -6,7 +6,7 @@ from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Batch, Listed, Single
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.cluster.commands import Command
+from instantaudience_server.store.cluster.commands import GONE, NO_END, Command
 from instantaudience_server.store.interfaces.groups import Group, Keys, PackedChanges, PackedCommands
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes, Memberships
 
@@ -131,9 +131,9 @@ def _group(of_kind: Sequence[Command], usual_reply: bytes = b"") -> Group:
 
 
 def _live(values: dict[int, int], ends: dict[int, int]) -> Memberships:
-    # HPEXPIRETIME says -1 for a field without an expiry and -2 for one that is gone.
+    """The memberships that were there when their ends were read."""
     return {
-        segment_id: (value, NEVER if ends[segment_id] == -1 else ends[segment_id])
+        segment_id: (value, NEVER if ends[segment_id] == NO_END else ends[segment_id])
         for segment_id, value in values.items()
-        if ends.get(segment_id, -2) != -2
+        if ends[segment_id] != GONE
     }

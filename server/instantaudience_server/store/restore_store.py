@@ -15,8 +15,8 @@ from instantaudience_server.store.cluster.cluster import Cluster
 
 LEASE_MS = 120_000
 """How long others are kept out by one that was killed, or stands still."""
-SECONDS = 60.0
-"""How long the node may be away."""
+PATIENCE_SECONDS = 60.0
+"""How long the catalog's node may be away."""
 
 HOLD = """
 local lease, version, partial = unpack(KEYS)
@@ -67,7 +67,7 @@ class ClusterRestoreStore:
         questions = [
             commands.evaluate(FORBIDDEN, [keys.mark_key(slot)], *words, flags=commands.NO_WRITES) for slot in slots
         ]
-        answers = await self._cluster.execute(questions, asyncio.get_running_loop().time() + SECONDS)
+        answers = await self._cluster.execute(questions, asyncio.get_running_loop().time() + PATIENCE_SECONDS)
         return list(dict.fromkeys(name.decode() for answer in answers for name in answer))
 
     async def hold(self) -> bool:
@@ -97,6 +97,6 @@ class ClusterRestoreStore:
 
     async def _run(self, script: str, script_keys: Sequence[bytes], *arguments: int | str, flags: str = "") -> Any:
         command = commands.evaluate(script, script_keys, self._name, *arguments, flags=flags)
-        deadline = asyncio.get_running_loop().time() + SECONDS
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)
         return answer

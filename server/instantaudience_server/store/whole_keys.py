@@ -6,7 +6,7 @@ Not by DUMP and RESTORE: what one product or version dumps, another one need not
 import asyncio
 import enum
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import hiredis
@@ -15,12 +15,12 @@ from instantaudience_server.settings import Durability
 from instantaudience_server.store import lua
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.cluster.commands import Command
+from instantaudience_server.store.cluster.commands import Command, pack
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import key_slot, mark_key
 
-SECONDS = 60.0
-"""How long a node may be away."""
+PATIENCE_SECONDS = 60.0
+"""How long a node may be away while keys are read or put back."""
 KEYS_AT_ONCE = 20
 """Whose parts, of about a thousand fields at most, a node reads in one go. Of a slot that moves, one: neither node
 answers about several, where each has some of them."""
@@ -59,11 +59,6 @@ if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], unpack(AR
 return 1
 """
 """A stream's entry; sent again after a lost answer, it is there."""
-_GONE = -2
-"""What PEXPIRETIME and HPEXPIRETIME say of what is not there; -1 is for what never ends."""
-
-# hiredis declares a tuple of one argument where it takes any number.
-_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
 
 class Kind(enum.StrEnum):
@@ -103,7 +98,7 @@ class WholeKeys:
         Of a slot that moves, either node lists what it has. The one that keys leave is asked first. The other one is
         where a question about a key leads that is not there: unlike one about a slot, it is redirected.
         """
-        listed = await self._execute([(slot, _pack((b"CLUSTER", b"GETKEYSINSLOT", slot, ALL))) for slot in slots])
+        listed = await self._execute([(slot, pack((b"CLUSTER", b"GETKEYSINSLOT", slot, ALL))) for slot in slots])
         led_to = await self._execute(
             [commands.evaluate(LIST, [mark_key(slot)], slot, ALL, flags=commands.NO_WRITES) for slot in slots]
         )
@@ -118,7 +113,7 @@ class WholeKeys:
 
     async def kinds(self, keys: Sequence[bytes]) -> list[Kind | None]:
         """What each key is; None: it has gone."""
-        replies = await self._execute([(key_slot(key), _pack((b"TYPE", key))) for key in keys])
+        replies = await self._execute([(key_slot(key), pack((b"TYPE", key))) for key in keys])
         return [None if reply == b"none" else Kind(reply.decode()) for reply in replies]
 
     async def read(self, kind: Kind, keys: Sequence[bytes]) -> AsyncIterator[list[Part]]:
@@ -165,14 +160,14 @@ class WholeKeys:
     async def _execute(self, asked: Sequence[Command], durability: Durability = Durability.PRIMARY) -> list[Any]:
         if not asked:
             return []
-        deadline = asyncio.get_running_loop().time() + SECONDS
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         return await self._cluster.execute(asked, deadline, durability=durability)
 
 
 def encoded(part: Part) -> bytes:
     """A part as bytes, of which several may follow each other: an array as RESP has it
     (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
-    return _pack((part.kind.value, part.key, part.end_ms, *part.values))
+    return pack((part.kind.value, part.key, part.end_ms, *part.values))
 
 
 def decoded(data: bytes) -> Iterator[Part]:
@@ -197,7 +192,7 @@ def _with_ends(flat: Sequence[bytes], ends: Sequence[int]) -> list[bytes | int]:
     """Fields and values, each with its end."""
     values: list[bytes | int] = []
     for field, value, end in zip(flat[::2], flat[1::2], ends, strict=True):
-        if end != _GONE:
+        if end != commands.GONE:
             values += (field, value, max(end, NEVER))
     return values
 
@@ -214,12 +209,12 @@ def _writes(part: Part, now_ms: int) -> Iterator[Command]:
         for end, pairs in by_end.items():
             if not _has_ended(end, now_ms):
                 expiry = () if end == NEVER else (b"PXAT", end)
-                yield (slot, _pack((b"HSETEX", key, *expiry, b"FIELDS", len(pairs) // 2, *pairs)))
+                yield (slot, pack((b"HSETEX", key, *expiry, b"FIELDS", len(pairs) // 2, *pairs)))
     elif part.kind is Kind.STRING:
-        yield (slot, _pack((b"SET", key, *values)))
+        yield (slot, pack((b"SET", key, *values)))
     elif part.kind is Kind.SORTED_SET:
         scored = [each for member, score in zip(values[::2], values[1::2], strict=True) for each in (score, member)]
-        yield (slot, _pack((b"ZADD", key, b"NX", *scored)))
+        yield (slot, pack((b"ZADD", key, b"NX", *scored)))
     else:
         yield commands.evaluate(ADD_ENTRY, [key], *values)
     if part.end_ms != NEVER:

@@ -226,7 +226,7 @@ async def test_slots_that_stand_half_moved_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As whoever moved them was killed: it is not waited for. Neither node answers about keys of both."""
-    monkeypatch.setattr(whole_keys, "SECONDS", 3)
+    monkeypatch.setattr(whole_keys, "PATIENCE_SECONDS", 3)
     for user in users_of_slot(7, 50):
         await plain.hset(user, mapping={"1": 1, "2": 1})
     catalog = keys.key_slot(keys.CATALOG_USERS)

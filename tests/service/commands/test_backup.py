@@ -98,7 +98,7 @@ async def test_who_takes_no_writes_is_told_and_keeps_no_other_one_out(
         held = await begun(store)
         await memory("1")
         for room in (whole_keys, restore_store):
-            full.setattr(room, "SECONDS", 0.5)
+            full.setattr(room, "PATIENCE_SECONDS", 0.5)
         return held
 
     with monkeypatch.context() as full:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from instantaudience_native import SpreadCommands
 
 # hiredis declares a tuple of one argument where it takes any number.
-_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+"""The words of a command, for the wire."""
 
 # A key that nobody has, to be replaced.
 _GAP = b"\0"
@@ -32,6 +33,9 @@ LAST_SLOT = SLOTS - 1
 _SET = b"HSETEX"
 SET_REPLY = b":1\r\n"
 """What HSETEX replies when it was carried out and has no condition."""
+NO_END, GONE = -1, -2
+"""What PEXPIRETIME replies about a key without an expiry, and where there is no such key, and HPEXPIRETIME about fields
+likewise (https://redis.io/docs/latest/commands/hpexpiretime/)."""
 
 
 SCRIPT_HEAD = "#!lua"
@@ -65,7 +69,7 @@ def removing(segment_ids: Iterable[int]) -> Words:
 def on_key(key: bytes, words: Words) -> Command:
     """The command on a user's key."""
     name, arguments = words
-    return (crc_hqx(key, 0) & LAST_SLOT, _pack((name, key, *arguments)))
+    return (crc_hqx(key, 0) & LAST_SLOT, pack((name, key, *arguments)))
 
 
 class Spread:
@@ -110,7 +114,7 @@ class Spread:
 
 def _parts(words: tuple[bytes | int, ...]) -> bytes:
     """Parts of a command, for the wire: without how many it has in all."""
-    return _pack(words).partition(b"\r\n")[2]
+    return pack(words).partition(b"\r\n")[2]
 
 
 _known_parts = lru_cache(maxsize=1000)(_parts)
@@ -139,79 +143,79 @@ def on_keys(keys: Sequence[bytes], words: Words) -> "Sequence[Spread | SpreadCom
 
 
 def read_ends(key: bytes, segment_ids: Sequence[int]) -> Command:
-    """Read when memberships end: a list of Unix times in ms, -1 for never, -2 for one that is gone."""
-    return (key_slot(key), _pack((b"HPEXPIRETIME", key, b"FIELDS", len(segment_ids), *segment_ids)))
+    """Read when memberships end: a list of Unix times in ms, `NO_END` or `GONE`."""
+    return (key_slot(key), pack((b"HPEXPIRETIME", key, b"FIELDS", len(segment_ids), *segment_ids)))
 
 
 def get(key: bytes) -> Command:
     """Read a string; the reply is None when there is none."""
-    return (key_slot(key), _pack((b"GET", key)))
+    return (key_slot(key), pack((b"GET", key)))
 
 
 def set_string_until(key: bytes, value: bytes, end_ms: int) -> Command:
     """Set a string that ends at `end_ms` (Unix time in ms)."""
-    return (key_slot(key), _pack((b"SET", key, value, b"PXAT", end_ms)))
+    return (key_slot(key), pack((b"SET", key, value, b"PXAT", end_ms)))
 
 
 def end_of_string(key: bytes, most_bytes: int) -> Command:
     """The last bytes of a string, at most so many; none where there is no such key."""
-    return (key_slot(key), _pack((b"GETRANGE", key, -most_bytes, -1)))
+    return (key_slot(key), pack((b"GETRANGE", key, -most_bytes, -1)))
 
 
 def delete(key: bytes) -> Command:
     """Delete a key; the reply is how many there were. Sent again after a lost answer, that is 0."""
-    return (key_slot(key), _pack((b"DEL", key)))
+    return (key_slot(key), pack((b"DEL", key)))
 
 
 def read_end(key: bytes) -> Command:
-    """Read when a key ends: Unix time in ms, -1 for never, -2 where there is no key."""
-    return (key_slot(key), _pack((b"PEXPIRETIME", key)))
+    """Read when a key ends: Unix time in ms, `NO_END` or `GONE`."""
+    return (key_slot(key), pack((b"PEXPIRETIME", key)))
 
 
 def expire_at(key: bytes, end_ms: int) -> Command:
     """Let a key end at `end_ms` (Unix time in ms)."""
-    return (key_slot(key), _pack((b"PEXPIREAT", key, end_ms)))
+    return (key_slot(key), pack((b"PEXPIREAT", key, end_ms)))
 
 
 def prolong(key: bytes, end_ms: int) -> Command:
     """Let a key end at `end_ms` (Unix time in ms), unless it ends later."""
-    return (key_slot(key), _pack((b"PEXPIREAT", key, end_ms, b"GT")))
+    return (key_slot(key), pack((b"PEXPIREAT", key, end_ms, b"GT")))
 
 
 def get_fields(key: bytes, fields: Iterable[int | str | bytes]) -> Command:
     """Read fields of a hash; the reply has None for those that are not there."""
-    return (key_slot(key), _pack((b"HMGET", key, *fields)))
+    return (key_slot(key), pack((b"HMGET", key, *fields)))
 
 
 def read_hash(key: bytes) -> Command:
     """Read a small hash: a flat list of fields and values."""
-    return (key_slot(key), _pack((b"HGETALL", key)))
+    return (key_slot(key), pack((b"HGETALL", key)))
 
 
 def field_names(key: bytes) -> Command:
     """Read the fields of a small hash."""
-    return (key_slot(key), _pack((b"HKEYS", key)))
+    return (key_slot(key), pack((b"HKEYS", key)))
 
 
 def set_field_until(key: bytes, field: int, end_ms: int) -> Command:
     """Set a field of a hash to 1; it ends at `end_ms` (Unix time in ms), 0: never."""
     expiry = (b"PXAT", end_ms) if end_ms else ()
-    return (key_slot(key), _pack((_SET, key, *expiry, b"FIELDS", 1, field, 1)))
+    return (key_slot(key), pack((_SET, key, *expiry, b"FIELDS", 1, field, 1)))
 
 
 def remove_fields(key: bytes, fields: Iterable[int]) -> Command:
     """Remove fields of a hash; the reply is how many there were."""
-    return (key_slot(key), _pack((b"HDEL", key, *fields)))
+    return (key_slot(key), pack((b"HDEL", key, *fields)))
 
 
 def remove_from_sorted(key: bytes, member: str) -> Command:
     """Remove a member of a sorted set; the reply is how many there were."""
-    return (key_slot(key), _pack((b"ZREM", key, member)))
+    return (key_slot(key), pack((b"ZREM", key, member)))
 
 
 def increment_field(key: bytes, field: str) -> Command:
     """Add one to a field of a hash; the reply is the sum. Sent again after a lost answer, it adds another one."""
-    return (key_slot(key), _pack((b"HINCRBY", key, field, 1)))
+    return (key_slot(key), pack((b"HINCRBY", key, field, 1)))
 
 
 def scan_hash(key: bytes, cursor: bytes, count: int) -> Command:
@@ -221,7 +225,7 @@ def scan_hash(key: bytes, cursor: bytes, count: int) -> Command:
     one of the parts at least (https://redis.io/docs/latest/commands/scan/, "Scan guarantees"), whichever nodes answer.
     """
     if cursor == b"0":  # most hashes have one part, which costs less without a script
-        return (key_slot(key), _pack((b"HSCAN", key, cursor, b"COUNT", count)))
+        return (key_slot(key), pack((b"HSCAN", key, cursor, b"COUNT", count)))
     return evaluate(_GO_ON, [key], cursor, count, flags=NO_WRITES)
 
 
@@ -232,12 +236,12 @@ def add_distinct(key: bytes, count: int, numbers: bytes) -> Command:
 
 def count_distinct(keys: Sequence[bytes]) -> Command:
     """How many different numbers the HyperLogLogs of keys in one slot have counted together, about."""
-    return (key_slot(keys[0]), _pack((b"PFCOUNT", *keys)))
+    return (key_slot(keys[0]), pack((b"PFCOUNT", *keys)))
 
 
 def read_stream(key: bytes, first: bytes, count: int) -> Command:
     """Read the entries of a stream from an ID on (`-`: from the first), at most `count`."""
-    return (key_slot(key), _pack((b"XRANGE", key, first, b"+", b"COUNT", count)))
+    return (key_slot(key), pack((b"XRANGE", key, first, b"+", b"COUNT", count)))
 
 
 def evaluate(script: str, script_keys: Sequence[bytes], *arguments: int | str | bytes, flags: str = "") -> Command:
@@ -247,7 +251,7 @@ def evaluate(script: str, script_keys: Sequence[bytes], *arguments: int | str | 
     cluster is down begins it, and stops at its first write (https://redis.io/docs/latest/develop/programmability/).
     """
     text = _text(script, flags)
-    return (key_slot(script_keys[0]), _pack((b"EVAL", text, len(script_keys), *script_keys, *arguments)))
+    return (key_slot(script_keys[0]), pack((b"EVAL", text, len(script_keys), *script_keys, *arguments)))
 
 
 @lru_cache(maxsize=100)
@@ -257,13 +261,13 @@ def _text(script: str, flags: str) -> bytes:
 
 def wait_for_replicas(replicas: int, wait_ms: int) -> bytes:
     """Wait, for so long at most, until so many replicas have what this connection wrote; the reply is how many have."""
-    return _pack((b"WAIT", replicas, wait_ms))
+    return pack((b"WAIT", replicas, wait_ms))
 
 
 def wait_for_disks(replicas: int, wait_ms: int) -> bytes:
     """As `wait_for_replicas`, until it is on the disk of the primary and of so many replicas; the reply is on how many
     of each."""
-    return _pack((b"WAITAOF", 1, replicas, wait_ms))
+    return pack((b"WAITAOF", 1, replicas, wait_ms))
 
 
-ASKING = _pack((b"ASKING",))
+ASKING = pack((b"ASKING",))

@@ -102,12 +102,10 @@ class BatchSegmentService:
             AudienceError: SYNTAX; others as above.
         """
         span = span_of(request, self._clock.now_ms())
+        first_hour = span.hours[0] if span.hours else span.last
         member_id = await self._desk.member_id(request, caller, deadline)
-        async with aclosing(
-            self._desk.changed_since(
-                member_id, (span.hours[0] if span.hours else span.last) * MS_PER_HOUR, caller, deadline
-            )
-        ) as jobs:
+        changed = self._desk.changed_since(member_id, first_hour * MS_PER_HOUR, caller, deadline)
+        async with aclosing(changed) as jobs:
             return await usage_of(jobs, span)
 
 

@@ -11,14 +11,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 WORK_SECONDS = 0.5
-"""How long there is work between two looks, at least, where none has found a queue: the next one comes when nothing is
+"""The time from one look to the next, at least, as long as looks find no queue. The next one is due when nothing is
 under way, as at each checkpoint of a file."""
 MOST_WORK_SECONDS = 2.0
-"""How long there is work until it has to pause for a look: that of several files hardly ever pauses together."""
+"""After so long, work pauses for a look: with several files, there is hardly a moment when nothing is under way."""
 TURN_SECONDS = 0.05
-"""How long where one has."""
+"""The time from one look to the next while looks find a queue."""
 LOOKS = 3
-"""Questions of a look, at most: none after one whose answer was not late."""
+"""Questions in one look, at most: the first answer that is not late ends it."""
 LATE_SECONDS = 0.002
 """How much later than ever an answer may come before work rests."""
 RESTS = 3

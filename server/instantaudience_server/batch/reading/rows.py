@@ -96,42 +96,44 @@ def _sift(
         return cast("Sequence[bytes]", rows.keys), rows.meanings
     keys: list[bytes] = []
     meanings: list[Meaning] = []
-    for index, (key, meaning) in enumerate(zip(rows.keys, rows.meanings, strict=True)):
+    for index, (key, said) in enumerate(zip(rows.keys, rows.meanings, strict=True)):
         user = platform_keys.get(key) if key is not None and is_external(key) else key
-        wrong = None
-        if meaning.fault:
-            wrong = Count.NUM_INVALID_FORMAT
-        elif user is None:
-            wrong = Count.NUM_INVALID_USER
-        elif meaning.untimely:
-            wrong = Count.NUM_INVALID_TIMESTAMP
-        elif user in unwritten:
-            wrong = Count.NUM_OTHER_ERROR
-        if wrong is not None or user is None:
-            assert wrong is not None
+        wrong = _what_is_wrong(user, said, unwritten)
+        if wrong is not None:
             counters.add(wrong)
-            if not counters.full:
-                counters.log(wrong, rows.text(index), meaning.fault)
+            _log(wrong, counters, rows, index, said.fault)
             continue
-        if user in suppressed and meaning.added:
+        assert user is not None
+        meaning = said
+        if user in suppressed and said.added:
             counters.add(Count.NUM_INVALID_USER)
-            if not counters.full:
-                counters.log(Count.NUM_INVALID_USER, rows.text(index))
-            meaning = meaning.leaving()
+            _log(Count.NUM_INVALID_USER, counters, rows, index)
+            meaning = said.leaving()
             counters.add(Count.NUM_VALID_USER, -1)  # a line counts once, also where what the user leaves is taken
-        if meaning.counts:
-            _count_refused(meaning, counters, rows, index)
+        for count, number in meaning.counts:
+            counters.add_segment(count, number)
+        for count in dict.fromkeys(count for count, _ in meaning.counts):
+            _log(count, counters, rows, index)
         keys.append(user)
         meanings.append(meaning)
     return keys, meanings
 
 
-def _count_refused(meaning: Meaning, counters: Counters, rows: Rows, index: int) -> None:
-    for count, number in meaning.counts:
-        counters.add_segment(count, number)
+def _what_is_wrong(user: bytes | None, meaning: Meaning, unwritten: Collection[bytes]) -> Count | None:
+    """Where a row counts that changes nothing; None for one that may change something."""
+    if meaning.fault:
+        return Count.NUM_INVALID_FORMAT
+    if user is None:
+        return Count.NUM_INVALID_USER
+    if meaning.untimely:
+        return Count.NUM_INVALID_TIMESTAMP
+    return Count.NUM_OTHER_ERROR if user in unwritten else None
+
+
+def _log(count: Count, counters: Counters, rows: Rows, index: int, reason: str = "") -> None:
+    """Keep an error line about a row, which is written out only where there is room for it."""
     if not counters.full:
-        for count in dict.fromkeys(count for count, _ in meaning.counts):
-            counters.log(count, rows.text(index))
+        counters.log(count, rows.text(index), reason)
 
 
 def _memberships(meanings: Sequence[Meaning]) -> tuple[Mapping[int, int], Mapping[int, int]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
@@ -32,20 +33,26 @@ async def wishes(redis: str) -> Wishes:
         topology = Topology(redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
         cluster = Cluster(topology, max_pending_bytes=PENDING_BYTES, stalled_seconds=SECONDS)
         async with asyncio.timeout(SECONDS):
-            try:
-                await cluster.open()
-                async with contextlib.aclosing(ClusterCatalogStore(cluster).load(SECONDS)) as pages:
-                    async for kind, records in pages:
-                        if kind is not Kind.MEMBER:
-                            break
-                        for member in map(pb.Member.FromString, records):
-                            if member.durability:
-                                name = pb.Durability.Name(member.durability).removeprefix("DURABILITY_")
-                                members.setdefault(Durability[name], []).append(member.id)
-            finally:
-                await cluster.close()
+            async for member in _members(cluster):
+                if member.durability:
+                    name = pb.Durability.Name(member.durability).removeprefix("DURABILITY_")
+                    members.setdefault(Durability[name], []).append(member.id)
     except (StoreUnusableError, *STORE_FAILURES) as error:
         return Wishes({}, str(error), refused=isinstance(error, RefusedCommandError))
     except TimeoutError:
         return Wishes({}, "the catalog's node does not answer")
     return Wishes(members)
+
+
+async def _members(cluster: Cluster) -> AsyncIterator[pb.Member]:
+    """The catalog's members; the cluster is open meanwhile."""
+    try:
+        await cluster.open()
+        async with contextlib.aclosing(ClusterCatalogStore(cluster).load(SECONDS)) as pages:
+            async for kind, records in pages:
+                if kind is not Kind.MEMBER:
+                    break
+                for record in records:
+                    yield pb.Member.FromString(record)
+    finally:
+        await cluster.close()

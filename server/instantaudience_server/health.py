@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -61,7 +61,7 @@ class HealthService:
         """Whether every primary takes writes."""
         return all(problem is None for _, problem in await self._look())
 
-    async def watch(self, report: Callable[[bool], Awaitable[None]]) -> None:
+    async def watch(self, report: Callable[[bool], None] | None = None) -> None:
         """Ask forever, and report when the answer changes; the first answer is a change."""
         serving: bool | None = None
         while True:
@@ -72,7 +72,8 @@ class HealthService:
                 serving = now
                 log.info(Event.HEALTH_CHANGED, serving=serving)
                 metrics.CLUSTER_REACHABLE.labels(metrics.WORKER).set(serving)
-                await report(serving)
+                if report is not None:
+                    report(serving)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _check_staying(self) -> None:

@@ -38,7 +38,7 @@ async def test_a_change_is_reported_once(embedded: EmbeddedCluster, health: Heal
     reports: asyncio.Queue[bool] = asyncio.Queue()
     node = embedded.nodes[1]
     with capture_logs() as logs:
-        watching = asyncio.create_task(health.watch(reports.put))
+        watching = asyncio.create_task(health.watch(reports.put_nowait))
         try:
             async with asyncio.timeout(20):
                 assert await reports.get()

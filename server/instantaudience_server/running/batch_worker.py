@@ -63,7 +63,7 @@ async def serve(config: WorkerConfig) -> None:
             stack,
             partial(keep_marks, jobs, clock, config.upload_marks),
             partial(sweep, jobs, files),
-            *(ground.feed.follow, suppressions.follow, runner.run, partial(health.watch, _nobody_asks)),
+            *(ground.feed.follow, suppressions.follow, runner.run, health.watch),
             *(partial(metrics.sample, readings_of(catalog, cluster)), keep_writing, give_back, end_when_stuck),
         )
         (address,) = config.addresses
@@ -71,10 +71,6 @@ async def serve(config: WorkerConfig) -> None:
         log.info(Event.WORKER_READY, worker=config.number)
         await stop.wait()
         await server.drain(settings.drain_seconds)
-
-
-async def _nobody_asks(_: bool) -> None:
-    """Whether the cluster can be reached shows in the metrics."""
 
 
 def main() -> None:

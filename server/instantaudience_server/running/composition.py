@@ -152,7 +152,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
         note_build(config.host)
         run_beside(stack, *_beside_calls(config, ground, services, admission))
-        await services.status.set_serving(await services.health.is_serving())
+        services.status.set_serving(await services.health.is_serving())
         _calm_garbage_collector()
         yield Worker(methods, pipeline, services.status)
 
@@ -296,7 +296,7 @@ async def _drain_on_request(drain_fd: int, number: int, health: HealthService, s
         asyncio.get_running_loop().remove_reader(drain_fd)
     log.info(Event.WORKER_DRAINING, worker=number)
     health.drain()
-    await status.drain()
+    status.drain()
 
 
 def _calm_garbage_collector() -> None:

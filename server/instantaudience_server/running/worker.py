@@ -34,7 +34,7 @@ async def serve(config: WorkerConfig) -> None:
         await host.start()
         log.info(Event.WORKER_READY, worker=config.number)
         await stop.wait()
-        await worker.status.drain()
+        worker.status.drain()
         await host.drain(config.settings.drain_seconds)
 
 

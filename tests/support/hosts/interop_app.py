@@ -115,7 +115,7 @@ class _Methods:
     async def report(self, request: Struct, _: Call, deadline: float) -> Message:
         """The state of this process; `serving` sets the health first."""
         if "serving" in request:
-            await self._status.set_serving(request["serving"])
+            self._status.set_serving(request["serving"])
         gc.collect()
         kept = sum(type(thing).__name__ in ("Exchange", "NativeStream") for thing in gc.get_objects())
         return _struct(running=self.running, tasks=len(asyncio.all_tasks()), exchanges=kept)
@@ -171,7 +171,7 @@ def _field(request: Struct, name: str, default: Any) -> Any:
 async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
     """What a host serves."""
     status = ServingStatus((SERVICE,))
-    await status.set_serving(True)
+    status.set_serving(True)
     pipeline = pipeline_of(
         _Tokens(),  # type: ignore[arg-type]
         Usage(_Uncounted(), demo_catalog(), SystemClock()),  # type: ignore[arg-type]

@@ -29,16 +29,16 @@ class ServingStatus:
         self._draining = False
         self._changed = asyncio.Event()
 
-    async def set_serving(self, serving: bool) -> None:
+    def set_serving(self, serving: bool) -> None:
         """Change the status and tell all watchers; without effect once the server drains."""
         self._serving = serving and not self._draining
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Turn NOT_SERVING for good."""
         self._draining = True
-        await self.set_serving(False)
+        self.set_serving(False)
 
     def _status(self, service: str) -> _Status.ServingStatus:
         if service not in self._services:

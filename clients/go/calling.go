@@ -19,7 +19,7 @@ type Attempt struct {
 	Method string
 	// Number is which attempt of the call it was, from 1.
 	Number int
-	// Err is what it failed with; nil where it did not.
+	// Err is what it failed with; nil where it did not. Its code is Canceled where the caller gave it up.
 	Err *Error
 	// Took is how long it was under way.
 	Took time.Duration
@@ -84,9 +84,6 @@ func (c *caller) attempt(
 	defer cancel()
 	began := time.Now()
 	err := c.conn.Invoke(outgoing(attempt, token, requestID), method, request, answer, options...)
-	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
-		return nil, context.Cause(ctx)
-	}
 	var failed *Error
 	if err != nil {
 		failed = errorOfCall(err, requestID)
@@ -98,6 +95,9 @@ func (c *caller) attempt(
 		failed = saysNothing(requestID)
 	}
 	c.tell(Attempt{method, number, failed, time.Since(began), requestID})
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return nil, context.Cause(ctx)
+	}
 	return failed, nil
 }
 

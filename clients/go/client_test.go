@@ -61,6 +61,25 @@ func TestACallThatIsCancelledFailsWithTheContextsError(t *testing.T) {
 	}
 }
 
+func TestAnAttemptThatIsCancelledIsTold(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // Nobody answers there.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	var told []instantaudience.Attempt
+	client := newClient(t, listener.Addr().String(), instantaudience.WithToken("x"), instantaudience.WithPlaintext(),
+		instantaudience.WithAttempts(func(attempt instantaudience.Attempt) { told = append(told, attempt) }))
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := client.Memberships(ctx, "", "1"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if len(told) != 1 || told[0].Err == nil || told[0].Err.Code != codes.Canceled {
+		t.Error(told)
+	}
+}
+
 func TestAServiceThatIsNotThereIsUnavailableWhenTheTimeIsOver(t *testing.T) {
 	client := newClient(t, "127.0.0.1:1", instantaudience.WithToken("x"), instantaudience.WithPlaintext())
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)

@@ -221,3 +221,18 @@ func TestWhatIsNoUTF8IsRefusedAtOnceAndAStreamGoesOn(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+func TestAStreamWhoseAnswersAreNoMoreTakenIsToldAsCancelled(t *testing.T) {
+	var told []instantaudience.Attempt
+	client := streamClient(t, answerAll,
+		instantaudience.WithAttempts(func(attempt instantaudience.Attempt) { told = append(told, attempt) }))
+	for _, err := range client.Stream(context.Background(), fewUsers(2)) {
+		if err != nil {
+			t.Error(err)
+		}
+		break
+	}
+	if len(told) != 1 || told[0].Err == nil || told[0].Err.Code != codes.Canceled {
+		t.Error(told)
+	}
+}

@@ -127,12 +127,16 @@ func (s *streaming) stream(ctx context.Context) error {
 	requestID := newRequestID()
 	began := time.Now()
 	one := &oneStream{streaming: s, requestID: requestID, queue: s.window.toRepeat(), readSince: began}
-	if err := one.run(outgoing(ctx, token, requestID)); err != nil {
-		return err
+	err = one.run(outgoing(ctx, token, requestID))
+	if err == errStopped {
+		one.failure = errorOfStatus(status.New(codes.Canceled, err.Error()), requestID)
 	}
 	s.client.caller.tell(Attempt{
 		pb.AudienceService_StreamSegments_FullMethodName, 1, one.failure, time.Since(began), requestID,
 	})
+	if err != nil {
+		return err
+	}
 	if one.failure == nil {
 		return nil
 	}
@@ -287,9 +291,10 @@ func (o *oneStream) receive(answer answer) (bool, error) {
 		o.fail(errorOfCall(answer.err, o.requestID))
 		return true, nil
 	case len(o.pending) == 0:
-		return true, &Error{
+		o.failure = &Error{
 			Kind: Internal, Code: codes.Internal, Message: "an answer to nothing", RequestID: o.requestID,
 		}
+		return true, o.failure
 	}
 	answered := o.pending[0]
 	o.pending = o.pending[1:]

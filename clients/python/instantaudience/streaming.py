@@ -74,7 +74,8 @@ class _Stream:
             InternalError: it answers nothing.
         """
         if not self.pending:
-            raise InternalError("an answer to nothing", request_id=self.request_id)
+            self.failure = InternalError("an answer to nothing", request_id=self.request_id)
+            raise self.failure
         sent = self.pending.popleft()
         if response.HasField("response"):
             sent.outcome = response.response
@@ -175,9 +176,9 @@ class Streaming:
                             window.room.set()  # who waits for room shall see that nothing more is to be sent
                         for result in window.results():
                             yield result
-                    outcome = stream.failure
+                    outcome = None
                 finally:
-                    watched.end(outcome)
+                    watched.end(stream.failure or outcome)
                     await _end(sending)
                     stream.call.cancel()
                 if stream.failure is None and stream.is_exhausted and not window.sent:

@@ -2,7 +2,7 @@ import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } fro
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Code, Transport } from "@connectrpc/connect";
 import type { Deadline } from "./deadline.js";
-import { AudienceError, RateLimitedError, UnauthenticatedError, ofCall, saysNothing } from "./errors.js";
+import { AudienceError, RateLimitedError, UnauthenticatedError, givenUp, ofCall, saysNothing } from "./errors.js";
 import { ErrorCause } from "./gen/instantaudience/v1/errors_pb.js";
 import { Attempts, type Retries } from "./retrying.js";
 import { RENEWED_REASON } from "./rules.js";
@@ -14,7 +14,7 @@ export interface Attempt {
   readonly method: string;
   /** Which attempt of the call it was, from 1. */
   readonly number: number;
-  /** gRPC's status code; undefined where it succeeded. */
+  /** gRPC's status code; undefined where it succeeded, Canceled where the caller gave it up. */
   readonly code: Code | undefined;
   /** The reason that the service gave, as listed in errors.proto; "" where it gave none. */
   readonly reason: string;
@@ -62,14 +62,14 @@ export class Calling {
         const { message } = await this.transport.unary(method, ending.signal, timeoutMs, sent, request);
         outcome = read(message) ?? saysNothing(requestId);
       } catch (failure) {
-        deadline.check();
-        outcome = ofCall(failure, requestId);
+        outcome = ending.signal.aborted ? givenUp(requestId) : ofCall(failure, requestId);
       } finally {
         forget();
       }
       const error = outcome instanceof AudienceError ? outcome : undefined;
       this.tell(pathOf(method), attempts.count, began, requestId, error);
       if (!(outcome instanceof AudienceError)) return outcome;
+      deadline.check();
       if (!(outcome instanceof UnauthenticatedError)) {
         if (!isSafe && !wasRefused(outcome)) throw outcome;
         await attempts.pause(outcome);

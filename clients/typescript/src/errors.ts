@@ -180,6 +180,11 @@ function kindOf(code: Code, reason: string): Kind {
   return KIND_OF_REASON[reason] ?? ofTransport ?? KIND_OF_CODE[code] ?? KIND_OTHERWISE;
 }
 
+/** An attempt that was ended by its caller, or with its client. */
+export function givenUp(requestId: string): AudienceError {
+  return new UnavailableError("the caller has given up", { code: Code.Canceled, requestId });
+}
+
 /** An answer without what every answer has. */
 export function saysNothing(requestId: string): AudienceError {
   return new InternalError("an answer that says nothing", { requestId });

@@ -7,6 +7,7 @@ import {
   InternalError,
   UnauthenticatedError,
   UnavailableError,
+  givenUp,
   ofCall,
   ofStatus,
   saysNothing,
@@ -83,7 +84,10 @@ class Stream {
   /** The next answer. */
   take({ outcome, requestId }: StreamSegmentsResponse): void {
     const sent = this.pending.shift();
-    if (sent === undefined) throw new InternalError("an answer to nothing", { requestId: this.requestId });
+    if (sent === undefined) {
+      this.failure = new InternalError("an answer to nothing", { requestId: this.requestId });
+      throw this.failure;
+    }
     if (outcome.case === "response") {
       sent.outcome = outcome.value;
       return;
@@ -138,11 +142,16 @@ export class Streaming {
         );
         const stream = new Stream();
         const began = performance.now();
-        for await (const response of this.#answers(stream, token, window, source, limits, signal)) {
-          stream.take(response);
-          yield* window.results();
+        let outcome: AudienceError | undefined = givenUp(stream.requestId);
+        try {
+          for await (const response of this.#answers(stream, token, window, source, limits, signal)) {
+            stream.take(response);
+            yield* window.results();
+          }
+          outcome = undefined;
+        } finally {
+          this.means.calling.tell(pathOf(METHOD), 1, began, stream.requestId, stream.failure ?? outcome);
         }
-        this.means.calling.tell(pathOf(METHOD), 1, began, stream.requestId, stream.failure);
         if (stream.usersFailure !== undefined) throw stream.usersFailure.thrown;
         if (stream.failure === undefined) {
           if (window.isEmpty) return;

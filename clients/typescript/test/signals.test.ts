@@ -1,5 +1,6 @@
 /** One signal gives up any number of calls, whatever they are at. */
-import { type ClientOptions, type User, createClient } from "instantaudience";
+import { Code } from "@connectrpc/connect";
+import { type Attempt, type ClientOptions, type User, createClient } from "instantaudience";
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { createServer as createHttpServer } from "node:http";
@@ -16,13 +17,13 @@ async function all(results: AsyncIterable<unknown>): Promise<void> {
 }
 
 async function* endless(): AsyncGenerator<User> {
-  yield { userId: "1" };
+  yield* [{ userId: "1" }, { userId: "2" }]; // The first one can go then.
   await new Promise(() => undefined);
 }
 
-for (const [where, make, listen] of [
-  ["Node", createClient, (asked: () => void) => createServer(asked)],
-  ["browsers", createBrowserClient, (asked: () => void) => createHttpServer(asked)],
+for (const [where, make, listen, streams] of [
+  ["Node", createClient, (asked: () => void) => createServer(asked), ["StreamSegments"]],
+  ["browsers", createBrowserClient, (asked: () => void) => createHttpServer(asked), []],
 ] as const) {
   test(`calls of one signal have one listener, and end with it, in ${where}`, async () => {
     const warnings: Error[] = [];
@@ -32,11 +33,13 @@ for (const [where, make, listen] of [
     const asked = new Promise<void>((resolve) => (isAsked = resolve));
     const server = listen(() => isAsked()); // It never answers.
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const told: Attempt[] = [];
     const options: ClientOptions = {
       endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
       credentials: { token: "hbapi:1:0:0" },
       plaintext: true,
       retries: { attemptMs: 600_000 },
+      onAttempt: (attempt) => told.push(attempt),
     };
     const client = make({ ...options, limits: LIMITS });
     const asking = make(options);
@@ -56,6 +59,9 @@ for (const [where, make, listen] of [
       giving.abort(new Error("never mind"));
       for (const end of await ended) assert.equal(end.status === "rejected" && end.reason, signal.reason);
       assert.equal(getEventListeners(signal, "abort").length, 0);
+      assert.deepEqual(new Set(told.map(({ code }) => code)), new Set([Code.Canceled]));
+      const methods = new Set(told.map(({ method }) => method.split("/").at(-1)));
+      assert.deepEqual(methods, new Set(["BatchGetMemberships", "ApplySegments", ...streams, "GetUser"]));
       await assert.rejects(client.memberships(["1"], { signal }), signal.reason);
       await assert.rejects(all(client.stream(endless(), { signal })), signal.reason);
       assert.deepEqual(warnings, []);

@@ -93,9 +93,14 @@ test("an answer to nothing is a defect of the service", async () => {
   async function* twice(requests: Requests): Responses {
     for await (const answer of answers(requests)) yield* [answer, answer];
   }
-  await withClient(twice, {}, [], async (client) => {
+  const told: Attempt[] = [];
+  await withClient(twice, {}, told, async (client) => {
     await assert.rejects(all(client.stream([USER, USER, USER])), { name: "InternalError", code: Code.Internal });
   });
+  assert.deepEqual(
+    told.map(({ code }) => code),
+    [Code.Internal],
+  );
 });
 
 test("an answer that is cut off is one that was lost: it is asked for again", async () => {
@@ -245,3 +250,17 @@ for (const [where, create] of [
     client.close();
   });
 }
+
+test("a stream whose answers are no more taken is told as given up", async () => {
+  const told: Attempt[] = [];
+  await withClient(answers, {}, told, async (client) => {
+    for await (const { error } of client.stream([USER, USER])) {
+      assert.equal(error, undefined);
+      break;
+    }
+  });
+  assert.deepEqual(
+    told.map(({ code }) => code),
+    [Code.Canceled],
+  );
+});

@@ -98,7 +98,7 @@ async def test_an_answer_to_nothing_is_a_defect_of_the_service() -> None:
     async with client_of(stream, told.append) as client:
         with pytest.raises(InternalError, match="an answer to nothing") as raised:
             _ = [each async for each in client.stream([user(1, block(7)), user(2, block(7))])]
-    assert raised.value.code is grpc.StatusCode.INTERNAL
+    assert [attempt.code for attempt in told] == [raised.value.code] == [grpc.StatusCode.INTERNAL]
 
 
 async def test_a_stream_that_ends_while_users_are_to_come_begins_again_after_a_pause() -> None:

@@ -8,7 +8,7 @@ import java.time.Duration;
  *
  * @param method its full name: {@code instantaudience.v1.AudienceService/ApplySegments}.
  * @param number which attempt of the call it was, from 1.
- * @param code gRPC's status code.
+ * @param code gRPC's status code; CANCELLED where the caller gave it up.
  * @param reason the reason that the service gave, as listed in errors.proto; empty where it gave none.
  * @param took how long it was under way.
  * @param requestId what the service's log names it by; that of all attempts of a call.

@@ -82,13 +82,13 @@ final class Calling {
         said = read.apply(ClientCalls.blockingUnaryCall(channel(token, requestId), method, options, request));
         failure = said == null ? Failure.saysNothing(requestId) : null;
       } catch (StatusRuntimeException thrown) {
-        Deadline.check();
         failure = Failure.ofCall(thrown, requestId);
       }
       tell(method, number, began, requestId, failure);
       if (failure == null) {
         return said;
       }
+      Deadline.check();
       if (!(failure instanceof UnauthenticatedException)) {
         if (!isRepeatable && !wasRefused(failure)) {
           throw failure;

@@ -49,6 +49,11 @@ record Failure(
     return new InternalException(own(Status.Code.INTERNAL, message, requestId));
   }
 
+  /** The caller takes no more answers. */
+  static AudienceException givenUp(String requestId) {
+    return new UnavailableException(own(Status.Code.CANCELLED, "the caller has given up", requestId));
+  }
+
   /** An answer came without what every answer has. */
   static AudienceException saysNothing(String requestId) {
     return internal("an answer that says nothing", requestId);

@@ -72,13 +72,16 @@ final class OneStream {
         step();
       }
     } finally {
+      if (!isOver) {
+        fail(Failure.givenUp(requestId)); // Where nothing has failed before.
+      }
       isOver = true;
       call.cancel("the stream is over", null); // Where it has ended, this does nothing.
       if (hasTurn) {
         pacer.giveBack(turn);
       }
+      calling.tell(METHOD, 1, began, requestId, failure);
     }
-    calling.tell(METHOD, 1, began, requestId, failure);
   }
 
   private void step() {
@@ -163,7 +166,8 @@ final class OneStream {
   private void answered(StreamSegmentsResponse response) {
     Sent first = pending.pollFirst();
     if (first == null) {
-      throw Failure.internal("an answer to nothing", requestId);
+      failure = Failure.internal("an answer to nothing", requestId);
+      throw failure;
     }
     if (response.hasResponse()) {
       first.answer(response.getResponse());

@@ -3,12 +3,20 @@ package com.instantaudience.client;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.instantaudience.v1.Limits;
 import com.instantaudience.v1.RtSegment;
+import io.grpc.Status;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
@@ -74,6 +82,30 @@ class ClosingTest {
       }
     };
     checkEnds(client, List.of(() -> client.stream(none, result -> {})));
+  }
+
+  @Test
+  void anAttemptWhoseThreadIsInterruptedIsTold() throws Exception {
+    List<Status.Code> told = new ArrayList<>();
+    try (ServerSocket silent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress());
+        AudienceClient client = AudienceClient.builder("127.0.0.1:" + silent.getLocalPort())
+            .plaintext()
+            .credentials(Credentials.token("x"))
+            .onAttempt(attempt -> told.add(attempt.code()))
+            .build()) {
+      Thread caller = Thread.currentThread();
+      CompletableFuture.runAsync(() -> {
+        try {
+          silent.accept(); // The call is under way then.
+        } catch (IOException closed) {
+          throw new UncheckedIOException(closed);
+        }
+        caller.interrupt();
+      });
+      assertThrows(CancellationException.class, () -> client.memberships(List.of("1")));
+      assertTrue(Thread.interrupted());
+    }
+    assertEquals(List.of(Status.Code.CANCELLED), told);
   }
 
   @Test

@@ -218,6 +218,7 @@ class StreamingTest {
                 throw new IllegalStateException("enough");
               })));
     }
+    assertEquals(List.of(Status.Code.CANCELLED), told);
   }
 
   @Test

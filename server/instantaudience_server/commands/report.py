@@ -99,6 +99,26 @@ def report(
         raise click.UsageError("--csv cannot be used together with --json or --lines")
     if None not in (start, end, hours):
         raise click.UsageError("--start, --end and --hours cannot be used together: give two of them")
+    answer = client.usage(_request(member_id, start, end, hours))
+    if lines:
+        _add_lines(client, answer)
+    if as_json:
+        found = [_fields(hour, lines) | _reasons(hour) for hour in answer.hours]
+        print_json({"hours": found, "total": _fields(answer.total, False) | _reasons(answer.total)})
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, _fields(answer.total, False), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_fields(hour, False) for hour in answer.hours)
+    elif not answer.hours:
+        click.echo(f"member {answer.total.member_id} sent nothing")
+    else:
+        show_lines(_lines(answer, width_of_output()))
+
+
+def _request(
+    member_id: int | None, start: datetime | None, end: datetime | None, hours: int | None
+) -> pb.GetUsageRequest:
+    """What asks for these hours; two of `start`, `end` and `hours` are given at most."""
     request = pb.GetUsageRequest(member_id=member_id, without_lines=True)
     if start is not None and hours is not None:
         end, hours = start + min(timedelta(hours=hours), datetime.max - start), None
@@ -107,22 +127,7 @@ def report(
             getattr(request, field).FromDatetime(moment)
     if hours is not None:
         request.hours = hours
-    answer = client.usage(request)
-    if lines:
-        _add_lines(client, answer)
-    if as_json:
-        hours_found = [_fields(hour, lines) | _reasons(hour) for hour in answer.hours]
-        found = {"hours": hours_found, "total": _fields(answer.total, False) | _reasons(answer.total)}
-        print_json(found)
-    elif as_csv:
-        rows = [_fields(hour, False) for hour in answer.hours]
-        writer = csv.DictWriter(sys.stdout, _fields(answer.total, False), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    elif not answer.hours:
-        click.echo(f"member {answer.total.member_id} sent nothing")
-    else:
-        show_lines(_lines(answer, width_of_output()))
+    return request
 
 
 def _add_lines(client: Client, answer: pb.GetUsageResponse) -> None:

@@ -6,6 +6,7 @@ from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.memberships.reading import identity, rules
 from instantaudience_server.memberships.reading.wire import decode_user
 from instantaudience_server.store.interfaces.memberships import MembershipStore
+from instantaudience_server.store.keys import EXTERNAL_PREFIX
 
 
 class ExternalIds:
@@ -47,4 +48,4 @@ class ExternalIds:
 
 def is_external(key: bytes) -> bool:
     """Whether a key leads to a user by an external ID."""
-    return key.startswith(b"x:")
+    return key.startswith(EXTERNAL_PREFIX)

@@ -13,6 +13,8 @@ SLOTS = 16384
 
 PLATFORM_PREFIX = b"m:p:"
 """`membership_key`s of the platform's own user IDs begin with this."""
+EXTERNAL_PREFIX = b"x:"
+"""`external_id_key`s begin with this."""
 
 
 def membership_key(domain_letter: bytes, user_id: bytes) -> bytes:
@@ -39,7 +41,7 @@ def guesses_key(subject: str) -> bytes:
 
 def external_id_key(member_id: int, external_id: str) -> bytes:
     """The string that holds the platform user ID that a member's external ID maps to."""
-    return f"x:{member_id}:{external_id}".encode()
+    return EXTERNAL_PREFIX + f"{member_id}:{external_id}".encode()
 
 
 def quota_key(member_id: int, quota: str) -> bytes:

@@ -159,7 +159,7 @@ GZIP = Form(
     lambda member_id, hour, usage: gzip_parts.compress(_hour_json(member_id, hour, usage)),
     lambda hours: gzip_parts.join(_list(_GZIP_COMMA, hours)),
 )
-TYPED = Form(True, lambda member_id, hour, usage: _hour_field(member_id, hour, usage), b"".join)
+TYPED = Form(True, _hour_field, b"".join)
 COUNTS = Form(False, lambda member_id, hour, usage: _hour_field(member_id, hour, usage._replace(lines=_NONE)), b"".join)
 
 

@@ -12,5 +12,5 @@ export * from "./index.js";
 export function createClient(options: ClientOptions): Client {
   const { interceptors = [] } = options;
   const transport = createGrpcWebTransport({ baseUrl: urlOf(options), interceptors: [...interceptors] });
-  return new Client({ transport, canStream: false, close: () => undefined }, options);
+  return new Client({ transport, canStream: false }, options);
 }

@@ -56,7 +56,8 @@ export interface Connection {
   readonly transport: Transport;
   /** Whether streams can be sent; browsers cannot. */
   readonly canStream: boolean;
-  close(): void;
+  /** Ends it; absent where it ends by itself. */
+  readonly close?: () => void;
 }
 
 /**
@@ -115,7 +116,7 @@ export class Client {
   /** Closes the connection; calls under way fail, and so do those that come. */
   close(): void {
     this.#closing.close();
-    this.#connection.close();
+    this.#connection.close?.();
   }
 
   /**

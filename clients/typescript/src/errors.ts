@@ -16,6 +16,8 @@ export interface Failure {
 
 /** A call failed; what that means for the caller, the subclass says. */
 export abstract class AudienceError extends Error {
+  /** The code of what the client itself says. */
+  protected static readonly ownCode: Code = Code.Unknown;
   /** What it means for the caller. */
   abstract readonly kind: Kind;
   /** gRPC's status code. */
@@ -37,7 +39,7 @@ export abstract class AudienceError extends Error {
   }
 
   constructor(message: string, failure: Failure = {}) {
-    const { code = Code.Unknown, reason = "", requestId = "", retryAfterMs, metadata = {}, cause } = failure;
+    const { code = new.target.ownCode, reason = "", requestId = "", retryAfterMs, metadata = {}, cause } = failure;
     const found = requestId === "" ? "" : ` (request ${requestId})`;
     super(`${reason || Code[code]}: ${message}${found}`, { cause });
     this.code = code;
@@ -53,10 +55,7 @@ export abstract class AudienceError extends Error {
 export class InvalidRequestError extends AudienceError {
   override readonly name: string = "InvalidRequestError";
   override readonly kind: Kind = "InvalidRequest";
-
-  constructor(message: string, failure: Failure = {}) {
-    super(message, { code: Code.InvalidArgument, ...failure });
-  }
+  protected static override readonly ownCode: Code = Code.InvalidArgument;
 }
 /** Wrong name, password, key or token, or the account is deactivated. */
 export class UnauthenticatedError extends AudienceError {
@@ -92,28 +91,19 @@ export class RateLimitedError extends AudienceError {
 export class UnavailableError extends AudienceError {
   override readonly name: string = "UnavailableError";
   override readonly kind: Kind = "Unavailable";
-
-  constructor(message: string, failure: Failure = {}) {
-    super(message, { code: Code.Unavailable, ...failure });
-  }
+  protected static override readonly ownCode: Code = Code.Unavailable;
 }
 /** The time that the caller gave is over. */
 export class DeadlineExceededError extends UnavailableError {
   override readonly name: string = "DeadlineExceededError";
   override readonly kind: Kind = "DeadlineExceeded";
-
-  constructor(message: string, failure: Failure = {}) {
-    super(message, { code: Code.DeadlineExceeded, ...failure });
-  }
+  protected static override readonly ownCode: Code = Code.DeadlineExceeded;
 }
 /** A defect of the service, or an answer that is none of its. */
 export class InternalError extends AudienceError {
   override readonly name: string = "InternalError";
   override readonly kind: Kind = "Internal";
-
-  constructor(message: string, failure: Failure = {}) {
-    super(message, { code: Code.Internal, ...failure });
-  }
+  protected static override readonly ownCode: Code = Code.Internal;
 }
 
 const CLASSES: Readonly<Record<Kind, new (message: string, failure: Failure) => AudienceError>> = {

@@ -83,7 +83,7 @@ test("a sign-in without a token that can be sent is a defect", async () => {
     });
     const told: Attempt[] = [];
     const client = new Client(
-      { transport: answers, canStream: false, close: () => undefined },
+      { transport: answers, canStream: false },
       { endpoint: "", credentials: { username: "x", password: "y" }, onAttempt: (attempt) => told.push(attempt) },
     );
     const failure = await client.limits().catch((thrown: unknown) => thrown);

@@ -66,14 +66,8 @@ class _Methods:
             audience.BatchGetMemberships,
             lambda answer: answer.response if answer.HasField("response") else None,
         )
-        self.sign_in = Rpc(
-            _AUTHENTICATION + "Authenticate", authentication.Authenticate, lambda answer: issued(answer.response)
-        )
-        self.sign_in_by_key = Rpc(
-            _AUTHENTICATION + "AuthenticateWithJwt",
-            authentication.AuthenticateWithJwt,
-            lambda answer: issued(answer.response),
-        )
+        self.sign_in = Rpc(_AUTHENTICATION + "Authenticate", authentication.Authenticate, issued)
+        self.sign_in_by_key = Rpc(_AUTHENTICATION + "AuthenticateWithJwt", authentication.AuthenticateWithJwt, issued)
         self.get_user = Rpc(
             _CATALOG + "GetUser", catalog.GetUser, lambda answer: answer.user if answer.HasField("user") else None
         )

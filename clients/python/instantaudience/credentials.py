@@ -21,7 +21,7 @@ from instantaudience.rules import (
     TOKEN_CHARACTERS,
 )
 from instantaudience.turns import Shared
-from instantaudience.v1.authentication_pb2 import AuthenticateResult
+from instantaudience.v1.authentication_pb2 import AuthenticateResponse, AuthenticateWithJwtResponse
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,12 @@ SignIn = Callable[[float], Awaitable[tuple[str, float]]]
 """Gives a token until a deadline, and for how many seconds it lives at most."""
 
 
-def issued(result: AuthenticateResult) -> tuple[str, float] | None:
+def issued(answer: AuthenticateResponse | AuthenticateWithJwtResponse) -> tuple[str, float] | None:
     """The token of an answer, and for how many seconds it lives at most; where nothing is said, nobody knows of an end.
 
     None where there is no token, or none that can be sent.
     """
+    result = answer.response
     if not result.token or not _can_be_sent(result.token):
         return None
     return result.token, max(0, result.lifetime.seconds) if result.HasField("lifetime") else float("inf")

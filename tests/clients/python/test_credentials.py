@@ -54,7 +54,7 @@ async def test_a_token_is_replaced_before_it_ends(monkeypatch: pytest.MonkeyPatc
 def test_a_token_may_end_at_any_time(said: Duration | None, lifetime: float) -> None:
     """A client whose clock was a day ahead signed in for every call: by that clock, each token had ended."""
     answer = AuthenticateResult(token="a", expire_time=Timestamp(seconds=1), lifetime=said)
-    assert issued(answer) == ("a", lifetime)
+    assert issued(AuthenticateResponse(response=answer)) == ("a", lifetime)
 
 
 @pytest.mark.parametrize("token", ["", "a\n", "é", "a\0", "x" * 4097])

@@ -171,7 +171,7 @@ class Settings(BaseModel):
     @field_validator("host")
     @classmethod
     def _address(cls, host: str) -> str:
-        """As it is written mostly: `0::0` is `::`."""
+        """The address in its usual form: `::` for `0::0`."""
         try:
             return str(ipaddress.ip_address(host))
         except ValueError:
@@ -237,7 +237,7 @@ def _origins_in(text: str) -> tuple[str, ...]:
 
 
 def _check_places(url: str) -> None:
-    """Of a URL that names a place, or several with commas between.
+    """Check a URL that names one place, or several with commas between them.
 
     Raises:
         ValueError: nothing can be there. The text has nothing of the URL, which may hold a password.
@@ -267,6 +267,6 @@ MESSAGE_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES
 """The longest gRPC message that is taken in at all. One past `BODY_LIMIT_BYTES` is refused in its place, a longer one
 ends the call."""
 MOST_HEADER_BYTES = 16_384
-"""Of a request on the gRPC port of a worker: what gRPC's servers take."""
+"""How long a request's headers may be on a worker's gRPC port: what gRPC's servers take."""
 CONNECT_TIMEOUT_SECONDS = 1.0
 """How long opening a connection to a node of the cluster may take."""

@@ -23,7 +23,7 @@ else:
 
 Attributes: TypeAlias = Mapping[str, str | int | Sequence[str]]
 PREFIX = "instant_audience."
-"""Of the attributes that no convention names."""
+"""What the names of attributes begin with that no convention defines."""
 _NS_PER_SECOND = 1_000_000_000
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from instantaudience.v1 import catalog_pb2 as pb
 
 UNLIMITED = 0
-"""As a limit: there is none."""
+"""The value of a limit that stands for no limit."""
 _FORBIDDEN = frozenset("[](){}$\\/|?*+-\r\n")
 _SEPARATORS = "user", "segment", "field", "removal", "domain"
 _OPTIONAL = frozenset(("segment", "removal", "domain"))

@@ -11,7 +11,7 @@ from instantaudience_server.catalog import original_fields
 from instantaudience_server.catalog.records import Object
 
 BATCH_FIELD_PREFIX = "BATCH_FIELD_"
-"""Of the names in catalog.proto; the file has them without."""
+"""What the names in catalog.proto begin with; a file has them without it."""
 OUTPUT_ONLY = ("etag", "last_modified", "token_generation", "estimated_users")
 """Fields that the service alone sets."""
 _PLAIN_KEY = re.compile("(?!(?:null|true|false|yes|no|on|off|y|n)$)[a-z_]+")

@@ -109,7 +109,8 @@ class _Putting:
                 self._certificates[name].add(imported.user.id)
         self._paths: dict[tuple[Kind, int], str] = {}
         self._late: list[_Entry] = []
-        """Those whose names others had when it was their turn, or that named members that were not there yet."""
+        """Entries to try again at the end: another object had their name, or they named members that were not there
+        yet."""
 
     def deadline(self) -> float:
         """For what is asked now."""

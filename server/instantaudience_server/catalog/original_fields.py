@@ -22,10 +22,10 @@ NAMES = frozenset(
     }
 )
 MOST_BYTES = 4096
-"""Of all of them together, as JSON."""
+"""How long all such fields of an object may be together, as JSON."""
 MOST_LEVELS = 16
-"""Of lists and objects in a field. Each is up to three messages deep, and protobuf's parsers take a hundred: whoever
-lists segments has to read them."""
+"""How deep lists and objects may be nested in a field. Each is up to three messages deep, and protobuf's parsers take a
+hundred: whoever lists segments has to read them."""
 TOO_DEEP = f"must have at most {MOST_LEVELS} levels of lists and objects"
 
 

@@ -28,8 +28,9 @@ LONGEST_PEM = 4096
 RSA_BITS = (2048, 8192)
 """The least and the most."""
 MOST_EXPONENT_BITS = 64
-"""Of an RSA key's public exponent, which is 65537 mostly: checking a signature by the longest key then takes less than
-a millisecond, which anyone may ask for. OpenSSL keeps to this by itself only where keys have more than 3072 bits."""
+"""How long an RSA key's public exponent may be (65537 is usual): anyone can have a signature checked, and by the
+longest key this then takes less than a millisecond. OpenSSL keeps to this by itself only where keys have more than 3072
+bits."""
 
 Key: TypeAlias = RSAPublicKey | EllipticCurvePublicKey
 

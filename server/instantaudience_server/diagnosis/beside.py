@@ -18,7 +18,7 @@ LEAST_BYTES = 2 * PART_BYTES
 """With less room, no file can be kept."""
 MORE_ROOM = "make room on its disk, or give --batch-store, or --data-dir, a folder on another one"
 SHARED = "; where several machines have the same cluster, they need the same files there, or --batch-store"
-"""Of a folder beside a cluster of one's own: who else uses that is not known."""
+"""What is added about a folder where the cluster is the operator's own: others may use that cluster, too."""
 
 
 async def store_of_files(settings: Settings) -> Finding:

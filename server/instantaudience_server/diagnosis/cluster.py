@@ -17,7 +17,7 @@ tried half a minute."""
 MEMORY_WARNING, MEMORY_PROBLEM = 0.75, 0.9
 """Shares of `maxmemory`; a node that reaches it takes no writes."""
 NAMED = 5
-"""So many members are named, of those that want the same."""
+"""How many of the members are named that ask for the same durability."""
 _AS_READER = "run this as a user that may read the catalog (HSCAN on c:*)"
 _WITH_ITS_NODE = "bring back the node of the slot of {catalog} (CLUSTER KEYSLOT tells it), and look again"
 _AS_OPERATOR = "run this as an operator's user, with --acl-user and the name of the service's user"

@@ -17,8 +17,8 @@ _SHOW = "; where it wants to see a certificate, say which one with --cert"
 
 
 async def ask(url: str, certificate: ssl.SSLContext | None, now: float) -> AsyncIterator[Finding]:
-    """What it says of itself; no secret is sent, so whom its certificate is for is not asked. `certificate` has what to
-    show. `now` is Unix time."""
+    """What the service says of itself. No secret is sent, so its certificate's names are not checked. `certificate` has
+    the one to show to it; `now` is Unix time."""
     context = certificate or ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:

@@ -17,7 +17,7 @@ KEPT_CHUNKS = "glibc.malloc.tcache_count=4000"
 """For nodes without the library: chunks of each small size that glibc's allocator keeps at hand instead of seven."""
 _EXTENSION = "instantaudience_native"
 _SEPARATORS = " :"
-"""Of the libraries that are preloaded; nothing quotes them (ld.so(8))."""
+"""What stands between the libraries in LD_PRELOAD; a path with one of these cannot be quoted (ld.so(8))."""
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:

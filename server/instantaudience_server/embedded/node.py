@@ -105,7 +105,7 @@ class Node:
 
     @property
     def address(self) -> str:
-        """As CLUSTER NODES writes it."""
+        """The address and the bus's port, as CLUSTER NODES writes them."""
         return f"{HOST}:{self.port}@{self.bus_port}"
 
     @property
@@ -182,5 +182,5 @@ class Node:
 
 
 def _quoted(path: Path) -> str:
-    """As an argument in a configuration file."""
+    """The path as an argument in a configuration file."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'

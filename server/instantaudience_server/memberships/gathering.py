@@ -35,7 +35,7 @@ class Gathering:
         """By the caller's identity, and whether order matters."""
         self._batches: dict[asyncio.Task[None], Batch] = {}
         self._left: set[asyncio.Task[None]] = set()
-        """Those that nobody waited for when it was looked last."""
+        """Batches that nobody waited for at the last look."""
         self._sweeper = Sweeper()
 
     def add(self, posts: Sequence[Post], caller: Caller, *, in_order: bool = False) -> None:
@@ -130,7 +130,8 @@ def _fit(posts: "deque[Post]") -> bool:
 
 
 def _take(posts: "deque[Post]", *, alone: bool) -> tuple[list[Post], list[Post]]:
-    """As many as a batch may hold (`alone`: one), and those that are left out because they have ended meanwhile."""
+    """The posts of the next batch (`alone`: a single one), and those before them that have ended meanwhile, which no
+    batch has."""
     if len(posts) <= (1 if alone else MOST_POSTS) and _fit(posts):
         every = list(posts)
         posts.clear()

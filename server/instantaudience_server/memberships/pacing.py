@@ -21,7 +21,7 @@ class Pacing:
         self._under_way: dict[int, tuple[int, int]] = {}
         """By member: calls and users."""
         self._changed: dict[int, asyncio.Future[None]] = {}
-        """Of members whose streams wait."""
+        """By member whose streams wait: done when one of its posts has ended."""
 
     def begin(self, member_id: int, posts: Sequence[Post]) -> None:
         """Posts are under way from now on."""

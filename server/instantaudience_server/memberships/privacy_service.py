@@ -27,7 +27,7 @@ IDENTIFIER_TYPES = {"uuid2": ("",), "maid": ("idfa", "aaid")}
 REQUEST_TYPES = ("access", "delete", "lift")
 """What REST callers may ask for."""
 FOR_EVER = 0
-"""As minutes of a suppression."""
+"""The minutes of a suppression that never ends."""
 IDS_AT_ONCE = 1000
 """Segments that are looked up in the catalog before other calls get their turn."""
 Request = pb.GetUserSegmentsRequest | pb.ForgetUserRequest | pb.LiftSuppressionRequest | rest_pb.ConsumerRequest

@@ -124,7 +124,7 @@ class MembershipService:
 
 
 def _parts(memberships: Sequence[Membership]) -> Iterator[Sequence[Membership]]:
-    """So many that other calls need not wait long for their turn."""
+    """Parts that are so small that other calls need not wait long for their turn."""
     for start in range(0, len(memberships), PART):
         yield memberships[start : start + PART]
 

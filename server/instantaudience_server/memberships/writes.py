@@ -15,9 +15,10 @@ class Writes:
     def __init__(self) -> None:
         self._left: dict[Write, KeySet] = {}
         self._in_order: set[Write] = set()
-        """Those that only what is to be in order waits for."""
+        """Writes that only writes that are to be in order wait for."""
         self._by_user: defaultdict[bytes, set[Write]] = defaultdict(set)
-        """Those that everything waits for. There may be thousands while a node stands still, of few users each."""
+        """Writes that every later write to their users waits for, by user. There may be thousands while a node stands
+        still, of few users each."""
 
     def add(self, write: Write, keys: KeySet, *, not_passed: bool) -> None:
         """A write is under way from now on, until it is done; nothing overtakes one that is `not_passed`, others only

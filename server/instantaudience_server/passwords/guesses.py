@@ -20,7 +20,7 @@ MOST_WRONG = 10
 """Wrong passwords for a name from one address within `WINDOW_MS`."""
 WINDOW_MS = 5 * 60 * 1000
 NETWORK_BITS = 64
-"""Of an IPv6 address: whoever has one has all others that begin like it."""
+"""How many bits of an IPv6 address name its network: whoever has one address has all others that begin like it."""
 LOOK_SECONDS = 0.05
 """How often it is looked whether a guess that is under way has made room."""
 LATE_MS = 1000

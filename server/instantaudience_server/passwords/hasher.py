@@ -16,12 +16,12 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 NICENESS = 5
-"""As nice(1) has it: against another that wants the same processor, it gets a third of its time."""
+"""The process's niceness (nice(1)): against another that wants the same processor, it gets a third of its time."""
 PATIENCE_SECONDS = 0.3
 """How long a password waits for time that nobody else wants. On a busy machine, there is none."""
 NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$ic3MSt5aIr47z5c73g6fxw$QqHKt3IUDIXd7oPeZL56lHp9O3iaPgh9eiyMJjENt38"
-"""Of a password that nobody knows, with the parameters of all others. It is checked for unknown names, so that they
-take as long as known ones."""
+"""The hash of a password that nobody knows, with the parameters of all others. Where a name is unknown, it is checked
+instead, so that the answer takes as long as for a known one."""
 
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 """OWASP's Password Storage Cheat Sheet, Argon2id: 19 MiB, two passes, one lane."""

@@ -25,7 +25,7 @@ from instantaudience_server.processes import bare
 MOST_WAITING = 100
 """Passwords that wait to be hashed, or are being hashed; past it, calls fail at once."""
 MOST_WAITING_OF_ONE = 20
-"""Of them, those that one network has sent: so it cannot keep others from signing in."""
+"""How many of these one network may have sent, so that it cannot keep others from signing in."""
 DEAREST_HASH = (10, 262_144, 16)
 """Passes, KiB and lanes of a hash that is taken from elsewhere, at most: while one is checked, no other is."""
 HASH_RULE = "must be an argon2id hash in argon2's own format, of at most t={},m={},p={}".format(*DEAREST_HASH)

@@ -158,7 +158,8 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
 
 
 def _most_backlogs(settings: Settings) -> int:
-    """Of a worker: together, the workers' streams leave some of the gateway's memory to other calls."""
+    """How many backlogs a worker may have: all workers' streams together leave some of the gateway's memory to other
+    calls."""
     return max(1, (settings.max_gateway_bytes or GATEWAY_BYTES) // BACKLOG_BYTES // settings.workers)
 
 

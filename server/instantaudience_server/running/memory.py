@@ -16,7 +16,8 @@ from pathlib import Path
 LOOK_SECONDS = 5.0
 """How often a worker looks what it holds."""
 GROWTH_BYTES = 16 * 2**20
-"""What it may hold beyond the least that it has held, and what is worth looking again."""
+"""How far a worker may grow beyond the least that it has held before it gives memory back. After an attempt that gives
+back less than this, the next one waits longer."""
 MOST_LOOKS = 12
 """How many looks it waits, at most, between attempts to give back what is in use."""
 BUSY = 0.25

@@ -41,9 +41,9 @@ class MetricsConfig(BaseModel):
     listening: int
     """The number of the socket."""
     directory: Path
-    """Where the workers write."""
+    """Where the workers write their metrics."""
     admin_sockets: dict[str, Path]
-    """Those of the Envoys, by the label that each has."""
+    """The Envoys' admin sockets, by the label that each Envoy has in the metrics."""
     certificates: Path | None
     """What there is for TLS (`certificate_files.ServerContext`); None: there is none."""
     log_level: str

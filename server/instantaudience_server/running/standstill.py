@@ -33,7 +33,8 @@ STOPPED = "T"
 
 
 STUCK_SECONDS = 60.0
-"""So long, nothing takes that is meant to be done in one go, on the busiest machine."""
+"""A loop that has not turned for so long is stuck: even on a busy machine, nothing that is done in one go takes as
+long."""
 TURNS = 20
 """How often within that time it is seen to that the loop turns."""
 

@@ -127,7 +127,7 @@ class Content:
         return self._tried(self._file.read1, size)
 
     def pass_by(self, size: int, lines: int) -> None:
-        """So many bytes of what was read, with so many ends of lines, are done with."""
+        """Count bytes that are done with, and the ends of lines in them."""
         self.offset += size
         self.line += lines
 

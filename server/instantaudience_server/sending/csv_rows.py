@@ -59,7 +59,7 @@ _USER_ID = tag(RtSegment.USER_ID_FIELD_NUMBER)
 _DOMAIN = tag(RtSegment.DOMAIN_FIELD_NUMBER)
 
 _Columns = tuple[Sequence[Any], list[Any]]
-"""Of rows, the cells that tell the user, and the memberships, encoded as part of a user; or why they say nothing."""
+"""Per row: the cells that tell the user; and the memberships, encoded as part of a user, or why there are none."""
 
 
 class _Said(NamedTuple):

@@ -12,7 +12,7 @@ from instantaudience_server.sending.records import Batch, Place, Record, SourceE
 from instantaudience_server.sending.rejects import Rejects
 
 MOST_UNREADABLE = 100_000
-"""So many records in a row that cannot be read are no file of users."""
+"""A file with so many unreadable records in a row is taken for none of users, and given up."""
 UNREADABLE = "UNREADABLE"
 """The reason of what was not sent; the others are the service's, of warnings and errors."""
 

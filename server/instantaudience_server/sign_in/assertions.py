@@ -105,5 +105,5 @@ def _milliseconds(claims: Mapping[str, Any], name: str) -> float | None:
 
 
 def refused(text: str = REFUSED) -> AudienceError:
-    """It is not to be believed."""
+    """The error for an assertion that is not to be believed."""
     return AudienceError(Reason.NOAUTH, text, cause=Cause.WRONG_CREDENTIALS)

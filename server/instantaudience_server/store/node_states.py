@@ -12,7 +12,8 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.health import NodeState, Problem
 
 LOOK = "return 1"
-"""It writes nothing, but might: a node refuses it whenever it refuses writes (see `commands.evaluate`)."""
+"""A script that writes nothing, but is declared as one that might: a node refuses it whenever it refuses writes (see
+`commands.evaluate`)."""
 
 
 class ClusterNodeStates:

@@ -130,7 +130,7 @@ class ClusterUsageStore:
 
 
 def _added(reply: int) -> None:
-    """It is the same whether an addition was made now or before."""
+    """Ignore the reply, which tells only whether the addition was made now or before."""
 
 
 def _lines_keys(member_id: int, hour: int) -> list[bytes]:

@@ -22,8 +22,8 @@ from instantaudience_server.store.keys import key_slot, mark_key
 PATIENCE_SECONDS = 60.0
 """How long a node may be away while keys are read or put back."""
 KEYS_AT_ONCE = 20
-"""Whose parts, of about a thousand fields at most, a node reads in one go. Of a slot that moves, one: neither node
-answers about several, where each has some of them."""
+"""How many keys' parts, of about a thousand fields at most each, a node reads in one go. Of a slot that moves, it is
+one: neither node answers about several keys where each has some of them."""
 ALL = 2**31 - 1
 LIST = "return redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[1], ARGV[2])"
 """Arguments: a slot, which a key is of that nobody has, and how many of its keys are wanted."""

@@ -31,7 +31,7 @@ METHOD_NOT_ALLOWED = 405
 REQUEST_ID = b"x-request-id"
 READ_BYTES = 2**16
 LARGEST_HEAD_BYTES = 2**16
-"""Of a request without its body; the gateway's bound is about the same."""
+"""How long a request's head may be; the gateway's bound is about the same."""
 IDLE_SECONDS = 300.0
 """How long the gateway may leave a connection unused."""
 LINGER_SECONDS = 2.0

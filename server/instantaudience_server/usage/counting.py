@@ -53,7 +53,7 @@ _REFUSED = {
     pb.WARNING_CODE_UNAUTHORIZED_SEGMENT: _position("unauth_segments"),
     pb.WARNING_CODE_INACTIVE_SEGMENT: _position("inactive_segments"),
 }
-"""Where a tally counts what."""
+"""Code of a warning → its counter's position in a tally."""
 
 
 _SKIPS = {pb.WarningCode.Value(f"WARNING_CODE_{skip.name}"): skip for skip in Skip}

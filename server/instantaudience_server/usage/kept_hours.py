@@ -23,7 +23,8 @@ MOST_RUNS = 4
 """Finished hours in a row that were asked for, small ones, are kept joined as well, for a few beginnings."""
 
 _SPREAD = 0.618
-"""Of the turn that an hour's place in time makes: neighbours are not read anew all at once."""
+"""The times for which neighbouring hours are kept differ by this part of the range of such times, modulo the range: so
+they are not all read anew at once."""
 
 Pieces = dict[int, Piece | None]
 """Hours; None where nothing was sent."""

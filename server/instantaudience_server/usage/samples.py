@@ -23,11 +23,11 @@ class LinePace:
 
     def __init__(self) -> None:
         self.held_back = 0
-        """So many are."""
+        """How many hours are held back now."""
 
     @property
     def characters_per_second(self) -> float:
-        """Of each."""
+        """What each hour that is held back may take."""
         return min(CHARACTERS_PER_SECOND, CHARACTERS_PER_SECOND_OF_ALL / max(1, self.held_back))
 
 

@@ -23,10 +23,10 @@ REPORT = "rt-segment-processed"
 OVERVIEW = "overview"
 """What reads are counted for, as the contract's text names it."""
 MOST_BYTES = 60 * 2**20
-"""Of a report: the gateway takes 64 MB."""
+"""How large a report may be: the gateway takes answers of 64 MB."""
 MOST_TYPED_BYTES = 4_000_000
-"""Of one with lines in messages. gRPC clients take 4 MB by default, and while the gateway makes JSON of it, 20 ms for
-each MB, nothing else runs there."""
+"""The same for a report with lines in messages. gRPC clients take 4 MB by default, and while the gateway makes JSON of
+it, 20 ms for each MB, nothing else runs there."""
 _OR = {TYPED: ", or without lines", JSON: ", or accept gzip"}
 SMALL_BYTES = 256 * 1024
 BYTES_PER_SECOND, BURST_BYTES = 16 * 2**20, 64 * 2**20

@@ -51,7 +51,7 @@ def lifetime_of(expiration: int) -> int:
 
 
 def blocks_of(valid: int, memberships: Mapping[int, tuple[int, int]]) -> Blocks:
-    """So many valid blocks, and the memberships they change: segment ID → (expiration, value)."""
+    """Blocks, of which so many are valid, that change these memberships: segment ID → (expiration, value)."""
     lasting = {segment_id: (lifetime_of(expiration), value) for segment_id, (expiration, value) in memberships.items()}
     return Blocks(valid, grouped(lasting))
 
@@ -88,7 +88,7 @@ class Repeated:
 
 
 def _ungrouped(changes: UserChanges) -> dict[int, tuple[int, int]]:
-    """As `grouped` takes them."""
+    """The inverse of `grouped`: segment ID → (end, value)."""
     return {segment_id: (end, value) for end, values in changes.items() for segment_id, value in values.items()}
 
 

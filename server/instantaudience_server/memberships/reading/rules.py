@@ -14,9 +14,9 @@ OK = pb.WARNING_CODE_UNSPECIFIED
 LONGEST_EXPIRATION_MINUTES = 525_600_000
 """A thousand years; a longer lifetime is stored as never ending, because Redis cannot hold every int32 of minutes."""
 NEVER = 0
-"""As an expiration: the membership never ends."""
+"""The expiration of a membership that never ends."""
 LEAVE = -1
-"""As an expiration: the user leaves the segment."""
+"""The expiration that has the user leave the segment."""
 
 
 def check_user(

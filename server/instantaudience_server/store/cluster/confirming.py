@@ -25,7 +25,7 @@ MARK = "return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])"
 MARK_MS = 60_000
 """How long marks are kept: nobody reads them."""
 REPLIES = 2
-"""Of the mark and of the command that waits."""
+"""How many there are: one of the mark, and one of the command that waits."""
 
 
 class Confirmation(NamedTuple):

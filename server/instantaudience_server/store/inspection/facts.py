@@ -66,12 +66,12 @@ class ClusterFacts:
     nodes: tuple[NodeFacts, ...]
     silent: Mapping[str, str]
     closed: Mapping[str, str]
-    """As a node says it, with the word that it begins with: NOPERM, WRONGPASS, LOADING, …"""
+    """Node → the error that it answers with; its first word says which: NOPERM, WRONGPASS, LOADING, …"""
     unserved_slots: int
 
     @property
     def primaries(self) -> list[NodeFacts]:
-        """Those that take writes."""
+        """The nodes that take writes."""
         return [node for node in self.nodes if node.is_primary]
 
     @property
@@ -121,7 +121,7 @@ class _Silent(NamedTuple):
 
 
 async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) -> NodeFacts | str | _Silent:
-    """What it says; why, where it refuses to, or says nothing."""
+    """What a node says of itself; or the error that it answers with, or why it does not answer."""
     try:
         async with asyncio.timeout(2 * ANSWER_SECONDS):
             ahead = await _clock_ahead(node, now)

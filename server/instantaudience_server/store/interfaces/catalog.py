@@ -74,7 +74,7 @@ class Outcome(enum.Enum):
     """What became of a write."""
 
     DONE = enum.auto()
-    """It was made."""
+    """The change was made."""
     CONFLICT = enum.auto()
     """Something else stands there than `before`, or `hash_before`; or another one of its kind may have changed since
     `alone_since`."""

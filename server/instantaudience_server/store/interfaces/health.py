@@ -8,10 +8,10 @@ class Problem(enum.StrEnum):
     """Why a node of the cluster takes no writes."""
 
     NO_ANSWER = "no_answer"
-    """It has not answered in time."""
+    """The node has not answered in time."""
     NO_CONNECTION = "no_connection"
     NO_ACCESS = "no_access"
-    """It refuses the user or the password."""
+    """The node refuses the user or the password."""
     NO_PRIMARY = "no_primary"
     """Nobody serves these slots."""
     NO_CONFIRMATION = "no_confirmation"

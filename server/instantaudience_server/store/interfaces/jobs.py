@@ -15,7 +15,7 @@ MOST_IN_A_DAY = 10_000
 """How many files of a member may come in a day (UTC): each has a job that is kept."""
 
 MARK_MS = 5 * MS_PER_MINUTE
-"""So long, upload URLs that are made have a mark in common."""
+"""Upload URLs that are made within the same span of this length have a mark in common."""
 MARK_BYTES = 8
 
 
@@ -111,7 +111,7 @@ class Room(NamedTuple):
 
     @property
     def lines(self) -> int | None:
-        """Of both limits of lines, the lesser rest."""
+        """How many more lines both limits allow; None where neither limits them."""
         return min([each for each in (self.hour_lines, self.day_lines) if each is not None], default=None)
 
 

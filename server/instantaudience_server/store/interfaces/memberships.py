@@ -8,9 +8,9 @@ from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.groups import PackedChanges, PackedCommands
 
 NEVER = 0
-"""As an end: the membership never ends."""
+"""The end of a membership that never ends."""
 REMOVE = -1
-"""As an end: the user leaves the segment."""
+"""The end that has the user leave the segment."""
 
 NOT_CONFIRMED = "the cluster did not answer in time; sending the call again is safe"
 """What UNAVAILABLE says of changes of which nobody knows whether they were made."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 ALL_MEMBERS = 0
-"""As a member: a suppression holds for every member."""
+"""The member of a suppression that holds for every member."""
 
 
 class Due(NamedTuple):

@@ -81,7 +81,7 @@ class Backlogs:
         self._streams: dict[Backlog, None] = {}
         """In the order in which they began."""
         self._counts: Counter[int] = Counter()
-        """Of those that were behind when it was looked last, by member. One that was ended counts until it has gone."""
+        """How many streams of each member were behind at the last look. One that was ended counts until it has gone."""
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, member_id: int) -> Backlog:

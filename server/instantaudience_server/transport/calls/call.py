@@ -14,7 +14,7 @@ LONGEST_STREAM_ID = 116
 """Characters of a stream's ID that are in the names of its requests; so these have fewer than `LONGEST_REQUEST_ID`."""
 _CERTIFICATE_NAMES = re.compile("uri=([^ ]*) dns=([^ ]*)")
 MOST_DIGITS = 10
-"""Of a size; a longer one is none."""
+"""How many digits a size may have; a longer one is ignored."""
 
 
 class Call(NamedTuple):

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 MOST_LINES = 1000
 """Lines about failed calls in a second: where more fail, a line says how many."""
 SAMPLE_SECONDS = 1.0
-"""Of refused calls of a method and reason, one has a line in so long."""
+"""Of the calls of a method that are refused for the same reason, one in so long has a line."""
 
 Nodes = Callable[[], Mapping[str, str]]
 

@@ -27,7 +27,7 @@ class OrderedAnswers:
         self._complete = self._cut = False
         self._woken: asyncio.Future[None] | None = None
         self.next_number = 0
-        """Of the request that is read next."""
+        """The number of the request that is read next."""
 
     @property
     def next_name(self) -> str:

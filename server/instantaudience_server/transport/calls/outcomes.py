@@ -135,7 +135,7 @@ class Outcomes:
         return CallError(failure)
 
     def refused(self, path: str, request_id: str, error: BaseException) -> CallError:
-        """As `failed`, of a call that is nobody's."""
+        """As `failed`, for a call whose caller is not known."""
         return CallError(self._refused(path, request_id, error, None))
 
     def _refused(

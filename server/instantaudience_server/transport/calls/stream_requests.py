@@ -24,7 +24,7 @@ Come = Callable[[], bytes | None]
 
 
 def nothing() -> bytes | None:
-    """Of a host that does not know what is there."""
+    """The look-ahead of a host that does not know what has come: there is never anything."""
     return None
 
 
@@ -191,7 +191,7 @@ class StreamRequests:
 
 
 async def _noted(bodies: AsyncIterator[bytes], backlog: Backlog) -> AsyncIterator[bytes]:
-    """As they come; the backlog hears when there is none."""
+    """The bodies as they come; the backlog is told while the next one is waited for."""
     backlog.wait()
     async for body in bodies:
         backlog.come()

@@ -31,7 +31,7 @@ from instantaudience_server.transport.status import (
 from instantaudience_server.waiting import Sweeper
 
 GATEWAYS_HEADER_BYTES = 65_536
-"""Of a request: the gateway has a bound of its own below that."""
+"""How long a request's headers may be on the gateway's way: it has a bound of its own below that."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]

@@ -154,7 +154,7 @@ class NativeStreams:
         return task is not None
 
     def tasks(self) -> Iterable[asyncio.Task[None]]:
-        """Those that serve streams now."""
+        """The tasks that serve streams now."""
         return self._tasks.values()
 
     async def _serve(self, stream: NativeStream, method: Any, fields: tuple[Any, ...]) -> None:

@@ -17,7 +17,8 @@ from instantaudience_server.errors import unavailable
 from instantaudience_server.transport.calls.kinds import AnyMethod, PublicStreamMethod
 
 MOST_STREAMS = 32
-"""Of a worker, at once. Anybody may have them, and their answers are long: each that nobody reads holds some 400 KB."""
+"""How many a worker serves at once. Anybody may have them, and their answers are long: each that nobody reads holds
+some 400 KB."""
 
 
 class _Symbols:

@@ -11,7 +11,7 @@ const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-client-certifi
 const NO_NAME: &[u8] = b"-";
 /// Begins what a caller shows by its certificate: no header can.
 const CERTIFICATE: u8 = 0;
-/// Of an address of IPv6: whoever has one has all others that begin like it.
+/// The bits of an IPv6 address that name its network: whoever has one address has all others that begin like it.
 const NETWORK: u128 = u128::MAX << 64;
 
 /// The name in a caller's certificate, as `tokens.py` takes it in the place of a token.
@@ -33,7 +33,7 @@ impl Name {
         &self.0
     }
 
-    /// As the gateway says it. Several names stand with commas between, which is none that anybody has.
+    /// The name as the gateway says it. Several names have commas between them, which is a name that nobody has.
     fn told(value: &HeaderValue) -> Option<Self> {
         let mut words = value.as_bytes().split(|byte| *byte == b' ');
         let (uri, dns) = (words.next()?.strip_prefix(b"uri=")?, words.next()?.strip_prefix(b"dns=")?);

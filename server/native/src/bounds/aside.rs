@@ -12,7 +12,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::grpc::{Flaw, Packed};
 
-/// So much is done with at once, in at most 0.4 ms. To hand it to another thread would cost a tenth of what it takes.
+/// Up to this size, work is done at once: it takes at most 0.4 ms, and to hand it to another thread would cost a tenth
+/// of that.
 const SHORT_BYTES: usize = 128 * 1024;
 
 type Work = Box<dyn FnOnce() + Send>;

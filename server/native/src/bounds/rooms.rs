@@ -17,7 +17,7 @@ const ADDRESS_BYTES: usize = 256 * 1024 * 1024;
 /// What all have together.
 const ALL_BYTES: usize = 512 * 1024 * 1024;
 
-/// So many bytes, for requests together.
+/// Bytes that requests have together.
 pub struct Room {
     bytes: Arc<Semaphore>,
     /// Who has it needs none of them.
@@ -135,7 +135,7 @@ impl Held {
         self.hold(0, bytes).await
     }
 
-    /// So many bytes have come.
+    /// Count bytes that have come; wait for room for them.
     pub async fn count(&mut self, bytes: usize) -> Option<()> {
         self.counted += bytes;
         self.widen(self.counted).await

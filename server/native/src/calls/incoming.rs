@@ -17,7 +17,7 @@ use crate::calls::service::Shared;
 use crate::calls::window::Window;
 use crate::grpc::{Encoding, Flaw, Messages, Packed};
 
-/// Of a message that is not whole, so many bytes need no room of their own.
+/// How much of a message that is not whole needs no room of its own.
 const SHORT_BYTES: usize = 16 * 1024;
 
 /// A message, and what it holds of the room.
@@ -49,10 +49,10 @@ type Unpacked = Option<(Result<Bytes, Flaw>, Held)>;
 enum Room {
     /// Nothing: it is short, as far as it has come.
     None,
-    /// It waits for more; until then nothing is read.
+    /// The message waits for room; until then nothing is read.
     Waits(Pin<Box<dyn Future<Output = Option<Held>> + Send>>),
     Has(Held),
-    /// It is being decompressed.
+    /// The message is being decompressed.
     Unpacks(Pin<Box<dyn Future<Output = Unpacked> + Send>>),
 }
 

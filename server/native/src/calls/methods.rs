@@ -18,7 +18,7 @@ pub struct Method {
 pub enum Kind {
     /// Unary, and its calls wait for their turn.
     InTurn,
-    /// As `InTurn`, and those of one caller are carried out together.
+    /// As `InTurn`, and calls of one caller are carried out together.
     Gathered,
     /// Unary, and everybody may call it at once.
     Express,

@@ -16,9 +16,9 @@ use crate::calls::service::{Service, Shared};
 use crate::grpc::Gone;
 use crate::peers::Origin;
 
-/// So much of a stream needs no room of its own, beside what its connection has on its way.
+/// How much of a stream needs no room of its own, beside what its connection has on its way.
 const LITTLE_BYTES: usize = 1024;
-/// So much may wait for as long as its caller likes.
+/// How much may wait for as long as its caller likes.
 const SHORT_BYTES: usize = 128 * 1024;
 
 /// What is to be sent on a stream.

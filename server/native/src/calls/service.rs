@@ -17,7 +17,7 @@ use crate::handover::{Answers, Arrivals, Refusals, Tokens};
 pub struct Service {
     /// By path.
     pub methods: HashMap<String, Method>,
-    /// Of those that can be called with JSON, by their numbers.
+    /// The forms of the methods that can be called with JSON, by the methods' numbers.
     pub json_forms: HashMap<usize, JsonForm>,
     pub message_limit_bytes: usize,
     /// How many streams a caller's connection may have, and how many bytes of headers a request.

@@ -26,7 +26,7 @@ use crate::peers::Origin;
 pub enum Form {
     /// With its messages compressed in this way, where they are.
     Grpc(Encoding),
-    /// As the method's `JsonForm` says.
+    /// JSON, as the method's `JsonForm` says.
     Json,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// For which time is counted what was read, and how long nothing was there; in a part of it, a window's worth is read.
 const PERIOD: Duration = Duration::from_secs(1);
 const WINDOWS_A_PERIOD: usize = 10;
-/// Of a stream from which little was read, or nothing yet.
+/// The window of a stream from which little was read, or nothing yet.
 const LEAST_BYTES: usize = 4096;
 
 /// A stream's window. All of it is open at first; from then on, it opens again by what is read, or by less or more.
@@ -33,7 +33,7 @@ struct Period {
 }
 
 impl Window {
-    /// Of so many bytes, at most.
+    /// A window of `most` bytes, at most.
     pub fn new(most: usize, now: Instant) -> Self {
         Self { most, kept: 0, waits_since: None, since: now, now: Period::default(), before: Period::default() }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is left of it.
+/// How often it may still happen.
 pub struct Allowance {
     most: u32,
     every: Duration,
@@ -13,12 +13,12 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// So many at once, and from then on one `every` so long.
+    /// It may happen `most` times at once, and then once `every` so long.
     pub fn new(most: u32, every: Duration) -> Self {
         Self { most, every, full: Instant::now() }
     }
 
-    /// It has happened so many times; whether it may.
+    /// Whether it may happen so many times more; they are counted where it may.
     pub fn take(&mut self, times: u32, now: Instant) -> bool {
         let full = self.full.max(now) + self.every * times;
         if full - now > self.every * self.most {

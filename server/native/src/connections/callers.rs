@@ -38,7 +38,7 @@ pub struct Place {
 }
 
 impl Callers {
-    /// So many may be open, and so many of one address.
+    /// No connections yet; `most` may be open, and `most_of_one` from one address.
     pub fn new(most: usize, most_of_one: usize) -> Arc<Self> {
         Arc::new(Self { most, most_of_one, open: Mutex::default() })
     }

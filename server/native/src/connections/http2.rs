@@ -36,10 +36,11 @@ const GIVEN_UP_EVERY: Duration = Duration::from_millis(10);
 #[derive(Clone, Copy)]
 struct Bounds {
     most_streams: u32,
-    /// Of a request's headers, counted as HTTP/2 does; past it, the call ends.
+    /// How long a request's headers may be, counted as HTTP/2 does; past it, the call ends.
     headers_bytes: u32,
     share: Share,
-    /// Of a stream, and of all: enough that streams which are not read hold no others.
+    /// The windows of a stream and of the connection: the latter is so large that streams which are not read hold up no
+    /// others.
     stream_window_bytes: u32,
     window_bytes: u32,
     /// Whether the window of a stream of messages becomes smaller where it is read slowly (`calls/window.rs`).

@@ -25,7 +25,7 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// It is time to look. `now` is when that is done, not when it was due: a machine that stood still has heard nobody.
+    /// What to do next. `now` is when that is asked, not when it was due: a machine that stood still has heard nobody.
     pub fn look(&self, now: Instant) -> Next {
         match self.asked {
             None => Next::Ask,
@@ -34,7 +34,7 @@ impl Presence {
         }
     }
 
-    /// It was asked.
+    /// Note that the peer was asked whether it is there.
     pub fn ask(&mut self, now: Instant) {
         self.asked = Some(now);
     }

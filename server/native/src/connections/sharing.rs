@@ -14,9 +14,9 @@ use crate::connections::header_blocks::HeaderBlocks;
 /// What may be read, in bytes.
 #[derive(Clone, Copy)]
 pub struct Share {
-    /// Before others have their turn.
+    /// How much is read before others have their turn.
     pub turn_bytes: usize,
-    /// Of a header block, as it comes.
+    /// How long a header block may be, as it comes.
     pub block_bytes: usize,
 }
 

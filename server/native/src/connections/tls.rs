@@ -130,7 +130,7 @@ fn verifier(files: &Files) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
     }))
 }
 
-/// Those who vouch for callers, as long as they may: the library looks at no end of theirs.
+/// The authorities that vouch for callers, each until its certificate ends: the library does not look at that.
 #[derive(Debug)]
 struct Authorities {
     /// With the end of each, as in `Files`.
@@ -143,7 +143,7 @@ struct Authorities {
     vouching: Mutex<Vouching>,
 }
 
-/// Those who vouch between two ends of theirs.
+/// The authorities that vouch from one such end to the next.
 #[derive(Debug)]
 struct Vouching {
     from: u64,

@@ -5,9 +5,9 @@ use std::hash::Hash;
 
 use crate::cluster::push_argument;
 
-/// As an end: the user leaves the segment.
+/// The end that has the user leave the segment.
 pub const REMOVE: i64 = -1;
-/// As an end: the membership never ends.
+/// The end of a membership that never ends.
 const NEVER: i64 = 0;
 
 /// A membership, or the end of one: places of its segment and of its end, and its field as words of a command.

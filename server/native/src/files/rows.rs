@@ -7,7 +7,7 @@ use pyo3::Python;
 use crate::files::commands::PackedCommands;
 use crate::files::known::Known;
 
-/// Of memberships in the same segment, the last one counts.
+/// Keeps the last of several memberships in the same segment.
 #[derive(Default)]
 pub struct LastOnes {
     seen: Vec<(u64, usize)>,

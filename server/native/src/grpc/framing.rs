@@ -13,11 +13,11 @@ const COMPRESSED: u8 = 1;
 /// What is wrong with a request; Python has the words for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// It has no message.
+    /// The request has no message.
     Missing,
-    /// It has more than one.
+    /// It has more than one message.
     Several,
-    /// It ends in the middle of one.
+    /// It ends in the middle of a message.
     Truncated,
     /// A message is compressed in a way that was not announced, or that is not known.
     UnknownCompression,

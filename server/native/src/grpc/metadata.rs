@@ -13,7 +13,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 const REQUEST_BODY_BYTES: HeaderName = HeaderName::from_static("x-request-body-bytes");
-/// Of a size; a longer one is none.
+/// How many digits a size may have; a longer one is ignored.
 const MOST_DIGITS: usize = 10;
 
 /// How calls wait: Python says so.
@@ -39,9 +39,9 @@ pub struct Metadata {
     /// Counts where there is no such header.
     certificate: Option<Name>,
     request_id: Option<HeaderValue>,
-    /// Of which trace it is (W3C Trace Context).
+    /// The trace that it is part of (W3C Trace Context).
     trace_parent: Option<HeaderValue>,
-    /// Of the caller, where it is noted.
+    /// The caller's address, where it is noted.
     address: Option<HeaderValue>,
     pub by_gateway: bool,
     /// How long the body was, where the message was made from it.
@@ -54,7 +54,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Of a call that comes now.
+    /// The metadata of a call that comes now.
     pub fn read(headers: &HeaderMap, peer: &Peer) -> Box<Self> {
         Box::new(Self {
             authorization: headers.get(AUTHORIZATION).filter(|value| !is_blank(value)).cloned(),
@@ -91,7 +91,7 @@ impl Metadata {
         self.request_id.as_ref().map_or(b"", HeaderValue::as_bytes)
     }
 
-    /// Of which trace the call is; empty where it does not say.
+    /// The trace that the call is part of; empty where it names none.
     pub fn trace_parent(&self) -> &[u8] {
         self.trace_parent.as_ref().map_or(b"", HeaderValue::as_bytes)
     }

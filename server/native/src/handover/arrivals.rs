@@ -84,7 +84,7 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// So many calls may wait.
+    /// No arrivals yet; `most_waiting` calls may wait for their turn.
     pub fn new(most_waiting: usize) -> io::Result<Self> {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;

@@ -10,7 +10,7 @@ const TOKEN_BYTES: usize = 256;
 /// How long it counts what was taught of a token.
 const KNOWN: Duration = Duration::from_secs(30);
 
-/// Whose tokens are whose.
+/// Which token is whose.
 #[derive(Default)]
 pub struct Tokens(HashMap<Box<[u8]>, (Who, Instant)>);
 
@@ -35,7 +35,7 @@ impl Tokens {
         self.0.insert(token.into(), (who, now));
     }
 
-    /// Whose it is, where that was taught lately.
+    /// Whose the token is, where that was taught lately.
     pub fn find(&self, token: &[u8], now: Instant) -> Option<Who> {
         let (who, since) = self.0.get(token)?;
         (now.saturating_duration_since(*since) < KNOWN).then_some(*who)

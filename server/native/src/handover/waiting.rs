@@ -16,7 +16,7 @@ const CALL_COST: u64 = 1024;
 const FEW: usize = 8;
 /// Python looks every 20 ms who may begin, as long as calls wait: where it has not for so long, it stands still.
 const STANDSTILL: Duration = Duration::from_millis(100);
-/// So many calls that wait are a crowd: none of those that come now is answered soon.
+/// How many waiting calls are a crowd: none that comes now is answered soon.
 const CROWD: usize = 256;
 
 /// Whose queue: a member's, or that of all who are not known.
@@ -34,9 +34,9 @@ pub enum Impatience {
 /// How much room there is for calls: Python says so.
 pub struct Room {
     pub free: usize,
-    /// So much of it is for members that have no call running.
+    /// How much of it is for members that have no call running.
     pub kept: usize,
-    /// Those that have.
+    /// The members that have calls running.
     pub running: HashSet<u64>,
     /// Whether the calls of these, and of all who are not known, wait until those that run have ended, to begin
     /// together then.
@@ -91,7 +91,7 @@ type Place = (u64, bool, u64);
 /// The calls of one turn that wait.
 struct Queue {
     waiters: VecDeque<Waiter>,
-    /// Of their messages.
+    /// How long their messages are together.
     bytes: usize,
     place: Place,
 }
@@ -101,7 +101,7 @@ struct Queue {
 pub struct Waiting {
     most_calls: usize,
     queues: HashMap<Turn, Queue>,
-    /// Whose queue has which place: all of them.
+    /// The turn of each place that a queue has.
     places: BTreeMap<Place, Turn>,
     /// How many places were given.
     given: u64,

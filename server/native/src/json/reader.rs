@@ -14,7 +14,7 @@ use crate::json::text::{lone_surrogate, unescape};
 use crate::json::tokens::{after_literal, after_number, after_space, byte, closing_quote};
 use crate::json::wire::{begin_delimited, end_delimited, put_int32};
 
-/// So many levels have room without further ado.
+/// For how many levels of nesting there is room from the beginning.
 const USUAL_LEVELS: usize = 8;
 
 /// Reads bodies that are one message.

@@ -31,7 +31,7 @@ pub fn int32_of_text(text: &[u8]) -> Option<i32> {
     str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Of digits and a minus before them where there is one, 11 at most in all.
+/// The number that digits say, with a minus before them or none; 11 characters at most.
 fn short_int32(number: &[u8]) -> Option<i32> {
     let digits = number.strip_prefix(b"-").unwrap_or(number);
     let count = digits.iter().fold(0_i64, |count, digit| count * 10 + i64::from(digit & 0xf));

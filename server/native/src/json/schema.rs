@@ -7,7 +7,7 @@ use std::collections::HashMap;
 pub type Row = (String, u32, bool, String);
 
 const STRUCT: &str = "google.protobuf.Struct";
-/// So that a bit of a word can stand for each.
+/// How many fields a message may have: a bit of a word stands for each.
 const MOST_FIELDS: usize = 64;
 
 /// What a field holds; a list of it where `Field::is_list`.
@@ -45,7 +45,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Of the message `root` and all that it can hold; says what is missing.
+    /// The schema of the message `root` and of all that it can hold; the error says what is missing.
     pub fn new(rows: HashMap<String, Vec<Row>>, root: &str) -> Result<Self, String> {
         let (names, rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         let places: HashMap<&str, usize> = names.iter().map(String::as_str).zip(0..).collect();

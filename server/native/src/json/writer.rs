@@ -34,7 +34,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Of the message `root`.
+    /// A writer of the message `root`.
     pub fn new(rows: HashMap<String, Vec<Row>>, root: &str) -> Result<Self, String> {
         Ok(Self { schema: Schema::new(rows, root)? })
     }

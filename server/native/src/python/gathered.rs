@@ -94,7 +94,7 @@ pub struct Gathering<'py> {
     py: Python<'py>,
     budget: Budget,
     at: Instant,
-    /// The same, by the event loop's clock.
+    /// The same time, by the event loop's clock.
     now: f64,
     last: LastText<'py>,
     gathered: Vec<GatheredCalls<'py>>,
@@ -103,7 +103,7 @@ pub struct Gathering<'py> {
 }
 
 impl<'py> Gathering<'py> {
-    /// Of a turn at this time, which the event loop's clock calls `now`.
+    /// Nothing gathered yet, in a turn at this time, which is `now` by the event loop's clock.
     pub fn new(py: Python<'py>, budget: Budget, at: Instant, now: f64) -> Self {
         let (last, gathered, alone) = (LastText::default(), Vec::new(), HashSet::new());
         Self { py, budget, at, now, last, gathered, alone }
@@ -153,7 +153,7 @@ impl<'py> Gathering<'py> {
         Ok(None)
     }
 
-    /// Those that go together.
+    /// The calls that go together.
     pub fn finish(self) -> Vec<GatheredCalls<'py>> {
         self.gathered
     }

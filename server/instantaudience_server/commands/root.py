@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
@@ -63,13 +62,16 @@ class _Subcommands(click.Group):
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Whatever cannot be read or written ends a command with one line: here, `--help`."""
+        _fill_streams()
         with explained():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Likewise everything else."""
+        """Likewise everything else, what is not yet written of the output too."""
         with explained():
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
 
 
 CONTEXT = {
@@ -83,8 +85,14 @@ CONTEXT = {
 @click.version_option(package_name="instant-audience")
 def main() -> None:
     """Instant Audience: puts users into audience segments, and takes them out, in milliseconds."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # whoever called has closed it
-            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - as long as the process
-            os.set_inheritable(stream.fileno(), True)
-            setattr(sys, name, stream)
+
+
+def _fill_streams() -> None:
+    """Have something where whoever called has closed a standard stream. What is written to the output fails, as on a
+    full disk: who should have had it has not."""
+    for name, flags in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, flags)
+            os.set_inheritable(opened, True)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(opened, mode, encoding="utf-8"))

@@ -182,10 +182,14 @@ async def test_failures(
 UNWRITABLE = {
     "a full disk": ("get 1 >/dev/full", "1 Error: input or output: No space left on device"),
     "a full disk, of a list": ("segment list --json >/dev/full", "1 Error: input or output: No space left on device"),
+    "a full disk, at the end": ("report --csv >/dev/full", "1 Error: input or output: No space left on device"),
     "a reader that has gone": ("segment list --json >&3", "1 "),
-    "no standard output": ("segment list --limit 1 >&-", "0 "),
+    "no standard output": ("segment list --limit 1 >&-", "1 Error: input or output: Bad file descriptor"),
+    "no standard output, at the end": ("report --csv >&-", "1 Error: input or output: Bad file descriptor"),
+    "no standard output, for help": ("get --help >&-", "1 Error: input or output: Bad file descriptor"),
     "no standard input": ("user key deactivate 9999 <&-", "1 Error: SYNTAX: "),
-    "nothing at all": ("get 1 <&- >&- 2>&-", "0 "),
+    "no standard error": ("get 1 2>&-", "0 "),
+    "nothing at all": ("get 1 <&- >&- 2>&-", "1 "),
     "an encoding without lines": (
         "segment list --limit 1",
         "1 Error: the output's encoding, latin-1, lacks characters: set PYTHONIOENCODING=utf-8",
@@ -199,7 +203,8 @@ UNWRITABLE = {
 @pytest.mark.parametrize(("words", "expected"), UNWRITABLE.values(), ids=UNWRITABLE)
 async def test_what_cannot_be_read_or_written(demo: dict[str, str], tmp_path: Path, words: str, expected: str) -> None:
     """It ends a command with one line at most, and no traceback."""
-    settings = {"PYTHONIOENCODING": "latin-1" if "lacks" in expected else "utf-8", "XDG_CACHE_HOME": str(tmp_path)}
+    encoding = "latin-1" if "lacks" in expected else "utf-8"
+    settings = {"PYTHONIOENCODING": encoding, "PYTHONUNBUFFERED": "", "XDG_CACHE_HOME": str(tmp_path)}
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-c",

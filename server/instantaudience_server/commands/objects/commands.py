@@ -186,7 +186,6 @@ def _print_array(messages: Iterable[Message]) -> None:
         click.echo(f"{before}\n{json.dumps(as_dict(message), ensure_ascii=False)}", nl=False)
         before = ","
     click.echo("[]" if before == "[" else "\n]")
-    sys.stdout.flush()
 
 
 def _cell(value: object) -> object:

@@ -17,6 +17,7 @@ from instantaudience_server.clock import SystemClock, written_time
 from instantaudience_server.commands.printing.as_json import json_option, print_json
 from instantaudience_server.commands.printing.progress import progress_bar
 from instantaudience_server.commands.settings_options import config_option, data_dir_option, option, read_settings
+from instantaudience_server.commands.typed import PathType
 from instantaudience_server.embedded.data_dir import url_of
 from instantaudience_server.errors import AudienceError, RefusedCommandError
 from instantaudience_server.settings import Settings
@@ -42,7 +43,7 @@ def _with_cluster(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=PathType(path_type=Path, dir_okay=False))
 @_with_cluster
 def backup(file: Path, as_json: bool, **options: Any) -> None:
     """Write memberships, suppressions, external IDs, reports and the catalog to FILE, while the service runs.

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 from pydantic import ValidationError
 
+from instantaudience_server.commands.typed import PathType
 from instantaudience_server.settings import Settings
 
 DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
@@ -36,16 +37,7 @@ FORMS = {
 CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
 
 
-class _FileType(click.Path):
-    """A path, which in a file of settings may hold anything."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if "\0" in str(value):
-            self.fail(f"{value!r} is no path", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-FILE = _FileType(path_type=Path)
+FILE = PathType(path_type=Path)
 
 
 def _load_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -105,7 +97,7 @@ def option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[...
 data_dir_option = option(
     "--data-dir",
     "Where the embedded cluster keeps its data.",
-    type=_FileType(path_type=Path, readable=False),
+    type=PathType(path_type=Path, readable=False),
     metavar="DIR",
 )
 

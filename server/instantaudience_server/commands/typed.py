@@ -54,3 +54,12 @@ def json_object(value: str) -> dict[str, Any]:
     except (ValueError, RecursionError, OverflowError):
         pass
     raise click.BadParameter("this is no object in JSON")
+
+
+class PathType(click.Path):
+    """A path. In a file of settings it may hold anything; nothing would be the directory that one is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "" or "\0" in str(value):
+            self.fail(f"{value!r} is no path", param, ctx)
+        return super().convert(value, param, ctx)

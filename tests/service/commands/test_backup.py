@@ -119,6 +119,8 @@ async def test_nothing_to_take_it_of(run: Any) -> None:
         2,
         "Error: a backup has its name when it is whole, so it cannot go to standard output: name a file",
     )
+    ended = await run("backup", "")
+    assert (ended.status, ended.errors.splitlines()[-1]) == (2, "Error: Invalid value for 'FILE': '' is no path")
     ended = await run("backup", "saved", "--data-dir", "nowhere")
     assert (ended.status, "INSTANT_AUDIENCE_REDIS" in ended.errors) == (2, True)
     ended = await run("backup", "saved", "--redis", "redis://127.0.0.1:1")

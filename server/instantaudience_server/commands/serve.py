@@ -104,7 +104,7 @@ def serve(**options: Any) -> None:
         ports = {settings.grpc_port: "--grpc-port", settings.metrics_port: "--metrics-port"}
         flag = {**ports, settings.http_port: "--http-port"}[error.port]
         raise click.ClickException(f"{error}; choose another with {flag}, or 0 for any free one") from error
-    except (CatalogError, EmbeddedClusterError, StoreUnusableError, StartError, OSError) as error:
+    except (CatalogError, EmbeddedClusterError, StoreUnusableError, StartError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -35,7 +35,9 @@ def explained() -> Iterator[None]:
         if error.errno == errno.EPIPE:
             raise
         end_output()
-        raise click.ClickException(f"{error.filename or 'input or output'}: {error.strerror or error}") from error
+        hint = "; let a process have more (`ulimit -n`, LimitNOFILE)" if error.errno == errno.EMFILE else ""
+        what = error.filename or "input or output"
+        raise click.ClickException(f"{what}: {error.strerror or error}{hint}") from error
     except UnicodeEncodeError as error:
         where = f"the output's encoding, {error.encoding}, lacks characters"
         raise click.ClickException(f"{where}: set PYTHONIOENCODING=utf-8") from error

@@ -1,6 +1,8 @@
 """What commands there are, and what shells are told of them to complete
 (https://click.palletsprojects.com/en/stable/shell-completion/)."""
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 from instantaudience_server.commands.root import main
+from instantaudience_server.commands.statuses import explained
 from support.service.running import COMMAND
 
 OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
@@ -51,6 +54,13 @@ def test_an_output_that_cannot_be_written_is_told_in_a_line(words: list[str]) ->
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (ended.returncode, ended.stderr) == (1, "Error: input or output: No space left on device\n")
+
+
+def test_where_too_many_files_are_open_it_is_said_what_to_set() -> None:
+    with pytest.raises(click.ClickException) as raised, explained():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    hint = "let a process have more (`ulimit -n`, LimitNOFILE)"
+    assert raised.value.message == f"input or output: Too many open files; {hint}"
 
 
 PRESSED = """

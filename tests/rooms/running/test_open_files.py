@@ -4,6 +4,7 @@ import resource
 from collections.abc import Callable, Iterator
 
 import pytest
+from instantaudience_server.processes import StartError
 from instantaudience_server.running.open_files import make_room
 from instantaudience_server.settings import Settings
 from structlog.testing import capture_logs
@@ -43,3 +44,10 @@ def test_limits(
         assert make_room(Settings()).max_connections == connections
     assert came == raised
     assert [each["event"] for each in logs] == ["few_open_files"] * (connections < 10_000)
+
+
+def test_too_few_to_serve(limited: Callable[[int, int], list[Limits]]) -> None:
+    """Each part that ran out of files said so in words of its own, and most of them said another thing."""
+    limited(63, 63)
+    with pytest.raises(StartError, match=r"^a process may have 63 files open, .* 10512 \(`ulimit -n`, LimitNOFILE\)$"):
+        make_room(Settings())

@@ -9,7 +9,6 @@ import asyncio
 import ctypes
 import gc
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -27,11 +26,15 @@ _STATM = Path("/proc/self/statm")
 
 
 async def give_back(look_seconds: float = LOOK_SECONDS) -> None:
-    """Collect garbage and return free memory when a worker has grown and has become quiet; never ends."""
+    """Collect garbage and return free memory when a worker has grown and has become quiet; never ends, unless nothing
+    tells what it holds: another system has no /proc, nor has every container."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is None or sys.platform != "linux":
+    if trim is None:
         return
-    least, used = _resident_bytes(), time.process_time()
+    try:
+        least, used = _resident_bytes(), time.process_time()
+    except FileNotFoundError:
+        return
     pause = wait = 0
     while True:
         await asyncio.sleep(look_seconds)

@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+from instantaudience_server.running import memory
 from support.service.processes import needs_proc
 
 PROGRAM = """
@@ -40,3 +43,9 @@ def test_a_quiet_worker_gives_back_what_it_does_not_need() -> None:
     peak, left = map(int, run.stdout.split())
     assert peak > 100 * 2**20
     assert left < 0.2 * peak
+
+
+async def test_where_nothing_tells_what_a_worker_holds_it_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without /proc, each second had a defect of it in the log."""
+    monkeypatch.setattr(memory, "_STATM", tmp_path / "statm")
+    await memory.give_back()

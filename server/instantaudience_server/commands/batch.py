@@ -1,5 +1,6 @@
 """`batch`: files of memberships, sent and looked at."""
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -61,16 +62,16 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
     for file in files:
         if not file.is_file():
             raise click.BadParameter(f"{file} is no file", param_hint="FILE…")
-    sent: list[tuple[Path, str]] = []
+    sent: dict[str, str] = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was sent is told
     with progress_bar(TimeElapsedColumn()) as progress:
         try:
             with explained():
-                for file in files:
-                    sent.append((file, _upload(client, file, member_id, progress)))
-                jobs = [_followed(client, job_id, file, progress) for file, job_id in sent]
+                ids = [_upload(client, file, member_id, progress, sent) for file in files]
+                jobs = [_followed(client, job_id, file, progress) for file, job_id in zip(files, ids, strict=True)]
         except (KeyboardInterrupt, click.ClickException) as error:
             why = error.message if isinstance(error, click.ClickException) else "interrupted"
-            shows = [f"{file.name} is applied all the same: `instant-audience batch show {job}`" for file, job in sent]
+            shows = [f"{file} applied all the same: `instant-audience batch show {job}`" for job, file in sent.items()]
             raise click.ClickException("; ".join([why, *shows])) from None
     if as_json:
         print_json(jobs)
@@ -126,13 +127,25 @@ def _job(client: Client, job_id: str) -> dict[str, Any]:
     return job
 
 
-def _upload(client: Client, file: Path, member_id: int | None, progress: Progress) -> str:
-    """Send a file; the ID of its job."""
+def _upload(client: Client, file: Path, member_id: int | None, progress: Progress, sent: dict[str, str]) -> str:
+    """Send a file; the ID of its job, by which `sent` has what becomes of it from when it has left."""
     created = client.call("POST", "/batch-segment", params=_of_member(member_id))[TERM]
-    task = progress.add_task(f"{file.name}: upload", total=max(1, file.stat().st_size))
-    client.upload(urlsplit(created["upload_url"]).path, _pieces(file, progress, task))
-    progress.update(task, completed=max(1, file.stat().st_size))
     job_id: str = created["job_id"]
+    task = progress.add_task(f"{file.name}: upload", total=max(1, file.stat().st_size))
+
+    def pieces() -> Iterator[bytes]:
+        yield from _pieces(file, progress, task)
+        sent[job_id] = f"{file.name} may be"
+
+    try:
+        client.upload(urlsplit(created["upload_url"]).path, pieces())
+    except AwayError:
+        raise
+    except click.ClickException:  # it was refused
+        sent.pop(job_id, None)
+        raise
+    sent[job_id] = f"{file.name} is"
+    progress.update(task, completed=max(1, file.stat().st_size))
     return job_id
 
 

@@ -1,13 +1,16 @@
 """`batch send`, `batch list`, `batch show`."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
 import re
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from instantaudience_server.processes import free_ports
@@ -48,10 +51,65 @@ async def test_files_are_sent_and_looked_at(run: Any, demo: dict[str, str], tmp_
     assert json.loads((await run("batch", "show", jobs[0]["job_id"], "--json", env=demo)).output) == jobs[0]
 
 
-async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
+INTERRUPTIONS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@INTERRUPTIONS
+async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path, number: int) -> None:
     """It is no "something was refused"; what has been uploaded is applied, and it is said where to see that. A file's
     name is not taken for markup."""
     (tmp_path / "[large]").write_text("".join(f"{user};10001:0\n" for user in range(1, 200_000)))
+    text = await interrupted("[large]", demo, tmp_path, number, when=b"[large]: job")
+    found = re.search(r"Error: interrupted; \[large\] is applied all the same: `instant-audience batch show (.*)`", text)
+    assert found, text
+    assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
+
+
+@INTERRUPTIONS
+async def test_an_interruption_before_it_is_answered_that_the_file_has_come(
+    run: Any, demo: dict[str, str], tmp_path: Path, number: int
+) -> None:
+    """The file is there, and is applied, although nobody has said so."""
+    (tmp_path / "clean").write_text(CLEAN)
+    async with without_answers_to_uploads(demo["INSTANT_AUDIENCE_URL"]) as url:
+        text = await interrupted("clean", demo | {"INSTANT_AUDIENCE_URL": url}, tmp_path, number, when=b"100%")
+    found = re.search("Error: interrupted; clean may be applied all the same: `instant-audience batch show (.*)`", text)
+    assert found, text
+
+    async def is_applied() -> None:
+        job = json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)
+        assert (job["phase"], job["num_valid"]) == ("completed", 3)
+
+    await eventually(is_applied)
+
+
+@contextlib.asynccontextmanager
+async def without_answers_to_uploads(url: str) -> AsyncIterator[str]:
+    """The URL of a way to a service on which answers are lost from the first upload of a connection on."""
+    where = urlsplit(url)
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(where.hostname, where.port)
+        with contextlib.closing(writer), contextlib.closing(back):
+            answers = asyncio.create_task(_copied(there, writer))
+            while read := await reader.read(65536):
+                if read.startswith(b"PUT "):
+                    answers.cancel()
+                back.write(read)
+            answers.cancel()
+
+    server = await asyncio.start_server(carry, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while read := await reader.read(65536):
+        writer.write(read)
+
+
+async def interrupted(file: str, demo: dict[str, str], directory: Path, number: int, when: bytes) -> str:
+    """What a command says on a terminal that sends a file and gets a signal once it has said `when`."""
     ours, theirs = pty.openpty()
 
     def on_a_terminal() -> None:
@@ -59,24 +117,26 @@ async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path) -
         os.login_tty(theirs)
 
     process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "batch", "send", "[large]"),
+        *(*COMMAND, "batch", "send", file),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        cwd=tmp_path,
+        cwd=directory,
         env=os.environ | demo | {"TERM": "xterm", "COLUMNS": "200"},
         preexec_fn=on_a_terminal,
     )
     os.close(theirs)
     shown = b""
-    while b"[large]: job" not in shown:
-        shown += await asyncio.to_thread(os.read, ours, 65536)
-    process.send_signal(signal.SIGINT)
-    text = await asyncio.to_thread(all_of, ours)
-    assert await process.wait() == 2
-    found = re.search(r"Error: interrupted; \[large\] is applied all the same: .* batch show (.*)`", text)
-    assert found, text
-    assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
+    try:
+        while when not in shown:
+            shown += await asyncio.to_thread(os.read, ours, 65536)
+        process.send_signal(number)
+        text = await asyncio.to_thread(all_of, ours)
+        assert await process.wait() == 2
+    finally:
+        if process.returncode is None:
+            process.kill()  # else a thread would wait for what it says
+    return text
 
 
 async def test_a_file_that_cannot_be_sent_after_another_one(run: Any, demo: dict[str, str], tmp_path: Path) -> None:

@@ -141,3 +141,18 @@ async def test_the_member(admin_tab: Console) -> None:
 async def test_another_member_is_for_admins(partner: Console) -> None:
     await partner.open("segments?member=123")
     await expect(partner.page.locator("#segments-place")).to_have_text("1–25 of 200")
+    await expect(partner.page.locator("#problem")).to_contain_text(
+        "There is no member “123” that you may look at: this"
+    )
+    await partner.go_to("Overview")
+    await expect(partner.page.locator("#problem")).to_be_hidden()
+
+
+async def test_a_member_that_there_is_not(admin_tab: Console) -> None:
+    """Its address showed the own member's segments, and nothing said so."""
+    await admin_tab.open("segments?member=99999")
+    told = admin_tab.page.locator("#problem")
+    await expect(told).to_contain_text("There is no member “99999” that you may look at: this is ")
+    await admin_tab.page.get_by_label("Member", exact=True).select_option("1262")
+    await expect(admin_tab.page.locator("#segment-rows tr").first).to_contain_text("20002")
+    await expect(told).to_be_hidden()

@@ -50,6 +50,20 @@ async def test_a_segment_is_made_changed_and_deactivated(demo_tab: Console, serv
     assert [segment[name] for name in names] == ["tea", "Drinkers of tea", "black or green", "inactive", None]
 
 
+async def test_enter_once_more_makes_no_other_segment(demo_tab: Console) -> None:
+    """Pressed thrice, or held, it opened the form again, and saved a segment without code and name."""
+    page = demo_tab.page
+    await demo_tab.open("segments")
+    await page.get_by_role("button", name="New segment").click()
+    form = page.get_by_role("dialog")
+    await form.get_by_label("Name").fill("Made once")
+    await page.keyboard.press("Enter")
+    await expect(form).to_be_hidden()
+    await expect(page.get_by_role("heading", name="Segments")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(form).to_be_hidden()
+
+
 async def test_what_the_form_cannot_show_stays(demo_tab: Console, service: Service) -> None:
     """Nobody has changed the name: it was written anew, without the end of its line."""
     async with service.http(headers={"authorization": await service.token()}) as http:

@@ -25,6 +25,7 @@ const TITLE = document.title;
 const choice = byId("member");
 let caller = null;
 let members = []; // those that the caller may look at
+let areAllListed = false; // whether these are all of them
 let member = null;
 let shown = null;
 let lastParameters = {}; // of each view: where its link leads
@@ -54,6 +55,7 @@ function showAddress() {
   const name = mayShow(view) ? view : FIRST_VIEW;
   const { member: asked, ...others } = parameters;
   chooseMember(memberOf(asked));
+  if (areAllListed) showProblem(byId("problem"), isListed(asked) ? "" : unlisted(asked));
   lastParameters[name] = others;
   for (const link of byId("nav").children) {
     const { view: leadsTo } = link.dataset;
@@ -91,6 +93,7 @@ async function enter(signal) {
   byId("nav").hidden = false;
   showProblem(byId("problem"), "");
   members = [own];
+  areAllListed = !caller.isAdmin;
   if (caller.isAdmin) await listMembers();
   if (isSignedIn()) showAddress();
 }
@@ -167,13 +170,18 @@ function listMembers() {
       token = page.next_page_token;
     } while (token);
     members = listed;
+    areAllListed = true;
     choice.replaceChildren(...members.map(memberOption));
     choice.value = String(member.id);
     showProblem(byId("problem"), "");
     const { member: asked } = readAddress().parameters;
-    if (shown === "members" || (shown && memberOf(asked).id !== member.id)) showAddress();
+    if (shown === "members" || (shown && (memberOf(asked).id !== member.id || !isListed(asked)))) showAddress();
   });
 }
+
+// Whom the address names may have been removed, or be another one's to look at.
+const isListed = (id) => !id || members.some((each) => String(each.id) === id);
+const unlisted = (id) => `There is no member “${apart(id)}” that you may look at: this is ${named(caller.member)}.`;
 
 const memberOf = (id) => members.find((each) => String(each.id) === id) ?? caller.member;
 

@@ -78,7 +78,11 @@ async function save() {
   letPress(button, false);
   try {
     const { response } = await send(path, { segment });
-    if (saved === opened) dialog.close();
+    if (saved === opened) {
+      dialog.close();
+      // Where it was opened for a new one, another Enter would open it again, and one more save a segment of no name.
+      if (!edited) byId("segments-title").focus();
+    }
     onSaved(response.segment);
   } catch (error) {
     if (saved === opened) showProblem(problem, tell(error));

@@ -51,35 +51,42 @@ class UploadServer:
         self._uploads = uploads
         self._log = log
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], _Connection] = {}
 
     async def start(self, path: str) -> None:
         """Take uploads."""
         self._server = await asyncio.start_unix_server(self._accept, path, limit=READ_BYTES)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take no new connections, and let uploads end within the grace; what has not ended then has failed."""
+        """Take no new connections and requests, and let uploads end within the grace; what has not ended then has
+        failed."""
         assert self._server is not None
         self._server.close()
+        for connection in self._connections.values():
+            connection.end()
         if self._connections:
             await asyncio.wait(self._connections, timeout=grace_seconds)
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            await _Connection(self._uploads, self._log, reader, writer).serve()
-        except (ConnectionError, TimeoutError, h11.RemoteProtocolError):
-            pass  # the gateway has left: so has its caller
-        finally:
-            self._connections.discard(task)
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio logs an error for one of its that is cancelled.
+        connection = _Connection(self._uploads, self._log, reader, writer)
+        task = asyncio.create_task(_serve(connection, writer))
+        self._connections[task] = connection
+        task.add_done_callback(self._connections.pop)
+
+
+async def _serve(connection: "_Connection", writer: asyncio.StreamWriter) -> None:
+    try:
+        await connection.serve()
+    except (ConnectionError, TimeoutError, h11.RemoteProtocolError):
+        pass  # the gateway has left: so has its caller
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 class _Connection:
@@ -93,6 +100,13 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST_HEAD_BYTES)
+        self._is_ending = False
+
+    def end(self) -> None:
+        """Take no further request, for which the gateway keeps connections; the one that is under way goes on."""
+        self._is_ending = True
+        if self._http.their_state is h11.IDLE:
+            self._writer.close()
 
     async def serve(self) -> None:
         """Answer requests until the connection ends."""
@@ -180,7 +194,7 @@ class _Connection:
             headers.append(("retry-after", str(retry_seconds)))
         if status == METHOD_NOT_ALLOWED:
             headers.append(("allow", ", ".join(METHODS)))
-        if self._http.their_state is h11.SEND_BODY:
+        if self._is_ending or self._http.their_state is h11.SEND_BODY:
             headers.append(("connection", "close"))
         content = (h11.Data(data=body),) if has_body else ()  # RFC 9110, section 9.3.2
         events = (h11.Response(status_code=status, headers=headers), *content, h11.EndOfMessage())

@@ -21,10 +21,13 @@ def own_directory() -> Path:
     """Make a directory for sockets, and for what the service's processes tell each other.
 
     Raises:
-        StartError: its sockets would have paths that are too long.
+        StartError: its sockets would have paths that are too long, or it would not be where TMPDIR says.
         OSError: it cannot be made.
     """
     temporary = tempfile.gettempdir()
+    wanted = os.environ.get("TMPDIR")
+    if wanted and Path(wanted).resolve() != Path(temporary).resolve():  # not every disk may have the copies of keys
+        raise StartError(f"no file can be made in {wanted}, which TMPDIR names: make that directory, or name another")
     if len(os.fsencode(temporary)) > MOST_TEMPORARY_BYTES:
         raise StartError(
             f"the temporary directory {temporary} has too long a path for sockets; set TMPDIR to one of at most "

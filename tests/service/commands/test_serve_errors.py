@@ -225,6 +225,14 @@ async def test_a_temporary_directory_with_a_long_path(run: Any, tmp_path: Path) 
     assert_one_line(ended.status, ended.errors, FAILURE, line)
 
 
+async def test_a_temporary_directory_that_is_not_there(run: Any, tmp_path: Path) -> None:
+    """Copies of the certificates' keys were in another one, on a disk perhaps, and nothing said so."""
+    missing = tmp_path / "missing"
+    ended = await run("serve", "--demo", "--http-port", "0", "--grpc-port", "0", env={"TMPDIR": str(missing)})
+    line = f"no file can be made in {missing}, which TMPDIR names: make that directory, or name another"
+    assert_one_line(ended.status, ended.errors, FAILURE, line)
+
+
 async def test_a_server_that_is_no_cluster(refused: Any, tmp_path: Path) -> None:
     async with running_node("redis", tmp_path) as port:
         await refused("--demo", "--redis", f"redis://127.0.0.1:{port}", line="the cluster cannot be used: .*luster.*")

@@ -63,8 +63,9 @@ class Node:
         }
         self._confirmation = confirmation
         self.name = name
-        STORE_CONNECTION_FAILURES.labels(name)  # begins at 0, as alerts want it
-        STORE_REFUSALS.labels(name, Problem.OTHER)
+        STORE_CONNECTION_FAILURES.labels(name)  # these begin at 0, as alerts want it
+        for problem in (Problem.OTHER, Problem.NOPERM, Problem.WRONGTYPE):
+            STORE_REFUSALS.labels(name, problem)
         self._connect = connect
         self._router = router
         self._stalled_seconds = stalled_seconds

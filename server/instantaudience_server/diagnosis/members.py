@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
@@ -33,10 +33,11 @@ async def wishes(redis: str) -> Wishes:
         topology = Topology(redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
         cluster = Cluster(topology, max_pending_bytes=PENDING_BYTES, stalled_seconds=SECONDS)
         async with asyncio.timeout(SECONDS):
-            async for member in _members(cluster):
-                if member.durability:
-                    name = pb.Durability.Name(member.durability).removeprefix("DURABILITY_")
-                    members.setdefault(Durability[name], []).append(member.id)
+            async with contextlib.aclosing(_members(cluster)) as stored:
+                async for member in stored:
+                    if member.durability:
+                        name = pb.Durability.Name(member.durability).removeprefix("DURABILITY_")
+                        members.setdefault(Durability[name], []).append(member.id)
     except (StoreUnusableError, *STORE_FAILURES) as error:
         return Wishes({}, str(error), refused=isinstance(error, RefusedCommandError))
     except TimeoutError:
@@ -44,7 +45,7 @@ async def wishes(redis: str) -> Wishes:
     return Wishes(members)
 
 
-async def _members(cluster: Cluster) -> AsyncIterator[pb.Member]:
+async def _members(cluster: Cluster) -> AsyncGenerator[pb.Member, None]:
     """The catalog's members; the cluster is open meanwhile."""
     try:
         await cluster.open()

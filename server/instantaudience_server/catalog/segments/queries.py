@@ -72,13 +72,9 @@ def _member(request: pb.FindSegmentsRequest, caller: Caller) -> int | None:
 
 def _is_active(request: pb.FindSegmentsRequest) -> bool | None:
     """Whether active segments are asked for, or the others; None means both."""
-    active = request.active if request.HasField("active") else None
     if not request.state:
-        return active
-    by_state = state_of(request.state) == SEGMENT_STATE_ACTIVE
-    if active not in (None, by_state):
-        raise invalid("active", "must say the same as 'state'")
-    return by_state
+        return request.active if request.HasField("active") else None
+    return state_of(request.state) == SEGMENT_STATE_ACTIVE
 
 
 def _seconds(text: str) -> int:

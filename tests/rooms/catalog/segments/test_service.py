@@ -375,10 +375,6 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Reason, str]] = {
     "find: another member's code": ("find", {"code": "fans", "member_id": OTHER}, DENIED, ""),
     "find: unknown state": ("find", {"state": "paused"}, WRONG, "state"),
     **{
-        f"find: {state} and {active}": ("find", {"state": state, "active": active}, WRONG, "active")
-        for state, active in (("active", False), ("inactive", True))
-    },
-    **{
         f"find: sort {text}": ("find", {"sort": text}, WRONG, "sort")
         for text in ("id", "id.up", ".asc", "description.asc", "record.asc", "id.asc,code.asc")
     },

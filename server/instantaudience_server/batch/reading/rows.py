@@ -110,10 +110,8 @@ def _sift(
             _log(Count.NUM_INVALID_USER, counters, rows, index)
             meaning = said.leaving()
             counters.add(Count.NUM_VALID_USER, -1)  # a line counts once, also where what the user leaves is taken
-        for count, number in meaning.counts:
-            counters.add_segment(count, number)
-        for count in dict.fromkeys(count for count, _ in meaning.counts):
-            _log(count, counters, rows, index)
+        if meaning.counts:
+            _count_refused(meaning, counters, rows, index)
         keys.append(user)
         meanings.append(meaning)
     return keys, meanings
@@ -128,6 +126,13 @@ def _what_is_wrong(user: bytes | None, meaning: Meaning, unwritten: Collection[b
     if meaning.untimely:
         return Count.NUM_INVALID_TIMESTAMP
     return Count.NUM_OTHER_ERROR if user in unwritten else None
+
+
+def _count_refused(meaning: Meaning, counters: Counters, rows: Rows, index: int) -> None:
+    for count, number in meaning.counts:
+        counters.add_segment(count, number)
+    for count in dict.fromkeys(count for count, _ in meaning.counts):
+        _log(count, counters, rows, index)
 
 
 def _log(count: Count, counters: Counters, rows: Rows, index: int, reason: str = "") -> None:

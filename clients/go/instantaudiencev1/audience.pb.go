@@ -114,7 +114,7 @@ const (
 	WarningCode_WARNING_CODE_UNKNOWN_USER_ID WarningCode = 15
 	// More parts were skipped than an answer has room for; the message says how many have no warning.
 	WarningCode_WARNING_CODE_LEFT_OUT WarningCode = 16
-	// The user is suppressed (see PrivacyService): it was added to nothing. Segments that it leaves, it has left.
+	// The user is suppressed (see PrivacyService) and was added to no segment. Removals of the request were carried out.
 	WarningCode_WARNING_CODE_SUPPRESSED_USER_ID WarningCode = 17
 )
 
@@ -199,7 +199,9 @@ type SegBlock struct {
 	// The membership's value, any int32 that the caller chooses. Absent: 0.
 	Value *int32 `protobuf:"varint,3,opt,name=value,proto3,oneof" json:"value,omitempty"`
 	// Lifetime in minutes, counted from the moment the request was read. 0: never ends. -1: the user leaves the segment.
-	// Below -1: invalid. Above 525600000 (a thousand years): never ends. Absent: the default of the caller's member.
+	// Below -1: invalid. Above 525600000 (a thousand years): never ends. Absent: the segment's `expire_minutes` or, where
+	// it has none, the default of the caller's member. Where that member has a longest lifetime, longer and endless
+	// memberships end then.
 	Expiration *int32 `protobuf:"varint,4,opt,name=expiration,proto3,oneof" json:"expiration,omitempty"`
 	// The member that owns `seg_code`. Ignored beside `seg_id`.
 	MemberId      *int32 `protobuf:"varint,5,opt,name=member_id,json=memberId,proto3,oneof" json:"member_id,omitempty"`
@@ -587,7 +589,7 @@ type ApplyWarning struct {
 	// The reason, for machines. In JSON only where `detail` asks for it.
 	Code WarningCode `protobuf:"varint,3,opt,name=code,proto3,enum=instantaudience.v1.WarningCode" json:"code,omitempty"`
 	// Where in the request the part stands: `rt_segment[3].seg_block[0]`, `rt_segment[3]` or, for the whole request, "".
-	// Indexes count from 0. In JSON only where `detail` asks for it, and not of the whole request.
+	// Indexes count from 0. In JSON only where `detail` asks for it, and not for the whole request.
 	Path          string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -927,7 +929,7 @@ type GetMembershipsResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Always "OK"; failures are gRPC errors.
 	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
-	// One entry a user asked for, in that order.
+	// One entry for each user that was asked for, in that order.
 	RtSegment     []*UserMemberships `protobuf:"bytes,2,rep,name=rt_segment,json=rtSegment,proto3" json:"rt_segment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1172,7 +1174,7 @@ func (x *BatchGetMembershipsRequest) GetUsers() []*GetMembershipsRequest {
 // The answer to BatchGetMemberships.
 type BatchGetMembershipsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The memberships read, one entry a user asked for, in that order.
+	// The memberships read: one entry for each user that was asked for, in that order.
 	Response      *GetMembershipsResult `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -31,13 +31,13 @@ type BatchJobPhase int32
 const (
 	// Not said.
 	BatchJobPhase_BATCH_JOB_PHASE_UNSPECIFIED BatchJobPhase = 0
-	// Its file is to come.
+	// It waits for its file.
 	BatchJobPhase_BATCH_JOB_PHASE_STARTING BatchJobPhase = 1
-	// Its file comes.
+	// Its file is being uploaded.
 	BatchJobPhase_BATCH_JOB_PHASE_UPLOADING BatchJobPhase = 2
-	// Its file is there, and waits for its turn.
+	// Its file has arrived, and waits for its turn.
 	BatchJobPhase_BATCH_JOB_PHASE_VALIDATING BatchJobPhase = 3
-	// Its file is applied.
+	// Its file is being applied.
 	BatchJobPhase_BATCH_JOB_PHASE_PROCESSING BatchJobPhase = 4
 	// Its file was applied to its end.
 	BatchJobPhase_BATCH_JOB_PHASE_COMPLETED BatchJobPhase = 5
@@ -281,13 +281,13 @@ type BatchCounters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Memberships that were taken: added and removed.
 	NumValid int64 `protobuf:"varint,1,opt,name=num_valid,json=numValid,proto3" json:"num_valid,omitempty"`
-	// Lines whose user is one, whatever became of the segments.
+	// Lines with a valid user, whatever became of the segments.
 	NumValidUser int64 `protobuf:"varint,2,opt,name=num_valid_user,json=numValidUser,proto3" json:"num_valid_user,omitempty"`
-	// Lines whose user is none.
+	// Lines whose user is not valid, or is suppressed.
 	NumInvalidUser int64 `protobuf:"varint,3,opt,name=num_invalid_user,json=numInvalidUser,proto3" json:"num_invalid_user,omitempty"`
 	// Lines that cannot be read.
 	NumInvalidFormat int64 `protobuf:"varint,4,opt,name=num_invalid_format,json=numInvalidFormat,proto3" json:"num_invalid_format,omitempty"`
-	// Different segments that there are not.
+	// Different segments that do not exist.
 	NumInvalidSegment int64 `protobuf:"varint,5,opt,name=num_invalid_segment,json=numInvalidSegment,proto3" json:"num_invalid_segment,omitempty"`
 	// Different segments that the member may not use.
 	NumUnauthSegment int64 `protobuf:"varint,6,opt,name=num_unauth_segment,json=numUnauthSegment,proto3" json:"num_unauth_segment,omitempty"`
@@ -295,7 +295,7 @@ type BatchCounters struct {
 	NumInactiveSegment int64 `protobuf:"varint,7,opt,name=num_inactive_segment,json=numInactiveSegment,proto3" json:"num_inactive_segment,omitempty"`
 	// Different segments of which a membership had ended before it was uploaded.
 	NumPastExpiration int64 `protobuf:"varint,8,opt,name=num_past_expiration,json=numPastExpiration,proto3" json:"num_past_expiration,omitempty"`
-	// Lines with a time that cannot be meant.
+	// Lines with a timestamp that is not valid.
 	NumInvalidTimestamp int64 `protobuf:"varint,9,opt,name=num_invalid_timestamp,json=numInvalidTimestamp,proto3" json:"num_invalid_timestamp,omitempty"`
 	// Lines that were not taken for another reason.
 	NumOtherError int64 `protobuf:"varint,10,opt,name=num_other_error,json=numOtherError,proto3" json:"num_other_error,omitempty"`

@@ -40,20 +40,20 @@ const (
 // member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far
 // a job is. Jobs are kept for 30 days.
 type BatchSegmentServiceClient interface {
-	// Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It takes the place of the member's job of
-	// before, where that waits for its upload still.
+	// Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It replaces the member's previous job where
+	// that still waits for its upload.
 	CreateBatchJob(ctx context.Context, in *CreateBatchJobRequest, opts ...grpc.CallOption) (*CreateBatchJobResponse, error)
-	// Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the file is
-	// there; it has not been read then.
+	// Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the whole
+	// file has arrived, before it is read.
 	UploadBatchFile(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadBatchFileRequest, UploadBatchFileResponse], error)
 	// Reads a job.
 	GetBatchJob(ctx context.Context, in *GetBatchJobRequest, opts ...grpc.CallOption) (*GetBatchJobResponse, error)
 	// Lists a member's jobs.
 	ListBatchJobs(ctx context.Context, in *ListBatchJobsRequest, opts ...grpc.CallOption) (*ListBatchJobsResponse, error)
-	// Ends a job that has not ended: with the error code `CANCELLED`. What was applied of its file stays.
+	// Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays.
 	CancelBatchJob(ctx context.Context, in *CancelBatchJobRequest, opts ...grpc.CallOption) (*CancelBatchJobResponse, error)
-	// What a member's jobs did, by the hours in which they ended; hours without one are left out. The calls that
-	// UsageService reports are not in it, nor is this in its reports.
+	// Reports what a member's jobs did, by the hours in which they ended; hours without one are left out. Calls are not
+	// in this report, and jobs are not in those of UsageService.
 	GetBatchUsage(ctx context.Context, in *GetBatchUsageRequest, opts ...grpc.CallOption) (*GetBatchUsageResponse, error)
 }
 
@@ -139,20 +139,20 @@ func (c *batchSegmentServiceClient) GetBatchUsage(ctx context.Context, in *GetBa
 // member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far
 // a job is. Jobs are kept for 30 days.
 type BatchSegmentServiceServer interface {
-	// Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It takes the place of the member's job of
-	// before, where that waits for its upload still.
+	// Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It replaces the member's previous job where
+	// that still waits for its upload.
 	CreateBatchJob(context.Context, *CreateBatchJobRequest) (*CreateBatchJobResponse, error)
-	// Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the file is
-	// there; it has not been read then.
+	// Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the whole
+	// file has arrived, before it is read.
 	UploadBatchFile(grpc.ClientStreamingServer[UploadBatchFileRequest, UploadBatchFileResponse]) error
 	// Reads a job.
 	GetBatchJob(context.Context, *GetBatchJobRequest) (*GetBatchJobResponse, error)
 	// Lists a member's jobs.
 	ListBatchJobs(context.Context, *ListBatchJobsRequest) (*ListBatchJobsResponse, error)
-	// Ends a job that has not ended: with the error code `CANCELLED`. What was applied of its file stays.
+	// Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays.
 	CancelBatchJob(context.Context, *CancelBatchJobRequest) (*CancelBatchJobResponse, error)
-	// What a member's jobs did, by the hours in which they ended; hours without one are left out. The calls that
-	// UsageService reports are not in it, nor is this in its reports.
+	// Reports what a member's jobs did, by the hours in which they ended; hours without one are left out. Calls are not
+	// in this report, and jobs are not in those of UsageService.
 	GetBatchUsage(context.Context, *GetBatchUsageRequest) (*GetBatchUsageResponse, error)
 	mustEmbedUnimplementedBatchSegmentServiceServer()
 }

@@ -399,7 +399,8 @@ func (x *Member) GetDurability() Durability {
 //
 // A line is `UID s1 SEG (s2 SEG)* [s4 SEG (s2 SEG)*] [s5 DOMAIN]`, a SEG is `FIELD (s3 FIELD)*`. A separator is one
 // character: no letter, no digit, and none of `[](){}$\/|?*+-`. All must be different, but s1 and s3 may be equal. s2,
-// s4 and s5 may be empty: lines do not have what would follow; where one is absent and another has its default, it is.
+// s4 and s5 may be empty: lines then do not have what would follow. One that is not set is empty, too, where another
+// separator has its default.
 type BatchSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// s1, between the user and the first segment. Default `;`.
@@ -915,12 +916,13 @@ type Segment struct {
 	LastModified *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=last_modified,json=lastModified,proto3" json:"last_modified,omitempty"`
 	// See CatalogService. Ignored on creation.
 	Etag string `protobuf:"bytes,9,opt,name=etag,proto3" json:"etag,omitempty"`
-	// What segments of the platform that this API mirrors have beside: `advertiser_id`, `category`, `provider_id`, `price`,
-	// `piggyback_pixels`, `querystring_mapping`, `querystring_mapping_key_value`, `enable_rm_piggyback`,
-	// `max_usersync_pixels`, `object_type`. Kept and shown, and acted on by nothing. At most 4096 bytes as JSON.
+	// Further fields that segments have on the platform that this API mirrors: `advertiser_id`, `category`,
+	// `provider_id`, `price`, `piggyback_pixels`, `querystring_mapping`, `querystring_mapping_key_value`,
+	// `enable_rm_piggyback`, `max_usersync_pixels`, `object_type`. They are kept and shown, and nothing acts on them. At
+	// most 4096 bytes as JSON.
 	OriginalFields *structpb.Struct `protobuf:"bytes,10,opt,name=original_fields,json=originalFields,proto3" json:"original_fields,omitempty"`
-	// About how many different users were ever added to it in the last 28 to 35 days; those who left it since, and those
-	// whose membership has ended, are among them. Output only, of requests that ask for it, and absent while the cluster
+	// About how many different users were added to it in the last 28 to 35 days; those who have left it since, and those
+	// whose membership has ended, still count. Output only, where a request asks for it, and absent while the cluster
 	// does not tell.
 	EstimatedUsers *int64 `protobuf:"varint,11,opt,name=estimated_users,json=estimatedUsers,proto3,oneof" json:"estimated_users,omitempty"`
 	unknownFields  protoimpl.UnknownFields

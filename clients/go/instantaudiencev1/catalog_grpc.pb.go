@@ -71,7 +71,7 @@ type CatalogServiceClient interface {
 	DeleteMember(ctx context.Context, in *DeleteMemberRequest, opts ...grpc.CallOption) (*DeleteMemberResponse, error)
 	// Creates a user.
 	CreateUser(ctx context.Context, in *CreateUserRequest, opts ...grpc.CallOption) (*CreateUserResponse, error)
-	// Reads a user; its password is nowhere to be read.
+	// Reads a user. Passwords cannot be read by any method.
 	GetUser(ctx context.Context, in *GetUserRequest, opts ...grpc.CallOption) (*GetUserResponse, error)
 	// Lists users.
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error)
@@ -88,8 +88,8 @@ type CatalogServiceClient interface {
 	AddPublicKey(ctx context.Context, in *AddPublicKeyRequest, opts ...grpc.CallOption) (*AddPublicKeyResponse, error)
 	// Lists a user's keys, oldest first.
 	ListPublicKeys(ctx context.Context, in *ListPublicKeysRequest, opts ...grpc.CallOption) (*ListPublicKeysResponse, error)
-	// Activates or deactivates a key. With one that is not active, nobody signs in from then on; tokens stay as good as they
-	// are (see RevokeTokens).
+	// Activates or deactivates a key. Nobody can sign in with a key that is not active. Tokens that were issued stay
+	// valid (see RevokeTokens).
 	UpdatePublicKey(ctx context.Context, in *UpdatePublicKeyRequest, opts ...grpc.CallOption) (*UpdatePublicKeyResponse, error)
 	// Creates a segment; it can take users at once.
 	CreateSegment(ctx context.Context, in *CreateSegmentRequest, opts ...grpc.CallOption) (*CreateSegmentResponse, error)
@@ -356,7 +356,7 @@ type CatalogServiceServer interface {
 	DeleteMember(context.Context, *DeleteMemberRequest) (*DeleteMemberResponse, error)
 	// Creates a user.
 	CreateUser(context.Context, *CreateUserRequest) (*CreateUserResponse, error)
-	// Reads a user; its password is nowhere to be read.
+	// Reads a user. Passwords cannot be read by any method.
 	GetUser(context.Context, *GetUserRequest) (*GetUserResponse, error)
 	// Lists users.
 	ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error)
@@ -373,8 +373,8 @@ type CatalogServiceServer interface {
 	AddPublicKey(context.Context, *AddPublicKeyRequest) (*AddPublicKeyResponse, error)
 	// Lists a user's keys, oldest first.
 	ListPublicKeys(context.Context, *ListPublicKeysRequest) (*ListPublicKeysResponse, error)
-	// Activates or deactivates a key. With one that is not active, nobody signs in from then on; tokens stay as good as they
-	// are (see RevokeTokens).
+	// Activates or deactivates a key. Nobody can sign in with a key that is not active. Tokens that were issued stay
+	// valid (see RevokeTokens).
 	UpdatePublicKey(context.Context, *UpdatePublicKeyRequest) (*UpdatePublicKeyResponse, error)
 	// Creates a segment; it can take users at once.
 	CreateSegment(context.Context, *CreateSegmentRequest) (*CreateSegmentResponse, error)

@@ -30,9 +30,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// PrivacyService shows and deletes what a user is in, and suppresses users: who is suppressed for a member is added to no
-// segment by the member's calls any more, over every way in; such a user is skipped with the warning
-// WARNING_CODE_SUPPRESSED_USER_ID.
+// PrivacyService shows the segments that a user is in, takes the user out of them, and suppresses users. A user who is
+// suppressed for a member is added to no segment by that member's calls and files any more, and is skipped with the
+// warning WARNING_CODE_SUPPRESSED_USER_ID.
 //
 // A request is about the segments that one member owns: the caller's, unless `member_id` says otherwise, which needs the
 // role `admin`. Without `member_id`, requests of the role `admin` are about the segments of all members, and suppress
@@ -40,13 +40,13 @@ const (
 type PrivacyServiceClient interface {
 	// Shows the segments that a user is in.
 	GetUserSegments(ctx context.Context, in *GetUserSegmentsRequest, opts ...grpc.CallOption) (*GetUserSegmentsResponse, error)
-	// Takes a user out of all these segments, and suppresses it where that is asked for. Sending it again is safe.
+	// Takes a user out of all these segments and, where that is asked for, suppresses the user. Sending it again is safe.
 	//
-	// A suppression counts on every worker within a second. Calls under way that were let through before cannot put the
-	// user back for good: it is removed once more when the last of them must have ended, after some minutes.
+	// A suppression counts on every worker within a second. Calls that were let through before cannot put the user back
+	// for good: the user is removed once more after some minutes, when the last of these calls must have ended.
 	ForgetUser(ctx context.Context, in *ForgetUserRequest, opts ...grpc.CallOption) (*ForgetUserResponse, error)
-	// Ends a suppression; that there is none is no error. Without `member_id`, a request of the role `admin` ends those of
-	// each member too.
+	// Ends a suppression; it is no error where there is none. Without `member_id`, a request of the role `admin` also
+	// ends the suppressions of each member.
 	LiftSuppression(ctx context.Context, in *LiftSuppressionRequest, opts ...grpc.CallOption) (*LiftSuppressionResponse, error)
 }
 
@@ -92,9 +92,9 @@ func (c *privacyServiceClient) LiftSuppression(ctx context.Context, in *LiftSupp
 // All implementations must embed UnimplementedPrivacyServiceServer
 // for forward compatibility.
 //
-// PrivacyService shows and deletes what a user is in, and suppresses users: who is suppressed for a member is added to no
-// segment by the member's calls any more, over every way in; such a user is skipped with the warning
-// WARNING_CODE_SUPPRESSED_USER_ID.
+// PrivacyService shows the segments that a user is in, takes the user out of them, and suppresses users. A user who is
+// suppressed for a member is added to no segment by that member's calls and files any more, and is skipped with the
+// warning WARNING_CODE_SUPPRESSED_USER_ID.
 //
 // A request is about the segments that one member owns: the caller's, unless `member_id` says otherwise, which needs the
 // role `admin`. Without `member_id`, requests of the role `admin` are about the segments of all members, and suppress
@@ -102,13 +102,13 @@ func (c *privacyServiceClient) LiftSuppression(ctx context.Context, in *LiftSupp
 type PrivacyServiceServer interface {
 	// Shows the segments that a user is in.
 	GetUserSegments(context.Context, *GetUserSegmentsRequest) (*GetUserSegmentsResponse, error)
-	// Takes a user out of all these segments, and suppresses it where that is asked for. Sending it again is safe.
+	// Takes a user out of all these segments and, where that is asked for, suppresses the user. Sending it again is safe.
 	//
-	// A suppression counts on every worker within a second. Calls under way that were let through before cannot put the
-	// user back for good: it is removed once more when the last of them must have ended, after some minutes.
+	// A suppression counts on every worker within a second. Calls that were let through before cannot put the user back
+	// for good: the user is removed once more after some minutes, when the last of these calls must have ended.
 	ForgetUser(context.Context, *ForgetUserRequest) (*ForgetUserResponse, error)
-	// Ends a suppression; that there is none is no error. Without `member_id`, a request of the role `admin` ends those of
-	// each member too.
+	// Ends a suppression; it is no error where there is none. Without `member_id`, a request of the role `admin` also
+	// ends the suppressions of each member.
 	LiftSuppression(context.Context, *LiftSuppressionRequest) (*LiftSuppressionResponse, error)
 	mustEmbedUnimplementedPrivacyServiceServer()
 }

@@ -371,9 +371,9 @@ type UsageHour struct {
 	ErrorLines []string `protobuf:"bytes,13,rep,name=error_lines,json=errorLines,proto3" json:"error_lines,omitempty"`
 	// The newest lines about what was applied, at most 200, oldest first.
 	SegmentLines []string `protobuf:"bytes,14,rep,name=segment_lines,json=segmentLines,proto3" json:"segment_lines,omitempty"`
-	// Why calls failed. Together, these are `other_errors`. Reasons that there were none for are left out.
+	// Why calls failed; the sum is `other_errors`. Reasons for which no call failed are left out.
 	FailedCalls []*FailedCalls `protobuf:"bytes,15,rep,name=failed_calls,json=failedCalls,proto3" json:"failed_calls,omitempty"`
-	// What was skipped by the checks before the catalog was asked, and why. Reasons that there were none for are left out.
+	// What the checks before the catalog skipped, and why. Reasons for which nothing was skipped are left out.
 	SkippedParts  []*SkippedParts `protobuf:"bytes,16,rep,name=skipped_parts,json=skippedParts,proto3" json:"skipped_parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -579,7 +579,8 @@ func (x *FailedCalls) GetCalls() int64 {
 // Users, or blocks of users, that were skipped for one reason.
 type SkippedParts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The reason: the code of the warning that the caller got. Those of them do not appear that UsageHour has a field for.
+	// The reason: the code of the warning that the caller got. Codes for which UsageHour has a field of its own do not
+	// appear.
 	Code WarningCode `protobuf:"varint,1,opt,name=code,proto3,enum=instantaudience.v1.WarningCode" json:"code,omitempty"`
 	// How many.
 	Parts         int64 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"`

@@ -38,7 +38,7 @@ type UsageServiceClient interface {
 	// rather use GetUsage.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	GetProcessed(ctx context.Context, in *GetProcessedRequest, opts ...grpc.CallOption) (*httpbody.HttpBody, error)
-	// The same, typed.
+	// The same report with types.
 	GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*GetUsageResponse, error)
 	// Who calls, and how a member stands with its limits this very second.
 	GetOverview(ctx context.Context, in *GetOverviewRequest, opts ...grpc.CallOption) (*GetOverviewResponse, error)
@@ -93,7 +93,7 @@ type UsageServiceServer interface {
 	// rather use GetUsage.
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	GetProcessed(context.Context, *GetProcessedRequest) (*httpbody.HttpBody, error)
-	// The same, typed.
+	// The same report with types.
 	GetUsage(context.Context, *GetUsageRequest) (*GetUsageResponse, error)
 	// Who calls, and how a member stands with its limits this very second.
 	GetOverview(context.Context, *GetOverviewRequest) (*GetOverviewResponse, error)

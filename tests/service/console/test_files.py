@@ -34,9 +34,9 @@ async def test_a_job(demo_tab: Console, job_number: int) -> None:
         [
             "Memberships added and removed1",
             "Lines with a valid user2",
-            "Lines whose user is none, or is suppressed1",
+            "Lines whose user is not valid, or is suppressed1",
             "Lines that cannot be read1",
-            "Different segments that there are not1",
+            "Different segments that do not exist1",
         ]
     )
     await job.get_by_text(f"Lines of job {job_number} that were not taken").click()

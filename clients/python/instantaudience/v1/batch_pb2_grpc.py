@@ -82,16 +82,16 @@ class BatchSegmentServiceServicer:
     """
 
     def CreateBatchJob(self, request, context):
-        """Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It takes the place of the member's job of
-        before, where that waits for its upload still.
+        """Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It replaces the member's previous job where
+        that still waits for its upload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UploadBatchFile(self, request_iterator, context):
-        """Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the file is
-        there; it has not been read then.
+        """Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the whole
+        file has arrived, before it is read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,15 +112,15 @@ class BatchSegmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelBatchJob(self, request, context):
-        """Ends a job that has not ended: with the error code `CANCELLED`. What was applied of its file stays.
+        """Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBatchUsage(self, request, context):
-        """What a member's jobs did, by the hours in which they ended; hours without one are left out. The calls that
-        UsageService reports are not in it, nor is this in its reports.
+        """Reports what a member's jobs did, by the hours in which they ended; hours without one are left out. Calls are not
+        in this report, and jobs are not in those of UsageService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -20,20 +20,20 @@ class BatchSegmentServiceStub:
     @overload
     def __new__(cls, channel: grpc.Channel) -> BatchSegmentServiceBlockingStub: ...
     CreateBatchJob: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.CreateBatchJobRequest, instantaudience_dot_v1_dot_batch__pb2.CreateBatchJobResponse]
-    """Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It takes the place of the member's job of
-    before, where that waits for its upload still."""
+    """Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It replaces the member's previous job where
+    that still waits for its upload."""
     UploadBatchFile: grpc.aio.StreamUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.UploadBatchFileRequest, instantaudience_dot_v1_dot_batch__pb2.UploadBatchFileResponse]
-    """Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the file is
-    there; it has not been read then."""
+    """Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the whole
+    file has arrived, before it is read."""
     GetBatchJob: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.GetBatchJobRequest, instantaudience_dot_v1_dot_batch__pb2.GetBatchJobResponse]
     """Reads a job."""
     ListBatchJobs: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.ListBatchJobsRequest, instantaudience_dot_v1_dot_batch__pb2.ListBatchJobsResponse]
     """Lists a member's jobs."""
     CancelBatchJob: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobRequest, instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobResponse]
-    """Ends a job that has not ended: with the error code `CANCELLED`. What was applied of its file stays."""
+    """Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays."""
     GetBatchUsage: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageRequest, instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageResponse]
-    """What a member's jobs did, by the hours in which they ended; hours without one are left out. The calls that
-    UsageService reports are not in it, nor is this in its reports."""
+    """Reports what a member's jobs did, by the hours in which they ended; hours without one are left out. Calls are not
+    in this report, and jobs are not in those of UsageService."""
 
 class BatchSegmentServiceBlockingStub(BatchSegmentServiceStub):
     """As BatchSegmentServiceStub, on a channel without `async`."""

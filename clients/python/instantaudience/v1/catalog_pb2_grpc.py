@@ -207,7 +207,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetUser(self, request, context):
-        """Reads a user; its password is nowhere to be read.
+        """Reads a user. Passwords cannot be read by any method.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -264,8 +264,8 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePublicKey(self, request, context):
-        """Activates or deactivates a key. With one that is not active, nobody signs in from then on; tokens stay as good as they
-        are (see RevokeTokens).
+        """Activates or deactivates a key. Nobody can sign in with a key that is not active. Tokens that were issued stay
+        valid (see RevokeTokens).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class CatalogServiceStub:
     CreateUser: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.CreateUserRequest, instantaudience_dot_v1_dot_catalog__pb2.CreateUserResponse]
     """Creates a user."""
     GetUser: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.GetUserRequest, instantaudience_dot_v1_dot_catalog__pb2.GetUserResponse]
-    """Reads a user; its password is nowhere to be read."""
+    """Reads a user. Passwords cannot be read by any method."""
     ListUsers: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.ListUsersRequest, instantaudience_dot_v1_dot_catalog__pb2.ListUsersResponse]
     """Lists users."""
     UpdateUser: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.UpdateUserRequest, instantaudience_dot_v1_dot_catalog__pb2.UpdateUserResponse]
@@ -53,8 +53,8 @@ class CatalogServiceStub:
     ListPublicKeys: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.ListPublicKeysRequest, instantaudience_dot_v1_dot_catalog__pb2.ListPublicKeysResponse]
     """Lists a user's keys, oldest first."""
     UpdatePublicKey: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.UpdatePublicKeyRequest, instantaudience_dot_v1_dot_catalog__pb2.UpdatePublicKeyResponse]
-    """Activates or deactivates a key. With one that is not active, nobody signs in from then on; tokens stay as good as they
-    are (see RevokeTokens)."""
+    """Activates or deactivates a key. Nobody can sign in with a key that is not active. Tokens that were issued stay
+    valid (see RevokeTokens)."""
     CreateSegment: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.CreateSegmentRequest, instantaudience_dot_v1_dot_catalog__pb2.CreateSegmentResponse]
     """Creates a segment; it can take users at once."""
     GetSegment: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.GetSegmentRequest, instantaudience_dot_v1_dot_catalog__pb2.GetSegmentResponse]

@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class PrivacyServiceStub:
-    """PrivacyService shows and deletes what a user is in, and suppresses users: who is suppressed for a member is added to no
-    segment by the member's calls any more, over every way in; such a user is skipped with the warning
-    WARNING_CODE_SUPPRESSED_USER_ID.
+    """PrivacyService shows the segments that a user is in, takes the user out of them, and suppresses users. A user who is
+    suppressed for a member is added to no segment by that member's calls and files any more, and is skipped with the
+    warning WARNING_CODE_SUPPRESSED_USER_ID.
 
     A request is about the segments that one member owns: the caller's, unless `member_id` says otherwise, which needs the
     role `admin`. Without `member_id`, requests of the role `admin` are about the segments of all members, and suppress
@@ -59,9 +59,9 @@ class PrivacyServiceStub:
 
 
 class PrivacyServiceServicer:
-    """PrivacyService shows and deletes what a user is in, and suppresses users: who is suppressed for a member is added to no
-    segment by the member's calls any more, over every way in; such a user is skipped with the warning
-    WARNING_CODE_SUPPRESSED_USER_ID.
+    """PrivacyService shows the segments that a user is in, takes the user out of them, and suppresses users. A user who is
+    suppressed for a member is added to no segment by that member's calls and files any more, and is skipped with the
+    warning WARNING_CODE_SUPPRESSED_USER_ID.
 
     A request is about the segments that one member owns: the caller's, unless `member_id` says otherwise, which needs the
     role `admin`. Without `member_id`, requests of the role `admin` are about the segments of all members, and suppress
@@ -76,18 +76,18 @@ class PrivacyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForgetUser(self, request, context):
-        """Takes a user out of all these segments, and suppresses it where that is asked for. Sending it again is safe.
+        """Takes a user out of all these segments and, where that is asked for, suppresses the user. Sending it again is safe.
 
-        A suppression counts on every worker within a second. Calls under way that were let through before cannot put the
-        user back for good: it is removed once more when the last of them must have ended, after some minutes.
+        A suppression counts on every worker within a second. Calls that were let through before cannot put the user back
+        for good: the user is removed once more after some minutes, when the last of these calls must have ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LiftSuppression(self, request, context):
-        """Ends a suppression; that there is none is no error. Without `member_id`, a request of the role `admin` ends those of
-        each member too.
+        """Ends a suppression; it is no error where there is none. Without `member_id`, a request of the role `admin` also
+        ends the suppressions of each member.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,9 +120,9 @@ def add_PrivacyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PrivacyService:
-    """PrivacyService shows and deletes what a user is in, and suppresses users: who is suppressed for a member is added to no
-    segment by the member's calls any more, over every way in; such a user is skipped with the warning
-    WARNING_CODE_SUPPRESSED_USER_ID.
+    """PrivacyService shows the segments that a user is in, takes the user out of them, and suppresses users. A user who is
+    suppressed for a member is added to no segment by that member's calls and files any more, and is skipped with the
+    warning WARNING_CODE_SUPPRESSED_USER_ID.
 
     A request is about the segments that one member owns: the caller's, unless `member_id` says otherwise, which needs the
     role `admin`. Without `member_id`, requests of the role `admin` are about the segments of all members, and suppress

@@ -8,9 +8,9 @@ import grpc.aio
 from instantaudience.v1 import privacy_pb2 as instantaudience_dot_v1_dot_privacy__pb2
 
 class PrivacyServiceStub:
-    """PrivacyService shows and deletes what a user is in, and suppresses users: who is suppressed for a member is added to no
-    segment by the member's calls any more, over every way in; such a user is skipped with the warning
-    WARNING_CODE_SUPPRESSED_USER_ID.
+    """PrivacyService shows the segments that a user is in, takes the user out of them, and suppresses users. A user who is
+    suppressed for a member is added to no segment by that member's calls and files any more, and is skipped with the
+    warning WARNING_CODE_SUPPRESSED_USER_ID.
 
     A request is about the segments that one member owns: the caller's, unless `member_id` says otherwise, which needs the
     role `admin`. Without `member_id`, requests of the role `admin` are about the segments of all members, and suppress
@@ -23,13 +23,13 @@ class PrivacyServiceStub:
     GetUserSegments: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_privacy__pb2.GetUserSegmentsRequest, instantaudience_dot_v1_dot_privacy__pb2.GetUserSegmentsResponse]
     """Shows the segments that a user is in."""
     ForgetUser: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_privacy__pb2.ForgetUserRequest, instantaudience_dot_v1_dot_privacy__pb2.ForgetUserResponse]
-    """Takes a user out of all these segments, and suppresses it where that is asked for. Sending it again is safe.
+    """Takes a user out of all these segments and, where that is asked for, suppresses the user. Sending it again is safe.
 
-    A suppression counts on every worker within a second. Calls under way that were let through before cannot put the
-    user back for good: it is removed once more when the last of them must have ended, after some minutes."""
+    A suppression counts on every worker within a second. Calls that were let through before cannot put the user back
+    for good: the user is removed once more after some minutes, when the last of these calls must have ended."""
     LiftSuppression: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_privacy__pb2.LiftSuppressionRequest, instantaudience_dot_v1_dot_privacy__pb2.LiftSuppressionResponse]
-    """Ends a suppression; that there is none is no error. Without `member_id`, a request of the role `admin` ends those of
-    each member too."""
+    """Ends a suppression; it is no error where there is none. Without `member_id`, a request of the role `admin` also
+    ends the suppressions of each member."""
 
 class PrivacyServiceBlockingStub(PrivacyServiceStub):
     """As PrivacyServiceStub, on a channel without `async`."""
@@ -38,9 +38,9 @@ class PrivacyServiceBlockingStub(PrivacyServiceStub):
     LiftSuppression: grpc.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_privacy__pb2.LiftSuppressionRequest, instantaudience_dot_v1_dot_privacy__pb2.LiftSuppressionResponse]  # type: ignore[assignment]
 
 class PrivacyServiceServicer:
-    """PrivacyService shows and deletes what a user is in, and suppresses users: who is suppressed for a member is added to no
-    segment by the member's calls any more, over every way in; such a user is skipped with the warning
-    WARNING_CODE_SUPPRESSED_USER_ID.
+    """PrivacyService shows the segments that a user is in, takes the user out of them, and suppresses users. A user who is
+    suppressed for a member is added to no segment by that member's calls and files any more, and is skipped with the
+    warning WARNING_CODE_SUPPRESSED_USER_ID.
 
     A request is about the segments that one member owns: the caller's, unless `member_id` says otherwise, which needs the
     role `admin`. Without `member_id`, requests of the role `admin` are about the segments of all members, and suppress

@@ -21,7 +21,7 @@ class UsageServiceStub:
     rather use GetUsage.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME"""
     GetUsage: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_usage__pb2.GetUsageRequest, instantaudience_dot_v1_dot_usage__pb2.GetUsageResponse]
-    """The same, typed."""
+    """The same report with types."""
     GetOverview: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_usage__pb2.GetOverviewRequest, instantaudience_dot_v1_dot_usage__pb2.GetOverviewResponse]
     """Who calls, and how a member stands with its limits this very second."""
 

@@ -88,7 +88,7 @@ class BatchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FindConfig(self, request, context):
-        """Reads how a member's files are read.
+        """Shows how a member's files are read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

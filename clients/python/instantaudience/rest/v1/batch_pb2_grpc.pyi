@@ -21,7 +21,7 @@ class BatchServiceStub:
     DescribeJobs: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_rest_dot_v1_dot_batch__pb2.DescribeJobsRequest, instantaudience_dot_rest_dot_v1_dot_batch__pb2.DescribeJobsResponse]
     """Describes the fields of a job."""
     FindConfig: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_rest_dot_v1_dot_batch__pb2.FindConfigRequest, instantaudience_dot_rest_dot_v1_dot_batch__pb2.FindConfigResponse]
-    """Reads how a member's files are read."""
+    """Shows how a member's files are read."""
     ChangeConfig: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_rest_dot_v1_dot_batch__pb2.ChangeConfigRequest, instantaudience_dot_rest_dot_v1_dot_batch__pb2.ChangeConfigResponse]
     """Changes how a member's files are read: the fields that are sent. Needs the role `admin`."""
 

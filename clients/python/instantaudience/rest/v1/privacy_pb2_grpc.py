@@ -49,7 +49,8 @@ class ConsumerRequestServiceServicer:
     """
 
     def AnswerConsumer(self, request, context):
-        """Shows what a user is in, takes it out of that, or ends its suppression. Bad input is answered with HTTP 422.
+        """Shows the segments that a user is in, takes the user out of them, or ends a suppression. Bad input is answered with
+        HTTP 422.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

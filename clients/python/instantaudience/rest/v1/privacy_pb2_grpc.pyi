@@ -16,7 +16,8 @@ class ConsumerRequestServiceStub:
     @overload
     def __new__(cls, channel: grpc.Channel) -> ConsumerRequestServiceBlockingStub: ...
     AnswerConsumer: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_rest_dot_v1_dot_privacy__pb2.AnswerConsumerRequest, instantaudience_dot_rest_dot_v1_dot_privacy__pb2.AnswerConsumerResponse]
-    """Shows what a user is in, takes it out of that, or ends its suppression. Bad input is answered with HTTP 422."""
+    """Shows the segments that a user is in, takes the user out of them, or ends a suppression. Bad input is answered with
+    HTTP 422."""
 
 class ConsumerRequestServiceBlockingStub(ConsumerRequestServiceStub):
     """As ConsumerRequestServiceStub, on a channel without `async`."""

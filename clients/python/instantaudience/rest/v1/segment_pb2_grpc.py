@@ -101,7 +101,7 @@ class SegmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DescribeSegments(self, request, context):
-        """Tells the fields of segments.
+        """Describes the fields of segments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

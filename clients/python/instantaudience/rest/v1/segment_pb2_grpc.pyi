@@ -26,7 +26,7 @@ class SegmentServiceStub:
     RemoveSegment: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentRequest, instantaudience_dot_rest_dot_v1_dot_segment__pb2.RemoveSegmentResponse]
     """Removes a segment from the catalog."""
     DescribeSegments: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_rest_dot_v1_dot_segment__pb2.DescribeSegmentsRequest, instantaudience_dot_rest_dot_v1_dot_segment__pb2.DescribeSegmentsResponse]
-    """Tells the fields of segments."""
+    """Describes the fields of segments."""
 
 class SegmentServiceBlockingStub(SegmentServiceStub):
     """As SegmentServiceStub, on a channel without `async`."""

@@ -49,7 +49,9 @@ export type SegBlock = Message<"instantaudience.v1.SegBlock"> & {
 
   /**
    * Lifetime in minutes, counted from the moment the request was read. 0: never ends. -1: the user leaves the segment.
-   * Below -1: invalid. Above 525600000 (a thousand years): never ends. Absent: the default of the caller's member.
+   * Below -1: invalid. Above 525600000 (a thousand years): never ends. Absent: the segment's `expire_minutes` or, where
+   * it has none, the default of the caller's member. Where that member has a longest lifetime, longer and endless
+   * memberships end then.
    *
    * @generated from field: optional int32 expiration = 4;
    */
@@ -263,7 +265,7 @@ export type ApplyWarning = Message<"instantaudience.v1.ApplyWarning"> & {
 
   /**
    * Where in the request the part stands: `rt_segment[3].seg_block[0]`, `rt_segment[3]` or, for the whole request, "".
-   * Indexes count from 0. In JSON only where `detail` asks for it, and not of the whole request.
+   * Indexes count from 0. In JSON only where `detail` asks for it, and not for the whole request.
    *
    * @generated from field: string path = 4;
    */
@@ -427,7 +429,7 @@ export type GetMembershipsResult = Message<"instantaudience.v1.GetMembershipsRes
   status: string;
 
   /**
-   * One entry a user asked for, in that order.
+   * One entry for each user that was asked for, in that order.
    *
    * @generated from field: repeated instantaudience.v1.UserMemberships rt_segment = 2;
    */
@@ -553,7 +555,7 @@ export const BatchGetMembershipsRequestSchema: GenMessage<BatchGetMembershipsReq
  */
 export type BatchGetMembershipsResponse = Message<"instantaudience.v1.BatchGetMembershipsResponse"> & {
   /**
-   * The memberships read, one entry a user asked for, in that order.
+   * The memberships read: one entry for each user that was asked for, in that order.
    *
    * @generated from field: instantaudience.v1.GetMembershipsResult response = 1;
    */
@@ -720,7 +722,7 @@ export enum WarningCode {
   LEFT_OUT = 16,
 
   /**
-   * The user is suppressed (see PrivacyService): it was added to nothing. Segments that it leaves, it has left.
+   * The user is suppressed (see PrivacyService) and was added to no segment. Removals of the request were carried out.
    *
    * @generated from enum value: WARNING_CODE_SUPPRESSED_USER_ID = 17;
    */

@@ -158,14 +158,14 @@ export type BatchCounters = Message<"instantaudience.v1.BatchCounters"> & {
   numValid: bigint;
 
   /**
-   * Lines whose user is one, whatever became of the segments.
+   * Lines with a valid user, whatever became of the segments.
    *
    * @generated from field: int64 num_valid_user = 2;
    */
   numValidUser: bigint;
 
   /**
-   * Lines whose user is none.
+   * Lines whose user is not valid, or is suppressed.
    *
    * @generated from field: int64 num_invalid_user = 3;
    */
@@ -179,7 +179,7 @@ export type BatchCounters = Message<"instantaudience.v1.BatchCounters"> & {
   numInvalidFormat: bigint;
 
   /**
-   * Different segments that there are not.
+   * Different segments that do not exist.
    *
    * @generated from field: int64 num_invalid_segment = 5;
    */
@@ -207,7 +207,7 @@ export type BatchCounters = Message<"instantaudience.v1.BatchCounters"> & {
   numPastExpiration: bigint;
 
   /**
-   * Lines with a time that cannot be meant.
+   * Lines with a timestamp that is not valid.
    *
    * @generated from field: int64 num_invalid_timestamp = 9;
    */
@@ -607,28 +607,28 @@ export enum BatchJobPhase {
   UNSPECIFIED = 0,
 
   /**
-   * Its file is to come.
+   * It waits for its file.
    *
    * @generated from enum value: BATCH_JOB_PHASE_STARTING = 1;
    */
   STARTING = 1,
 
   /**
-   * Its file comes.
+   * Its file is being uploaded.
    *
    * @generated from enum value: BATCH_JOB_PHASE_UPLOADING = 2;
    */
   UPLOADING = 2,
 
   /**
-   * Its file is there, and waits for its turn.
+   * Its file has arrived, and waits for its turn.
    *
    * @generated from enum value: BATCH_JOB_PHASE_VALIDATING = 3;
    */
   VALIDATING = 3,
 
   /**
-   * Its file is applied.
+   * Its file is being applied.
    *
    * @generated from enum value: BATCH_JOB_PHASE_PROCESSING = 4;
    */
@@ -667,8 +667,8 @@ export const BatchJobPhaseSchema: GenEnum<BatchJobPhase> = /*@__PURE__*/
  */
 export const BatchSegmentService: GenService<{
   /**
-   * Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It takes the place of the member's job of
-   * before, where that waits for its upload still.
+   * Creates a job whose file is to be uploaded over HTTP, within 5 minutes. It replaces the member's previous job where
+   * that still waits for its upload.
    *
    * @generated from rpc instantaudience.v1.BatchSegmentService.CreateBatchJob
    */
@@ -678,8 +678,8 @@ export const BatchSegmentService: GenService<{
     output: typeof CreateBatchJobResponseSchema;
   },
   /**
-   * Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the file is
-   * there; it has not been read then.
+   * Creates a job and uploads its file: messages have the file in pieces, in order. The answer comes when the whole
+   * file has arrived, before it is read.
    *
    * @generated from rpc instantaudience.v1.BatchSegmentService.UploadBatchFile
    */
@@ -709,7 +709,7 @@ export const BatchSegmentService: GenService<{
     output: typeof ListBatchJobsResponseSchema;
   },
   /**
-   * Ends a job that has not ended: with the error code `CANCELLED`. What was applied of its file stays.
+   * Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays.
    *
    * @generated from rpc instantaudience.v1.BatchSegmentService.CancelBatchJob
    */
@@ -719,8 +719,8 @@ export const BatchSegmentService: GenService<{
     output: typeof CancelBatchJobResponseSchema;
   },
   /**
-   * What a member's jobs did, by the hours in which they ended; hours without one are left out. The calls that
-   * UsageService reports are not in it, nor is this in its reports.
+   * Reports what a member's jobs did, by the hours in which they ended; hours without one are left out. Calls are not
+   * in this report, and jobs are not in those of UsageService.
    *
    * @generated from rpc instantaudience.v1.BatchSegmentService.GetBatchUsage
    */

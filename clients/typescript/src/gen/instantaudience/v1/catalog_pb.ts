@@ -114,7 +114,8 @@ export const MemberSchema: GenMessage<Member> = /*@__PURE__*/
  *
  * A line is `UID s1 SEG (s2 SEG)* [s4 SEG (s2 SEG)*] [s5 DOMAIN]`, a SEG is `FIELD (s3 FIELD)*`. A separator is one
  * character: no letter, no digit, and none of `[](){}$\/|?*+-`. All must be different, but s1 and s3 may be equal. s2,
- * s4 and s5 may be empty: lines do not have what would follow; where one is absent and another has its default, it is.
+ * s4 and s5 may be empty: lines then do not have what would follow. One that is not set is empty, too, where another
+ * separator has its default.
  *
  * @generated from message instantaudience.v1.BatchSettings
  */
@@ -510,17 +511,18 @@ export type Segment = Message<"instantaudience.v1.Segment"> & {
   etag: string;
 
   /**
-   * What segments of the platform that this API mirrors have beside: `advertiser_id`, `category`, `provider_id`, `price`,
-   * `piggyback_pixels`, `querystring_mapping`, `querystring_mapping_key_value`, `enable_rm_piggyback`,
-   * `max_usersync_pixels`, `object_type`. Kept and shown, and acted on by nothing. At most 4096 bytes as JSON.
+   * Further fields that segments have on the platform that this API mirrors: `advertiser_id`, `category`,
+   * `provider_id`, `price`, `piggyback_pixels`, `querystring_mapping`, `querystring_mapping_key_value`,
+   * `enable_rm_piggyback`, `max_usersync_pixels`, `object_type`. They are kept and shown, and nothing acts on them. At
+   * most 4096 bytes as JSON.
    *
    * @generated from field: google.protobuf.Struct original_fields = 10;
    */
   originalFields?: JsonObject | undefined;
 
   /**
-   * About how many different users were ever added to it in the last 28 to 35 days; those who left it since, and those
-   * whose membership has ended, are among them. Output only, of requests that ask for it, and absent while the cluster
+   * About how many different users were added to it in the last 28 to 35 days; those who have left it since, and those
+   * whose membership has ended, still count. Output only, where a request asks for it, and absent while the cluster
    * does not tell.
    *
    * @generated from field: optional int64 estimated_users = 11;
@@ -1924,7 +1926,7 @@ export const CatalogService: GenService<{
     output: typeof CreateUserResponseSchema;
   },
   /**
-   * Reads a user; its password is nowhere to be read.
+   * Reads a user. Passwords cannot be read by any method.
    *
    * @generated from rpc instantaudience.v1.CatalogService.GetUser
    */
@@ -2005,8 +2007,8 @@ export const CatalogService: GenService<{
     output: typeof ListPublicKeysResponseSchema;
   },
   /**
-   * Activates or deactivates a key. With one that is not active, nobody signs in from then on; tokens stay as good as they
-   * are (see RevokeTokens).
+   * Activates or deactivates a key. Nobody can sign in with a key that is not active. Tokens that were issued stay
+   * valid (see RevokeTokens).
    *
    * @generated from rpc instantaudience.v1.CatalogService.UpdatePublicKey
    */

@@ -221,9 +221,9 @@ export const LiftSuppressionResponseSchema: GenMessage<LiftSuppressionResponse> 
   messageDesc(file_instantaudience_v1_privacy, 6);
 
 /**
- * PrivacyService shows and deletes what a user is in, and suppresses users: who is suppressed for a member is added to no
- * segment by the member's calls any more, over every way in; such a user is skipped with the warning
- * WARNING_CODE_SUPPRESSED_USER_ID.
+ * PrivacyService shows the segments that a user is in, takes the user out of them, and suppresses users. A user who is
+ * suppressed for a member is added to no segment by that member's calls and files any more, and is skipped with the
+ * warning WARNING_CODE_SUPPRESSED_USER_ID.
  *
  * A request is about the segments that one member owns: the caller's, unless `member_id` says otherwise, which needs the
  * role `admin`. Without `member_id`, requests of the role `admin` are about the segments of all members, and suppress
@@ -243,10 +243,10 @@ export const PrivacyService: GenService<{
     output: typeof GetUserSegmentsResponseSchema;
   },
   /**
-   * Takes a user out of all these segments, and suppresses it where that is asked for. Sending it again is safe.
+   * Takes a user out of all these segments and, where that is asked for, suppresses the user. Sending it again is safe.
    *
-   * A suppression counts on every worker within a second. Calls under way that were let through before cannot put the
-   * user back for good: it is removed once more when the last of them must have ended, after some minutes.
+   * A suppression counts on every worker within a second. Calls that were let through before cannot put the user back
+   * for good: the user is removed once more after some minutes, when the last of these calls must have ended.
    *
    * @generated from rpc instantaudience.v1.PrivacyService.ForgetUser
    */
@@ -256,8 +256,8 @@ export const PrivacyService: GenService<{
     output: typeof ForgetUserResponseSchema;
   },
   /**
-   * Ends a suppression; that there is none is no error. Without `member_id`, a request of the role `admin` ends those of
-   * each member too.
+   * Ends a suppression; it is no error where there is none. Without `member_id`, a request of the role `admin` also
+   * ends the suppressions of each member.
    *
    * @generated from rpc instantaudience.v1.PrivacyService.LiftSuppression
    */

@@ -254,14 +254,14 @@ export type UsageHour = Message<"instantaudience.v1.UsageHour"> & {
   segmentLines: string[];
 
   /**
-   * Why calls failed. Together, these are `other_errors`. Reasons that there were none for are left out.
+   * Why calls failed; the sum is `other_errors`. Reasons for which no call failed are left out.
    *
    * @generated from field: repeated instantaudience.v1.FailedCalls failed_calls = 15;
    */
   failedCalls: FailedCalls[];
 
   /**
-   * What was skipped by the checks before the catalog was asked, and why. Reasons that there were none for are left out.
+   * What the checks before the catalog skipped, and why. Reasons for which nothing was skipped are left out.
    *
    * @generated from field: repeated instantaudience.v1.SkippedParts skipped_parts = 16;
    */
@@ -310,7 +310,8 @@ export const FailedCallsSchema: GenMessage<FailedCalls> = /*@__PURE__*/
  */
 export type SkippedParts = Message<"instantaudience.v1.SkippedParts"> & {
   /**
-   * The reason: the code of the warning that the caller got. Those of them do not appear that UsageHour has a field for.
+   * The reason: the code of the warning that the caller got. Codes for which UsageHour has a field of its own do not
+   * appear.
    *
    * @generated from field: instantaudience.v1.WarningCode code = 1;
    */
@@ -567,7 +568,7 @@ export const UsageService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
-   * The same, typed.
+   * The same report with types.
    *
    * @generated from rpc instantaudience.v1.UsageService.GetUsage
    */

@@ -124,7 +124,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     """Connect to the cluster, build the services, and watch the cluster's health until the end.
 
     Raises:
-        StoreUnusableError: the cluster cannot be used.
+        StoreUnusableError, RefusedCommandError: the cluster cannot be used.
     """
     settings = config.settings
     async with contextlib.AsyncExitStack() as stack:

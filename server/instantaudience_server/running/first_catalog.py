@@ -71,6 +71,7 @@ class FirstCatalog:
 
         Raises:
             StoreUnusableError, CatalogError: the message says what to do.
+            RefusedCommandError: the cluster does not allow it.
         """
         topology = Topology(redis.get_secret_value(), connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
         cluster = Cluster(topology, max_pending_bytes=PENDING_BYTES, stalled_seconds=STORE_SECONDS)

@@ -19,6 +19,7 @@ from instantaudience_server import metrics
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock, SystemClock
+from instantaudience_server.errors import RefusedCommandError
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, HostMode, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -79,7 +80,7 @@ async def lay_ground(config: WorkerConfig, stack: contextlib.AsyncExitStack) -> 
     """Connect to the cluster and read the catalog; the stack has what ends that.
 
     Raises:
-        StoreUnusableError: the cluster cannot be used.
+        StoreUnusableError, RefusedCommandError: the cluster cannot be used.
     """
     # This imports numpy, which takes a tenth of a second: no other command should wait for it. Its linear algebra,
     # which nobody needs here, would start a thread for each core.
@@ -151,5 +152,5 @@ def run(name: str, serve: Callable[[WorkerConfig], Coroutine[Any, Any, None]]) -
     configure_logging(config.settings.log_level, config.settings.log_format)
     try:
         uvloop.run(serve(config))
-    except StoreUnusableError as error:
+    except (StoreUnusableError, RefusedCommandError) as error:
         sys.exit(f"{name} {config.number}: {error}")

@@ -239,6 +239,21 @@ async def test_a_server_that_is_no_cluster(refused: Any, tmp_path: Path) -> None
 
 
 @ON_ONE_HOST
+@pytest.mark.parametrize(("command", "whose"), [("eval", "Error"), ("hscan", "worker 0")])
+async def test_a_cluster_that_does_not_allow_what_a_start_needs(
+    run: Any, service: Service, command: str, whose: str
+) -> None:
+    """Whoever needs it first says so in a line: the command, or a worker; it was a traceback."""
+    for port in service.node_ports:
+        await service.on_node(port, *f"ACL SETUSER short on nopass ~* &* +@all -{command}".split())
+    url = f"redis://short@127.0.0.1:{service.node_ports[0]}"
+    ended = await run("serve", "--demo", "--redis", url, "--workers", "1", "--http-port", "0", "--grpc-port", "0")
+    assert ended.status == FAILURE
+    assert re.search(rf"^{whose}: 127.0.0.1:\d+ refused a command: NOPERM {command}\b", ended.errors, re.MULTILINE)
+    assert "Traceback" not in ended.errors
+
+
+@ON_ONE_HOST
 async def test_the_data_directory_of_a_running_service(refused: Any, service: Service) -> None:
     data_dir = service.directory / "data"
     line = f"{data_dir} is in use by another process: stop it, or use another data directory"

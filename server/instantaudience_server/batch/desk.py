@@ -26,7 +26,7 @@ from instantaudience_server.batch.uploads.uploading import (
 from instantaudience_server.catalog.access import Caller, NamesMember, member_of, require_member
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import MS_PER_HOUR, MS_PER_MINUTE, Clock
-from instantaudience_server.errors import AudienceError, Reason, required
+from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError, required
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.jobs import (
     ENDED,
@@ -184,6 +184,9 @@ class JobDesk:
             raise AudienceError(Reason.NOT_FOUND, f"Job {job.job_id} takes no file any more") from None
         except AudienceError as error:
             error_code = UPLOAD_FAILED if error.reason is Reason.UNAVAILABLE else UPLOAD_INCOMPLETE
+            raise
+        except RefusedCommandError:
+            error_code = UPLOAD_FAILED
             raise
         else:
             upload = None

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from instantaudience_server.clock import MS_PER_HOUR
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.store import job_scripts, keys, upload_scripts
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -63,7 +63,7 @@ class ClusterJobStore:
         if made is None:
             return None
         number, gone = made
-        with contextlib.suppress(AudienceError):  # they end by themselves
+        with contextlib.suppress(*STORE_FAILURES):  # they end by themselves
             await self._cluster.execute([commands.delete(keys.job_key(each.decode())) for each in gone], deadline)
         return replace(job, number=number)
 

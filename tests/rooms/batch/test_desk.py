@@ -15,7 +15,7 @@ from instantaudience_server.batch.uploads.uploading import UPLOAD_FAILED, UPLOAD
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError, unavailable
 from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store import job_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -89,6 +89,7 @@ BROKEN_OFF: dict[str, tuple[BaseException, str]] = {
     "its sender sent nonsense": (AudienceError(Reason.SYNTAX, "nonsense"), UPLOAD_INCOMPLETE),
     "a defect": (ZeroDivisionError(), UPLOAD_INCOMPLETE),
     "the cluster is away": (unavailable("away"), UPLOAD_FAILED),
+    "the cluster refuses it": (RefusedCommandError("node", "NOPERM"), UPLOAD_FAILED),
 }
 
 

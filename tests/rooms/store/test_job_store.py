@@ -34,6 +34,7 @@ from instantaudience_server.store.keys import (
     uploads_key,
 )
 from redis.asyncio import RedisCluster
+from support.cluster.nodes import on_all_nodes
 from support.cluster.running import connected
 from support.waiting import seconds_from_now
 
@@ -598,6 +599,20 @@ async def test_of_jobs_that_were_never_used_the_newest_are_kept(
     assert await plain.zcard(unused_jobs_key(member)) == 3
     kept = [await plain.pexpiretime(job_key(job.job_id)) for job in (one, unused[4])]
     assert kept == [NOW + KEPT_MS, NOW + 4 + KEPT_MS]
+
+
+async def test_a_job_is_made_though_those_that_are_kept_no_longer_may_not_be_deleted(
+    jobs: ClusterJobStore, member: int, embedded: EmbeddedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They end by themselves; whoever made it was told of a failure."""
+    monkeypatch.setattr(job_store, "MOST_UNUSED", 1)
+    await create(jobs, member)
+    await on_all_nodes(embedded, "ACL", "SETUSER", "default", "-DEL")
+    try:
+        job = await create(jobs, member)
+    finally:
+        await on_all_nodes(embedded, "ACL", "SETUSER", "default", "+DEL")
+    assert await found(jobs, job) == job
 
 
 async def test_of_jobs_whose_file_did_not_come_the_newest_are_kept(

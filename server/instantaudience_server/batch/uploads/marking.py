@@ -11,7 +11,7 @@ from pathlib import Path
 from instantaudience_server import private_files
 from instantaudience_server.batch.uploads.uploading import STORE_SECONDS
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.store.interfaces.jobs import JobStore, Marks
 
 LOOK_SECONDS = 10.0
@@ -21,12 +21,12 @@ LOOK_SECONDS = 10.0
 async def keep_marks(jobs: JobStore, clock: Clock, file: Path) -> None:
     """Write the marks of the time into a file, one a line, and again when they have changed. Several processes may.
 
-    While the cluster does not answer, what was written stays. Raises OSError where it cannot be written.
+    While the cluster does not answer, or refuses to, what was written stays. Raises OSError where it cannot be written.
     """
     loop = asyncio.get_running_loop()
     written: Marks | None = None
     while True:
-        with contextlib.suppress(AudienceError):
+        with contextlib.suppress(*STORE_FAILURES):
             marks = await jobs.marks(clock.now_ms(), loop.time() + STORE_SECONDS)
             if marks != written:
                 private_files.write(file, "".join([f"{each}\n" for each in marks]))

@@ -10,7 +10,9 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import MARK_MS
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import upload_mark_key
+from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
+from structlog.testing import capture_logs
 from support.clocks import FakeClock
 from support.waiting import eventually, seconds_from_now
 
@@ -36,4 +38,28 @@ async def test_the_file_has_the_marks_of_the_time(
     for span in range(clock.ms // MARK_MS - 1, clock.ms // MARK_MS + 2):
         await plain.delete(upload_mark_key(span))
     assert not {*await eventually(written)} & {*second}
+    keeping.cancel()
+
+
+async def test_marks_are_asked_for_again_where_a_node_refuses_for_good(
+    cluster: Cluster, plain: RedisCluster, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it is away: it is no defect of what asks, and was told as one each second."""
+    monkeypatch.setattr(marking, "LOOK_SECONDS", 0.01)
+    file, spoilt = tmp_path / "marks", upload_mark_key(clock.ms // MARK_MS)
+    await plain.delete(spoilt)
+    await plain.rpush(spoilt, "of another type")  # type: ignore[misc]
+    with capture_logs() as logs:
+        keeping = asyncio.create_task(keep_marks(ClusterJobStore(cluster), clock, file))
+
+        async def refused() -> None:
+            assert [entry["event"] for entry in logs][:2] == 2 * [Event.STORE_COMMAND_REFUSED]
+
+        await eventually(refused)
+        await plain.delete(spoilt)
+
+        async def written() -> None:
+            assert file.exists()
+
+        await eventually(written)
     keeping.cancel()

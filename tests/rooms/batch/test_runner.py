@@ -33,7 +33,9 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import JOB_LEASES
+from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
+from structlog.testing import capture_logs
 from support.clocks import FakeClock
 from support.parts.files import members_of
 from support.parts.jobs import MEMBER, OTHER, RefusedJobStore, waiting
@@ -175,6 +177,22 @@ async def test_how_jobs_end(
             assert await files.job_ids() == []
 
         await eventually(file_is_gone)
+
+
+async def test_a_job_is_over_though_its_file_cannot_be_deleted(
+    jobs: ClusterJobStore, files: FileStore, tmp_path: Path
+) -> None:
+    """The log said that it goes on."""
+    job = await waiting(jobs, files, b".")
+    (tmp_path / "files" / job.job_id / "not ours").mkdir()
+    with capture_logs() as logs:
+        async with running(jobs, files, Script()):
+
+            async def was_tried() -> None:
+                assert Event.BATCH_STORE_FAILED in [entry["event"] for entry in logs]
+
+            await eventually(was_tried)
+    assert [entry["event"] for entry in logs] == [Event.BATCH_JOB_ENDED, Event.BATCH_STORE_FAILED]
 
 
 async def test_a_file_that_is_lost(jobs: ClusterJobStore, files: FileStore) -> None:

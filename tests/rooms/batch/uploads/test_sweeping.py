@@ -1,6 +1,7 @@
 """Files that no job needs go; all others stay (docs/adr/0027-batch-service.md)."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from instantaudience_server.batch.uploads import sweeping
@@ -63,3 +64,17 @@ async def test_files_that_no_job_needs_go(jobs: ClusterJobStore, files: FileStor
     await look(jobs, files, coming)
     assert set(await files.job_ids()) == {needed.job_id, slow.job_id}
     assert [piece async for piece in files.file(needed.job_id, 1).read(0)] == [b"."]
+
+
+async def test_a_file_that_cannot_be_deleted_keeps_no_other_one(
+    jobs: ClusterJobStore, files: FileStore, tmp_path: Path
+) -> None:
+    """Those behind it stayed for ever."""
+    stuck = [f"{each * 30}1764300000" for each in "az"]
+    for job_id in (stuck[0], NOBODYS, stuck[1]):
+        await files.write(job_id, 0, b"x")
+    for job_id in stuck:
+        (tmp_path / "files" / job_id / "not ours").mkdir()
+    coming = await uploading(jobs, files, b"x")
+    assert await look(jobs, files, {}) == {coming.job_id: coming.open_until_ms}
+    assert set(await files.job_ids()) == {*stuck, coming.job_id}

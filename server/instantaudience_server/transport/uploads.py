@@ -136,6 +136,7 @@ class _Connection:
                 outcome, answer = "ok", (200, {"status": "OK", "segment_upload": {"job_id": upload.job.job_id}})
         except UploadRefusedError as error:
             outcome, answer = "refused", _refusal(error.limit)
+            retry_seconds = error.retry_after_seconds
             await _fail(upload, error.limit.error_code)
         except NoSuchUploadError:
             outcome, answer = "unknown", _error(404, "SYNTAX", NO_SUCH_URL)

@@ -372,6 +372,7 @@ async def test_an_upload_that_stops_half_way(service: Service, demo: httpx.Async
         busy = await created(demo)
         answer = await demo.put(busy["upload_url"], content=b"")
         assert_refused(answer, 429, "RATE_LIMIT_EXCEEDED", "Member exceeds maximum allowed number of uploads at a time")
+        assert answer.headers["retry-after"] in ("1", "2", "3")
         sending.cancel()
     await eventually(lambda: phase("error"), 20)
     assert (await shown(demo, job["job_id"]))["error_code"] == "UPLOAD_INCOMPLETE"

@@ -37,11 +37,13 @@ class Limit(Enum):
 
 
 class UploadRefusedError(Exception):
-    """The member's limits do not let a file in."""
+    """The member's limits do not let a file in. `retry_after_seconds` is set where the upload has not begun: the same
+    one may succeed later."""
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: Limit, retry_after_seconds: int | None = None) -> None:
         super().__init__(limit.text)
         self.limit = limit
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Allowance(NamedTuple):

@@ -116,7 +116,7 @@ class Uploads:
             raise
         if isinstance(room, Refusal):
             if room in _REFUSALS:
-                raise UploadRefusedError(_REFUSALS[room])
+                raise UploadRefusedError(_REFUSALS[room], self._randint(*RETRY_SECONDS))
             raise NoSuchUploadError
         seconds = min(self._most_seconds, 60.0 * settings.upload_minutes)
         self._under_way.add(held.lease)

@@ -455,6 +455,7 @@ async def test_one_more_than_may_be_uploaded_or_wait(place: Place, limits: dict[
     with pytest.raises(UploadRefusedError) as raised:
         await place.uploads.begin_by_url(secret, None)
     assert raised.value.limit is limit
+    assert raised.value.retry_after_seconds == 3  # drawn, as above
     assert (await place.found(job)).phase is Phase.STARTING
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import structlog
 from hiredis import ReplyError
 from redis.asyncio.connection import AbstractConnection
 
@@ -20,14 +19,12 @@ from instantaudience_server.store.cluster.batch import Answer, Batch, Listed, Pa
 from instantaudience_server.store.cluster.commands import Command
 from instantaudience_server.store.cluster.confirming import confirmation
 from instantaudience_server.store.cluster.node import Node
+from instantaudience_server.store.cluster.refusals import Refusals
 from instantaudience_server.store.cluster.routes import Routes
 from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.interfaces.groups import Group
 from instantaudience_server.store.interfaces.health import Problem
 from instantaudience_server.store.interfaces.memberships import NOT_CONFIRMED
-from instantaudience_server.telemetry import Event
-
-log = structlog.get_logger()
 
 TRANSIENT = frozenset(
     ("TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "BUSY", "OOM", "MISCONF", "NOREPLICAS")
@@ -78,6 +75,7 @@ class Cluster:
         self._sweeper: asyncio.TimerHandle | None = None
         self.routes = Routes(topology, self._make_node)
         self._slots = self.routes.slots
+        self._refusals = Refusals()
         self._loop = asyncio.get_running_loop()
         self._closed = False
 
@@ -100,6 +98,7 @@ class Cluster:
         for batch in self._waiting.values():
             batch.give_up(unavailable(NOT_CONFIRMED))
         await self.routes.close()
+        self._refusals.close()
 
     async def execute(
         self,
@@ -242,7 +241,7 @@ class Cluster:
         else:
             problem = _for_good(str(error))
             batch.problem = _note(node, problem.partition(" ")[0])
-            log.error(Event.STORE_COMMAND_REFUSED, node=node.name, error=problem)
+            self._refusals.note(node.name, problem)
             batch.refused(group, index, RefusedCommandError(node.name, problem))
 
     def unreachable(self, node: Node, parts: Iterable[Part]) -> None:

@@ -39,6 +39,7 @@ class Event(StrEnum):
     BATCH_JOB_ENDED = "batch_job_ended"  # job_id, member_id, outcome
     BATCH_JOB_INTERRUPTED = "batch_job_interrupted"  # job_id, member_id: it goes on here or elsewhere
     BATCH_JOB_DEFECT = "batch_job_defect"  # job_id, member_id, exception
+    BATCH_STORE_UNUSABLE = "batch_store_unusable"  # store, error, advice: at the start, no file can be kept there
     BATCH_STORE_FAILED = "batch_store_failed"  # error: what the store of files says
     SUPPRESSIONS_STALE = "suppressions_stale"  # likewise who has suppressed users; the worker looks for everyone
     SUPPRESSIONS_CURRENT = "suppressions_current"

@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.catalog.batch_settings import DEFAULTS
@@ -29,15 +28,13 @@ async def store_of_files(settings: Settings) -> Finding:
         if finding.level is Level.OK and settings.redis is not None:
             return finding._replace(text=finding.text + SHARED)
         return finding
-    url = urlsplit(settings.file_store_url)
-    where = f"{url.scheme}://{url.hostname or ''}{url.path}"
     if why := await store.problem():
         return problem(
             FILES,
-            f"{where} cannot be listed: {why}",
+            f"{store.place} cannot be listed: {why}",
             "look at --batch-store, and at what the environment says of it and of who comes (AWS_…)",
         )
-    return Finding(Level.OK, FILES, f"{where} can be listed")
+    return Finding(Level.OK, FILES, f"{store.place} can be listed")
 
 
 def _folder(folder: Path) -> Finding:

@@ -63,6 +63,7 @@ async def serve(config: WorkerConfig) -> None:
             stack,
             partial(keep_marks, jobs, clock, config.upload_marks),
             partial(sweep, jobs, files),
+            files.tell_problem,
             *(ground.feed.follow, suppressions.follow, runner.run, health.watch),
             *(partial(metrics.sample, readings_of(catalog, cluster)), keep_writing, give_back, end_when_stuck),
         )

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import re
+import tempfile
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from functools import cached_property
@@ -33,6 +34,7 @@ RETRIES: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=3
 """Of a request to a store elsewhere."""
 ONE_TRY: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=5)}
 """Of a request of somebody who only looks."""
+ADVICE = "look at --batch-store or, without it, --data-dir: until files can be kept there, uploads fail with 503"
 UNREACHABLE = "the store of files is out of reach"
 
 _SECRETS = re.compile(r"(?<=://)[^/\s]*@|\?\S*")
@@ -72,17 +74,36 @@ class FileStore:
             return from_url(self._url, mkdir=True, automatic_cleanup=True)
         return from_url(self._url, retry_config=RETRIES)
 
+    @property
+    def place(self) -> str:
+        """Its URL, without what may be secret."""
+        parts = urlsplit(self._url)
+        return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+
     async def problem(self) -> str | None:
-        """Why files in a store elsewhere cannot be listed, as that tells it at once; None where they can."""
+        """Why there can be no files, as is told at once: the folder, which is made, cannot be written, or the store
+        elsewhere not be listed. None where they can."""
 
         def look() -> str | None:
             try:
-                from_url(self._url, retry_config=ONE_TRY).list_with_delimiter()
-            except (BaseError, OSError) as error:
+                if self.folder is None:
+                    from_url(self._url, retry_config=ONE_TRY).list_with_delimiter()
+                else:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    with tempfile.TemporaryFile(dir=self.folder):
+                        pass
+            except OSError as error:
+                return error.strerror or _told(error)
+            except BaseError as error:
                 return _told(error)
             return None
 
         return await asyncio.to_thread(look)
+
+    async def tell_problem(self) -> None:
+        """Have the log say where there can be no files, and what to do: else the first sender would find out."""
+        if why := await self.problem():
+            log.warning(Event.BATCH_STORE_UNUSABLE, store=self.place, error=why, advice=ADVICE)
 
     async def write(self, job_id: str, number: int, part: bytes) -> None:
         """Write a part of a job's file, counted from 0."""

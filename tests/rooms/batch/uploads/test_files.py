@@ -53,6 +53,33 @@ async def test_a_file_is_read_from_any_place(store: FileStore, job: str, size: i
         assert await read(store, job, size, offset) == content[offset:]
 
 
+async def test_a_start_tells_where_no_file_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    with capture_logs() as logs:
+        await FileStore((tmp_path / "a" / "new folder").as_uri()).tell_problem()
+        assert logs == []
+        for folder in (tmp_path / "a file", Path("/proc/nothing")):
+            await FileStore(folder.as_uri()).tell_problem()
+    told = [(each["event"], each["store"], each["error"]) for each in logs]
+    assert told == [
+        ("batch_store_unusable", f"file://{tmp_path}/a%20file", "File exists"),
+        ("batch_store_unusable", "file:///proc/nothing", "No such file or directory"),
+    ]
+    assert "--batch-store" in logs[0]["advice"]
+
+
+async def test_a_start_tells_of_a_store_elsewhere_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    (port,) = free_ports("127.0.0.1", 1)
+    for name, value in (("ENDPOINT_URL", f"http://127.0.0.1:{port}"), ("ACCESS_KEY_ID", "a"), ("ALLOW_HTTP", "true")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of nobody")
+    with capture_logs() as logs:
+        await FileStore("s3://files/of/ours").tell_problem()
+    (told,) = logs
+    assert (told["event"], told["store"]) == ("batch_store_unusable", "s3://files/of/ours")
+    assert "of nobody" not in str(told)
+
+
 async def test_a_reader_may_leave(store: FileStore, job: str) -> None:
     await written(store, job, bytes(2 * PART_BYTES))
     pieces = store.file(job, 2 * PART_BYTES).read(0)

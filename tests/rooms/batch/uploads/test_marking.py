@@ -10,7 +10,6 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import MARK_MS
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import upload_mark_key
-from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock

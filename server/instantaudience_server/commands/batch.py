@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 from rich.progress import Progress, TaskID, TimeElapsedColumn
 
-from instantaudience_server.commands.connection.answers import AwayError
+from instantaudience_server.commands.connection.answers import AwayError, and_so
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import member_option, with_client
 from instantaudience_server.commands.printing.as_json import print_json, rest_json_option
@@ -72,7 +72,7 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
         except (KeyboardInterrupt, click.ClickException) as error:
             why = error.message if isinstance(error, click.ClickException) else "interrupted"
             shows = [f"{file} applied all the same: `instant-audience batch show {job}`" for job, file in sent.items()]
-            raise click.ClickException("; ".join([why, *shows])) from None
+            raise click.ClickException(and_so(why, *shows)) from None
     if as_json:
         print_json(jobs)
     else:

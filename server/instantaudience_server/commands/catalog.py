@@ -24,6 +24,7 @@ from instantaudience_server.catalog.file import (
 )
 from instantaudience_server.catalog.file_entries import write_entry
 from instantaudience_server.catalog.rules import MOST_IMPORTED
+from instantaudience_server.commands.connection.answers import and_so
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.printing.as_json import json_option
@@ -148,8 +149,8 @@ def import_file(client: Client, file: Path, as_json: bool) -> None:
         except click.ClickException as error:
             put = done.created + done.changed + done.unchanged
             _tell_problems(file, done)
-            again = f"; {put} of {size} entries were put; import the file again for the others" if put else ""
-            raise click.ClickException(error.message + again) from error
+            again = [f"{put} of {size} entries were put", "import the file again for the others"] if put else []
+            raise click.ClickException(and_so(error.message, *again)) from error
     _tell_problems(file, done)
     counts = {"created": done.created, "changed": done.changed, "unchanged": done.unchanged}
     if as_json:

@@ -12,6 +12,7 @@ import instantaudience
 from instantaudience.v1.audience_pb2 import StreamSegmentsRequest
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
+from instantaudience_server.commands.connection.answers import and_so
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.connection.reaching import port_of, service_url
@@ -219,7 +220,7 @@ def _follow(
         problem = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         again = "" if journal.path is None else "; the same command goes on there"
         reached = f"{content.name} was sent up to line {following.place.line:,}{again}"
-        raise click.ClickException(f"{problem}; {reached}") from error
+        raise click.ClickException(and_so(problem, reached)) from error
     following.finish()
     journal.keep(following.place, now=True, is_done=following.failure is None)
     if following.failure is not None:

@@ -27,3 +27,15 @@ def test_what_an_answer_lacks_is_told() -> None:
         response["token"]
     with pytest.raises(AwayError, match="is not this service: HTTP 429"):
         response_of(answered(429, '{"response":{"error":"a"}}'))
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [({}, "SYSTEM: Out of reach."), ({"retry-after": "2"}, "SYSTEM: Out of reach; try again in 2 s")],
+)
+def test_what_is_added_to_a_sentence_comes_before_its_end(headers: dict[str, str], expected: str) -> None:
+    answer = answered(503, '{"response":{"error_id":"SYSTEM","error":"Out of reach."}}')
+    answer.headers.update(headers)
+    with pytest.raises(AwayError) as raised:
+        response_of(answer)
+    assert raised.value.message == expected

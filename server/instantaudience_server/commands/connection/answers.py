@@ -9,6 +9,11 @@ _AWAY = (429, 502, 503, 504)
 """Statuses of what helps to ask again: some are those of whoever stands before the service."""
 
 
+def and_so(told: str, *more: str) -> str:
+    """A sentence of a service's, which may end with a full stop, and what a command adds to it."""
+    return "; ".join([told.removesuffix("."), *more]) if more else told
+
+
 class TokenRefusedError(click.ClickException):
     """The service does not take the token; `reason` is its error_id."""
 
@@ -55,8 +60,7 @@ def response_of(answer: httpx.Response) -> Response:
     if not answer.is_error:
         return response
     wait = answer.headers.get("retry-after")
-    hint = f"; try again in {wait} s" if wait else ""
-    message = f"{response['error_id']}: {response['error']}{hint}"
+    message = and_so(f"{response['error_id']}: {response['error']}", *([f"try again in {wait} s"] if wait else []))
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise TokenRefusedError(response["error_id"], message)
     if answer.status_code in _AWAY:

@@ -14,7 +14,13 @@ from google.protobuf.message import Message
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience.v1 import usage_pb2
 
-from instantaudience_server.commands.connection.answers import AwayError, Response, TokenRefusedError, response_of
+from instantaudience_server.commands.connection.answers import (
+    AwayError,
+    Response,
+    TokenRefusedError,
+    and_so,
+    response_of,
+)
 from instantaudience_server.commands.connection.demo import Credentials, demo_credentials
 from instantaudience_server.commands.connection.profiles import own_directory, write_secret
 from instantaudience_server.commands.connection.reaching import REACH_SECONDS, is_loopback, reach, service_url
@@ -238,10 +244,10 @@ class Client:
                 return self._unreachable(error)
             return click.ClickException(f"{self.url} is not this service, or an older one: {error.code}: {error}")
         is_for_others = error.code == "PERMISSION_DENIED" and error.field != "current_password"
-        hint = f"; {DENIED_HINT}" if is_for_others else ""
+        hints = [DENIED_HINT] if is_for_others else []
         if error.retry_seconds is not None:
-            hint = f"; try again in {error.retry_seconds} s"
-        return click.ClickException(f"{error.reason}: {error}{hint}")
+            hints = [f"try again in {error.retry_seconds} s"]
+        return click.ClickException(and_so(f"{error.reason}: {error}", *hints))
 
     def _unreachable(self, error: Exception) -> AwayError:
         tls = "; --cacert says whom to trust, --cert what to show" if self._is_secure else ""

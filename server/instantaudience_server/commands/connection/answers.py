@@ -9,9 +9,15 @@ _AWAY = (429, 502, 503, 504)
 """Statuses of what helps to ask again: some are those of whoever stands before the service."""
 
 
-def and_so(told: str, *more: str) -> str:
+def and_so(sentence: str, *more: str) -> str:
     """A sentence of a service's, which may end with a full stop, and what a command adds to it."""
-    return "; ".join([told.removesuffix("."), *more]) if more else told
+    return "; ".join([sentence.removesuffix("."), *more]) if more else sentence
+
+
+def told(answer: httpx.Response, sentence: str) -> str:
+    """What an answer says, and when to try again where it says that."""
+    wait = answer.headers.get("retry-after")
+    return and_so(sentence, f"try again in {wait} s") if wait else sentence
 
 
 class TokenRefusedError(click.ClickException):
@@ -59,10 +65,10 @@ def response_of(answer: httpx.Response) -> Response:
     response = Response(answer)
     if not answer.is_error:
         return response
-    wait = answer.headers.get("retry-after")
-    message = and_so(f"{response['error_id']}: {response['error']}", *([f"try again in {wait} s"] if wait else []))
+    message = told(answer, f"{response['error_id']}: {response['error']}")
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise TokenRefusedError(response["error_id"], message)
     if answer.status_code in _AWAY:
-        raise AwayError(message, float(wait) if wait and wait.isdigit() else 0.0)
+        wait = answer.headers.get("retry-after", "")
+        raise AwayError(message, float(wait) if wait.isdigit() else 0.0)
     raise click.ClickException(message)

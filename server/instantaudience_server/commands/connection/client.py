@@ -20,6 +20,7 @@ from instantaudience_server.commands.connection.answers import (
     TokenRefusedError,
     and_so,
     response_of,
+    told,
 )
 from instantaudience_server.commands.connection.demo import Credentials, demo_credentials
 from instantaudience_server.commands.connection.profiles import own_directory, write_secret
@@ -105,7 +106,7 @@ class Client:
             raise self._unreachable(error) from error
         response = Response(answer)
         if "errors" in response:  # whoever takes files has a shape of its own
-            raise click.ClickException(f"{response['error_code']}: {response['errors'][0]}")
+            raise click.ClickException(told(answer, f"{response['error_code']}: {response['errors'][0]}"))
         response_of(answer)
 
     def catalog(self, method: str, request: Message) -> Any:

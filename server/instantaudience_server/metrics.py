@@ -217,6 +217,10 @@ GATEWAY_CONNECTION_FAILURES = (
     "instant_audience_gateway_connection_failures_total",
     "Connections of an Envoy to workers that could not be made.",
 )
+GATEWAY_UNANSWERED_CALLS = (
+    "instant_audience_gateway_unanswered_calls_total",
+    "Calls to an Envoy that no worker has answered, so that it did: with 503 mostly.",
+)
 """Names and descriptions; `running/gateway_metrics.py` asks Envoys for them when somebody asks."""
 CATALOG_AGE = (
     "instant_audience_catalog_age_seconds",
@@ -231,6 +235,7 @@ WHEN_ASKED = (
     GATEWAY_ANSWERS,
     GATEWAY_REFUSALS,
     GATEWAY_CONNECTION_FAILURES,
+    GATEWAY_UNANSWERED_CALLS,
 )
 """All that are not kept but found out when somebody asks."""
 
@@ -287,6 +292,8 @@ def _meter(path: str, code: int) -> tuple[Callable[[float], None], Observed]:
     durations = _call_durations.get((method, outcome))
     if durations is None:
         durations = _call_durations[method, outcome] = Observed(CALL_SECONDS.labels(method, outcome))
+    for failure in (code_pb2.UNAVAILABLE, code_pb2.INTERNAL):
+        CALLS.labels(method, code_pb2.Code.Name(failure))  # what alerts look at begins at 0
     meter = _call_meters[path, code] = CALLS.labels(method, name).inc, durations
     return meter
 

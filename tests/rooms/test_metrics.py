@@ -73,6 +73,13 @@ def test_calls_are_counted_by_method_and_code() -> None:
     assert [counted(*row) for row in (("a.B/C", "OK"), ("a.B/C", "ABORTED"), ("a.B/D", "OK"))] == [2, 1, 1]
 
 
+def test_the_first_failure_of_a_method_counts_for_an_alert() -> None:
+    """What begins with its first count has not grown in its eyes, and what it is a share of has to grow along."""
+    count_call("/a.B/F", code_pb2.OK)
+    for code in ("UNAVAILABLE", "INTERNAL"):
+        assert REGISTRY.get_sample_value("instant_audience_calls_total", {"method": "a.B/F", "code": code}) == 0
+
+
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [

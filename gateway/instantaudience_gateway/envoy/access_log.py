@@ -1,4 +1,5 @@
-"""What the gateway logs of requests: those that no worker has answered, and, where an access log is wanted, all.
+"""What the gateway logs of requests: those that no worker has answered, which it counts, too, and, where an access log
+is wanted, all.
 
 Lines are JSON on standard error, as the service's own are. They hold neither queries, which may have a token or a user
 ID, nor the paths of uploads, which are secret.
@@ -6,12 +7,16 @@ ID, nor the paths of uploads, which are secret.
 
 from typing import Any
 
-from instantaudience_gateway.envoy.settings import TYPES, GatewaySettings
+from instantaudience_gateway.envoy.settings import STAT_PREFIX, TYPES, GatewaySettings
 
 UNANSWERED = ("UH", "UF", "UO", "UC", "URX", "UT", "SI", "OM")
 """Envoy's flags for: no worker is there, no connection, too many calls under way, the connection was lost, no try was
 left, too slow, idle for too long, out of memory
 (https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage)."""
+
+_UNANSWERED = "unanswered"
+UNANSWERED_STAT = f"{STAT_PREFIX}.{_UNANSWERED}"
+"""The counter of them."""
 
 _OF_REST = {"http_method": "%DYNAMIC_METADATA(instantaudience:verb)%"}
 """As `contract.lua` has noted it: at the end, a REST call that was passed on looks like the one of gRPC that the
@@ -29,7 +34,16 @@ _TIME = "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%"
 def access_log(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The loggers of the connection manager."""
     unanswered = {"response_flag_filter": {"flags": list(UNANSWERED)}}
-    loggers = _loggers("gateway_call_failed", "warning", unanswered)
+    counter = {
+        "name": "envoy.access_loggers.stats",
+        "filter": unanswered,
+        "typed_config": {
+            "@type": f"{TYPES}.access_loggers.stats.v3.Config",
+            "stats_scope": {"prefix": STAT_PREFIX},
+            "counters": [{"stat": {"name": _UNANSWERED}, "value_fixed": 1}],
+        },
+    }
+    loggers = [counter, *_loggers("gateway_call_failed", "warning", unanswered)]
     return [*loggers, *(_loggers("gateway_call_answered", "info") if settings.access_log else ())]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 from instantaudience_gateway.envoy import admin
+from instantaudience_gateway.envoy.access_log import UNANSWERED_STAT
 from instantaudience_gateway.envoy.settings import CLUSTER, STAT_PREFIX
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -33,7 +34,7 @@ _CONNECTIONS, _UNREACHED = f"{_DOWNSTREAM}cx_active", f"cluster.{CLUSTER}.upstre
 _MEMORY = "server.memory_allocated"
 _LISTENER = re.compile(r"^listener\..*\.(?=downstream_global_cx_overflow$|ssl\.)")
 """A listener's name is its address."""
-_ASKED = (_CONNECTIONS, _UNREACHED, _MEMORY, *chain(*_STATUSES.values(), *_REFUSALS.values()))
+_ASKED = (_CONNECTIONS, _UNREACHED, UNANSWERED_STAT, _MEMORY, *chain(*_STATUSES.values(), *_REFUSALS.values()))
 _PATTERN = "|".join(re.escape(each).replace(r"listener\.", r"listener\..*\.") for each in _ASKED)
 
 
@@ -50,16 +51,18 @@ class GatewayMetrics(Collector):
         answers = CounterMetricFamily(*metrics.GATEWAY_ANSWERS, labels=["gateway", "status"])
         refusals = CounterMetricFamily(*metrics.GATEWAY_REFUSALS, labels=["gateway", "reason"])
         unreached = CounterMetricFamily(*metrics.GATEWAY_CONNECTION_FAILURES, labels=["gateway"])
+        unanswered = CounterMetricFamily(*metrics.GATEWAY_UNANSWERED_CALLS, labels=["gateway"])
         for label, admin_socket in self._admin_sockets.items():
             with contextlib.suppress(httpx.HTTPError, ValueError):
                 found, name = _statistics(admin_socket), [label]
                 connections.add_metric(name, found[_CONNECTIONS])
                 memory.add_metric(name, found[_MEMORY])
                 unreached.add_metric(name, found[_UNREACHED])
+                unanswered.add_metric(name, found[UNANSWERED_STAT])
                 for family, statistics in ((answers, _STATUSES), (refusals, _REFUSALS)):
                     for which, names in statistics.items():
                         family.add_metric([*name, which], sum(found[each] for each in names))
-        return connections, memory, answers, refusals, unreached
+        return connections, memory, answers, refusals, unreached, unanswered
 
 
 def _statistics(admin_socket: Path) -> Mapping[str, int]:

@@ -41,13 +41,14 @@ async def test_answers_connections_and_memory(directory: Path) -> None:
         for path, status in (("/healthz", 200), ("/healthz", 200), ("/nowhere", 404)):
             assert (await http.get(path)).status_code == status
         await assert_read(gateway, answers_total__2xx=2, answers_total__4xx=1, answers_total__5xx=0, connections=1)
+        await assert_read(gateway, unanswered_calls_total=0)
         assert (await readings(gateway))["memory_bytes"] > 2**20
 
 
 async def test_a_worker_that_is_away(directory: Path) -> None:
     async with running_gateway(directory, "nobody.sock") as gateway, gateway.client() as http:
         assert (await http.get("/healthz")).status_code == 503
-        await assert_read(gateway, answers_total__5xx=1)
+        await assert_read(gateway, answers_total__5xx=1, unanswered_calls_total=1)
         assert (await readings(gateway))["connection_failures_total"] > 0
 
 

@@ -164,6 +164,13 @@ def test_panels_do_not_cover_each_other() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
+def test_panels_show_what_falls_below_nothing() -> None:
+    """As the time that is left of a certificate does, once it has ended."""
+    below = [panel for panel in PANELS if any("- time()" in target["expr"] for target in panel["targets"])]
+    assert below
+    assert not [panel["title"] for panel in below if "min" in panel["fieldConfig"]["defaults"]]
+
+
 @needs_prometheus
 @pytest.mark.parametrize(
     "words",

@@ -10,6 +10,7 @@ import numpy as np
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import commands
+from instantaudience_server.store.cluster.batch import Listed
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.segment_sizes import Joined, Joins
 from instantaudience_server.store.sizes import hyperloglog
@@ -76,7 +77,8 @@ class ClusterSegmentSizeStore:
             waiting.frombytes(numbers[8 * start : 8 * end])
 
     async def send(self, deadline: float) -> int:
-        """Send some segments' additions at a time; those that are not confirmed stay."""
+        """Send some segments' additions at a time; those that are not confirmed stay, behind all others: a node that is
+        away holds up no segments but its own."""
         sent = 0
         while self._waiting:
             sending: dict[int, int] = {}
@@ -86,10 +88,17 @@ class ClusterSegmentSizeStore:
                 room -= len(waiting)
                 if room <= 0 or len(sending) == SEGMENTS_AT_ONCE:
                     break
-            week, packed = self._week, self._pack(sending)
-            await self._cluster.execute(packed, deadline)
+            week, (packed, segments) = self._week, self._pack(sending)
+            batch = self._cluster.begin([Listed(packed)], deadline)
+            await batch.done
             sent += len(packed)
-            self._confirm(sending, week)
+            failures = batch.failures()
+            failed = {segments[index] for failure in failures for index in failure.indexes}
+            self._confirm({each: count for each, count in sending.items() if each not in failed}, week)
+            for segment_id in failed:
+                self._waiting[segment_id] = self._waiting.pop(segment_id)
+            for failure in failures:
+                raise failure.error
         return sent
 
     async def count(self, segment_ids: Sequence[int], now_ms: int, deadline: float) -> list[int]:
@@ -102,11 +111,12 @@ class ClusterSegmentSizeStore:
         ]
         return await self._cluster.execute(asked, deadline)
 
-    def _pack(self, sending: dict[int, int]) -> list[commands.Command]:
-        """Commands for segments, whose first so many additions are to be sent."""
+    def _pack(self, sending: dict[int, int]) -> tuple[list[commands.Command], list[int]]:
+        """Commands for segments, whose first so many additions are to be sent; and whose each is."""
         numbers = b"".join([self._waiting[segment_id] for segment_id in sending])
         arguments = hyperloglog.pack(np.frombuffer(numbers, np.uint64))
         packed: list[commands.Command] = []
+        segments: list[int] = []
         first = 0
         for segment_id, count in sending.items():
             key = keys.segment_size_key(segment_id, self._week)
@@ -115,8 +125,9 @@ class ClusterSegmentSizeStore:
                 packed.append(commands.add_distinct(key, end - start, arguments[start:end].tobytes()))
             if segment_id not in self._lasting:
                 packed.append(commands.expire_at(key, (self._week + WEEKS) * MS_PER_WEEK))
+            segments += [segment_id] * (len(packed) - len(segments))
             first += count
-        return packed
+        return packed, segments
 
     def _confirm(self, sent: dict[int, int], week: int) -> None:
         """The cluster has taken segments' first so many additions, for a week that may be over by now."""

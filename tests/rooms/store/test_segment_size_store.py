@@ -10,6 +10,7 @@ import pytest
 from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.store import segment_size_store
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.segment_sizes import Joined
 from instantaudience_server.store.keys import key_slot, segment_size_key
@@ -184,13 +185,14 @@ async def test_many_additions_are_sent_in_pieces(sizes: ClusterSegmentSizeStore,
 async def test_what_was_not_confirmed_is_sent_again(
     embedded: EmbeddedCluster, sizes: ClusterSegmentSizeStore, plain: RedisCluster
 ) -> None:
-    port = await owner_of(embedded, key_slot(segment_size_key(1, WEEK)))
+    owners = [await owner_of(embedded, key_slot(segment_size_key(each, WEEK))) for each in range(1, 6)]
+    port = owners[0]
     sizes.take({(1, 2, 3, 4, 5): [users(1, 2000)]}, NOW_MS)
     await on_node(port, "CLIENT", "PAUSE", 60_000, "WRITE")
     with pytest.raises(AudienceError) as failed:
         await sizes.send(seconds_from_now(0.3))
     assert failed.value.reason is Reason.UNAVAILABLE
-    assert sizes.waiting == 10_000
+    assert sizes.waiting == 2000 * owners.count(port)
     sizes.take({(1,): [users(2001, 2000)]}, NOW_MS)
     await on_node(port, "CLIENT", "UNPAUSE")
     await sizes.send(seconds_from_now())
@@ -228,3 +230,26 @@ async def test_sizes_that_nobody_tells_are_unavailable(product: str, tmp_path: P
         with pytest.raises(AudienceError) as failed:
             await sizes.count([1], NOW_MS, seconds_from_now(0.3))
         assert failed.value.reason is Reason.UNAVAILABLE
+
+
+@pytest.mark.parametrize("additions_at_once", [segment_size_store.ADDITIONS_AT_ONCE, 5])
+async def test_segments_of_a_node_that_is_away_hold_up_no_others(
+    additions_at_once: int, embedded: EmbeddedCluster, sizes: ClusterSegmentSizeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither those that are sent with them nor those behind them: else those wait, too, and are left out at last."""
+    monkeypatch.setattr(segment_size_store, "ADDITIONS_AT_ONCE", additions_at_once)
+    owners = {each: await owner_of(embedded, key_slot(segment_size_key(each, WEEK))) for each in range(1, 40)}
+    away = next(each for each, owner in owners.items() if owner == owners[1])
+    there = next(each for each, owner in owners.items() if owner != owners[1])
+    await on_node(owners[away], "CLIENT", "PAUSE", 60_000, "WRITE")
+    try:
+        sizes.take({(away,): [users(1, 10)]}, NOW_MS)
+        sizes.take({(there,): [users(1, 20)]}, NOW_MS)
+        for _ in range(2):
+            with pytest.raises(AudienceError):
+                await sizes.send(seconds_from_now(0.5))
+        assert (sizes.waiting, await count(sizes, there)) == (10, [20])
+    finally:
+        await on_node(owners[away], "CLIENT", "UNPAUSE")
+    await sizes.send(seconds_from_now())
+    assert (sizes.waiting, await count(sizes, away)) == (0, [10])

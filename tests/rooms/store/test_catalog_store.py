@@ -255,6 +255,11 @@ class TestNames:
             [NAME_TAKEN, DONE, CONFLICT],
             {"cars": b"100"},
         ),
+        "by one that took it before": (
+            [OTHER._replace(name_after="segment:1:b"), Write(Kind.SEGMENT, 7, b"7", None, 1, "segment:1:b"), CODED],
+            [DONE, DONE, DONE],
+            {"cars": b"100", "b": b"101"},
+        ),
     }
 
     @pytest.mark.parametrize("name", GIVEN_UP)

@@ -2,16 +2,23 @@
 
 import asyncio
 import stat
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived
 from instantaudience.v1 import audience_pb2, audience_pb2_grpc, status_pb2_grpc
 from instantaudience.v1 import status_pb2 as health_pb2
 from instantaudience_gateway.envoy import admin
 from instantaudience_gateway.envoy.config import build_config
+from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.errors import Reason
 from instantaudience_server.settings import UPLOAD_PATH, UPLOAD_SILENT_SECONDS
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
@@ -67,17 +74,33 @@ async def test_grpc_stream_is_not_buffered(channel: grpc.aio.Channel) -> None:
     assert await stream.read() is grpc.aio.EOF
 
 
-async def test_a_connection_may_be_silent_for_as_long_as_an_upload_on_it(directory: Path) -> None:
-    async with running_gateway(directory, "silent.sock") as gateway:
-        (listener,) = build_config(gateway.settings)["static_resources"]["listeners"]
+def connection_manager(settings: GatewaySettings) -> Any:
+    """What is configured of the public port's connections."""
+    (listener,) = build_config(settings)["static_resources"]["listeners"]
     ((manager,),) = (chain["filters"] for chain in listener["filter_chains"])
-    keepalive = manager["typed_config"]["http2_protocol_options"]["connection_keepalive"]
+    return manager["typed_config"]
+
+
+def test_uploads_and_their_connections_have_the_time_of_who_receives_them(gateway: Gateway) -> None:
+    manager = connection_manager(gateway.settings)
+    keepalive = manager["http2_protocol_options"]["connection_keepalive"]
     assert float(keepalive["timeout"].removesuffix("s")) >= UPLOAD_SILENT_SECONDS
-    (everyone,) = manager["typed_config"]["route_config"]["virtual_hosts"]
-    uploads = [route["route"] for route in everyone["routes"] if route["match"].get("prefix") == UPLOAD_PATH]
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    uploads = [route["route"] for route in routes if route["match"].get("prefix") == UPLOAD_PATH]
     for route in uploads:
         assert float(route["idle_timeout"].removesuffix("s")) > UPLOAD_SILENT_SECONDS, "who receives it says so first"
+        longest = route["max_stream_duration"]["max_stream_duration"]
+        assert float(longest.removesuffix("s")) > gateway.settings.upload_seconds, "likewise"
     assert len(uploads) == 2
+
+
+def test_no_answer_has_a_time_that_nobody_has_set(gateway: Gateway) -> None:
+    """Envoy has 15 s for a route that says nothing: a watch of health would end, and a call with a longer deadline."""
+    settings = replace(gateway.settings, connect=True, passes_json=True)
+    for route in connection_manager(settings)["route_config"]["virtual_hosts"][0]["routes"]:
+        if "route" in route:
+            seconds = float(route["route"]["timeout"].removesuffix("s"))
+            assert seconds == 0 or seconds > settings.call_timeout_seconds
 
 
 async def test_an_idle_stream_stays_open_while_its_connection_ages(directory: Path) -> None:
@@ -193,6 +216,34 @@ async def test_dead_workers_fail_no_call(directory: Path) -> None:
             for _ in range(20):
                 assert (await http.get("/healthz")).status_code == 200
     assert len(first.calls) == 20
+
+
+async def test_what_a_worker_refuses_unseen_goes_to_another_one(directory: Path) -> None:
+    """As one does that ends, with what is on its way to it."""
+    refused = 0
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal refused
+        http = H2Connection(H2Configuration(client_side=False))
+        http.initiate_connection()
+        writer.write(http.data_to_send())
+        while data := await reader.read(65_536):
+            for event in http.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    http.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+                    refused += 1
+            writer.write(http.data_to_send())
+        writer.close()
+
+    async with (
+        serving(Upstream(), directory / "taking.sock"),
+        await asyncio.start_unix_server(refuse, directory / "refusing.sock"),
+        running_gateway(directory, "refusing.sock", "taking.sock") as gateway,
+        gateway.client() as http,
+    ):
+        answers = [await http.get("/healthz") for _ in range(10)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert refused
 
 
 async def test_slow_call_and_broken_call(directory: Path) -> None:

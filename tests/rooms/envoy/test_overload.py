@@ -88,10 +88,39 @@ async def test_streams_that_are_not_read_do_not_fill_the_memory(directory: Path)
                 await peer.send(stream_id, MESSAGES)
                 sent += len(MESSAGES)
 
-        tasks = [filling.create_task(fill()) for _ in range(12)]
+        tasks = [filling.create_task(fill()) for _ in range(8)]
         await asyncio.sleep(0.5)
         assert (await http.get("/healthz")).status_code == 200
         assert len(tasks) * GATEWAYS_WINDOW_BYTES / 2 < sent < len(tasks) * (GATEWAYS_WINDOW_BYTES + 2 * STREAM_BYTES)
+        for task in tasks:
+            task.cancel()
+
+
+async def test_streams_that_are_not_read_leave_a_connection_no_more_room_at_last(directory: Path) -> None:
+    """However many it has."""
+    async with (
+        serving(Deaf(), directory / "many.sock"),
+        running_gateway(directory, "many.sock") as gateway,
+        connected(gateway.address) as peer,
+        asyncio.TaskGroup() as filling,
+    ):
+        sent = 0
+
+        async def fill() -> None:
+            nonlocal sent
+            stream_id = peer.begin(grpc_headers(STREAM))
+            while True:
+                await peer.send(stream_id, MESSAGES)
+                sent += len(MESSAGES)
+
+        tasks = [filling.create_task(fill()) for _ in range(40)]
+        empty = peer.begin(grpc_headers(STREAM))
+
+        async def is_full() -> None:
+            assert peer.window(empty) == 0
+
+        await eventually(is_full)
+        assert sent <= 16 * GATEWAYS_WINDOW_BYTES
         for task in tasks:
             task.cancel()
 

@@ -13,7 +13,7 @@ from instantaudience_gateway.contract.connect import connect_script, connect_str
 from instantaudience_gateway.contract.replies import set_header, stream_failures
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.contract.uploads import uploads_script
-from instantaudience_gateway.envoy import in_process
+from instantaudience_gateway.envoy import in_process, request_ids
 from instantaudience_gateway.envoy.cors import cors_filter
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings
 
@@ -52,10 +52,16 @@ def buffer_override(most_bytes: int) -> dict[str, Any]:
 
 
 def without_grpc_trailers() -> dict[str, Any]:
-    """For a route whose answers the transcoder makes: how a call ended, their status has said."""
+    """For a route whose answers the transcoder makes: how a call ended, their status has said. Another one takes their
+    place: over HTTP/2, Envoy waits for ever for who does not read an answer whose trailers are there and empty."""
+    mutations = [
+        {"remove": "grpc-status"},
+        {"remove": "grpc-message"},
+        {"append": set_header(request_ids.HEADER, f"%REQ({request_ids.HEADER})%")},
+    ]
     return {
         "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
-        "mutations": {"response_trailers_mutations": [{"remove": "grpc-status"}, {"remove": "grpc-message"}]},
+        "mutations": {"response_trailers_mutations": mutations},
     }
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded, StreamReset
-from support.gateway.running import Gateway, Upstream, assert_error, running_gateway, serving
+from support.gateway.running import Gateway, Upstream, assert_error, body_for, running_gateway, serving
 from support.wire.http1 import answer_to
+from support.wire.peer import connected
 
 HEADERS = [
     (":method", "POST"),
@@ -54,6 +55,18 @@ async def test_a_large_answer_may_be_read_slowly(directory: Path) -> None:
         running_gateway(directory, "read.sock", **options) as gateway,
     ):
         assert await read_slowly(gateway, body, pause_seconds=2) > 7_000_000
+
+
+async def test_an_answer_that_nobody_reads_ends(directory: Path) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in HEADERS]
+    async with (
+        serving(Upstream(), directory / "unread.sock"),
+        running_gateway(directory, "unread.sock", idle_seconds=2.0) as gateway,
+        connected(gateway.address, takes=False) as peer,
+    ):
+        answer = await peer.call(headers, body_for("warnings:200").encode())
+    assert (answer.http_status, len(answer.data)) == (200, FIRST_WINDOW)
+    assert answer.reset is not None
 
 
 async def test_headers_that_do_not_end_are_answered_with_408(directory: Path) -> None:

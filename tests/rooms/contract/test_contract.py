@@ -221,9 +221,10 @@ async def test_parameter_that_is_not_utf8(client: httpx.AsyncClient, upstream: U
     for value in ("\\ud800", "\\udc00\\udc00", "A\\udc00", "\\u0041\\udc00"):
         answer = await client.request("GET", "/rt-segment", content=f'{{"user_id":"{value}"}}')
         assert_error(answer, 400, "SYNTAX", "user_id: must be UTF-8.")
-    for value in ("é", "€", "😀", "\ud7ff", "\ue000", "\U0010ffff", "\0"):
-        assert (await client.get("/rt-segment", params={"user_id": value})).status_code == 200
-        assert upstream.calls.pop().request == audience_pb2.GetMembershipsRequest(user_id=value)
+    for value in ("é", "€", "😀", "\0\x7f", "\x80\u07ff", "\u0800\ud7ff", "\ue000\uffff", "\U00010000\U0010ffff"):
+        for sent in ({"params": {"user_id": value}}, {"content": json.dumps({"user_id": value})}):
+            assert (await client.request("GET", "/rt-segment", **sent)).status_code == 200
+            assert upstream.calls.pop().request == audience_pb2.GetMembershipsRequest(user_id=value)
 
 
 async def test_what_the_server_is_told(client: httpx.AsyncClient, upstream: Upstream) -> None:

@@ -1,14 +1,13 @@
 """Running the commands as a user does."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.service.running import COMMAND, Service, running_service
+from support.service.running import COMMAND, Service, environment, running_service
 
 NOBODY = "18000000000000000001"
 """A user of whom no test says anything."""
@@ -63,7 +62,6 @@ def run(tmp_path: Path) -> Any:
     async def run_command(
         *words: str, env: dict[str, str] | None = None, stdin: str = "", under: Sequence[str] = ()
     ) -> Ended:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTANT_AUDIENCE_")}
         settings = {f"XDG_{kind.upper()}_HOME": str(tmp_path / kind) for kind in ("cache", "config")}
         process = await asyncio.create_subprocess_exec(
             *under,
@@ -73,7 +71,7 @@ def run(tmp_path: Path) -> Any:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=tmp_path,
-            env=inherited | settings | {"COLUMNS": "120"} | (env or {}),
+            env=environment() | settings | {"COLUMNS": "120"} | (env or {}),
         )
         try:
             async with asyncio.timeout(SECONDS):

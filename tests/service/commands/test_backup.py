@@ -4,7 +4,6 @@ import asyncio
 import errno
 import json
 import os
-import pty
 import re
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from instantaudience_server.backup.file import Writer
 from instantaudience_server.commands.root import main
 from instantaudience_server.store import restore_store, whole_keys
 from instantaudience_server.store.restore_store import ClusterRestoreStore
-from support.service.processes import all_of
-from support.service.running import COMMAND, Service
+from support.service.running import Service
+from support.service.terminals import on_a_terminal
 
 
 async def signed_out(service: Service) -> None:
@@ -48,18 +47,10 @@ async def test_there_and_back(run: Any, changed: Service) -> None:
 
 
 async def test_progress_is_shown_on_a_terminal(service: Service, tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "backup", "saved", "--data-dir", str(service.directory / "data")),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=theirs,
-        cwd=tmp_path,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "200"},
-    )
-    os.close(theirs)
-    await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 0
-    assert re.search(r"backup .*100%", all_of(ours))
+    env = {"INSTANT_AUDIENCE_DATA_DIR": str(service.directory / "data")}
+    async with on_a_terminal("backup", "saved", cwd=tmp_path, env=env) as terminal:
+        assert await terminal.ended() == 0
+    assert re.search(r"backup .*100%", terminal.shown)
 
 
 async def test_a_full_disk_is_told_without_the_clusters_password(

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
-import pty
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -15,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from instantaudience_server.processes import free_ports
 from service.commands.conftest import environment_of
-from support.service.processes import all_of, not_ignoring_ctrl_c
-from support.service.running import COMMAND, Service, new_directory, running_service
+from support.service.running import Service, new_directory, running_service
+from support.service.terminals import on_a_terminal
 from support.waiting import eventually
 
 CLEAN = "7001;10001:0,10002:60\n7002;10001:0\n"
@@ -59,7 +57,7 @@ async def test_an_interruption(run: Any, demo: dict[str, str], tmp_path: Path, n
     """It is no "something was refused"; what has been uploaded is applied, and it is said where to see that. A file's
     name is not taken for markup."""
     (tmp_path / "[large]").write_text("".join(f"{user};10001:0\n" for user in range(1, 200_000)))
-    text = await interrupted("[large]", demo, tmp_path, number, when=b"[large]: job")
+    text = await interrupted("[large]", demo, tmp_path, number, when="[large]: job")
     found = re.search(r"Error: interrupted; \[large\] is applied all the same: .* batch show (.*)`", text)
     assert found, text
     assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
@@ -72,7 +70,7 @@ async def test_an_interruption_before_it_is_answered_that_the_file_has_come(
     """The file is there, and is applied, although nobody has said so."""
     (tmp_path / "clean").write_text(CLEAN)
     async with without_answers_to_uploads(demo["INSTANT_AUDIENCE_URL"]) as url:
-        text = await interrupted("clean", demo | {"INSTANT_AUDIENCE_URL": url}, tmp_path, number, when=b"100%")
+        text = await interrupted("clean", demo | {"INSTANT_AUDIENCE_URL": url}, tmp_path, number, when="100%")
     found = re.search("Error: interrupted; clean may be applied all the same: `instant-audience batch show (.*)`", text)
     assert found, text
 
@@ -108,35 +106,13 @@ async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         writer.write(read)
 
 
-async def interrupted(file: str, demo: dict[str, str], directory: Path, number: int, when: bytes) -> str:
+async def interrupted(file: str, demo: dict[str, str], directory: Path, number: int, when: str) -> str:
     """What a command says on a terminal that sends a file and gets a signal once it has said `when`."""
-    ours, theirs = pty.openpty()
-
-    def on_a_terminal() -> None:
-        not_ignoring_ctrl_c()
-        os.login_tty(theirs)
-
-    process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "batch", "send", file),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=directory,
-        env=os.environ | demo | {"TERM": "xterm", "COLUMNS": "200"},
-        preexec_fn=on_a_terminal,
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while when not in shown:
-            shown += await asyncio.to_thread(os.read, ours, 65536)
-        process.send_signal(number)
-        text = await asyncio.to_thread(all_of, ours)
-        assert await process.wait() == 2
-    finally:
-        if process.returncode is None:
-            process.kill()  # else a thread would wait for what it says
-    return text
+    async with on_a_terminal("batch", "send", file, cwd=directory, env=demo) as terminal:
+        await terminal.until(when)
+        terminal.process.send_signal(number)
+        assert await terminal.ended() == 2
+    return terminal.shown
 
 
 async def test_a_file_that_cannot_be_sent_after_another_one(run: Any, demo: dict[str, str], tmp_path: Path) -> None:

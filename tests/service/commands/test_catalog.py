@@ -1,17 +1,14 @@
 """`catalog import` and `catalog export`."""
 
-import asyncio
 import json
-import os
-import pty
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from instantaudience_server.processes import free_ports
-from support.service.processes import all_of
-from support.service.running import COMMAND, PASSWORDS, Service, credentials, running_service
+from support.service.running import PASSWORDS, Service, credentials, running_service
+from support.service.terminals import on_a_terminal
 
 PASSWORD = "Import-Passw0rd"
 FILE = f"""
@@ -243,19 +240,6 @@ async def test_failures(
 async def test_progress_is_shown_on_a_terminal(admin: dict[str, str], tmp_path: Path) -> None:
     """And on a terminal alone: the tests above find nothing on standard error."""
     (tmp_path / "catalog.yaml").write_text(FILE)
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *("catalog", "import", "catalog.yaml"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=theirs,
-        cwd=tmp_path,
-        env=os.environ | admin | {"TERM": "xterm"},
-    )
-    os.close(theirs)
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
-    shown = all_of(ours)
-    assert process.returncode == 0
-    assert output.decode().startswith("created ")
-    assert "reading" in shown
-    assert "importing" in shown
+    async with on_a_terminal("catalog", "import", "catalog.yaml", cwd=tmp_path, env=admin) as terminal:
+        assert await terminal.ended() == 0
+    assert re.search("reading.*importing.*created ", terminal.shown, re.DOTALL)

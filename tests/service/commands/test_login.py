@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-import os
-import pty
 import re
 import stat
 from pathlib import Path
 from typing import Any
 
 from service.commands.conftest import NOBODY
-from support.service.processes import all_of, read_until
-from support.service.running import COMMAND, PASSWORDS, Service
+from support.service.running import PASSWORDS, Service
+from support.service.terminals import on_a_terminal
 
 
 async def test_from_signing_in_to_signing_out(run: Any, changed: Service, tmp_path: Path) -> None:
@@ -67,29 +65,18 @@ async def test_a_damaged_profile_is_mended_as_it_says(run: Any, changed: Service
 
 async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:
     """Name and password are asked for; then the default profile counts; removing asks first."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTANT_AUDIENCE_")}
-    env = inherited | {"TERM": "xterm", "XDG_CONFIG_HOME": str(tmp_path), "PAGER": "cat", "COLUMNS": "80", "LINES": "9"}
+    env = {"XDG_CONFIG_HOME": str(tmp_path), "PAGER": "cat", "COLUMNS": "80", "LINES": "9"}
 
-    async def typed(*words: str, no_color: str = "", **answers: str) -> str:
-        ours, theirs = pty.openpty()
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *words,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=env | {"NO_COLOR": no_color},
-            preexec_fn=lambda: os.login_tty(theirs),
-        )
-        os.close(theirs)
-        for prompt, answer in answers.items():
-            await asyncio.to_thread(read_until, ours, f"{prompt.replace('_', ' ')}: ".encode())
-            os.write(ours, f"{answer}\n".encode())
-        shown = await asyncio.to_thread(all_of, ours)
-        await asyncio.wait_for(process.wait(), 30)
-        return shown
+    async def typed(*words: str, answers: dict[str, str] | None = None, no_color: str = "") -> str:
+        async with on_a_terminal(*words, cwd=tmp_path, env=env | {"NO_COLOR": no_color}) as terminal:
+            for prompt, answer in (answers or {}).items():
+                await terminal.until(prompt)
+                terminal.type(answer)
+            await terminal.ended()
+        return terminal.shown
 
-    shown = await typed("login", "--url", changed.url, User_name="admin", Password=PASSWORDS["admin"])
+    answers = {"User name: ": "admin", "Password: ": PASSWORDS["admin"]}
+    shown = await typed("login", "--url", changed.url, answers=answers)
     assert f"signed in to {changed.url} as admin" in shown
     assert PASSWORDS["admin"] not in shown
     shown = await typed("segment", "list")  # longer than the screen: in a pager
@@ -97,6 +84,6 @@ async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:
     assert max(len(line) for line in shown.splitlines() if "│" in line) <= 80
     coloured, plain = [await typed("doctor", "--no-service", no_color=each) for each in ("", "1")]
     assert ("\x1b[" in coloured, "\x1b[" in plain) == (True, False)
-    shown = await typed("segment", "remove", "30001", **{"Remove_segment_30001?_[y/N]": "n"})
+    shown = await typed("segment", "remove", "30001", answers={"Remove segment 30001? [y/N]: ": "n"})
     assert "Aborted!" in shown
     assert "active" in await typed("segment", "show", "30001")

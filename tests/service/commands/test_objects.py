@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import pty
 import re
 import time
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import Any
 import pytest
 from service.commands.conftest import rows
 from support.credentials.key_pairs import private_pem, public_pem, signed
-from support.service.processes import all_of, read_until
-from support.service.running import COMMAND, Service, credentials
+from support.service.running import Service, credentials
+from support.service.terminals import on_a_terminal
 
 PASSWORD, OTHER = "Object-Passw0rd", "Other-Passw0rd"
 
@@ -191,25 +189,15 @@ async def test_public_keys(run: Any, changed: Service, admin: dict[str, str], tm
         assert (await http.post("/v2/auth/jwt", content=jwt)).status_code == 200
 
 
-async def test_a_password_is_asked_for_on_a_terminal(changed: Service, admin: dict[str, str]) -> None:
+async def test_a_password_is_asked_for_on_a_terminal(changed: Service, admin: dict[str, str], tmp_path: Path) -> None:
     """Twice, and it is not shown."""
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *("user", "add", "--username", "clara", "--member-id", "777"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=os.environ | admin | {"TERM": "xterm"},
-        preexec_fn=lambda: os.login_tty(theirs),
-    )
-    os.close(theirs)
-    # Other lines may come before: gRPC in this process has something to say in every child.
-    for prompt in (b"Password of the new user: ", b"Repeat for confirmation: "):
-        assert PASSWORD.encode() not in await asyncio.to_thread(read_until, ours, prompt)
-        os.write(ours, f"{PASSWORD}\n".encode())
-    assert await asyncio.wait_for(process.wait(), 30) == 0
-    assert PASSWORD not in all_of(ours)
+    words = ("user", "add", "--username", "clara", "--member-id", "777")
+    async with on_a_terminal(*words, cwd=tmp_path, env=admin) as terminal:
+        for prompt in ("Password of the new user: ", "Repeat for confirmation: "):
+            await terminal.until(prompt)
+            terminal.type(PASSWORD)
+        assert await terminal.ended() == 0
+    assert PASSWORD not in terminal.shown
     assert await statuses(changed, "clara", PASSWORD) == [200]
 
 

@@ -5,8 +5,8 @@ import csv
 import gzip
 import json
 import os
-import pty
 import random
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from instantaudience_server.commands.root import main
 from redis.asyncio import RedisCluster
 from support.cluster.stored import stored
-from support.service.processes import all_of, not_ignoring_ctrl_c
-from support.service.running import COMMAND, ON_ONE_HOST, Service
+from support.service.processes import not_ignoring_ctrl_c
+from support.service.running import COMMAND, ON_ONE_HOST
+from support.service.terminals import on_a_terminal
 
 # The commands know nothing of hosts: one will do.
 
@@ -139,19 +140,12 @@ async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp
 
 
 @ON_ONE_HOST
-async def test_progress_is_shown_on_a_terminal(service: Service, demo: dict[str, str], tmp_path: Path) -> None:
+async def test_progress_is_shown_on_a_terminal(demo: dict[str, str], tmp_path: Path) -> None:
     """And it ends well with a name that looks like markup."""
     (tmp_path / "[b].csv").write_text("user_id,seg_id\n1,10001\n")
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, "send", "[b].csv", cwd=tmp_path, env=os.environ | demo | {"TERM": "xterm"}, stderr=theirs
-    )
-    os.close(theirs)
-    assert await asyncio.wait_for(process.wait(), 60) == 0
-    shown = all_of(ours)
-    assert "[b].csv" in shown
-    assert "100%" in shown
-    assert "/s" in shown
+    async with on_a_terminal("send", "[b].csv", cwd=tmp_path, env=demo) as terminal:
+        assert await terminal.ended() == 0
+    assert re.search(r"\[b\]\.csv .*100%.*/s", terminal.shown)
 
 
 USAGE = {

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -98,24 +97,3 @@ def _threads_run(pid: int) -> bool:
 def not_ignoring_ctrl_c() -> None:
     """Tests in the background of a shell ignore it, and so would what they start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def read_until(terminal: int, end: bytes) -> bytes:
-    """What is written to a pseudo-terminal (our end of it) until it ends so."""
-    shown = b""
-    while not shown.endswith(end):
-        shown += os.read(terminal, 1)
-    return shown
-
-
-def all_of(terminal: int) -> str:
-    """What was written to a pseudo-terminal (our end of it) that nobody writes to any more; closes it."""
-    shown = b""
-    try:
-        while part := os.read(terminal, 65536):
-            shown += part
-    except OSError as error:
-        if error.errno != errno.EIO:  # how Linux tells the end
-            raise
-    os.close(terminal)
-    return shown.decode()

@@ -40,6 +40,11 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 """How `curl -d` labels the JSON that partners post."""
 
 
+def environment() -> dict[str, str]:
+    """This process's environment, without settings of the service and its commands."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("INSTANT_AUDIENCE_")}
+
+
 @dataclass
 class Service:
     """A running service. Its directory holds `data`, `tmp` (its TMPDIR), `output` and `log` (stderr)."""

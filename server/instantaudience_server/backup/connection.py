@@ -1,5 +1,6 @@
 """The way to the cluster for a backup."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,8 @@ from instantaudience_server.store.whole_keys import WholeKeys
 
 PENDING_BYTES = 256 * 2**20
 STALLED_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
+"""How long a part of the cluster may be away."""
 
 
 class Connection(NamedTuple):
@@ -25,6 +28,11 @@ class Connection(NamedTuple):
     topology: Topology
     suppressions: ClusterSuppressionStore
     restore: ClusterRestoreStore
+
+
+def deadline() -> float:
+    """By when what is asked now has to be answered, by the event loop's clock."""
+    return asyncio.get_running_loop().time() + PATIENCE_SECONDS
 
 
 @asynccontextmanager
@@ -41,11 +49,11 @@ async def connected(url: str, settings: Settings) -> AsyncIterator[Connection]:
     try:
         await cluster.open()
         yield Connection(
-            WholeKeys(cluster),
+            WholeKeys(cluster, deadline),
             ClusterCatalogStore(cluster),
             topology,
             ClusterSuppressionStore(cluster),
-            ClusterRestoreStore(cluster, secrets.token_hex()),
+            ClusterRestoreStore(cluster, secrets.token_hex(), deadline),
         )
     finally:
         await cluster.close()

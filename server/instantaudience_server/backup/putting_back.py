@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from instantaudience_server.backup.connection import Connection
+from instantaudience_server.backup.connection import Connection, deadline
 from instantaudience_server.backup.contents import TOGETHER, Totals
 from instantaudience_server.backup.file import BackupError, Told, blocks, check
 from instantaudience_server.backup.since_then import (
@@ -23,7 +23,7 @@ from instantaudience_server.clock import Clock
 from instantaudience_server.store import keys
 from instantaudience_server.store.inspection.permissions import RESTORE
 from instantaudience_server.store.interfaces.memberships import NEVER
-from instantaudience_server.store.whole_keys import PATIENCE_SECONDS, Part, decoded
+from instantaudience_server.store.whole_keys import Part, decoded
 
 PARTS_AT_ONCE = 500
 WRITERS = 4
@@ -63,7 +63,7 @@ async def put_back(
             "another restore into this cluster is under way, or was killed less than two minutes ago: wait for its end"
         )
     try:
-        if not over and await connection.catalog.version(asyncio.get_running_loop().time() + PATIENCE_SECONDS):
+        if not over and await connection.catalog.version(deadline()):
             raise BackupError(
                 "the cluster has a catalog already: put it into an empty one, or over this one, with --overwrite"
             )

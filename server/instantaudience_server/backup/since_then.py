@@ -4,14 +4,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
-from instantaudience_server.backup.connection import Connection
+from instantaudience_server.backup.connection import Connection, deadline
 from instantaudience_server.catalog.records import generation_of, revoke_all
 from instantaudience_server.memberships.forgetting import AGAIN_MS
 from instantaudience_server.store import keys
 from instantaudience_server.store.catalog_store import random_name
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.suppression_store import new_name
-from instantaudience_server.store.whole_keys import PATIENCE_SECONDS, Kind, Part, WholeKeys
+from instantaudience_server.store.whole_keys import Kind, Part, WholeKeys
 
 
 async def note_generations(stored: WholeKeys, now_ms: int) -> int:
@@ -88,11 +88,10 @@ async def _suppress_users(connection: Connection, registry: Part, now_ms: int) -
     for user_key, score in zip(registry.values[::2], registry.values[1::2], strict=True):
         end = float(score)
         by_end[NEVER if end == float("inf") else int(end)].append(bytes(user_key))
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     live = {end_ms: users for end_ms, users in by_end.items() if end_ms == NEVER or end_ms > now_ms}
     await asyncio.gather(
         *(
-            connection.suppressions.suppress(member_id, users, now_ms, end_ms, AGAIN_MS, new_name(), deadline)
+            connection.suppressions.suppress(member_id, users, now_ms, end_ms, AGAIN_MS, new_name(), deadline())
             for end_ms, users in (live or {NEVER: []}).items()  # of nobody, what has ended is forgotten
         )
     )

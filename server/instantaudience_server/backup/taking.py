@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from instantaudience_server.backup.connection import Connection
+from instantaudience_server.backup.connection import Connection, deadline
 from instantaudience_server.backup.contents import TOGETHER, TOGETHER_IN, Totals, sort_of
 from instantaudience_server.backup.file import BackupError, Told, Writer
 from instantaudience_server.clock import Clock
 from instantaudience_server.store import keys
 from instantaudience_server.store.keys import SLOTS, key_slot
-from instantaudience_server.store.whole_keys import PATIENCE_SECONDS, Kind, Part, encoded
+from instantaudience_server.store.whole_keys import Kind, Part, encoded
 
 SLOTS_AT_ONCE = 64
 """Whose keys are listed together."""
@@ -86,7 +86,7 @@ class _Taking:
         raise BackupError("the catalog was changed all the time: take it when nobody changes it")
 
     async def _version(self) -> bytes:
-        return await self._catalog.version(asyncio.get_running_loop().time() + PATIENCE_SECONDS)
+        return await self._catalog.version(deadline())
 
     async def _read_keys(self, names: Sequence[bytes], *, again: bool) -> None:
         lots: defaultdict[Kind, list[bytes]] = defaultdict(list)

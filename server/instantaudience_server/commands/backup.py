@@ -18,7 +18,7 @@ from instantaudience_server.commands.printing.as_json import json_option, print_
 from instantaudience_server.commands.printing.progress import progress_bar
 from instantaudience_server.commands.settings_options import config_option, data_dir_option, option, read_settings
 from instantaudience_server.commands.typed import PathType
-from instantaudience_server.embedded.data_dir import url_of
+from instantaudience_server.embedded.data_dir import NoClusterError, cluster_url
 from instantaudience_server.errors import AudienceError, RefusedCommandError
 from instantaudience_server.settings import Settings
 from instantaudience_server.store.cluster.topology import StoreUnusableError
@@ -77,7 +77,10 @@ def restore(file: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
 
 def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json: bool) -> None:
     settings = read_settings(options)
-    url = _cluster_url(settings)
+    try:
+        url = cluster_url(settings.redis, settings.data_dir)
+    except NoClusterError as error:
+        raise click.UsageError(f"set INSTANT_AUDIENCE_REDIS, or --data-dir: {error}") from error
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with progress_bar(TimeElapsedColumn()) as progress:
         task = progress.add_task(what, total=None)
@@ -100,27 +103,6 @@ def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json:
     for name, value in did.items():
         shown = written_time(value // 1000) if name.endswith("_ms") else f"{value:,}"
         click.echo(f"{name.removesuffix('_ms').replace('_', ' '):<24}{shown:>20}")
-
-
-def _cluster_url(settings: Settings) -> str:
-    """The URL of the cluster that is named, else of the embedded one that runs on the data directory.
-
-    Raises:
-        click.UsageError: there is neither.
-    """
-    if settings.redis is not None:
-        return settings.redis.get_secret_value()
-    try:
-        url = url_of(settings.data_dir)
-    except OSError as error:
-        raise click.UsageError(
-            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: {error.filename}: {error.strerror}"
-        ) from error
-    if url is None:
-        raise click.UsageError(
-            f"set INSTANT_AUDIENCE_REDIS, or --data-dir: no embedded cluster runs on {settings.data_dir}"
-        )
-    return url
 
 
 async def _work(url: str, settings: Settings, work: Work, told: Told) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from instantaudience_server.diagnosis import beside, certificates, cluster, service
 from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
 from instantaudience_server.diagnosis.members import wishes
-from instantaudience_server.embedded.data_dir import url_of
+from instantaudience_server.embedded.data_dir import NoClusterError, cluster_url
 from instantaudience_server.settings import Settings
 from instantaudience_server.store.inspection.facts import ClusterOutOfReachError, inspect
 
@@ -30,15 +30,12 @@ async def diagnose(
     `certificate` has what a service is shown that wants to see one. `acl_user`: whom the service signs in to the
     cluster as, where the URL has another one. `now` is Unix time.
     """
-    redis, why = None, f"no embedded one runs on {settings.data_dir}"
     try:
-        redis = settings.redis.get_secret_value() if settings.redis else url_of(settings.data_dir)
-    except OSError as error:
-        why = f"{error.filename} cannot be read: {error.strerror}"
-    if redis is None:
+        redis = cluster_url(settings.redis, settings.data_dir)
+    except NoClusterError as error:
         yield warning(
             "cluster",
-            f"not looked at: --redis names none, and {why}",
+            f"not looked at: --redis names none, and {error}",
             "start the service, or set INSTANT_AUDIENCE_REDIS or --data-dir",
         )
     else:

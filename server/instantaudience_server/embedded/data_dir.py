@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import structlog
+from pydantic import SecretStr
 
 from instantaudience_server import private_files
 from instantaudience_server.embedded.node import HOST, POLL_SECONDS
@@ -31,6 +32,10 @@ class DataDirInUseError(EmbeddedClusterError):
 
     def __init__(self, data_dir: Path) -> None:
         super().__init__(f"{data_dir} is in use by another process: stop it, or use another data directory")
+
+
+class NoClusterError(Exception):
+    """No cluster is named, and no embedded one is found; the message says why."""
 
 
 async def locked(data_dir: Path) -> int:
@@ -102,6 +107,23 @@ def kept_password(data_dir: Path) -> str:
 def all_free(ports: Iterable[tuple[int, int]]) -> bool:
     """Whether nobody has any of the nodes' ports."""
     return all(port_is_free(HOST, port) for pair in ports for port in pair)
+
+
+def cluster_url(redis: SecretStr | None, data_dir: Path) -> str:
+    """The URL of the cluster that is named, or else of the embedded one that runs on the directory.
+
+    Raises:
+        NoClusterError: there is neither.
+    """
+    if redis is not None:
+        return redis.get_secret_value()
+    try:
+        url = url_of(data_dir)
+    except OSError as error:
+        raise NoClusterError(f"{error.filename} cannot be read: {error.strerror}") from error
+    if url is None:
+        raise NoClusterError(f"no embedded cluster runs on {data_dir}")
+    return url
 
 
 def url_of(data_dir: Path) -> str | None:

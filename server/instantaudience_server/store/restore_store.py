@@ -3,9 +3,8 @@
 All of it lies in the catalog's slot.
 """
 
-import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from instantaudience_server.errors import STORE_FAILURES
@@ -15,8 +14,6 @@ from instantaudience_server.store.cluster.cluster import Cluster
 
 LEASE_MS = 120_000
 """How long others are kept out by one that was killed, or stands still."""
-PATIENCE_SECONDS = 60.0
-"""How long the catalog's node may be away."""
 
 HOLD = """
 local lease, version, partial = unpack(KEYS)
@@ -54,12 +51,13 @@ return forbidden
 
 
 class ClusterRestoreStore:
-    """Lets one restore at a time into a cluster; `name` is this one's. Each method waits for a node that is away, and
-    then raises AudienceError."""
+    """Lets one restore at a time into a cluster; `name` is this one's. Each method waits for a node that is away, until
+    what `deadline` gives when it is called; then it raises AudienceError."""
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(self, cluster: Cluster, name: str, deadline: Callable[[], float]) -> None:
         self._cluster = cluster
         self._name = name
+        self._deadline = deadline
 
     async def forbidden(self, wanted: Mapping[str, Sequence[str]], slots: Iterable[int]) -> list[str]:
         """Which of these commands, by their names, this user may not run at a node of one of the slots."""
@@ -67,7 +65,7 @@ class ClusterRestoreStore:
         questions = [
             commands.evaluate(FORBIDDEN, [keys.mark_key(slot)], *words, flags=commands.NO_WRITES) for slot in slots
         ]
-        answers = await self._cluster.execute(questions, asyncio.get_running_loop().time() + PATIENCE_SECONDS)
+        answers = await self._cluster.execute(questions, self._deadline())
         return list(dict.fromkeys(name.decode() for answer in answers for name in answer))
 
     async def hold(self) -> bool:
@@ -97,6 +95,5 @@ class ClusterRestoreStore:
 
     async def _run(self, script: str, script_keys: Sequence[bytes], *arguments: int | str, flags: str = "") -> Any:
         command = commands.evaluate(script, script_keys, self._name, *arguments, flags=flags)
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)
+        (answer,) = await self._cluster.execute([command], self._deadline(), durability=self._cluster.durability)
         return answer

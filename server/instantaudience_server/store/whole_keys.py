@@ -3,10 +3,9 @@
 Not by DUMP and RESTORE: what one product or version dumps, another one need not take.
 """
 
-import asyncio
 import enum
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import hiredis
@@ -19,8 +18,6 @@ from instantaudience_server.store.cluster.commands import Command, pack
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import key_slot, mark_key
 
-PATIENCE_SECONDS = 60.0
-"""How long a node may be away while keys are read or put back."""
 KEYS_AT_ONCE = 20
 """How many keys' parts, of about a thousand fields at most each, a node reads in one go. Of a slot that moves, it is
 one: neither node answers about several keys where each has some of them."""
@@ -85,10 +82,12 @@ class Part(NamedTuple):
 
 
 class WholeKeys:
-    """Reads keys and puts them back. Every method waits for a node that is away, and then raises AudienceError."""
+    """Reads keys and puts them back. Every question waits for a node that is away, until what `deadline`
+    gives when it is asked; then it raises AudienceError."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, deadline: Callable[[], float]) -> None:
         self._cluster = cluster
+        self._deadline = deadline
         self._moving: set[int] = set()
         """Slots whose keys two nodes have, as they were listed last."""
 
@@ -160,8 +159,7 @@ class WholeKeys:
     async def _execute(self, asked: Sequence[Command], durability: Durability = Durability.PRIMARY) -> list[Any]:
         if not asked:
             return []
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        return await self._cluster.execute(asked, deadline, durability=durability)
+        return await self._cluster.execute(asked, self._deadline(), durability=durability)
 
 
 def encoded(part: Part) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.backup.connection import Connection, connected
+from instantaudience_server.backup.connection import Connection, connected, deadline
 from instantaudience_server.backup.contents import NOT_KEPT, SORTS, TOGETHER, Totals
 from instantaudience_server.backup.file import BackupError, Writer
 from instantaudience_server.backup.putting_back import put_back
@@ -23,7 +23,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.settings import Settings
-from instantaudience_server.store import keys, whole_keys
+from instantaudience_server.store import keys
 from instantaudience_server.store.catalog_store import OBJECTS
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.topology import StoreUnusableError
@@ -226,7 +226,7 @@ async def test_slots_that_stand_half_moved_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As whoever moved them was killed: it is not waited for. Neither node answers about keys of both."""
-    monkeypatch.setattr(whole_keys, "PATIENCE_SECONDS", 3)
+    monkeypatch.setattr("instantaudience_server.backup.connection.PATIENCE_SECONDS", 3)
     for user in users_of_slot(7, 50):
         await plain.hset(user, mapping={"1": 1, "2": 1})
     catalog = keys.key_slot(keys.CATALOG_USERS)
@@ -394,7 +394,7 @@ async def test_while_the_catalog_is_there_in_part_it_is_left_alone(
     another = AccountWorker(cluster, clock, passwords, number=1)
     async with connected(embedded.url, SETTINGS) as connection, connected(embedded.url, SETTINGS) as there:
         await take(connection, tmp_path / "backup", clock, told)
-        watched = connection._replace(keys=Watched(connection.keys._cluster))
+        watched = connection._replace(keys=Watched(connection.keys._cluster, deadline))
         await put_back(watched, tmp_path / "backup", clock, told, over=True)
         for error in await asyncio.gather(*changing, return_exceptions=True):
             assert not isinstance(error, AudienceError) or error.reason is Reason.UNAVAILABLE
@@ -443,7 +443,7 @@ async def test_one_that_stood_still_writes_nothing_into_what_another_puts_back(
             if behind is None:
                 overtake()
 
-        watched = there._replace(keys=Watched(there.keys._cluster))
+        watched = there._replace(keys=Watched(there.keys._cluster, deadline))
         with pytest.raises(BackupError, match="stood still for too long, and another restore into this cluster"):
             await put_back(watched, tmp_path / "backup", clock, overtake_at_first)
         assert not await client.exists(never_there)

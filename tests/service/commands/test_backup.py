@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner, Result
 from instantaudience_server.backup.file import Writer
 from instantaudience_server.commands.root import main
-from instantaudience_server.store import restore_store, whole_keys
 from instantaudience_server.store.restore_store import ClusterRestoreStore
 from support.service.running import Service
 from support.service.terminals import on_a_terminal
@@ -88,8 +87,7 @@ async def test_who_takes_no_writes_is_told_and_keeps_no_other_one_out(
     async def hold(store: ClusterRestoreStore) -> bool:
         held = await begun(store)
         await memory("1")
-        for room in (whole_keys, restore_store):
-            full.setattr(room, "PATIENCE_SECONDS", 0.5)
+        full.setattr("instantaudience_server.backup.connection.PATIENCE_SECONDS", 0.5)
         return held
 
     with monkeypatch.context() as full:

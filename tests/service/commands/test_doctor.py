@@ -38,7 +38,7 @@ async def test_a_data_directory_that_cannot_be_read_is_told_where_it_is_needed(r
     ended = await run("doctor", "--no-service", under=LIKE_OTHERS)
     assert "data/ports.json cannot be read: Permission denied" in " ".join(ended.output.split())
     ended = await run("backup", "saved", under=LIKE_OTHERS)
-    line = "Error: set INSTANT_AUDIENCE_REDIS, or --data-dir: data/ports.json: Permission denied"
+    line = "Error: set INSTANT_AUDIENCE_REDIS, or --data-dir: data/ports.json cannot be read: Permission denied"
     assert (ended.status, ended.errors.splitlines()[-1]) == (2, line)
 
 

@@ -252,7 +252,7 @@ async def of_catalog(cluster: Cluster, _: bytes) -> set[int]:
 
 
 async def of_backup(cluster: Cluster, key: bytes) -> set[int]:
-    parts = WholeKeys(cluster).read(KeyKind.HASH, [key])
+    parts = WholeKeys(cluster, seconds_from_now).read(KeyKind.HASH, [key])
     return {int(field) async for found in parts for part in found for field in part.values[::3]}
 
 

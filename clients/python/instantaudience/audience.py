@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import fields
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -55,27 +56,15 @@ class _Methods:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         audience, catalog = AudienceServiceStub(channel), CatalogServiceStub(channel)
         authentication = AuthenticationServiceStub(channel)
-        self.apply = Rpc(
-            _AUDIENCE + "ApplySegments",
-            audience.ApplySegments,
-            lambda answer: answer.response if answer.HasField("response") else None,
-        )
+        self.apply = Rpc(_AUDIENCE + "ApplySegments", audience.ApplySegments, lambda answer: answer.response)
         self.stream = audience.StreamSegments
         self.batch_get = Rpc(
-            _AUDIENCE + "BatchGetMemberships",
-            audience.BatchGetMemberships,
-            lambda answer: answer.response if answer.HasField("response") else None,
+            _AUDIENCE + "BatchGetMemberships", audience.BatchGetMemberships, lambda answer: answer.response
         )
         self.sign_in = Rpc(_AUTHENTICATION + "Authenticate", authentication.Authenticate, issued)
         self.sign_in_by_key = Rpc(_AUTHENTICATION + "AuthenticateWithJwt", authentication.AuthenticateWithJwt, issued)
-        self.get_user = Rpc(
-            _CATALOG + "GetUser", catalog.GetUser, lambda answer: answer.user if answer.HasField("user") else None
-        )
-        self.get_member = Rpc(
-            _CATALOG + "GetMember",
-            catalog.GetMember,
-            lambda answer: answer.member if answer.HasField("member") else None,
-        )
+        self.get_user = Rpc(_CATALOG + "GetUser", catalog.GetUser, lambda answer: answer.user, "user")
+        self.get_member = Rpc(_CATALOG + "GetMember", catalog.GetMember, lambda answer: answer.member, "member")
 
 
 class AsyncClient:
@@ -253,7 +242,8 @@ class AsyncClient:
         user = await self._calling.call(self._methods.get_user, whose, deadline)
         asked = catalog_pb2.GetMemberRequest(id=user.member_id)
         limits = (await self._calling.call(self._methods.get_member, asked, deadline)).limits
-        return Limits(**{name: getattr(limits, name) for name in Limits.__dataclass_fields__ if limits.HasField(name)})
+        names = (field.name for field in fields(Limits))
+        return Limits(**{name: getattr(limits, name) for name in names if limits.HasField(name)})
 
     async def _sign_in(self, deadline: float) -> tuple[str, float]:
         credentials = self._credentials

@@ -27,7 +27,9 @@ class Rpc(Generic[Request, Answer, Said]):
     path: str
     method: grpc.aio.UnaryUnaryMultiCallable[Request, Answer]
     read: Callable[[Answer], Said | None]
-    """What an answer says; None where that is nothing."""
+    """What an answer says that has its field; None where that is nothing."""
+    field: str = "response"
+    """The field that every answer has."""
 
 
 class Calling:
@@ -73,7 +75,7 @@ class Calling:
         try:
             answered = await rpc.method(request, timeout=timeout, metadata=watched.metadata(token))
             answer = cast("Answer | None", answered)  # gRPC's types know of no None
-            said = None if answer is None else rpc.read(answer)
+            said = rpc.read(answer) if answer is not None and answer.HasField(rpc.field) else None
             if said is None:
                 error = unreadable(request_id) if answer is None else says_nothing(request_id)
                 raise error

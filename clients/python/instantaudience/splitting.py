@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import attrgetter
+from typing import Any
 
 from instantaudience.rules import (
     BODY_BYTES,
@@ -131,17 +132,14 @@ def _pieces(user: RtSegment, limits: Limits) -> Iterator[tuple[RtSegment, int]]:
     if len(blocks) <= limits.segments_per_user and user.ByteSize() <= room:
         yield user, 0
         return
-    bare = RtSegment(user_id=user.user_id if user.HasField("user_id") else None)
-    if user.HasField("domain"):
-        bare.domain = user.domain
-    piece, first, size = RtSegment(), 0, bare.ByteSize()
-    piece.CopyFrom(bare)
+    name: dict[str, Any] = {field: getattr(user, field) for field in ("user_id", "domain") if user.HasField(field)}
+    bare_bytes = RtSegment(**name).ByteSize()
+    piece, first, size = RtSegment(**name), 0, bare_bytes
     for index, block in enumerate(blocks):
         block_size = block.ByteSize() + FRAME_BYTES
         if piece.seg_block and (len(piece.seg_block) >= limits.segments_per_user or size + block_size > room):
             yield piece, first
-            piece, first, size = RtSegment(), index, bare.ByteSize()
-            piece.CopyFrom(bare)
+            piece, first, size = RtSegment(**name), index, bare_bytes
         piece.seg_block.append(block)
         size += block_size
     yield piece, first

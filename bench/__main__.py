@@ -130,12 +130,6 @@ async def bench_prices(host_mode: str, arguments: argparse.Namespace) -> list[di
     return [each.told() for each in paid]
 
 
-async def bench_catalog() -> None:
-    """Measure the catalog, and print the table."""
-    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as directory:
-        console.print(await catalog.measure(running_service, Path(directory), console.print))
-
-
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
@@ -164,7 +158,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(told, indent=1))
     if arguments.catalog:
-        uvloop.run(bench_catalog())
+        console.print(uvloop.run(catalog.measure(console.print)))
     console.print(f"took {time.monotonic() - started:.0f} s; the machine's other work shows in it: compare ratios")
 
 

@@ -12,7 +12,6 @@ import os
 import signal
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from typing import Any
 import fastavro
 import httpx
 import uvloop
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running.hosts import available
 from instantaudience_server.telemetry import configure_logging
 from redis.asyncio import RedisCluster
@@ -30,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load, processes
+from bench.cluster import running_cluster
 from bench.load import EVERYONE, Lane, Pool
 from bench.service import Service, running_service
 from bench.workload import SEGMENTS, Shape
@@ -260,29 +259,23 @@ async def wrong_users(cluster: RedisCluster, content: Content) -> int:
 async def bench(content: Content, form: str, kills: list[int], seconds: float, *, beside: bool) -> Table:
     """The table."""
     table = Table(show_header=False)
-    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as name:
-        directory = Path(name)
+    async with running_cluster() as (directory, cluster):
         file = directory / "file"
         console.print(f"… writing {content.lines:,} lines as {form}")
         await asyncio.to_thread(content.write, file, form)
         table.add_row("file", f"{content.lines:,} lines, {file.stat().st_size / 1e6:,.0f} MB as {form}")
-        cluster = EmbeddedCluster(directory / "cluster")
-        await cluster.start()
-        try:
-            arguments = ("--data-dir", str(directory / "data"))
-            async with running_service(available()[0], cluster.url, directory, arguments=arguments) as service:
-                rows, taken = await _measured(service, content, file, kills, seconds, beside=beside)
-                async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
-                    wrong = str(await wrong_users(nodes, content))
-                rows.append((f"users that are wrong, of {min(SAMPLED, content.users):,}", wrong))
-                console.print("… StreamSegments over the file's users")
-                stream = await streamed(service, seconds, pool_of(content))
-                share = f"{stream:,.0f} memberships/s; the file {taken / stream:.2f} of it"
-                rows.append(("StreamSegments over the file's users", share))
-                for row in rows:
-                    table.add_row(*row)
-        finally:
-            await cluster.stop()
+        arguments = ("--data-dir", str(directory / "files"))
+        async with running_service(available()[0], cluster.url, directory, arguments=arguments) as service:
+            rows, taken = await _measured(service, content, file, kills, seconds, beside=beside)
+            async with RedisCluster.from_url(cluster.url, protocol=2) as nodes:
+                wrong = str(await wrong_users(nodes, content))
+            rows.append((f"users that are wrong, of {min(SAMPLED, content.users):,}", wrong))
+            console.print("… StreamSegments over the file's users")
+            stream = await streamed(service, seconds, pool_of(content))
+            share = f"{stream:,.0f} memberships/s; the file {taken / stream:.2f} of it"
+            rows.append(("StreamSegments over the file's users", share))
+            for row in rows:
+                table.add_row(*row)
     return table
 
 

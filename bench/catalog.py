@@ -6,8 +6,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from pathlib import Path
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -15,12 +14,12 @@ from instantaudience.v1 import audience_pb2, audience_pb2_grpc, catalog_pb2, cat
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from rich.table import Table
 
 from bench import processes
-from bench.cluster import connected
+from bench.cluster import connected, running_cluster
+from bench.service import Service, running_service
 
 SEGMENTS = 1_000_000
 OWNER, FIRST_ID = 1000, 1_000_000
@@ -33,17 +32,12 @@ CONNECTIONS = 16
 ROUNDS = 100
 PAUSE_SECONDS = 0.01
 
-RunningService = Callable[..., AbstractAsyncContextManager[Any]]
-Tell = Callable[[str], None]
 
-
-async def measure(running_service: RunningService, directory: Path, tell: Tell) -> Table:
-    """Measure on a cluster of its own; `running_service` starts the service on it, `tell` says how far it is."""
+async def measure(tell: Callable[[str], None]) -> Table:
+    """Measure on a cluster of its own; `tell` says how far it is."""
     table = Table(title=f"{SEGMENTS:,} segments", show_header=False)
-    cluster = EmbeddedCluster(directory / "catalog")
     tell("… starting a cluster for the catalog")
-    await cluster.start()
-    try:
+    async with running_cluster() as (directory, cluster):
         async with connected(cluster.url) as connection:
             store = ClusterCatalogStore(connection)
             tell(f"… importing {SEGMENTS:,} segments")
@@ -53,13 +47,11 @@ async def measure(running_service: RunningService, directory: Path, tell: Tell) 
             for row in await _load(store):
                 table.add_row(*row)
         tell(f"… {ROUNDS} segments, from creation until every worker takes users into them")
-        arguments = {"arguments": ("--workers", str(WORKERS))}
-        async with running_service("grpcio", cluster.url, directory, **arguments) as service:
+        arguments = ("--workers", str(WORKERS))
+        async with running_service("grpcio", cluster.url, directory, arguments=arguments) as service:
             seconds = await _visibility(service)
         what = f"created until usable on {WORKERS} workers, median and longest of {ROUNDS}"
         table.add_row(what, f"{statistics.median(seconds) * 1000:,.0f} ms, {max(seconds) * 1000:,.0f} ms")
-    finally:
-        await cluster.stop()
     return table
 
 
@@ -106,7 +98,7 @@ async def _load(store: ClusterCatalogStore) -> list[tuple[str, str]]:
     return rows
 
 
-async def _visibility(service: Any) -> list[float]:
+async def _visibility(service: Service) -> list[float]:
     """For each of some segments: seconds from the answer to its creation until it takes users on every connection."""
     metadata = (("authorization", service.token),)
     address = f"{service.grpc[0]}:{service.grpc[1]}"

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -239,7 +240,7 @@ func security(s *settings) credentials.TransportCredentials {
 		config = new(tls.Config)
 	}
 	if s.certificate != nil {
-		config.Certificates = append(config.Certificates, *s.certificate)
+		config.Certificates = append(slices.Clip(config.Certificates), *s.certificate)
 	}
 	return credentials.NewTLS(config)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
@@ -45,5 +46,13 @@ func TestAKeyIsFoundWhateverStandsAroundIt(t *testing.T) {
 		if _, err := parseKey([]byte(text)); err == nil || !strings.Contains(err.Error(), problem) {
 			t.Error(problem, err)
 		}
+	}
+}
+
+func TestACertificateIsAddedToNobodyElsesConfiguration(t *testing.T) {
+	theirs := &tls.Config{Certificates: make([]tls.Certificate, 0, 1)}
+	security(&settings{tls: theirs, certificate: &tls.Certificate{Certificate: [][]byte{{1}}}})
+	if shared := theirs.Certificates[:1]; shared[0].Certificate != nil {
+		t.Error("two clients with this configuration would show the same certificate")
 	}
 }

@@ -20,8 +20,10 @@ pub struct Service {
     /// The forms of the methods that can be called with JSON, by the methods' numbers.
     pub json_forms: HashMap<usize, JsonForm>,
     pub message_limit_bytes: usize,
-    /// How many streams a caller's connection may have, and how many bytes of headers a request.
-    pub of_connection: (u32, u32),
+    /// How many streams a caller's connection may have.
+    pub most_streams: u32,
+    /// How many bytes of headers a caller's request may have.
+    pub headers_bytes: u32,
     /// How long a call may take, at most.
     pub call_timeout_seconds: f64,
     pub patience: Patience,
@@ -118,7 +120,8 @@ impl Service {
             methods: HashMap::new(),
             json_forms: HashMap::new(),
             message_limit_bytes: 1024 * 1024,
-            of_connection: (100, 16 * 1024),
+            most_streams: 100,
+            headers_bytes: 16 * 1024,
             call_timeout_seconds: 5.0,
             patience: Patience { share: 1.0, most: Duration::MAX },
             arrivals: Arrivals::new(1)?,

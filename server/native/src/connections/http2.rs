@@ -126,8 +126,10 @@ pub async fn serve<S>(socket: S, peer: Peer, service: Arc<Service>, mut ends: En
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (most_streams, headers_bytes) = service.of_connection;
-    let bounds = if matches!(peer, Peer::Gateway) { GATEWAYS } else { callers(most_streams, headers_bytes) };
+    let bounds = match peer {
+        Peer::Gateway => GATEWAYS,
+        Peer::Caller(..) => callers(service.most_streams, service.headers_bytes),
+    };
     let handshake = builder(bounds).handshake::<_, Piece>(Sharing::new(socket, bounds.share));
     let Some(Ok(mut connection)) = ends.in_time(handshake).await else { return };
     let old = sleep_until(Instant::now() + ends.age);

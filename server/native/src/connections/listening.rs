@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -26,7 +26,7 @@ impl Sockets {
         let mut sockets = Vec::new();
         for address in addresses {
             if let Some(path) = address.strip_prefix(UNIX) {
-                sockets.push((bind_path(&PathBuf::from(path))?, true));
+                sockets.push((bind_path(Path::new(path))?, true));
                 continue;
             }
             for resolved in address.to_socket_addrs()? {

@@ -119,28 +119,26 @@ async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends:
             connection = listener.accept() => connection,
             () = ends.drain() => return,
         };
-        let place = match &connection {
-            Connection::Path(_) => None,
+        let (service, ends, open, door) = (Arc::clone(&service), ends.clone(), open.clone(), door.clone());
+        match connection {
+            Connection::Path(socket) => {
+                tokio::spawn(async move {
+                    http2::serve(socket, Peer::Gateway, service, ends).await;
+                    drop(open);
+                });
+            }
             Connection::Port(socket) => {
                 // Where there is no place, it is closed.
                 let Ok(peer) = socket.peer_addr() else { continue };
                 let Some(place) = door.callers.take(peer.ip()) else { continue };
-                Some((place, peer.ip()))
-            }
-        };
-        let (service, ends, open, door) = (Arc::clone(&service), ends.clone(), open.clone(), door.clone());
-        tokio::spawn(async move {
-            match (connection, &place) {
-                (Connection::Path(socket), _) => http2::serve(socket, Peer::Gateway, service, ends).await,
-                (Connection::Port(socket), Some((_, address))) => {
+                tokio::spawn(async move {
                     // Where it cannot be set, answers are a little late.
                     let _ = socket.set_nodelay(true);
-                    serve_caller(socket, *address, &door, service, ends).await;
-                }
-                (Connection::Port(_), None) => {}
+                    serve_caller(socket, peer.ip(), &door, service, ends).await;
+                    drop((place, open));
+                });
             }
-            drop((place, open));
-        });
+        }
     }
 }
 

@@ -46,7 +46,7 @@ impl Unusable {
     }
 }
 
-fn unusable(what: &str) -> impl Fn(&dyn Display) -> Unusable + '_ {
+fn unusable<E: Display>(what: &str) -> impl Fn(E) -> Unusable {
     move |error| Unusable(format!("{what}: {error}"))
 }
 
@@ -98,14 +98,14 @@ fn only<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<Name> {
 
 fn server_config(files: &Files) -> Result<ServerConfig, Unusable> {
     let chain: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(&files.chain).collect();
-    let chain = chain.map_err(|error| unusable("the certificate")(&error))?;
-    let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|error| unusable("the key")(&error))?;
+    let chain = chain.map_err(unusable("the certificate"))?;
+    let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(unusable("the key"))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| unusable("TLS")(&error))?
+        .map_err(unusable("TLS"))?
         .with_client_cert_verifier(verifier(files)?)
         .with_single_cert(chain, key)
-        .map_err(|error| unusable("certificate and key")(&error))?;
+        .map_err(unusable("certificate and key"))?;
     config.alpn_protocols = vec![HTTP2.to_vec()];
     if files.client_ca.is_some() {
         // A session that is resumed brings its certificate along, and nobody would see whether that has ended meanwhile.
@@ -227,16 +227,16 @@ fn verifier_of<'a>(
     let mut roots = RootCertStore::empty();
     for (authority, _) in authorities {
         let added = roots.add(CertificateDer::from_slice(authority).into_owned());
-        added.map_err(|error| unusable("the clients' CA")(&error))?;
+        added.map_err(unusable("the clients' CA"))?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
     if let Some(pem) = client_crl {
         let lists: Result<Vec<_>, PemError> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
-        let lists = lists.map_err(|error| unusable("the clients' CRL")(&error))?;
+        let lists = lists.map_err(unusable("the clients' CRL"))?;
         builder = builder.with_crls(lists).only_check_end_entity_revocation().enforce_revocation_expiration();
     }
     if !required {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|error| unusable("the clients' CA")(&error))
+    builder.build().map_err(unusable("the clients' CA"))
 }

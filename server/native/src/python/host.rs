@@ -89,13 +89,14 @@ impl Host {
             json_forms.extend(json.map(|classes| (number, json_form(&classes))));
         }
         let (most_calls, share, most_seconds) = waiting;
-        let (most, most_of_one, age, most_streams, header_bytes) = connections;
+        let (most, most_of_one, age, most_streams, headers_bytes) = connections;
         let (call_seconds, kept_share, kept_seconds) = budget;
         let service = Service {
             methods: by_path,
             json_forms,
             message_limit_bytes,
-            of_connection: (most_streams, header_bytes),
+            most_streams,
+            headers_bytes,
             call_timeout_seconds: call_seconds,
             patience: Patience { share, most: seconds(most_seconds)? },
             arrivals: Arrivals::new(most_calls)?,

@@ -17,6 +17,10 @@ export function element(name, properties = {}, ...children) {
 export const messageRow = (columns, text) =>
   element("tr", {}, element("td", { colSpan: columns, class: "hint" }, element("span", {}, text)));
 
+// A term of a list (`dl`) with what is said of it.
+export const termOf = (term, text, properties = {}) =>
+  element("div", properties, element("dt", {}, term), element("dd", {}, text));
+
 // Has an element have these children. Those that it has already stay untouched, with focus and what they are scrolled to.
 export function keepChildren(parent, children) {
   for (const child of [...parent.children]) if (!children.includes(child)) child.remove();

@@ -1,7 +1,7 @@
 // The member's files of memberships: how far each is, what was counted, and the lines that were not taken.
 
 import { get } from "./api.js";
-import { byId, element, keepChildren, showProblem } from "./dom.js";
+import { byId, element, keepChildren, showProblem, termOf } from "./dom.js";
 import { newestOf, poll } from "./loading.js";
 import { Pages } from "./pages.js";
 import { JOB_COUNTERS, count, explain, explainJobError, explainPhase, inOrder } from "./words.js";
@@ -87,9 +87,7 @@ function progress(job, name) {
 }
 
 function counters(job) {
-  const counted = JOB_COUNTERS.filter(([field]) => job[field]).map(([field, words]) =>
-    element("div", {}, element("dt", {}, words), element("dd", {}, count(job[field]))),
-  );
+  const counted = JOB_COUNTERS.filter(([field]) => job[field]).map(([field, words]) => termOf(words, count(job[field])));
   return counted.length ? element("dl", {}, ...counted) : element("p", { class: "hint" }, "Nothing counted.");
 }
 

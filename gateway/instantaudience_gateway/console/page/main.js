@@ -2,7 +2,7 @@
 
 import { addressOf, changeAddress, forgetParameters, readAddress, whenAddressChanges } from "./address.js";
 import { forgetToken, get, isPassing, isSignedIn, signIn, signOut, whenSessionEnds } from "./api.js";
-import { announce, byId, element, showProblem, whileBusy } from "./dom.js";
+import { announce, byId, element, said, showProblem, whileBusy } from "./dom.js";
 import * as files from "./jobs.js";
 import { newestOf } from "./loading.js";
 import * as membersView from "./members.js";
@@ -136,11 +136,11 @@ byId("sign-out").addEventListener("click", () => {
 byId("sign-in").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
-  const fields = new FormData(form);
+  const { username, password } = said(form);
   await whileBusy(form.querySelector("button"), async () => {
     showProblem(byId("sign-in-problem"), "");
     try {
-      await signIn(fields.get("username"), fields.get("password"));
+      await signIn(username, password);
       form.reset();
     } catch (error) {
       showProblem(byId("sign-in-problem"), explainSignIn(error));

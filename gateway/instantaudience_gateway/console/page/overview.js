@@ -4,7 +4,7 @@ import { changeAddress } from "./address.js";
 import { get } from "./api.js";
 import { UsageChart } from "./charts.js";
 import { download } from "./csv.js";
-import { announce, byId, element, setText, showProblem } from "./dom.js";
+import { announce, byId, element, said, setText, showProblem, termOf } from "./dom.js";
 import { newestOf, poll } from "./loading.js";
 import { daysAddress, hoursParameter, spanOf } from "./spans.js";
 import { COUNTERS, daysOf, readUsage, refusals } from "./usage.js";
@@ -77,7 +77,7 @@ let times = []; // the hours or days shown
 let stops = [];
 
 spans.addEventListener("change", () => {
-  const { hours } = Object.fromEntries(new FormData(spans));
+  const { hours } = said(spans);
   changeAddress("overview", { hours: hoursParameter(hours), day: null });
 });
 spans.addEventListener("submit", (event) => {
@@ -156,8 +156,7 @@ function showCharts(span) {
 function showTotals(total) {
   const place = byId("totals");
   if (!place.childElementCount) {
-    const tile = ([name]) => element("div", { class: "card" }, element("dt", {}, name), element("dd", {}));
-    place.replaceChildren(...TOTALS.map(tile));
+    place.replaceChildren(...TOTALS.map(([name]) => termOf(name, "", { class: "card" })));
   }
   const amounts = place.querySelectorAll("dd");
   TOTALS.forEach(([, of], index) => showAmount(amounts[index], of(total)));
@@ -170,9 +169,7 @@ function showAmount(place, text) {
 }
 
 function showReasons(id, reasons) {
-  const rows = reasons.map(([words, number]) =>
-    element("div", {}, element("dt", {}, words), element("dd", {}, count(number))),
-  );
+  const rows = reasons.map(([words, number]) => termOf(words, count(number)));
   byId(id).replaceChildren(...rows);
   byId(`${id}-card`).hidden = rows.length === 0;
 }

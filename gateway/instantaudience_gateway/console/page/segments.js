@@ -3,7 +3,7 @@
 import { changeAddress } from "./address.js";
 import { get, isAbort } from "./api.js";
 import { download } from "./csv.js";
-import { announce, byId, element, messageRow, showProblem, whileBusy } from "./dom.js";
+import { announce, byId, element, messageRow, said, showProblem, whileBusy } from "./dom.js";
 import { newestOf, withinLimits } from "./loading.js";
 import { Pages } from "./pages.js";
 import { closeForm, openForm, whenSegmentSaved } from "./segment_form.js";
@@ -43,7 +43,7 @@ byId("segment-heads").replaceChildren(...heads);
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const { search, ...others } = Object.fromEntries(new FormData(form));
+  const { search, ...others } = said(form);
   change({ search: search.trim(), ...others, start: null });
 });
 for (const id of ["segment-state", "segment-size"]) byId(id).addEventListener("change", () => form.requestSubmit());

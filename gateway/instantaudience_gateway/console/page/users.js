@@ -73,9 +73,9 @@ export function resume(texts) {
 }
 
 function showFields() {
-  const fields = new FormData(applying);
-  byId("apply-adding").hidden = fields.get("change") === "remove";
-  const hasMinutes = fields.get("end") === "minutes" && fields.get("change") === "add";
+  const { change, end } = said(applying);
+  byId("apply-adding").hidden = change === "remove";
+  const hasMinutes = end === "minutes" && change === "add";
   byId("apply-minutes-field").hidden = !hasMinutes;
   byId("apply-minutes").disabled = !hasMinutes;
 }
@@ -104,7 +104,7 @@ async function run(form, name, work) {
     let shown = [];
     let text = "";
     try {
-      shown = await work(new FormData(form));
+      shown = await work(said(form));
     } catch (error) {
       text = explain(error);
     }
@@ -115,21 +115,21 @@ async function run(form, name, work) {
 }
 
 function blockOf(fields) {
-  const block = { seg_id: Number(fields.get("seg_id")) };
-  if (fields.get("change") === "remove") return { ...block, expiration: -1 };
-  const expiration = { never: 0, minutes: Number(fields.get("minutes")) }[fields.get("end")];
-  return { ...block, value: Number(fields.get("value")), ...(expiration !== undefined && { expiration }) };
+  const block = { seg_id: Number(fields.seg_id) };
+  if (fields.change === "remove") return { ...block, expiration: -1 };
+  const expiration = { never: 0, minutes: Number(fields.minutes) }[fields.end];
+  return { ...block, value: Number(fields.value), ...(expiration !== undefined && { expiration }) };
 }
 
 async function apply(fields) {
-  const user = { user_id: fields.get("user_id").trim(), seg_block: [blockOf(fields)] };
-  const domain = fields.get("domain");
+  const user = { user_id: fields.user_id.trim(), seg_block: [blockOf(fields)] };
+  const { domain } = fields;
   const answer = await post("rt-segment", { rt_segment: [domain ? { domain, ...user } : user] });
   const { warnings } = answer.response;
-  const what = fields.get("change") === "remove" ? "is not in segment" : "is in segment";
+  const what = fields.change === "remove" ? "is not in segment" : "is in segment";
   const outcome = warnings.length
     ? element("p", { class: "outcome warn" }, "Nothing was changed.")
-    : element("p", { class: "outcome good" }, `Done: user ${user.user_id} ${what} ${fields.get("seg_id")} now.`);
+    : element("p", { class: "outcome good" }, `Done: user ${user.user_id} ${what} ${fields.seg_id} now.`);
   const list = warnings.map(({ message }) => element("li", {}, explainWarning(message)));
   const whole = element("pre", { tabIndex: 0, "aria-label": "The whole answer" }, JSON.stringify(answer, null, 2));
   return [
@@ -139,9 +139,8 @@ async function apply(fields) {
   ];
 }
 
-async function lookUp(fields) {
-  const domain = fields.get("domain");
-  const parameters = { user_id: fields.get("user_id").trim(), ...(domain && { domain }) };
+async function lookUp({ user_id: asked, domain }) {
+  const parameters = { user_id: asked.trim(), ...(domain && { domain }) };
   const { response } = await get("rt-segment", parameters);
   const [user] = response.rt_segment;
   const blocks = user?.seg_block ?? [];

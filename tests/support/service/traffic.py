@@ -148,8 +148,7 @@ class _Grpc:
 
     def __init__(self, service: Service, token: str) -> None:
         self._metadata = (("authorization", token),)
-        address = {"gateway": service.http_address, "direct": service.grpc_address}[self.port]
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL)
+        self._channel = service.channel(self.port, *CHANNEL)
         self._audience = AudienceServiceStub(self._channel)
 
     async def close(self) -> None:

@@ -141,7 +141,7 @@ final class Session {
    * one, and this call does not for long.
    */
   private synchronized Deadline bound(Deadline deadline) {
-    if (!lasts(PAUSE_NANOS)) {
+    if (!keep(PAUSE_NANOS)) {
       return deadline;
     }
     long most = TimeUnit.SECONDS.toNanos(Rules.RENEWAL_SECONDS);
@@ -151,11 +151,11 @@ final class Session {
   /** The token that there is, where it lives, till signing in that failed so is worth another try; else null. */
   private synchronized String atHand(AudienceException failure) {
     boolean isLimited = failure instanceof RateLimitedException;
-    return lasts(isLimited ? Deadline.nanos(failure.retryAfter().orElse(Duration.ZERO)) : PAUSE_NANOS) ? token : null;
+    return keep(isLimited ? Deadline.nanos(failure.retryAfter().orElse(Duration.ZERO)) : PAUSE_NANOS) ? token : null;
   }
 
-  /** Whether there is a token to use that lives; it is used for so long then, at most. */
-  private boolean lasts(long nanos) {
+  /** Has the token that there is be used for so long, at most, where it lives; whether it does. */
+  private boolean keep(long nanos) {
     long now = clock.getAsLong();
     if (isClosed() || token == null || dies - now <= 0) {
       return false;

@@ -217,6 +217,12 @@ def test_the_images_code_is_compiled_when_it_is_built() -> None:
     assert re.search(r"^RUN python -m compileall .*/usr/local/lib/python", last_stage, re.MULTILINE)
 
 
+def test_the_image_has_its_health_check_whoever_builds_it() -> None:
+    """Podman's own format has none, and it warns of that alone."""
+    (line,) = re.findall(r"^podman build (.*)$", DEPLOYMENT, re.MULTILINE)
+    assert "--format docker" in line
+
+
 def not_ignored() -> list[str]:
     """What the image's build may see."""
     lines = (DEPLOY / "Containerfile.dockerignore").read_text().splitlines()

@@ -217,10 +217,24 @@ def test_the_images_code_is_compiled_when_it_is_built() -> None:
     assert re.search(r"^RUN python -m compileall .*/usr/local/lib/python", last_stage, re.MULTILINE)
 
 
+def test_the_build_sees_what_the_image_is_made_of_and_nothing_else() -> None:
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.*)$", CONTAINERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    assert set(not_ignored()) == copied
+
+
 def test_the_image_has_its_health_check_whoever_builds_it() -> None:
     """Podman's own format has none, and it warns of that alone."""
     (line,) = re.findall(r"^podman build (.*)$", DEPLOYMENT, re.MULTILINE)
     assert "--format docker" in line
+
+
+def test_the_first_admin_of_compose_is_in_no_commit() -> None:
+    file = COMPOSE["secrets"]["catalog.yaml"]["file"]
+    assert f"deploy/compose/{file}" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def not_ignored() -> list[str]:

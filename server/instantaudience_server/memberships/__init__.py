@@ -1,5 +1,5 @@
-"""Applying and reading memberships: whom a request means, what of it is valid, and what it changes.
+"""Applies and reads memberships: resolves users, validates requests, and writes their changes to the cluster.
 
 May use usage, catalog, quotas, segment_sizes, suppressions, applied, and the store's interfaces.
-Used by batch, transport and running, and by backup for when suppressed users are removed once more.
+Used by batch, transport and running; backup uses the times at which suppressed users are removed again.
 """

@@ -1,6 +1,7 @@
-"""Carries out batches of posts: may they, what do they hold, write it, count it (source: contract, "POST /rt-segment").
+"""Carries out batches of posts (source: contract, "POST /rt-segment").
 
-Each post keeps what is its own: its decision, its answer, its failure.
+Asks the member's quota, reads the posts, writes their changes, and counts them for the usage report. Each post of a
+batch is admitted, answered or failed by itself.
 """
 
 import asyncio
@@ -28,14 +29,14 @@ from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Counted, Usage
 
 PATIENCE_SECONDS = 0.05
-"""How long posts that were read as one wait for earlier writes to the users of some of them."""
+"""How long posts that were read as one wait for earlier writes to their users, before each is written by itself."""
 READ_AHEAD_BYTES = 32_768
-"""A request up to this size is read while nobody knows yet whether its member may send it: it would wait for the answer
-otherwise, and reading it costs no more than asking."""
+"""Posts up to this size are read while their quota is still being asked, which saves that time. To read one in vain
+costs no more than to ask."""
 
 
 class _UnderWay(NamedTuple):
-    """What was read, while it is written and counted."""
+    """Posts whose changes are being written and counted."""
 
     read: Read
     writing: Writing
@@ -43,10 +44,11 @@ class _UnderWay(NamedTuple):
 
 
 class _Slow:
-    """A write of posts that were read as one, which takes long.
+    """A write of posts that were read as one, watched in case a part of it takes long.
 
-    Those whose users are written get their results once nothing more is written from one look to the next: a node may
-    stand still. While there is progress, all of them are about to end, and to look at every user would slow it down.
+    If a node stands still, the posts whose users are on other nodes need not wait for it. So once nothing more has been
+    written between two looks, those whose users are all written get their results. While there is progress, all posts
+    are about to end, and checking every user would only slow that down.
     """
 
     def __init__(self, writing: Writing, settle: Callable[[], bool]) -> None:
@@ -56,7 +58,7 @@ class _Slow:
         self._settled = False
 
     def look(self) -> None:
-        """See what is written."""
+        """Settle the posts that are done, if there was no progress since the last look."""
         unanswered = self._writing.unanswered
         if unanswered != self._unanswered:
             self._unanswered, self._settled = unanswered, False
@@ -65,7 +67,7 @@ class _Slow:
 
 
 class Applying:
-    """Carries out batches. What is to be in order is written after what came before to the same users."""
+    """Carries out batches of posts. Batches in order are written after all earlier changes of the same users."""
 
     def __init__(
         self,
@@ -89,19 +91,18 @@ class Applying:
         self._writes = Writes()
 
     async def carry_out(self, batch: Batch, caller: Caller, in_order: bool) -> None:
-        """Apply posts; each one gets its result when the cluster has taken all its writes, and counted it.
+        """Apply posts. Each gets its result once the cluster has taken all its writes and it is counted.
 
-        The question whether the member may send them is asked first. Small requests are read while it is under way.
-        Those that are to be in order, and are too many for this second, are asked for again in the next ones.
+        Posts in order that exceed the quota of this second ask again in the next ones; others fail.
 
         Raises:
-            AudienceError: UNAVAILABLE, for all of them; the other ways to fail are each post's own.
+            AudienceError: UNAVAILABLE, for the whole batch. Failures of single posts are told to their owners instead.
         """
         member = caller.member
         most = member.limits.users_per_call
         counts = [post.user_count if post.user_count <= most else most for post in batch.posts]
         decisions = self._quotas.ask_posts(member, counts, batch.deadline)
-        # Looking external IDs up may wait for any part of the cluster: only what is to be in order waits behind that.
+        # Looking up external IDs may wait for any node of the cluster; only batches in order have to wait behind it.
         waits = in_order or member.external_member_id is None
         turn = self._turns.join(member.id, in_order=in_order) if waits else Turn([])
         try:
@@ -129,7 +130,7 @@ class Applying:
     async def _read(
         self, batch: Batch, counts: Sequence[int], decisions: Decisions, caller: Caller, in_order: Turn | None
     ) -> Sequence[Read]:
-        """Read the posts that may be applied, those `in_order` when they may be."""
+        """Read the posts that the quota admits. `in_order` is the turn of a batch in order, which may wait for room."""
         now_ms = self._clock.now_ms()
         posts = batch.posts
         ahead = not decisions.done() and max([post.size_bytes for post in posts]) <= READ_AHEAD_BYTES
@@ -145,7 +146,7 @@ class Applying:
         return await self._reading.read(admitted, batch, caller, now_ms)
 
     def _begin_next(self, read: Read, batch: Batch, caller: Caller) -> Awaitable[None]:
-        """Write at once, unless that would overtake what must not be."""
+        """Write at once, unless that would overtake a write that must not be overtaken."""
         if self._writes.before(read.keys, in_order=False):
             return self._begin_in_order(read, batch, caller, not_passed=True)
         return self._finish(self._begin(read, batch, caller))
@@ -153,8 +154,12 @@ class Applying:
     def _begin_in_order(
         self, read: Read, batch: Batch, caller: Caller, *, not_passed: bool = False, is_known: bool = True
     ) -> Write:
-        """Write after earlier writes to the same users: one that is sent again, after a redirection or a lost
-        connection, could be overtaken."""
+        """Write after earlier writes to the same users have ended: until then, the cluster may redirect them or the
+        connection may be lost, and they would be sent again after this one.
+
+        `not_passed`: no later write to these users may overtake this one. `is_known`: it is known which of the users
+        are suppressed.
+        """
         earlier = self._writes.before(read.keys, in_order=True)
         write = self._write_after if is_known else self._write_when_known
         task = asyncio.create_task(write(earlier, read, batch, caller))
@@ -162,7 +167,7 @@ class Applying:
         return task
 
     async def _write_when_known(self, earlier: Sequence[Write], read: Read, batch: Batch, caller: Caller) -> None:
-        """Write a post when it is known who of its users is suppressed, and after earlier writes."""
+        """Find out which users of a post are suppressed, then write it after earlier writes."""
         assert self._suppressing is not None
         try:
             known = await self._suppressing.look_alone(read, batch, caller)
@@ -186,13 +191,13 @@ class Applying:
         await self._finish(self._begin(read, batch, caller))
 
     async def _write_apart(self, earlier: Sequence[Write], read: Read, batch: Batch, caller: Caller) -> None:
-        """Write posts that were read as one each by itself, so that only those wait that have to.
+        """Write posts that were read as one separately, so that only those wait whose users have earlier writes.
 
-        Each user is this task's until it is written: what came later to the same user waits for that.
+        This task stays responsible for each user until that user is written, so later writes to it wait.
         """
         task = asyncio.current_task()
         assert task is not None
-        # The catalog may have changed: what was regular need not be so any more. None of them is suppressed.
+        # The catalog may have changed, so a post that was regular may have warnings now. None has suppressed users.
         apart = await self._reading.read_each(read.posts, batch, caller, read.applied.now_ms, frozenset())
         left = Counter(key for each in apart for key in each.keys)
         self._writes.leave(task, left.keys())
@@ -207,8 +212,10 @@ class Applying:
         await asyncio.gather(*map(write, apart))
 
     def _begin(self, read: Read, batch: Batch, caller: Caller) -> _UnderWay | None:
-        """Begin to write what posts change, and to count it; None where there is nothing to wait for. What has ended
-        while it waited is not begun: its caller may have changed the same users since."""
+        """Begin to write and count the changes of posts; None where there is nothing to wait for.
+
+        Posts that have all ended are not written: their caller may have changed the same users since.
+        """
         applied, _, posts, results, packed = read
         if all(post.ended for post in posts):
             return None
@@ -226,7 +233,7 @@ class Applying:
         return _UnderWay(read, writing, counted)
 
     async def _finish(self, under_way: _UnderWay | None) -> None:
-        """Wait until all is written and counted, and give the posts their results."""
+        """Wait until everything is written and counted, and give the posts their results."""
         if under_way is None:
             return
         (applied, _, posts, results, _), writing, counted = under_way
@@ -253,8 +260,10 @@ class Applying:
                 fail((post,), failures[failed])
 
     def _settle(self, read: Read, writing: Writing, counted: Counted, task: Write | None) -> bool:
-        """Give those posts their results whose users are written; others may wait for another part of the cluster.
-        False where they are not counted yet."""
+        """Give results to the posts whose users are all written, and let later writes to these users go on.
+
+        Returns False if the posts are not counted yet, so that none could get a result.
+        """
         unwritten = frozenset(writing.unwritten())
         self._writes.leave(task, unwritten)
         if not counted.done():
@@ -267,7 +276,7 @@ class Applying:
 
 
 def _admitted(posts: Sequence[Post], decisions: Sequence[Decision]) -> Sequence[Post]:
-    """The posts that may be applied; the others fail."""
+    """The posts that were admitted; fails the others."""
     if not any(decisions):
         return posts
     for post, error in zip(posts, decisions, strict=True):
@@ -277,12 +286,12 @@ def _admitted(posts: Sequence[Post], decisions: Sequence[Decision]) -> Sequence[
 
 
 def _users_among(post: Post, keys: Collection[bytes], *, alone: bool) -> bytes | None:
-    """One of the keys that is a user's of this post. Where a post is not `alone`, its users are on the platform."""
+    """One of the keys that belongs to a user of this post, or None. `alone`: the post was written alone, so all do."""
     if alone:
         return next(iter(keys))
     return next((key for key in users_of(post) if key in keys), None)
 
 
 def _without(changes: Changes, failures: Collection[bytes]) -> Changes:
-    """The changes that were made."""
+    """The changes, without the users that failed."""
     return [Alike([key for key in keys if key not in failures], each) for keys, each in changes]

@@ -1,4 +1,4 @@
-"""Reads the posts of batches, as few pieces as can be: what each changes, and what its answer is."""
+"""Reads the posts of a batch, many as one where possible: what they change, and the result of each."""
 
 import asyncio
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
@@ -24,14 +24,18 @@ from instantaudience_server.store.interfaces.memberships import Changes, Members
 Done = TypeVar("Done")
 
 TURN_SECONDS = 0.002
-"""How long posts of a batch are read one after the other before other calls get their turn of the event loop."""
+"""How long posts are read one after the other before the event loop may run other calls."""
 MOST_PACKED = 5000
-"""Segments of all different lists of changes that are packed in one go, about: more than a millisecond."""
+"""How many changes of memberships may be encoded as commands without a pause (more than a millisecond). Changes that
+several users share count once."""
 
 
 class Read(NamedTuple):
-    """Posts that were read as one: what they change, the keys of the users that do, and the result of each post once
-    that is written. `packed` are the changes, where they were prepared."""
+    """Posts that were read as one.
+
+    `applied` is what they change, and `keys` has the keys of the users whose memberships change. `results` are the
+    posts' results, valid once that is written. `packed` has the encoded commands if they were prepared ahead.
+    """
 
     applied: Applied
     keys: KeySet
@@ -41,7 +45,7 @@ class Read(NamedTuple):
 
 
 class BatchReading:
-    """Reads posts, by the catalog as it stands then."""
+    """Reads posts, according to the catalog at that moment."""
 
     def __init__(self, catalog: Catalog, external_ids: ExternalIds, store: MembershipStore) -> None:
         self._catalog = catalog
@@ -50,7 +54,7 @@ class BatchReading:
         self._together = TogetherReader(catalog, self._known)
         self._external_ids = external_ids
         self._piece = asyncio.Lock()
-        """Whoever reads what may be long does a piece of it in a turn of the event loop, and nobody else does."""
+        """Held for each piece of long work, so that each turn of the event loop has one piece at most."""
 
     async def read(
         self,
@@ -60,7 +64,11 @@ class BatchReading:
         now_ms: int,
         suppressed: frozenset[bytes] = frozenset(),
     ) -> Sequence[Read]:
-        """Read posts, as few pieces as can be; those that cannot be read fail."""
+        """Read posts as one if possible, else the regular ones as one and the others separately. Posts that cannot be
+        read fail. Users whose keys are `suppressed` are added to nothing.
+
+        If a user is both in a regular and in another post, all posts are read separately, to keep their order.
+        """
         left = [post for post in posts if not post.ended]
         if len(left) > 1:
             together = self._read_together(left, caller, now_ms, suppressed)
@@ -80,7 +88,7 @@ class BatchReading:
     def _read_together(
         self, posts: Sequence[Post], caller: Caller, now_ms: int, suppressed: frozenset[bytes]
     ) -> Read | None:
-        """Read posts as one, where that can be done."""
+        """Read posts as one; None if they are not regular (see `TogetherReader.read`)."""
         if not posts or any(post.validate_only for post in posts):
             return None
         try:
@@ -96,7 +104,7 @@ class BatchReading:
     async def read_each(
         self, posts: Sequence[Post], batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
     ) -> list[Read]:
-        """Read posts one after the other; those that cannot be read fail."""
+        """Read posts separately, in their order; those that cannot be read fail."""
         reads = []
         async for post in _in_turns(posts):
             try:
@@ -107,7 +115,7 @@ class BatchReading:
         return reads
 
     async def packed(self, reads: Sequence[Read]) -> Sequence[Read]:
-        """What was read; what takes long to pack, of many users with different blocks, is packed."""
+        """Encode, in pieces, the commands of those reads that would block the event loop if encoded at once."""
         return [
             read._replace(packed=await self._letting_others(self._store.pack(read.applied.changes)))
             if _is_long(read.applied.changes)
@@ -118,7 +126,7 @@ class BatchReading:
     async def _read_alone(
         self, post: Post, batch: Batch, caller: Caller, now_ms: int, suppressed: frozenset[bytes]
     ) -> Read:
-        """Read a post, whatever may be in it.
+        """Read a post that may have external IDs, invalid parts, or anything else that is not regular.
 
         Raises:
             AudienceError: SYNTAX; UNAVAILABLE, when external IDs cannot be resolved.
@@ -134,7 +142,7 @@ class BatchReading:
         return Read(reading.applied(), reading.keys, [post], [result])
 
     async def _letting_others(self, work: Generator[None, None, Done]) -> Done:
-        """The result of some work; where it yields, other calls get their turn."""
+        """Run a generator to its end and return its result; where it yields, the event loop may run other calls."""
         while True:
             async with self._piece:
                 try:
@@ -146,18 +154,18 @@ class BatchReading:
 
 
 def _is_long(changes: Changes) -> bool:
-    """Whether there is much to pack; what several users share counts once."""
+    """Whether encoding the changes takes long (see `MOST_PACKED`)."""
     return len(changes) > 1 and sum([len(each) for _, ends in changes for each in ends.values()]) > MOST_PACKED
 
 
 def users_of(post: Post) -> Iterator[bytes]:
-    """The keys of the users of a post that was read with others: all of them are on the platform."""
+    """The users' keys of a post that was read as one with others, so that all its users have platform IDs."""
     keys = (identity.encoded_platform_key(split_user(user)[0]) for user in post.users)
     return (key for key in keys if key is not None)
 
 
 async def _in_turns(posts: Sequence[Post]) -> AsyncIterator[Post]:
-    """The posts, one after the other; where looking at them takes long, other calls get their turn between."""
+    """Yield the posts; between two of them, every `TURN_SECONDS`, the event loop may run other calls."""
     time = asyncio.get_running_loop().time
     turn_ends = time() + TURN_SECONDS
     for post in posts:

@@ -1,4 +1,4 @@
-"""Whom the external IDs of a request mean (source: contract, "Domains")."""
+"""Resolves the external IDs of requests to platform users (source: contract, "Domains")."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,13 +10,13 @@ from instantaudience_server.store.keys import EXTERNAL_PREFIX
 
 
 class ExternalIds:
-    """Looks external IDs up. Deadlines are times of the event loop's clock, in seconds."""
+    """Resolves external IDs. Deadlines are times of the event loop's clock, in seconds."""
 
     def __init__(self, store: MembershipStore) -> None:
         self._store = store
 
     async def of_request(self, users: Sequence[bytes], member: Member, deadline: float) -> Mapping[bytes, bytes]:
-        """As `platform_keys`, of a request's encoded users; empty where the member's IDs are not external.
+        """As `platform_keys`, for a request's encoded users; empty if the member has no external IDs.
 
         Raises:
             AudienceError: SYNTAX, when a user cannot be decoded; UNAVAILABLE.
@@ -31,7 +31,7 @@ class ExternalIds:
         return await self.platform_keys([key for key, _ in checked if is_external(key)], deadline)
 
     async def platform_keys(self, external_keys: Sequence[bytes], deadline: float) -> Mapping[bytes, bytes]:
-        """The platform users' keys of external IDs, by external key, asked for at once; unmapped ones are left out.
+        """The keys of platform users, by the keys of the external IDs that map to them; unmapped ones are left out.
 
         Raises:
             AudienceError: UNAVAILABLE.
@@ -47,5 +47,5 @@ class ExternalIds:
 
 
 def is_external(key: bytes) -> bool:
-    """Whether a key leads to a user by an external ID."""
+    """Whether a key is that of an external ID."""
     return key.startswith(EXTERNAL_PREFIX)

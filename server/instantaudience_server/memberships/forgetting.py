@@ -1,4 +1,4 @@
-"""Takes users out of segments, and sees to it that suppressed ones stay out (docs/adr/0028-suppression.md)."""
+"""Removes users from segments, and removes suppressed ones again later (docs/adr/0028-suppression.md)."""
 
 import asyncio
 import contextlib
@@ -10,17 +10,19 @@ from instantaudience_server.store.interfaces.memberships import REMOVE, Alike, M
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Due, SuppressionStore
 
 AGAIN_MS = (1_500, 240_000)
-"""When a suppressed user is removed once more: soon after all workers know, and when no write can be under way any more
-that was let through before. A call lives for a minute at most, a write of a file's for three."""
+"""When a suppressed user is removed again, after the suppression: once all workers know of it, and once no write that
+was admitted before can still be under way. A call lasts a minute at most, a write for a file three."""
 PAUSE_SECONDS = 0.5
-"""The pause between two looks at who is due."""
+"""The pause between two questions for users that are due."""
 ANSWER_SECONDS = 2.0
 """How long the cluster has for each answer."""
 
 
 class Forgetting:
-    """Reads and removes what users are in, as far as it is a member's own. Users are given by their keys, a member may
-    be `ALL_MEMBERS`; deadlines are times of the event loop's clock, in seconds."""
+    """Reads and removes users' memberships in the segments that a member owns; with `ALL_MEMBERS`, in all segments.
+
+    Users are given by their keys. Deadlines are times of the event loop's clock, in seconds.
+    """
 
     def __init__(self, catalog: Catalog, store: MembershipStore, suppressions: SuppressionStore) -> None:
         self._catalog = catalog
@@ -28,7 +30,7 @@ class Forgetting:
         self._suppressions = suppressions
 
     async def segments(self, user_keys: Sequence[bytes], member_id: int, deadline: float) -> list[list[int]]:
-        """The IDs of a member's segments that each user is in, ascending.
+        """For each user, the IDs of the member's segments that it is in, ascending.
 
         Raises:
             AudienceError: UNAVAILABLE.
@@ -37,10 +39,10 @@ class Forgetting:
         return [sorted(each for each in memberships if self._is_of(each, member_id)) for memberships in found]
 
     async def remove(self, user_keys: Sequence[bytes], member_id: int, deadline: float) -> list[list[int]]:
-        """Take users out of a member's segments; tells which these were.
+        """Remove users from the member's segments. Returns, for each user, the IDs of those it was in.
 
         Raises:
-            AudienceError: UNAVAILABLE; some may have been removed.
+            AudienceError: UNAVAILABLE, after which some may have been removed.
         """
         found = await self.segments(user_keys, member_id, deadline)
         changes = [
@@ -56,14 +58,14 @@ class Forgetting:
         return found
 
     async def sweep(self) -> None:
-        """Remove once more who is due, forever. All workers do; a removal that two make does no harm."""
+        """Remove users again that are due, forever. Every worker does this; a removal made twice does no harm."""
         while True:
             with contextlib.suppress(*STORE_FAILURES):
                 await self._remove_due()
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _remove_due(self) -> None:
-        """Remove all who are due now. Whoever cannot be removed stays due, and keeps nobody behind from it."""
+        """Remove all users that are due now. One that cannot be removed stays due, and does not hold up the others."""
         loop = asyncio.get_running_loop()
         left = 0
         while due := await self._suppressions.due(loop.time() + ANSWER_SECONDS, left):
@@ -71,7 +73,7 @@ class Forgetting:
             left += removed.count(False)
 
     async def _remove_again(self, due: Due) -> bool:
-        """Whether the cluster has done it."""
+        """Remove one user that is due; returns whether that succeeded."""
         deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
         try:
             (segment_ids,) = await self.segments([due.user_key], due.member_id, deadline)

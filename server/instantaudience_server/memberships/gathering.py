@@ -1,6 +1,6 @@
-"""Takes posts together that are there in one turn of the event loop (docs/adr/0020-gathering.md).
+"""Gathers the posts that arrive in one turn of the event loop into batches (docs/adr/0020-gathering.md).
 
-Nothing is held back: a post that is alone goes alone, at the end of the turn it came in.
+Posts are not delayed to fill a batch: a single post forms a batch at the end of the turn in which it arrived.
 """
 
 import asyncio
@@ -18,28 +18,28 @@ from instantaudience_server.waiting import Sweeper
 MOST_POSTS = 256
 MOST_USERS = 6400
 MOST_BYTES = 2**18
-"""What a batch holds, at most (but one post may have more): it is read in a few milliseconds, and others get their
-turn. What is left over is taken in the next turn, when every other caller has had a batch too."""
+"""Limits of a batch, so that reading it blocks the event loop for a few milliseconds at most. A single post may exceed
+them. Posts beyond a limit wait for the next turn, so that every other caller gets a batch first."""
 SLOW_SECONDS = 0.05
-"""How often it is looked which posts of a batch need not wait for the others any longer."""
+"""After this time, and then at this interval, a batch is checked for posts that are done before the others."""
 
 
 class Gathering:
-    """Gathers posts by caller, and has batches of them carried out: `carry_out(batch, caller, in_order)`."""
+    """Gathers posts by caller, and runs `carry_out(batch, caller, in_order)` for each batch."""
 
     def __init__(self, carry_out: Callable[[Batch, Caller, bool], Awaitable[None]]) -> None:
         self._carry_out = carry_out
         self.pacing = Pacing()
         self._loop = asyncio.get_running_loop()
         self._queues: dict[tuple[int, bool], tuple[Caller, deque[Post]]] = {}
-        """By the caller's identity, and whether order matters."""
+        """Posts for the next batches, by `id()` of the caller and by whether they are in order."""
         self._batches: dict[asyncio.Task[None], Batch] = {}
         self._left: set[asyncio.Task[None]] = set()
-        """Batches that nobody waited for at the last look."""
+        """Batches all of whose posts had ended at the last sweep."""
         self._sweeper = Sweeper()
 
     def add(self, posts: Sequence[Post], caller: Caller, *, in_order: bool = False) -> None:
-        """Have posts carried out. Those that are to be `in_order` change users in the order they were added."""
+        """Queue posts for the caller's next batch. Posts with `in_order` change users in the order they were added."""
         key = id(caller), in_order
         queue = self._queues.get(key)
         if queue is None:
@@ -52,14 +52,14 @@ class Gathering:
 
     @property
     def busy(self) -> bool:
-        """Whether posts are under way."""
+        """Whether batches are under way."""
         return bool(self._batches)
 
     def fail_overdue(self, now: float) -> None:
-        """Fail the posts whose deadline is over, unless their batch's is over too: that is noticed where it waits.
+        """Fail the posts whose deadline has passed. Where the batch's own has passed too, `carry_out` notices.
 
-        A batch that nobody waits for, now and when it was looked last, is given up: who has left may have come again,
-        and what is sent again for it would come over that.
+        A batch all of whose posts have ended, now and at the last sweep, is cancelled: its callers may have sent newer
+        requests since, and a command of this batch that is sent again would overwrite those.
         """
         left = {task for task, batch in self._batches.items() if all(post.ended for post in batch.posts)}
         for task in left & self._left:
@@ -73,21 +73,21 @@ class Gathering:
                 fail([post for post in batch.posts if post.deadline <= now], unavailable(batch.overdue_text))
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel all batches under way."""
         self._sweeper.close()
         for task in self._batches:
             task.cancel()
         await asyncio.gather(*self._batches, return_exceptions=True)
 
     def _flush(self) -> None:
-        """Begin a batch of each caller."""
+        """Start one batch for each caller."""
         queues, self._queues = self._queues, {}
         self._sweeper.arm(self)
         left_over: set[tuple[int, bool]] = set()
         for (name, in_order), (caller, posts) in queues.items():
             account = caller.account.id, in_order
             taken: list[Post] = []
-            # A caller that was looked up anew meanwhile is another object, and must not overtake itself.
+            # After a new lookup, an account has two Caller objects; the queue of the newer one must not overtake.
             if account not in left_over:
                 taken, dropped = _take(posts, alone=caller.member.external_member_id is not None)
                 if in_order:
@@ -124,14 +124,16 @@ class Gathering:
 
 
 def _fit(posts: "deque[Post]") -> bool:
-    """Whether a batch may hold the users and bytes of all of them."""
+    """Whether all posts together are within a batch's limits of users and bytes."""
     users = sum([post.user_count for post in posts])
     return users <= MOST_USERS and sum([post.size_bytes for post in posts]) <= MOST_BYTES
 
 
 def _take(posts: "deque[Post]", *, alone: bool) -> tuple[list[Post], list[Post]]:
-    """The posts of the next batch (`alone`: a single one), and those before them that have ended meanwhile, which no
-    batch has."""
+    """Remove the posts of the next batch from the queue; `alone`: one post only.
+
+    Returns them, and the posts among them that had already ended and are in no batch.
+    """
     if len(posts) <= (1 if alone else MOST_POSTS) and _fit(posts):
         every = list(posts)
         posts.clear()

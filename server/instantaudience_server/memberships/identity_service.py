@@ -1,4 +1,4 @@
-"""External IDs: map them to platform users, look them up, forget them (source: identity.proto)."""
+"""Maps external IDs to platform users, resolves them, and deletes mappings (source: identity.proto)."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,19 +13,19 @@ from instantaudience_server.store.interfaces.external_ids import ExternalIdStore
 from instantaudience_server.store.interfaces.memberships import NEVER
 
 LIFETIME_MS = 18 * 24 * 60 * 60 * 1000
-"""How long a mapping stands unless it is renewed: 18 days (source: identity.proto, MapUser)."""
+"""How long a mapping lasts unless it is renewed: 18 days (source: identity.proto, MapUser)."""
 MOST_MAPPED = 100
-"""External IDs of one user in a request, at most (source: identity.proto, UserMapping)."""
+"""The most external IDs that a request may map to its user (source: identity.proto, UserMapping)."""
 MOST_ASKED = 1000
-"""External IDs to look up or to forget in a request, at most (source: identity.proto, ResolveUserRequest)."""
+"""The most external IDs that a request may resolve or unmap (source: identity.proto, ResolveUserRequest)."""
 
 
 class IdentityService:
-    """The commands on external IDs. Deadlines are times of the event loop's clock, in seconds.
+    """The operations on external IDs. Deadlines are times of the event loop's clock, in seconds.
 
-    An ID that stands twice in a request, whatever its case, is one. Every method raises AudienceError: SYNTAX, with the
-    field and the rule; UNAUTH, for another member's external IDs without the role `admin`; NOT_FOUND, when there is no
-    such member; UNAVAILABLE.
+    An ID that is repeated in a request counts once; case does not matter. Every method raises AudienceError: SYNTAX,
+    naming the field and the rule; UNAUTH, for another member's external IDs without the role `admin`; NOT_FOUND, when
+    there is no such member; UNAVAILABLE.
     """
 
     def __init__(self, feed: CatalogFeed, store: ExternalIdStore, clock: Clock) -> None:
@@ -34,7 +34,7 @@ class IdentityService:
         self._clock = clock
 
     async def map_user(self, request: pb.MapUserRequest, caller: Caller, deadline: float) -> pb.MappingResult:
-        """Let external IDs mean a platform user for 18 days from now; tells how many IDs."""
+        """Map external IDs to a platform user for 18 days from now; returns how many different IDs these are."""
         if not request.HasField("mapuid"):
             raise required("mapuid")
         mapping = request.mapuid
@@ -50,7 +50,7 @@ class IdentityService:
     async def resolve_users(
         self, request: pb.ResolveUserRequest, caller: Caller, deadline: float
     ) -> list[pb.ResolvedUser]:
-        """Say what external IDs mean: one answer for each, in the order asked for."""
+        """Resolve external IDs: one answer for each, in the request's order."""
         member_id = (await member_of(request, self._feed, caller, deadline)).id
         keys = _keys(member_id, request.external_ids, "external_ids", MOST_ASKED)
         unique = _unique(keys)
@@ -61,14 +61,14 @@ class IdentityService:
         ]
 
     async def unmap_users(self, request: pb.UnmapUserRequest, caller: Caller, deadline: float) -> pb.MappingResult:
-        """Forget external IDs; tells how many were mapped to somebody."""
+        """Delete the mappings of external IDs; returns how many there were."""
         member_id = (await member_of(request, self._feed, caller, deadline)).id
         keys = _keys(member_id, request.external_ids, "external_ids", MOST_ASKED)
         return pb.MappingResult(status="OK", count=await self._store.forget(_unique(keys), deadline))
 
 
 def _keys(member_id: int, external_ids: Sequence[str], field: str, most: int) -> list[bytes]:
-    """The keys of external IDs; each must be valid."""
+    """The keys of external IDs, in their order; raises SYNTAX unless there are 1 to `most` and all are valid."""
     if not 0 < len(external_ids) <= most:
         raise invalid(field, f"must hold 1 to {most} external IDs")
     keys = []

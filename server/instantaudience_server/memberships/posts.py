@@ -1,4 +1,4 @@
-"""Calls to apply memberships, from their request to their result."""
+"""Posts: requests to apply memberships that wait for their results, and the batches they are carried out in."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,8 +11,10 @@ from instantaudience_server.waiting import Waiter
 
 
 class Result(NamedTuple):
-    """What became of a request: its valid users and their valid blocks, and what was skipped (`warnings`, encoded as
-    they stand in ApplySegmentsResult)."""
+    """The outcome of a request: how many users and blocks were valid, and the warnings about what was skipped.
+
+    `warnings` are encoded, tags included, as fields of an ApplySegmentsResult.
+    """
 
     users: int
     segments: int
@@ -20,11 +22,11 @@ class Result(NamedTuple):
 
 
 class Post(Protocol):
-    """A call that waits for its result, until `deadline` (a time of the event loop's clock, in seconds).
+    """A request that waits for its result, until `deadline` (a time of the event loop's clock, in seconds).
 
-    `users` are encoded, and so many as `user_count`; `size_bytes` is the request's, `warning_form` what its warnings
-    have (None: everything), `span` its trace's, where it has one. `owner` is told how it ends; from then on it has
-    `ended`, as where its caller has left.
+    `users` are encoded RtSegment messages, `user_count` their number, and `size_bytes` the size of the request.
+    `warning_form` says which parts warnings have; None: all. `span` is the call's span where it is traced, else None.
+    `owner` is told the outcome. `ended` is true from then on, and also once the caller has left.
     """
 
     @property
@@ -48,20 +50,20 @@ class Post(Protocol):
 
 
 class Owner(Protocol):
-    """Whose posts are. What has ended does not end again."""
+    """Receives the outcomes of its posts. An outcome for a post that has already ended is ignored."""
 
     def succeed(self, posts: Sequence[Any], results: Sequence[Result]) -> None:
-        """Posts have these results."""
+        """Posts have succeeded, each with the result at its index."""
 
     def fail(self, post: Any, error: Exception) -> None:
-        """A post fails."""
+        """A post has failed."""
 
     def give_up(self, post: Any) -> None:
-        """A post ends without a result: the server ends."""
+        """A post was cancelled, because the server shuts down."""
 
 
 def succeed(posts: Sequence[Post], results: Sequence[Result]) -> None:
-    """Give posts their results."""
+    """Tell the owners of posts the results, which are in the posts' order."""
     owners = {post.owner for post in posts}
     if len(owners) == 1:
         owners.pop().succeed(posts, results)
@@ -71,13 +73,13 @@ def succeed(posts: Sequence[Post], results: Sequence[Result]) -> None:
 
 
 def fail(posts: Sequence[Post], error: Exception) -> None:
-    """Have posts fail."""
+    """Tell the owners of posts that these failed with `error`."""
     for post in posts:
         post.owner.fail(post, error)
 
 
 class RequestPost:
-    """The post of a request: all but its owner, and whether it has ended."""
+    """The part of a `Post` that comes from its request; subclasses add `owner` and `ended`."""
 
     __slots__ = ("deadline", "size_bytes", "span", "user_count", "users", "validate_only", "warning_form")
 
@@ -92,7 +94,7 @@ class RequestPost:
 
 
 class AwaitedPost(RequestPost):
-    """A post whose result is awaited."""
+    """A post whose result is awaited through a future."""
 
     __slots__ = ("waiter",)
 
@@ -112,7 +114,7 @@ class AwaitedPost(RequestPost):
 
 
 class _Awaited:
-    """Owns all posts whose results are awaited."""
+    """The owner of every `AwaitedPost`: passes outcomes on to their futures."""
 
     def succeed(self, posts: Sequence[AwaitedPost], results: Sequence[Result]) -> None:
         """See `Owner`."""
@@ -124,7 +126,7 @@ class _Awaited:
         post.waiter.fail(error)
 
     def give_up(self, post: AwaitedPost) -> None:
-        """See `Owner`. Who awaits it is cancelled."""
+        """See `Owner`. Cancels the future."""
         post.waiter.done.cancel()
 
 
@@ -134,8 +136,9 @@ _AWAITED = _Awaited()
 class Batch:
     """Posts of one caller that are carried out together, in the order they came.
 
-    `overdue_text` says what is known of a post whose deadline is over. `look` gives those their results that have not
-    to wait for the others; it is called now and then, from `look_from` on (a time of the event loop's clock).
+    `overdue_text` is the error message for a post whose deadline passes now; it depends on how far the batch has come.
+    `look`, where set, gives results to posts that are done before the others. It is called repeatedly once `look_from`
+    (a time of the event loop's clock, in seconds) has passed.
     """
 
     __slots__ = ("deadline", "look", "look_from", "overdue_text", "posts")

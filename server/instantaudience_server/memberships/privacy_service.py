@@ -1,5 +1,5 @@
-"""What people ask about their data: to see it, to have it deleted, and to be left out (source: contract-neighbours,
-"Privacy"; privacy.proto)."""
+"""Handles requests of data subjects: access to their memberships, deletion, and suppression (source:
+contract-neighbours, "Privacy"; privacy.proto)."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -21,24 +21,27 @@ from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, SuppressionStore
 
 RESOURCE = "privacy"
-"""What requests are counted for, as reads."""
+"""The resource that an exceeded quota names; every request counts as one read."""
 IDENTIFIER_TYPES = {"uuid2": ("",), "maid": ("idfa", "aaid")}
-"""The kinds of identifiers of REST callers, and the domains of the users that one may mean."""
+"""The values of `identifier_type` in REST requests, and the domains that an identifier of each may belong to."""
 REQUEST_TYPES = ("access", "delete", "lift")
-"""What REST callers may ask for."""
+"""The values of `request_type` in REST requests."""
 FOR_EVER = 0
-"""The minutes of a suppression that never ends."""
+"""The `suppress_minutes` of a suppression that never ends."""
 IDS_AT_ONCE = 1000
-"""Segments that are looked up in the catalog before other calls get their turn."""
+"""How many segments are looked up in the catalog at a time, so that other calls are not held up."""
 Request = pb.GetUserSegmentsRequest | pb.ForgetUserRequest | pb.LiftSuppressionRequest | rest_pb.ConsumerRequest
 
 
 class PrivacyService:
-    """The commands on what is kept of a user. Deadlines are times of the event loop's clock, in seconds.
+    """The operations on a user's data. Deadlines are times of the event loop's clock, in seconds.
 
-    `random_name` gives names that nobody else has. Every method raises AudienceError: RATE_LIMIT_EXCEEDED; SYNTAX, with
-    the field and the rule; UNAUTH, for another member without the role `admin`; NOT_FOUND, when there is no such
-    member; UNAVAILABLE, some of it may have been done then.
+    A request concerns the segments of one member: its `member_id`, else the caller's member. Without a `member_id`, a
+    request of an admin concerns those of all members.
+
+    `random_name` returns a new unique name each time. Every method raises AudienceError: RATE_LIMIT_EXCEEDED; SYNTAX,
+    naming the field and the rule; UNAUTH, for another member without the role `admin`; NOT_FOUND, when there is no such
+    member; UNAVAILABLE, after which the request may be partly carried out.
     """
 
     def __init__(
@@ -61,21 +64,21 @@ class PrivacyService:
     async def user_segments(
         self, request: pb.GetUserSegmentsRequest, caller: Caller, deadline: float
     ) -> list[pb.UserSegment]:
-        """The segments that a user is in."""
+        """The segments that a user is in, by ID."""
         return await self._access([_key(request.user_id, request.domain)], request, caller, deadline)
 
     async def forget_user(self, request: pb.ForgetUserRequest, caller: Caller, deadline: float) -> list[pb.UserSegment]:
-        """What a user was taken out of; it may be suppressed now."""
+        """Remove a user from its segments, and suppress it if the request says so. Returns the segments it was in."""
         return await self._delete([_key(request.user_id, request.domain)], request, caller, deadline)
 
     async def lift_suppression(self, request: pb.LiftSuppressionRequest, caller: Caller, deadline: float) -> None:
-        """End a suppression."""
+        """End a user's suppression."""
         await self._lift([_key(request.user_id, request.domain)], request, caller, deadline)
 
     async def answer_consumer(
         self, request: rest_pb.ConsumerRequest, caller: Caller, deadline: float
     ) -> list[pb.UserSegment]:
-        """What REST callers ask, in one."""
+        """Answer a REST request, whose `request_type` selects one of the other methods. A `lift` answers nothing."""
         keys = _keys_of(request.identifier, request.identifier_type)
         if request.request_type != "delete" and request.HasField("suppress_minutes"):
             raise invalid("suppress_minutes", "goes with the request_type 'delete' alone")
@@ -102,7 +105,8 @@ class PrivacyService:
         caller: Caller,
         deadline: float,
     ) -> list[pb.UserSegment]:
-        """A suppression is made first: what is let through before is removed here or, if it comes late, once more."""
+        """Suppress users if asked to, then remove them. In this order, an add that was admitted before the suppression
+        is removed here or, if it is written later, by a further removal (`AGAIN_MS`)."""
         minutes = request.suppress_minutes
         if minutes < 0:
             raise invalid("suppress_minutes", "must be 0 (for ever) or more")
@@ -120,7 +124,7 @@ class PrivacyService:
         await self._suppressions.lift(member_id, keys, self._clock.now_ms(), self._random_name(), deadline)
 
     async def _scope(self, request: Request, caller: Caller, deadline: float) -> int:
-        """Whose segments a request is about, once it is admitted."""
+        """The ID of the member whose segments a request concerns, or `ALL_MEMBERS`; checks permission and quota."""
         is_of_all = not request.HasField("member_id") and caller.account.role is Role.ADMIN
         member_id = request.member_id if request.HasField("member_id") else caller.member.id
         if not is_of_all:
@@ -128,14 +132,14 @@ class PrivacyService:
         await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
         if is_of_all:
             return ALL_MEMBERS
-        # Another worker may just have made the member, or segments of it that the user is in.
+        # Another worker may just have created the member, or segments of it that the user is in.
         await self._feed.catch_up(deadline)
         if member_id not in self._catalog.members:
             raise not_found(Kind.MEMBER, member_id, "member_id")
         return member_id
 
     async def _described(self, found: Iterable[Iterable[int]]) -> list[pb.UserSegment]:
-        """Segments by their IDs, each once."""
+        """Look segments up by ID: each once, ascending. One that the catalog does not have has its ID only."""
         segment_ids = sorted({each for ids in found for each in ids})
         known: dict[int, catalog_pb2.Segment] = {}
         for start in range(0, len(segment_ids), IDS_AT_ONCE):
@@ -151,7 +155,7 @@ class PrivacyService:
 
 
 def _key(user_id: str, domain: str, field: str = "user_id") -> bytes:
-    """The key of a user, whose ID is never an external one here."""
+    """The key of a user; IDs without a domain are platform IDs, also for members with external IDs."""
     if not user_id:
         raise invalid(field, NOT_EMPTY)
     key, code = rules.identify(user_id, domain, None)
@@ -163,7 +167,7 @@ def _key(user_id: str, domain: str, field: str = "user_id") -> bytes:
 
 
 def _keys_of(identifier: str, identifier_type: str) -> list[bytes]:
-    """The keys of all users that an identifier may mean."""
+    """The keys of all users that an identifier may belong to."""
     if identifier_type not in IDENTIFIER_TYPES:
         raise invalid("identifier_type", f"must be {' or '.join(map(repr, IDENTIFIER_TYPES))}")
     return [_key(identifier, domain, "identifier") for domain in IDENTIFIER_TYPES[identifier_type]]

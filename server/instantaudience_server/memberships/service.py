@@ -1,4 +1,4 @@
-"""Apply memberships and read them back (source: contract, "POST /rt-segment" and "GET /rt-segment")."""
+"""Applies memberships and reads them back (source: contract, "POST /rt-segment" and "GET /rt-segment")."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,15 +23,15 @@ from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Usage
 
 PART = 1000
-"""Memberships that are made ready for an answer before other calls get their turn."""
+"""How many memberships of an answer are built before the event loop may run other calls."""
 Membership = tuple[int, tuple[int, int]]
-"""Segment ID, and its value and end."""
+"""Segment ID, and the membership's value and end (Unix time in ms, or `NEVER`)."""
 
 
 class MembershipService:
-    """The commands on memberships. Deadlines are times of the event loop's clock, in seconds.
+    """The operations on memberships. Deadlines are times of the event loop's clock, in seconds.
 
-    `suppressions` tells whom members must not add to segments; None: nobody is suppressed.
+    `suppressions` says which users must not be added to a member's segments; None: no user is suppressed.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class MembershipService:
     def apply(
         self, request: ApplyRequest, caller: Caller, deadline: float, *, in_order: bool = False
     ) -> "asyncio.Future[Result]":
-        """Apply a request; the result is there when the cluster has taken every write, and counted the call.
+        """Apply a request. The returned future is done once the cluster has taken every write and the call is counted.
 
-        Requests that are to be `in_order` change users in the order of the calls.
+        Requests with `in_order` change a user in the order in which they were passed to this method.
 
-        Raises, from the result:
-            AudienceError: SYNTAX, RATE_LIMIT_EXCEEDED; UNAVAILABLE, the request may be partly applied then.
+        The future raises:
+            AudienceError: SYNTAX; RATE_LIMIT_EXCEEDED; UNAVAILABLE, after which the request may be partly applied.
         """
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._gathering.add((AwaitedPost(request, deadline, result),), caller, in_order=in_order)
@@ -68,25 +68,26 @@ class MembershipService:
 
     @property
     def pacing(self) -> Pacing:
-        """How fast requests of streams may be begun."""
+        """Tells streams when they may begin another request."""
         return self._gathering.pacing
 
     def post(self, posts: Sequence[Post], caller: Caller, *, in_order: bool = False) -> None:
-        """As `apply`, of calls whose owners take their results."""
+        """As `apply`, for posts whose owners are told the results."""
         self._gathering.add(posts, caller, in_order=in_order)
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel the requests under way."""
         await self._gathering.close()
 
     async def get(
         self, users: Sequence[pb.GetMembershipsRequest], caller: Caller, deadline: float, *, within: str = ""
     ) -> pb.GetMembershipsResult:
-        """Read the live memberships of users, as far as the caller's member may see them. `within` is the field of the
-        request that lists them, where one does.
+        """Read the live memberships of users, in their order, limited to segments that the caller's member may see.
+
+        `within` is the repeated field that holds the users, for error details; empty for a request about one user.
 
         Raises:
-            AudienceError: RATE_LIMIT_EXCEEDED; SYNTAX, when a user cannot be meant; UNAVAILABLE.
+            AudienceError: RATE_LIMIT_EXCEEDED; SYNTAX, when a user's ID or domain is not valid; UNAVAILABLE.
         """
         await self._quotas.ask_gets(caller.member, POSTED, len(users), deadline)
         now_ms = self._clock.now_ms()
@@ -124,13 +125,13 @@ class MembershipService:
 
 
 def _parts(memberships: Sequence[Membership]) -> Iterator[Sequence[Membership]]:
-    """Parts that are so small that other calls need not wait long for their turn."""
+    """Split memberships into parts of at most `PART`."""
     for start in range(0, len(memberships), PART):
         yield memberships[start : start + PART]
 
 
 def minutes_left(end_ms: int, now_ms: int) -> int:
-    """What is left of a membership in minutes, rounded up; 0 for one that never ends."""
+    """The remaining lifetime of a membership in minutes, rounded up and at least 1; 0 if it never ends."""
     return 0 if end_ms == NEVER else max(1, -((now_ms - end_ms) // MS_PER_MINUTE))
 
 

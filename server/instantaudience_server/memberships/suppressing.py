@@ -1,4 +1,4 @@
-"""Keeps posts from adding suppressed users to anything (docs/adr/0028-suppression.md)."""
+"""Keeps posts from adding suppressed users to segments (docs/adr/0028-suppression.md)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ from instantaudience_server.store.interfaces.suppressions import Found
 from instantaudience_server.suppressions import Suppressions
 
 PATIENCE_SECONDS = 0.05
-"""How long posts wait for what is said of each other's users; from then on, each one waits for its own alone."""
+"""How long all posts of a batch wait for the suppressions of its users; after that, each waits for its own users'."""
 
 
 class Looked(NamedTuple):
-    """Posts that add nobody to anything who is suppressed, and those of which that is not known yet, each by itself.
+    """Posts that add no suppressed user (`known`), and posts with users of which it is not known yet whether they are
+    suppressed (`unknown`, each read separately).
 
-    Of posts on the same user, the `known` ones came first.
+    Of posts that change the same user, the `known` ones came first.
     """
 
     known: Sequence[Read]
@@ -27,21 +28,21 @@ class Looked(NamedTuple):
 
 
 class Suppressing:
-    """Looks for suppressed users of posts, and has their posts `reading` again, without these."""
+    """Finds suppressed users in posts, and has posts with such users read again by `reading`, without adding those."""
 
     def __init__(self, suppressions: Suppressions, reading: BatchReading) -> None:
         self._suppressions = suppressions
         self._reading = reading
 
     def may_concern(self, caller: Caller) -> bool:
-        """Whether the caller's member may have suppressed users; it costs nothing to ask."""
+        """Whether the caller's member may have suppressed users; answered from memory."""
         return self._suppressions.may_concern(caller.member.id)
 
     async def look(self, reads: Sequence[Read], batch: Batch, caller: Caller) -> Looked:
-        """Look for all users of a batch at once, and wait for it no longer than `PATIENCE_SECONDS`, about.
+        """Look up the suppressions of all users of a batch at once, waiting for about `PATIENCE_SECONDS` at most.
 
         Raises:
-            AudienceError: UNAVAILABLE, the service is overloaded.
+            AudienceError: UNAVAILABLE, when the service is overloaded.
         """
         time = asyncio.get_running_loop().time
         until = min(batch.deadline, time() + PATIENCE_SECONDS)
@@ -51,7 +52,7 @@ class Suppressing:
         except AudienceError as error:
             if time() < until:
                 raise
-            found = Found(frozenset(), dict.fromkeys(joining, error))  # this process stood still before it could ask
+            found = Found(frozenset(), dict.fromkeys(joining, error))  # too late to ask: this process stood still
         known: list[Read] = []
         unknown: list[Read] = []
         unknown_users, looked = set(found.failures), set(joining)
@@ -64,14 +65,16 @@ class Suppressing:
             again = await self._reading.read(others, batch, caller, now_ms, found.suppressed)
             if looked.issuperset(_joining(again)):
                 known += again
-            else:  # a post that was alone: by the catalog of now, or whom its external IDs mean now, more users join
+            else:  # a single post, by which more users join now, as the catalog or a mapping of external IDs changed
                 waiting = read.posts
                 unknown_users.update(read.keys)
             unknown += await self._reading.read_each(waiting, batch, caller, now_ms, frozenset())
         return Looked(known, unknown)
 
     async def look_alone(self, read: Read, batch: Batch, caller: Caller) -> Sequence[Read]:
-        """Look for the users of a post that is alone, until its deadline; nothing where it has failed meanwhile.
+        """Look up the suppressions of the users of a post that was read separately, until its deadline.
+
+        Returns the post as it may be written; empty if it has ended meanwhile.
 
         Raises:
             AudienceError: UNAVAILABLE.
@@ -80,7 +83,7 @@ class Suppressing:
         looked: set[bytes] = set()
         suppressed: frozenset[bytes] = frozenset()
         reads: Sequence[Read] = [read]
-        # What is read again may mean more than it did: the catalog changes, and so does whom external IDs mean.
+        # Reading again may add further users: the catalog and the mappings of external IDs may have changed.
         while joining := [key for key in _joining(reads) if key not in looked]:
             found = await self._suppressions.among(caller.member.id, joining, post.deadline)
             looked.update(joining)
@@ -91,8 +94,10 @@ class Suppressing:
 
 
 def _apart(read: Read, unknown_users: set[bytes]) -> tuple[Sequence[Post], Sequence[Post]]:
-    """The posts that change some of these users, and the others. Who waits for those must not be overtaken: users of
-    such posts are among these from then on."""
+    """The posts that change any of these users, and the others.
+
+    No post may overtake an earlier one with the same user, so all users of such a post are added to `unknown_users`.
+    """
     if read.keys.isdisjoint(unknown_users):
         return (), read.posts
     waiting, others = [], []
@@ -107,7 +112,7 @@ def _apart(read: Read, unknown_users: set[bytes]) -> tuple[Sequence[Post], Seque
 
 
 def _joining(reads: Sequence[Read]) -> Sequence[bytes]:
-    """The users that join something."""
+    """The keys of the users that are added to a segment, each once."""
     return list(
         dict.fromkeys(key for read in reads for keys, changes in read.applied.changes if joins(changes) for key in keys)
     )

@@ -1,26 +1,26 @@
-"""In which order the batches of a member begin to write."""
+"""The order in which a member's batches begin to write."""
 
 import asyncio
 
 from instantaudience_server.errors import unavailable
 
 MOST_MEMBERS = 20_000
-"""Members whose newest turns are kept, about: of more, those that are over are forgotten."""
+"""For about this many members the newest turns are kept; past it, turns that are over are dropped."""
 TOO_LATE = "earlier calls of the member took too long; nothing was changed"
 
 
 class Turns:
-    """The newest batches of each member, of all kinds and of those that are in order."""
+    """The turns of each member's newest batch and newest batch in order: what the next batch has to wait for."""
 
     def __init__(self) -> None:
         self._newest: dict[int, asyncio.Future[None]] = {}
         self._newest_in_order: dict[int, asyncio.Future[None]] = {}
 
     def join(self, member_id: int, *, in_order: bool) -> "Turn":
-        """The turn of a batch after those of the member that came before.
+        """Give a batch its turn behind the member's earlier ones.
 
-        One that is `in_order` waits for all that are, whatever holds them up; for others, and as one of them, only for
-        those that do not let it pass.
+        A batch in order waits for every earlier batch in order to be over. In all other cases, a batch waits for an
+        earlier one only until that one lets others pass.
         """
         if len(self._newest) >= MOST_MEMBERS:
             for queue in (self._newest, self._newest_in_order):
@@ -36,18 +36,21 @@ class Turns:
 
 
 class Turn:
-    """The turn of a batch. `passable`: done when those that are not in order need not wait for it, nor for any before
-    it; `over`: when nobody need."""
+    """The turn of a batch.
+
+    `passable` is done once batches that are not in order need not wait for this one, nor for any before it; `over` is
+    done once no batch has to.
+    """
 
     def __init__(self, earlier: list[asyncio.Future[None]]) -> None:
-        """`earlier` are what has to be done before: of those that come next the first (see `Turns.join`)."""
+        """`earlier`: what has to be done first. The first item, where there is one, is an earlier turn's `passable`."""
         loop = asyncio.get_running_loop()
         self.passable: asyncio.Future[None] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
         self._earlier = earlier
 
     async def come(self, deadline: float) -> None:
-        """Wait until those before have begun to write.
+        """Wait until the earlier batches have begun to write, or let this one pass.
 
         Raises:
             AudienceError: UNAVAILABLE, at the deadline (a time of the event loop's clock, in seconds).
@@ -59,17 +62,17 @@ class Turn:
                 raise unavailable(TOO_LATE)
 
     def let_pass(self) -> None:
-        """Who is not in order need not wait for this one any longer."""
+        """Let batches that are not in order begin before this one."""
         _follow(self._earlier[:1], self.passable)
 
     def end(self) -> None:
-        """The batch has begun to write, or never will: those behind it wait for those before it then."""
+        """The batch has begun to write, or never will: later ones now wait only for those before it."""
         self.let_pass()
         _follow(self._earlier, self.over)
 
 
 def _follow(earlier: list[asyncio.Future[None]], later: asyncio.Future[None]) -> None:
-    """Have this done once those are."""
+    """Mark `later` as done once all of `earlier` are."""
     for each in earlier:
         if not each.done():
             each.add_done_callback(lambda _: _follow(earlier, later))

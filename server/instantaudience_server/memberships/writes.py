@@ -1,4 +1,4 @@
-"""Writes under way that later ones to the same users wait for."""
+"""Keeps track of the writes under way that later writes to the same users have to wait for."""
 
 import asyncio
 from collections import defaultdict
@@ -10,19 +10,19 @@ Write = asyncio.Task[None]
 
 
 class Writes:
-    """Writes, and the users that each has still to change, by their keys."""
+    """The writes under way, and the keys of the users that each has still to change."""
 
     def __init__(self) -> None:
         self._left: dict[Write, KeySet] = {}
         self._in_order: set[Write] = set()
-        """Writes that only writes that are to be in order wait for."""
+        """The writes that only writes in order wait for."""
         self._by_user: defaultdict[bytes, set[Write]] = defaultdict(set)
-        """Writes that every later write to their users waits for, by user. There may be thousands while a node stands
-        still, of few users each."""
+        """The writes that every later write to their users waits for, by user: while a node stands still there may be
+        thousands, with few users each."""
 
     def add(self, write: Write, keys: KeySet, *, not_passed: bool) -> None:
-        """A write is under way from now on, until it is done; nothing overtakes one that is `not_passed`, others only
-        what need not be in order."""
+        """Keep track of a write until it is done. If `not_passed`, all later writes to its users wait for it; otherwise
+        only those in order do."""
         self._left[write] = keys
         write.add_done_callback(self._left.__delitem__)
         if not not_passed:
@@ -35,12 +35,12 @@ class Writes:
         write.add_done_callback(lambda _: self._forget(write, users))
 
     def leave(self, write: Write | None, keys: KeySet) -> None:
-        """A write has only these users still to change; nothing happens where it is none of these."""
+        """Note that a write has only these users left to change. A write that was not added is ignored."""
         if write in self._left:
             self._left[write] = keys
 
     def before(self, keys: KeySet, *, in_order: bool) -> Sequence[Write]:
-        """What has to be written before these users are, be that `in_order` or not."""
+        """The writes that a new write to these users has to wait for; `in_order` says which kind the new one is."""
         found = self.busy_with(keys, self._in_order) if in_order else []
         if self._by_user:
             own = {write for key in keys if key in self._by_user for write in self._by_user[key]}
@@ -48,7 +48,7 @@ class Writes:
         return found
 
     def busy_with(self, keys: KeySet, writes: Iterable[Write]) -> list[Write]:
-        """Those of the writes that have still to change some of these users."""
+        """The writes among `writes` that have still to change some of these users."""
         return [write for write in writes if not keys.isdisjoint(self._left.get(write, ()))]
 
     def _forget(self, write: Write, users: Sequence[bytes]) -> None:

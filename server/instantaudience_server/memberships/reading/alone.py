@@ -1,5 +1,7 @@
-"""Reads requests to apply memberships: what is valid, what changes, what is skipped (source: contract, "POST
-/rt-segment")."""
+"""Reads a single request to apply memberships, whatever it contains (source: contract, "POST /rt-segment").
+
+`together.py` reads regular requests faster; this module is the complete reader.
+"""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
@@ -18,22 +20,22 @@ from instantaudience_server.memberships.reading.wire import check_users, decode_
 from instantaudience_server.store.interfaces.memberships import REMOVE, Alike, Changes, UserChanges
 
 WARNINGS_PER_TURN = 20
-"""Warnings that a call may make before other calls get their turn of the event loop."""
+"""How many warnings are made before the event loop may run other calls."""
 
 
 class _Faultless(NamedTuple):
-    """Blocks without fault: how many there are, and what they change in this request."""
+    """A list of blocks without warnings: how many there are, and what they change in this request."""
 
     valid: int
     changes: UserChanges
 
 
 class Reading:
-    """A request while it is read, whatever may be in it. The ends of memberships count from `now_ms` (Unix time in ms).
+    """A request while it is being read. Lifetimes of memberships start at `now_ms` (Unix time in ms).
 
-    `known` has the lists of blocks that were read before; `platform_keys` leads from the keys of external IDs to users.
-    Users whose keys are among those `suppressed` are added to nothing.
-    The counts and `warnings`, which have what `form` says, grow as users are read.
+    `known` has the lists of blocks from earlier requests. `platform_keys` maps the keys of external IDs to those of
+    platform users. Users whose keys are `suppressed` are added to nothing. `form` says which parts warnings have.
+    `users` and `segments` (valid ones) and `warnings` grow as users are read.
     """
 
     def __init__(
@@ -61,16 +63,15 @@ class Reading:
         self.warnings = Warnings(form)
         self._blocks = BlockReader(catalog, caller.member, self.warnings)
         self._looked_at = 0
-        """Blocks of lists that were not known."""
+        """How many blocks were looked at that were not in a known list."""
         self._faultless: dict[bytes, _Faultless] = {}
         self._changes: dict[bytes, UserChanges] = {}
-        """By user. Users with the same changes share one object."""
+        """The changes by user key. Users with the same changes share one object."""
         self._repeated = Repeated()
         self._unchanged: set[bytes] = set()
 
     def read(self, users: Sequence[bytes]) -> Generator[None, None, None]:
-        """Read encoded users, and note what changes; yields after so many warnings or blocks that other calls should
-        get their turn.
+        """Read encoded users and collect their changes; yields where the event loop should run other calls.
 
         Raises:
             AudienceError: SYNTAX, when a user cannot be decoded.
@@ -78,7 +79,7 @@ class Reading:
         faultless, note = self._faultless, self._changes.setdefault
         stop, last_block = len(self.warnings) + WARNINGS_PER_TURN, self._looked_at + BLOCKS_PER_TURN
         for index, encoded in enumerate(users):
-            # Most users are on the platform and have the blocks of an earlier one: their ID is all there is to check.
+            # Most users have platform IDs and the same blocks as an earlier user: only the ID is left to check.
             user_id, rest = split_user(encoded)
             blocks = faultless.get(rest) or self._recall(rest)
             if blocks is not None and index < self._most_users:
@@ -101,7 +102,7 @@ class Reading:
 
     @property
     def keys(self) -> frozenset[bytes]:
-        """The keys of the users that change, once all users are read."""
+        """The keys of the users whose memberships change, once all users are read."""
         return frozenset(self._changes)
 
     def applied(self) -> Applied:
@@ -114,7 +115,7 @@ class Reading:
         return Applied(self._now_ms, changes, unchanged, self._blocks.refusals, totals, skipped=self._blocks.skipped)
 
     def _recall(self, rest: bytes) -> _Faultless | None:
-        """What is known of the blocks in what follows a user's ID, from earlier requests."""
+        """The blocks that `rest` (a user's message without the ID) holds, if an earlier request had the same."""
         known = self._known.find(self._member, rest)
         if known is None:
             return None
@@ -122,7 +123,7 @@ class Reading:
         return blocks
 
     def _read_closely(self, index: int, encoded: bytes, rest: bytes) -> Iterator[None]:
-        """Read a user, whatever may be wrong with it; `rest` is what follows its ID. Yields as `read` does."""
+        """Decode and check a user; `rest` is its message without the ID. Yields as `read` does."""
         user = decode_user(encoded)
         self._looked_at += len(user.seg_block)
         key, code = rules.check_user(index, user, self._external_member_id, self._most_users)
@@ -156,7 +157,7 @@ class Reading:
                 self._remember(rest, blocks, changes)
 
     def _suppress(self, index: int, user: pb.RtSegment, key: bytes, blocks: Blocks) -> Iterator[None]:
-        """Refuse what a suppressed user would join; what it leaves, it leaves."""
+        """Refuse the additions of a suppressed user; its removals are applied."""
         yield from self._skip_user(pb.WARNING_CODE_SUPPRESSED_USER_ID, index, user, user.seg_block)
         self._blocks.refusals.append(Refusal(pb.WARNING_CODE_SUPPRESSED_USER_ID, user))
         left = blocks.by_lifetime.get(REMOVE)
@@ -166,24 +167,24 @@ class Reading:
     def _skip_user(
         self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]
     ) -> Iterator[None]:
-        """Skip a user, or `blocks` of it, for what the contract's checks found."""
+        """Warn that a user, or some of its `blocks`, break a rule of the contract, and count that."""
         yield from self.warnings.skip_user(code, index, user, blocks)
         self._blocks.skipped[code] += 1
 
     def _remember(self, rest: bytes, blocks: Blocks, changes: UserChanges) -> None:
-        """Keep a faultless list of blocks for the platform users to come."""
+        """Remember a list of blocks without warnings for later users with platform IDs."""
         user = decode_user(rest)
         if self._external_member_id is None and not user.HasField("user_id") and not user.domain:
             self._faultless[rest] = _Faultless(blocks.valid, changes)
             self._known.keep(self._member, rest, blocks)
 
     def _change(self, key: bytes, changes: UserChanges) -> None:
-        """Note a user's changes; where it stands in the request before, the later one wins."""
+        """Add a user's changes; where the request has the user before, later blocks win."""
         self._repeated.add(self._changes, key, changes)
 
 
 def _totals(changes: Changes, users: int) -> Totals:
-    """What changes come to; `users` are those of whom nothing is to change."""
+    """Count the users, additions and removals of `changes`; `users` is the number of valid users without changes."""
     adds = removes = 0
     for keys, user_changes in changes:
         users += len(keys)

@@ -1,4 +1,4 @@
-"""Reads lists of blocks: which are valid, what they change, what is skipped (source: contract, "POST /rt-segment")."""
+"""Checks and resolves the blocks of a user (source: contract, "POST /rt-segment")."""
 
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -13,14 +13,17 @@ from instantaudience_server.memberships.reading.known_blocks import Blocks, bloc
 from instantaudience_server.memberships.reading.skipped import Warnings
 
 BLOCKS_PER_TURN = 1000
-"""Blocks of lists not known yet that a call may look at before other calls get their turn of the event loop, about."""
+"""About how many blocks are checked before the event loop may run other calls. Blocks of known lists cost nothing."""
 
 _UNKNOWN = pb.WARNING_CODE_UNKNOWN_SEGMENT
 
 
 class BlockReader:
-    """Reads the blocks of a member's request. `warnings` get all that is skipped, `refusals` what the catalog does not
-    let through; `skipped` counts the rest, which is against the contract's rules."""
+    """Checks the blocks of a member's request.
+
+    `warnings` receives a warning for every block that is skipped. `refusals` collects the blocks that the catalog
+    refuses (unknown, unauthorized, inactive segments), `skipped` counts those that break other rules of the contract.
+    """
 
     def __init__(self, catalog: Catalog, member: Member, warnings: Warnings) -> None:
         self._catalog = catalog
@@ -28,13 +31,15 @@ class BlockReader:
         self._most_blocks = member.limits.segments_per_user
         self._warnings = warnings
         self._unknown: set[int | tuple[int, str]] = set()
-        """IDs of segments that there are not, and codes with their members'."""
+        """Unknown segments, by ID or by owner's member ID and code."""
         self.refusals: list[Refusal] = []
         self.skipped: Counter[pb.WarningCode] = Counter()
 
     def read(self, user_index: int, blocks: Sequence[pb.SegBlock], *, resolve: bool) -> Generator[None, None, Blocks]:
-        """Check the blocks that count; yields when other calls should get their turn. Unless told to `resolve`, do not
-        ask the catalog: they change nothing then."""
+        """Check a user's blocks, up to its member's limit; yields where the event loop should run other calls.
+
+        Without `resolve`, the catalog is not asked, and the blocks change nothing.
+        """
         valid = 0
         last: dict[int, tuple[int, int]] = {}
         end = min(len(blocks), self._most_blocks)
@@ -46,7 +51,7 @@ class BlockReader:
         return blocks_of(valid, last)
 
     def read_short(self, blocks: Sequence[pb.SegBlock]) -> Blocks:
-        """Check blocks of the first user, `BLOCKS_PER_TURN` at most, at once."""
+        """As `read`, at once, for at most `BLOCKS_PER_TURN` blocks; warnings name the request's first user."""
         last: dict[int, tuple[int, int]] = {}
         return blocks_of(self._read_piece(0, blocks, 0, last, resolve=True), last)
 
@@ -59,8 +64,10 @@ class BlockReader:
         *,
         resolve: bool,
     ) -> int:
-        """Check blocks, the first of which stands at `start`, and note in `last` what the last one of each segment says
-        (segment ID → (expiration, value)); how many are valid."""
+        """Check blocks, the first of which has the index `start`; returns how many are valid.
+
+        `last` receives what the last block of each segment says: segment ID → (expiration, value).
+        """
         valid = 0
         unknown = self._unknown
         for index, block in enumerate(blocks, start):
@@ -82,7 +89,7 @@ class BlockReader:
                 self.refusals.append(Refusal(segment, block))
                 if segment == _UNKNOWN and name not in unknown:
                     unknown.add(name)
-                    if block.seg_id:  # who names one that there is not may well name many
+                    if block.seg_id:  # a request with one unknown ID often has many: find all of them in one query
                         unknown |= self._catalog.unknown(
                             each.seg_id for each in blocks[index - start + 1 :] if each.seg_id
                         )

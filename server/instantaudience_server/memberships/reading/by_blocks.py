@@ -1,5 +1,8 @@
-"""Users of requests by what follows their IDs, their blocks mostly: campaigns add many users to few segments, and of
-most users the ID is all there is to look at."""
+"""Groups the users of requests by the part of their message after the ID, which is mostly their blocks.
+
+Campaigns add many users to few segments, so a request has few different such parts, and for most users only the ID has
+to be looked at.
+"""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -12,18 +15,19 @@ from instantaudience_server.memberships.reading.wire import split_user, users_by
 
 
 class KeySet(Iterable[bytes], Protocol):
-    """Keys of users."""
+    """The keys of users."""
 
     def isdisjoint(self, others: Iterable[bytes], /) -> bool:
-        """Whether none of the others is among them."""
+        """Whether none of `others` is in this set."""
 
 
 class ByBlocks(Protocol):
-    """Users of requests: `rests` are the different bytes that follow their IDs, `sizes` how many users of requests have
-    each.
+    """The users of requests, grouped by rest: their encoded message without the ID.
 
-    `keys` are the keys of these users, of those in several requests once; None where one is not on the platform, has an
-    ID of 20 digits, or stands in a request twice or with different rests. In `key_set`, there are all of them.
+    `rests` has the different rests, and `sizes`, for each, how many users of the requests have it.
+    `keys` has the keys of these users, for each rest; a user that several requests have is there once. It is None
+    if a user has no platform ID or one of 20 digits, is in a request twice, or has different rests.
+    `key_set` has all keys.
     """
 
     @property
@@ -36,11 +40,11 @@ class ByBlocks(Protocol):
     def key_set(self) -> KeySet: ...
 
     def segments(self, valid: Sequence[int]) -> Sequence[int]:
-        """How many blocks each request has, where so many stand in each of the `rests`."""
+        """How many valid blocks each request has, given how many each of the `rests` has."""
 
 
 def users_by_blocks(requests: list[Sequence[bytes]]) -> ByBlocks:
-    """The encoded users of requests."""
+    """Group the encoded users of requests, natively where the extension is installed."""
     return users_together(requests) or _ByBlocks(requests)
 
 

@@ -1,8 +1,8 @@
-"""What a warning repeats of a request, as `google.protobuf.Struct`s that are encoded already (source: contract, the
-tables of "POST /rt-segment"; the wire format of google/protobuf/struct.proto). Entries are in their keys' order.
+"""Encodes the entities of warnings: the user, block or request that was skipped, as a `google.protobuf.Struct`.
 
-Keys that were absent stay away, and an empty list counts as absent. A request can be full of faults, and a Struct that
-is filled field by field costs several times as much.
+Source: contract, the tables of "POST /rt-segment"; the wire format of google/protobuf/struct.proto. Keys are in
+alphabetical order; those that the request did not have are left out, and an empty list counts as absent. Encoding
+directly costs a fraction of filling a Struct field by field, and every part of a request may need a warning.
 """
 
 import struct
@@ -15,19 +15,20 @@ from instantaudience_server.protobuf_fields import varint
 _ENTRY, _ITEM = b"\x0a", b"\x0a"
 """Tags of Struct.fields and ListValue.values."""
 _KEY, _VALUE = b"\x0a", b"\x12"
-"""Tags of an entry's parts."""
+"""Tags of the key and the value of a map entry."""
 _TEXT, _STRUCT, _LIST = b"\x1a", b"\x2a", b"\x32"
-"""Tags of a Value's kinds that have a length."""
+"""Tags of Value.string_value, struct_value and list_value."""
 _double = struct.Struct("<d").pack
 PER_TURN = 200
-"""Users or blocks that are described before other calls get their turn of the event loop, about."""
+"""About how many users and blocks are encoded before the event loop may run other calls."""
 LEAST_BLOCK_BYTES = 20
-"""A user with more blocks than so many bytes each is too large, whatever is in them: one that says anything takes no
-less. Those that say nothing can come by the hundred thousand, and cost as much, here and where they become JSON."""
+"""What each block is taken to need at least when a limit of bytes is checked; a block with any field needs no less. An
+empty one does, but costs as much time here and in the conversion to JSON, and a request may have hundreds of
+thousands of them."""
 
 
 def delimited(tag: bytes, content: bytes) -> bytes:
-    """A field that has a length, such as a text or a message."""
+    """Encode a length-delimited field, such as a string or a message, with its tag."""
     size = len(content)
     if size < 0x80:
         return b"%b%c%b" % (tag, size, content)
@@ -35,7 +36,7 @@ def delimited(tag: bytes, content: bytes) -> bytes:
 
 
 def _number_entry(name: str) -> bytes:
-    """All of an entry but the eight bytes of its number."""
+    """An entry with a number, up to the eight bytes of the number."""
     value = _VALUE + b"\x09\x11"
     key = delimited(_KEY, name.encode())
     return _ENTRY + bytes([len(key) + len(value) + 8]) + key + value
@@ -48,27 +49,27 @@ _KEYS = {
     name: delimited(_KEY, name.encode()) + _VALUE
     for name in ("seg_code", "user_id", "domain", "seg_block", "rt_segment")
 }
-"""Entries as far as the lengths of their values."""
+"""The beginnings of entries, up to the lengths of their values."""
 
 
 def _entry(name: str, kind: bytes, content: bytes) -> bytes:
-    """An entry whose value has a length."""
+    """An entry whose value is length-delimited."""
     key, size = _KEYS[name], len(content)
-    if len(key) + size + 3 < 0x80:  # as `delimited` has it, in a third of the time
+    if len(key) + size + 3 < 0x80:  # the same as below, in a third of the time
         return b"%b%c%b%c%b%c%b" % (_ENTRY, len(key) + size + 3, key, size + 2, kind, size, content)
     return delimited(_ENTRY, delimited(key, delimited(kind, content)))
 
 
 def _item(entity: bytes) -> bytes:
-    """A struct as one value of a list."""
+    """A Struct as an item of a ListValue."""
     size = len(entity)
-    if size + 2 < 0x80:  # as `delimited` has it, in half of the time
+    if size + 2 < 0x80:  # the same as below, in half the time
         return b"%b%c%b%c%b" % (_ITEM, size + 2, _STRUCT, size, entity)
     return delimited(_ITEM, delimited(_STRUCT, entity))
 
 
 def block_entity(block: pb.SegBlock) -> bytes:
-    """A block."""
+    """Encode a block."""
     entity = b""
     if block.HasField("expiration"):
         entity = _NUMBERS["expiration"] + _double(block.expiration)
@@ -86,8 +87,10 @@ def block_entity(block: pb.SegBlock) -> bytes:
 def user_entity(
     user: pb.RtSegment, blocks: Iterable[pb.SegBlock], most_bytes: float = float("inf")
 ) -> Generator[None, None, bytes | None]:
-    """A user, with these blocks; None where it has more bytes than allowed. Yields when other calls should get their
-    turn of the event loop."""
+    """Encode a user with these blocks; None if that takes more than `most_bytes`.
+
+    Yields where the event loop should run other calls.
+    """
     if len(user.seg_block) * LEAST_BLOCK_BYTES > most_bytes:
         return None
     domain = _entry("domain", _TEXT, user.domain.encode()) if user.HasField("domain") else b""
@@ -104,7 +107,7 @@ def user_entity(
 
 
 def request_entity(users: Iterable[pb.RtSegment], most_bytes: float = float("inf")) -> Generator[None, None, bytes]:
-    """A request of these users, as many as have their place in so many bytes. Yields as `user_entity` does."""
+    """Encode a request with the first of these users, as many as fit into `most_bytes`. Yields as `user_entity`."""
     size, items = 0, []
     looked_at = 0
     for user in users:

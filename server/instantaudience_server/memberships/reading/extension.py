@@ -1,5 +1,7 @@
-"""What the native extension does for requests to apply memberships, where it is there
-(docs/adr/0044-requests-read-natively.md). Without it, Python does the same."""
+"""The native extension's functions for requests to apply memberships (docs/adr/0044-requests-read-natively.md).
+
+Where the extension is not installed, each returns None, and the caller does the same in Python.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING

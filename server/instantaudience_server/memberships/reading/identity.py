@@ -1,6 +1,6 @@
-"""Whom a request means: domains of user IDs, and external IDs (source: contract, "Domains").
+"""Validates user IDs and turns them into keys: platform IDs, device IDs and external IDs (source: contract, "Domains").
 
-Case does not matter in an identifier; it is stored in lower case.
+Identifiers are case-insensitive and stored in lower case.
 """
 
 import re
@@ -12,7 +12,7 @@ from instantaudience_server.store import keys
 
 _LARGEST_PLATFORM_ID = b"%d" % (2**64 - 1)
 PLATFORM_ID = "[1-9][0-9]{0,19}"
-"""The form of platform IDs, but for the largest one."""
+"""The form of platform IDs, as a regular expression that does not check the upper bound, 2^64-1."""
 _is_decimal = re.compile(PLATFORM_ID.encode()).fullmatch
 _are_short_decimals = re.compile(rb"(?:[1-9][0-9]{0,18},)+").fullmatch
 _SHORT_DIGITS = 19
@@ -55,7 +55,7 @@ def encoded_platform_key(user_id: bytes) -> bytes | None:
 
 
 def encoded_platform_keys(user_ids: Sequence[bytes]) -> list[bytes] | None:
-    """As `encoded_platform_key`, of many IDs at once; None when one of them is not valid, or has 20 digits."""
+    """As `encoded_platform_key`, for many IDs at once; None if one of them is not valid or has 20 digits."""
     if _are_alike_and_short(user_ids):
         return (keys.PLATFORM_PREFIX + _BEFORE_NEXT_KEY.join(user_ids)).split(b",")
     joined = b",".join(user_ids) + b","
@@ -65,7 +65,8 @@ def encoded_platform_keys(user_ids: Sequence[bytes]) -> list[bytes] | None:
 
 
 def _are_alike_and_short(user_ids: Sequence[bytes]) -> bool:
-    """Whether IDs are valid, of one length, and have no 20 digits: most are, and all are looked at as one."""
+    """Whether IDs are all valid, of the same length, and shorter than 20 digits. This is the usual case, and needs only
+    a few operations on the joined IDs."""
     sizes = set(map(len, user_ids))
     if len(sizes) != 1:
         return False
@@ -80,7 +81,8 @@ def device_key(domain: Domain, user_id: str) -> bytes | None:
 
 
 def external_key(member_id: int, external_id: str) -> bytes | None:
-    """The key that leads from an external ID to a platform user; None unless it is 1 to 256 printable characters."""
+    """The key under which an external ID is mapped to a platform user; None unless the ID has 1 to 256 printable
+    characters."""
     if not 0 < len(external_id) <= LONGEST_EXTERNAL_ID or not external_id.isprintable():
         return None
     return keys.external_id_key(member_id, external_id.lower())

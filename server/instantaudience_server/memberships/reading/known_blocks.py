@@ -1,5 +1,7 @@
-"""Lists of blocks without fault, and what they change: campaigns repeat themselves, in a request and from one to the
-next (docs/adr/0006-users-stay-encoded.md)."""
+"""Remembers lists of blocks without warnings, and what they change (docs/adr/0006-users-stay-encoded.md).
+
+Campaigns send the same list for many users, in a request and from one to the next.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,16 +12,16 @@ from instantaudience_server.memberships.reading import rules
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, UserChanges
 
 MOST_BYTES = 16 * 2**20
-"""What a worker keeps, about."""
+"""About how much memory a worker uses for known lists."""
 LIST_BYTES, BLOCK_BYTES = 1000, 120
-"""What a list costs beyond its encoded bytes, and each of its blocks, about."""
+"""About how much memory a list takes beyond its encoded bytes, and each of its blocks."""
 
 
 class Blocks(NamedTuple):
     """A user's blocks: how many are valid, and what they change.
 
-    `by_lifetime`: lifetime → segment ID → value. A lifetime is minutes, `NEVER` or `REMOVE`; a segment stands under
-    one of them.
+    `by_lifetime`: lifetime → segment ID → value. A lifetime is in minutes, or `NEVER` or `REMOVE`; each segment has
+    one.
     """
 
     valid: int
@@ -27,16 +29,16 @@ class Blocks(NamedTuple):
 
     @property
     def adds(self) -> int:
-        """Memberships that are added."""
+        """The number of memberships that are added."""
         return sum([len(values) for lifetime, values in self.by_lifetime.items() if lifetime != REMOVE])
 
     @property
     def removes(self) -> int:
-        """Memberships that are removed."""
+        """The number of memberships that are removed."""
         return len(self.by_lifetime.get(REMOVE, ()))
 
     def changes(self, now_ms: int) -> UserChanges:
-        """What to write for a user, when the request was read at `now_ms` (Unix time in ms)."""
+        """The changes to write for a user if the request was read at `now_ms` (Unix time in ms)."""
         return {
             now_ms + lifetime * MS_PER_MINUTE if lifetime > 0 else lifetime: values
             for lifetime, values in self.by_lifetime.items()
@@ -44,20 +46,20 @@ class Blocks(NamedTuple):
 
 
 def lifetime_of(expiration: int) -> int:
-    """What an expiration means: minutes, NEVER or REMOVE (source: contract, "What applying does")."""
+    """The lifetime that an expiration means: minutes, NEVER or REMOVE (source: contract, "What applying does")."""
     if 0 < expiration <= rules.LONGEST_EXPIRATION_MINUTES:
         return expiration
     return REMOVE if expiration == rules.LEAVE else NEVER
 
 
 def blocks_of(valid: int, memberships: Mapping[int, tuple[int, int]]) -> Blocks:
-    """Blocks, of which so many are valid, that change these memberships: segment ID → (expiration, value)."""
+    """Make `Blocks` of the number of valid ones and of their memberships: segment ID → (expiration, value)."""
     lasting = {segment_id: (lifetime_of(expiration), value) for segment_id, (expiration, value) in memberships.items()}
     return Blocks(valid, grouped(lasting))
 
 
 def grouped(memberships: Mapping[int, tuple[int, int]]) -> dict[int, dict[int, int]]:
-    """Segment ID → (lifetime or end, value) as lifetime or end → segment ID → value."""
+    """Regroup segment ID → (lifetime or end, value) as lifetime or end → segment ID → value."""
     groups: dict[int, dict[int, int]] = {}
     for segment_id, (lifetime, value) in memberships.items():
         groups.setdefault(lifetime, {})[segment_id] = value
@@ -65,24 +67,23 @@ def grouped(memberships: Mapping[int, tuple[int, int]]) -> dict[int, dict[int, i
 
 
 class Repeated:
-    """Users that stand in a request more than once: of a segment that one has twice, the last one counts."""
+    """Merges the changes of users that a request has more than once: for each segment, the last block counts."""
 
     def __init__(self) -> None:
         self._memberships: dict[bytes, dict[int, tuple[int, int]]] = {}
 
     def add(self, changes: dict[bytes, UserChanges], key: bytes, later: UserChanges) -> None:
-        """Put a user's changes, or what comes after those that it has, into the `changes` of all users; these are whole
-        when `merge` is called."""
+        """Add a user's changes to `changes`. If the user is there already, its entry is complete only after `merge`."""
         if changes.setdefault(key, later) is later:
             return
         memberships = self._memberships.get(key)
         if memberships is None:
             memberships = self._memberships[key] = _ungrouped(changes[key])
-            changes[key] = {}  # which is no list of blocks that may come again
+            changes[key] = {}  # a new object: the one that was here may be shared with other users
         memberships |= _ungrouped(later)
 
     def merge(self, changes: dict[bytes, UserChanges]) -> None:
-        """Put what was noted into the changes of all users."""
+        """Complete the entries of repeated users in `changes`."""
         for key, memberships in self._memberships.items():
             changes[key] = grouped(memberships)
 
@@ -96,8 +97,10 @@ _NOBODY: tuple[None, dict[bytes, Blocks]] = (None, {})
 
 
 class KnownBlocks:
-    """Lists of blocks that had no fault when a member sent them, by their encoded bytes; all are forgotten when the
-    catalog changes, and when they are too many."""
+    """Lists of blocks that gave no warning when a member sent them, by member and encoded bytes.
+
+    All are dropped when the catalog changes, and when they take more than `most_bytes`.
+    """
 
     def __init__(self, catalog: Catalog, *, most_bytes: int = MOST_BYTES) -> None:
         self._catalog = catalog
@@ -105,7 +108,7 @@ class KnownBlocks:
         self._forget()
 
     def find(self, member: Member, encoded: bytes) -> Blocks | None:
-        """What is known of a list."""
+        """The blocks of an encoded list, if the member has sent it before."""
         if self._version != self._catalog.version:
             self._forget()
         of, known = self._members.get(member.id, _NOBODY)
@@ -113,7 +116,7 @@ class KnownBlocks:
         return known.get(encoded) if of is member else None
 
     def keep(self, member: Member, encoded: bytes, blocks: Blocks) -> None:
-        """Keep a list that was read now, for this member, as the catalog is."""
+        """Remember a list that the member has sent, and that was read according to the present catalog."""
         size = LIST_BYTES + len(encoded) + BLOCK_BYTES * blocks.valid
         if self._version != self._catalog.version or self._bytes + size > self._most_bytes:
             self._forget()

@@ -1,5 +1,4 @@
-"""Requests to apply memberships, as they come off the wire: their users stay encoded
-(docs/adr/0006-users-stay-encoded.md)."""
+"""Decodes requests to apply memberships, leaving their users encoded (docs/adr/0006-users-stay-encoded.md)."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -12,7 +11,11 @@ from instantaudience_server.memberships.reading.wire import EncodedRequest
 
 
 class ApplyRequest:
-    """An ApplySegmentsRequest or StreamSegmentsRequest of `size_bytes`: encoded `users`, and what its warnings have."""
+    """An ApplySegmentsRequest or StreamSegmentsRequest.
+
+    `users` are encoded RtSegment messages, `size_bytes` is the size of the request, and `warning_form` says which parts
+    warnings are to have.
+    """
 
     __slots__ = ("size_bytes", "users", "validate_only", "warning_form")
 
@@ -33,15 +36,15 @@ class ApplyRequest:
 
     @classmethod
     def FromString(cls, encoded: bytes) -> "ApplyRequest":  # noqa: N802 - protobuf's name
-        """The request in a body.
+        """Decode a request. The name and the error are those of protobuf's message classes.
 
         Raises:
-            DecodeError.
+            DecodeError: the bytes are no readable request.
         """
         found = encoded_users(encoded)
         if found is None:
             message = EncodedRequest.FromString(encoded)
-            users: Sequence[bytes] = list(message.rt_segment)  # the message would make each anew at each look
+            users: Sequence[bytes] = list(message.rt_segment)  # each access to the message's own list copies the bytes
         else:
             users, others = found
             if not others:

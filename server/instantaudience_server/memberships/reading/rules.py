@@ -16,7 +16,7 @@ LONGEST_EXPIRATION_MINUTES = 525_600_000
 NEVER = 0
 """The expiration of a membership that never ends."""
 LEAVE = -1
-"""The expiration that has the user leave the segment."""
+"""The expiration that removes the user from the segment."""
 
 
 def check_user(
@@ -24,9 +24,9 @@ def check_user(
 ) -> tuple[bytes, pb.WarningCode]:
     """Check a user's place in the request, identifier and domain, in the contract's order.
 
-    `external_member_id` is the caller's member when it is set up for external IDs; `most_users` is how many users of a
-    request are looked at. Returns the user's key (of an external ID: the key that leads to the user) and `OK`, or an
-    empty key and what is wrong first.
+    `external_member_id` is the caller's member if it is set up for external IDs, else None; `most_users` is the limit
+    of users in a request. Returns the user's key (for an external ID, the key under which it is mapped) and `OK`, or an
+    empty key and the first rule that is broken.
     """
     if index >= most_users:
         return b"", pb.WARNING_CODE_TOO_MANY_USERS
@@ -40,7 +40,7 @@ def check_user(
 
 
 def identify(user_id: str, domain: str, external_member_id: int | None) -> tuple[bytes | None, pb.WarningCode]:
-    """The key of an identifier and `OK`, or None and what is wrong with it (source: contract, "Domains")."""
+    """The key of an identifier and `OK`, or None and the rule that it breaks (source: contract, "Domains")."""
     if domain:
         known = identity.DOMAINS.get(domain)
         if known is None:
@@ -66,9 +66,9 @@ def check_block(block: pb.SegBlock) -> pb.WarningCode:
 
 
 def expiration_of(given: int | None, segment: Segment, member: Member) -> int:
-    """The expiration that counts when `member` puts a user into a segment: what the block gives, else what the segment
-    says, else the member's default, and no more than the member's longest (source: contract's neighbours, "Conventions
-    of all REST answers" and "Longest lifetime")."""
+    """The expiration in effect when `member` puts a user into a segment: the block's (`given`), else the segment's,
+    else the member's default, limited to the member's longest (source: contract-neighbours, "Conventions of all REST
+    answers" and "Longest lifetime")."""
     expiration = segment.expire_minutes if given is None else given
     if expiration is None:
         expiration = member.default_expiration_minutes

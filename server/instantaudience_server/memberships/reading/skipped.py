@@ -1,7 +1,7 @@
-"""What of a request was skipped, and why: the warnings of an answer (source: contract, the tables of "POST
+"""The warnings of an answer: what of a request was skipped, and why (source: contract, the tables of "POST
 /rt-segment").
 
-They end where answers would grow without bound (source: contract-neighbours, "many warnings").
+Their number and size are limited (source: contract-neighbours, "many warnings").
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -37,26 +37,26 @@ NO_VALID_USERS = "No valid rt_segment in request."
 LEFT_OUT = "{count} more warnings were left out."
 
 MOST_WARNINGS = 10_000
-"""Warnings of an answer; and users that the last of them repeats."""
+"""The most warnings in an answer; also the most users in the entity of `NO_VALID_USERS`."""
 MOST_BYTES = 2_000_000
-"""What warnings repeat of a request in an answer, about; encoded entities are counted."""
+"""About the most bytes of messages and encoded entities in an answer."""
 MOST_REPEATED_BYTES = 3_000_000
-"""The same, with what the last of them repeats. Codes, paths and framing come to half a million more at most, so that
-an answer stays below the 4 MB that gRPC's clients take by default."""
+"""The same, including the entity of `NO_VALID_USERS`. Codes, paths and framing add half a million at most, so that an
+answer stays below 4 MB, the default limit of gRPC clients."""
 
 
 _WARNINGS = b"\x1a"
-"""ApplySegmentsResult's tag."""
+"""The tag of ApplySegmentsResult.warnings."""
 _MESSAGE, _ENTITY, _CODE, _PATH = b"\x0a", b"\x12", b"\x18", b"\x22"
-"""ApplyWarning's tags."""
+"""The tags of ApplyWarning's fields."""
 _LONG = 0x80
-"""From here on, a length takes more than a byte."""
+"""From this length on, a varint takes more than one byte."""
 _SHORT = b"%b%%c%%b%b%%c%%b%b%%c%b%%c%%b" % (_MESSAGE, _ENTITY, _CODE, _PATH)
-"""A warning none of whose parts is long: most are such, and this takes half of the time."""
+"""The format of a warning all of whose parts are shorter than `_LONG`, as most are. It takes half the time."""
 
 
 class WarningForm(NamedTuple):
-    """What warnings have beside their message: code and path; entities."""
+    """The parts of warnings beside their message: code and path (`places`), and `entities`."""
 
     places: bool
     entities: bool
@@ -67,9 +67,10 @@ BARE = WarningForm(places=False, entities=False)
 
 
 class Warnings:
-    """The warnings of an answer, in their order. Those that have no place any more are counted.
+    """The warnings of an answer, in order. Those beyond the limits are only counted.
 
-    They are kept encoded: a request can be full of faults, and a message for each costs several times as much.
+    They are encoded at once: a message object for each would cost several times as much, and every part of a request
+    may need a warning.
     """
 
     def __init__(self, form: WarningForm) -> None:
@@ -80,16 +81,16 @@ class Warnings:
         self._left_out = 0
 
     def __len__(self) -> int:
-        """How many there are, those that were left out among them."""
+        """How many there are, including those that were left out."""
         return len(self._kept) + self._left_out
 
     @property
     def full(self) -> bool:
-        """Whether there is no place for any more."""
+        """Whether further warnings are only counted."""
         return self._left_out > 0
 
     def leave_out(self, count: int) -> None:
-        """Count so many that nobody has to see: there is no place for any more."""
+        """Count warnings that are left out, once `full`."""
         self._left_out += count
 
     def skip_block(self, code: pb.WarningCode, user_index: int, index: int, block: pb.SegBlock) -> None:
@@ -102,15 +103,17 @@ class Warnings:
     def skip_user(
         self, code: pb.WarningCode, index: int, user: pb.RtSegment, blocks: Iterable[pb.SegBlock]
     ) -> Iterator[None]:
-        """Warn about a user; `blocks` are the ones to show. Yields as `user_entity` does."""
+        """Warn about a user, with `blocks` in its entity. Yields as `user_entity` does."""
         if self._has_room():
             most_bytes = MOST_BYTES - self._bytes
             entity = (yield from user_entity(user, blocks, most_bytes)) if self._form.entities else b""
             self._add(USER_MESSAGES[code].format(user=user), code, b"rt_segment[%d]" % index, entity)
 
     def of_answer(self, invalid_users: Iterable[pb.RtSegment] | None) -> Generator[None, None, bytes]:
-        """All that the answer has, as they stand in an encoded ApplySegmentsResult. `invalid_users` are those of a
-        request that has no valid one. Yields as `user_entity` does."""
+        """The warnings, encoded as fields of an ApplySegmentsResult.
+
+        `invalid_users` are the users of a request without a valid one, else None. Yields as `user_entity` does.
+        """
         warnings = list(self._kept)
         if self._left_out:
             text = LEFT_OUT.format(count=self._left_out).encode()
@@ -122,7 +125,7 @@ class Warnings:
         return b"".join(warnings)
 
     def _has_room(self) -> bool:
-        """Once one was left out, so are all that follow."""
+        """Whether there is room for another warning; if not, it is counted as left out, as are all later ones."""
         if self._left_out or len(self._kept) >= MOST_WARNINGS:
             self._left_out += 1
             return False

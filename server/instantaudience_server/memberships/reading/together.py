@@ -1,5 +1,8 @@
-"""Reads requests at once that are such as most are: of platform users who have the blocks of a campaign, without fault
-(docs/adr/0020-gathering.md)."""
+"""Reads several regular requests as one (docs/adr/0020-gathering.md).
+
+Regular requests are the usual ones: users with platform IDs, each once, all with the blocks of a few campaigns, and
+nothing to warn about. All others are left to `alone.py`.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -17,8 +20,8 @@ from instantaudience_server.store.interfaces.memberships import Alike, UserChang
 
 
 class Together(NamedTuple):
-    """Requests that were read as one: what they change, the keys of the users that do, and how many users and valid
-    blocks each of them has."""
+    """Requests that were read as one: what they change, the keys of the users whose memberships change, and how many
+    users and valid blocks each request has."""
 
     applied: Applied
     keys: KeySet
@@ -35,11 +38,11 @@ class TogetherReader:
     def read(
         self, requests: list[Sequence[bytes]], member: Member, now_ms: int, suppressed: frozenset[bytes]
     ) -> Together | None:
-        """Read the encoded users of requests, if all are on the platform, none stands in a request twice or is
-        `suppressed`, and all have blocks without fault, most of which are known. Users that stand in several requests
-        must have the same blocks in all. Ends of memberships count from `now_ms` (Unix time in ms).
+        """Read the encoded users of requests; lifetimes start at `now_ms` (Unix time in ms).
 
-        Returns None for any other requests.
+        Returns None unless the requests are regular: all users have platform IDs, no request has a user twice, users in
+        several requests have the same blocks in each, no user is `suppressed`, no block gives a warning, and about
+        `BLOCKS_PER_TURN` blocks at most are in lists that are not known yet.
 
         Raises:
             AudienceError: SYNTAX, when a user cannot be decoded.
@@ -74,7 +77,8 @@ class TogetherReader:
         return Together(applied, found.key_set, counts)
 
     def _faultless(self, member: Member, rests: Sequence[bytes]) -> Sequence[Blocks] | None:
-        """The blocks in what follows users' IDs, if all are valid and usable, and nothing else is there."""
+        """The blocks in users' messages without their IDs; None if one gives a warning, if there is anything beside
+        blocks, or if too many lists are not known yet."""
         most = min(member.limits.segments_per_user, BLOCKS_PER_TURN)
         found = []
         looked_at = 0
@@ -99,7 +103,8 @@ class TogetherReader:
 def _apart(
     now_ms: int, requests: Sequence[Sequence[bytes]], changes_by_rest: Mapping[bytes, UserChanges]
 ) -> Iterator[Applied]:
-    """What each of the requests that were read together changes; the last one first."""
+    """What each of the requests that were read as one changes, the last request first. Additions and removals are not
+    counted in these."""
     for users in reversed(requests):
         alike = [
             Alike(identity.encoded_platform_keys(user_ids) or (), changes_by_rest[rest])

@@ -1,9 +1,8 @@
-"""A request to apply memberships as it is read: its users are still encoded.
+"""Decodes requests to apply memberships with their users left encoded (docs/adr/0006-users-stay-encoded.md).
 
-Users of a request differ in their ID and hardly in their blocks: many users, few segments. Left as bytes, users with
-equal blocks are found by hash, and each distinct list of blocks is decoded and checked once
-(docs/adr/0006-users-stay-encoded.md). On the wire a message and its bytes are the same, so this reads what
-ApplySegmentsRequest and StreamSegmentsRequest write.
+The users of a request differ in their IDs, but mostly have the same few lists of blocks. As bytes, users with equal
+blocks are found by hash, and each distinct list is decoded and checked once. On the wire, a field of a message type and
+one of type bytes are the same, so `EncodedRequest` reads both ApplySegmentsRequest and StreamSegmentsRequest.
 """
 
 import struct
@@ -22,16 +21,17 @@ Decoded = TypeVar("Decoded", bound=Message)
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _PLAIN_TYPES = {"rt_segment": _Field.TYPE_BYTES, "warning_entities": _Field.TYPE_INT32}
-"""Types that are other ones here: of the same form on the wire, but they refer to nothing."""
+"""The fields whose types refer to other definitions, and scalar types with the same encoding that replace them."""
 _VARINT_OF_ONE_BYTE = 0x80
+"""Numbers below this are encoded in one byte."""
 _HEAD_BYTES = 2
-"""Before a short ID: its tag and its length."""
+"""The size of the tag and the length before a short ID."""
 _USER_ID_TAG = 0x0A
-"""What `user_id` begins with: field 1, length-delimited (https://protobuf.dev/programming-guides/encoding/)."""
+"""The tag of `user_id`: field 1, length-delimited (https://protobuf.dev/programming-guides/encoding/)."""
 
 
 def _leave_users_encoded() -> type[Any]:
-    """The class of ApplySegmentsRequest, but for some types."""
+    """Make a message class like ApplySegmentsRequest, with the types in `_PLAIN_TYPES`."""
     file = descriptor_pb2.FileDescriptorProto(name="wire.proto", package="instantaudience.wire", syntax="proto3")
     request = file.message_type.add()
     pb.ApplySegmentsRequest.DESCRIPTOR.CopyToProto(request)
@@ -46,14 +46,14 @@ def _leave_users_encoded() -> type[Any]:
 
 
 EncodedRequest = _leave_users_encoded()
-"""The message class to read requests with: its users are bytes."""
+"""The message class that requests are decoded with: its users are bytes."""
 
 
 def split_user(encoded: bytes) -> tuple[bytes, bytes]:
-    """The bytes of a user's ID, and the rest of its message.
+    """Split an encoded user into the bytes of its ID and the rest of its message.
 
-    The ID is empty where the message does not begin with a short one, as every protobuf library writes it. A rest may
-    hold another ID, which would count instead; `decode_user(rest)` tells.
+    The ID is empty unless the message begins with an ID shorter than 128 bytes, as every protobuf library writes it.
+    A rest may hold another ID, which would count instead: `decode_user(rest)` shows it.
     """
     if len(encoded) > 2 and encoded[0] == _USER_ID_TAG and encoded[1] < _VARINT_OF_ONE_BYTE:
         end = 2 + encoded[1]
@@ -62,7 +62,7 @@ def split_user(encoded: bytes) -> tuple[bytes, bytes]:
 
 
 def users_by_rest(users: Sequence[bytes]) -> dict[bytes, list[bytes]]:
-    """As `split_user`, of many: the IDs of the users that have each rest, in their order."""
+    """As `split_user`, for many users: for each rest, the IDs of the users that have it, in their order."""
     ids: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for user_id, rest in _split_alike(users) or map(split_user, users):
         ids[rest].append(user_id)
@@ -70,9 +70,9 @@ def users_by_rest(users: Sequence[bytes]) -> dict[bytes, list[bytes]]:
 
 
 def _split_alike(users: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]] | None:
-    """As `split_user`, of users that are as long as each other, with IDs as long as each other; None for others.
+    """As `split_user`, for users of equal length with IDs of equal length; None for others.
 
-    Requests often have such users, and all are split by one format.
+    Requests often have such users, and one `struct` format splits all of them.
     """
     sizes = set(map(len, users))
     if len(sizes) != 1:
@@ -89,18 +89,18 @@ def _split_alike(users: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]] | None
 
 
 def check_users(users: Sequence[bytes], start: int) -> None:
-    """Find out whether users of a request are readable, from one on, without looking at each.
+    """Check that a request's users, from the index `start` on, can be decoded, without decoding each of them.
 
     Raises:
         AudienceError: SYNTAX.
     """
-    # Where there are hundreds of thousands, most are alike.
+    # A request with hundreds of thousands of users has many equal ones; each different one is decoded once.
     different = different_users(users, start) or set(users[start:])
     _decode(pb.ApplySegmentsRequest, EncodedRequest(rt_segment=different).SerializeToString())
 
 
 def decode_user(encoded: bytes) -> pb.RtSegment:
-    """A user of a request.
+    """Decode a user of a request.
 
     Raises:
         AudienceError: SYNTAX.

@@ -1,6 +1,6 @@
-"""Calls, whichever host they came in through: what they are, and what happens to every one.
+"""Processes calls from their arrival at a host to their outcome, in the same way for all hosts.
 
-May use the wire format, the table of errors, admission, tokens, usage, the store's interfaces, who calls (catalog),
-and of memberships what is carried out together.
-Used by hosts, methods and running; the gateway has bounds from here.
+May use the wire format, the table of errors, admission, tokens, usage, the store's interfaces, catalog (for callers),
+and memberships (for posts).
+Used by hosts, methods and running; by the gateway for limits.
 """

@@ -1,5 +1,8 @@
-"""Streams that came through the gateway and send faster than they are read. What they have sent waits in the gateway's
-memory, which is everybody's: so there are only so many of them, and members share that."""
+"""Limits the number of streams from the gateway whose callers send faster than they are read.
+
+What such callers send waits in the gateway's memory, which all callers share. So the number of these streams is
+limited, and members share it fairly.
+"""
 
 import asyncio
 from collections import Counter
@@ -9,12 +12,15 @@ from contextlib import asynccontextmanager
 from instantaudience_server.errors import AudienceError
 
 LOOK_SECONDS = 0.5
-"""How often it is looked who is behind; that is who has waited for its caller for less than half of the time since."""
+"""The interval at which streams are checked. A stream is behind if it spent less than half of it waiting for its
+caller."""
 
 
 class Backlog:
-    """What is known of a stream. Between `wait` and `come`, it waits for its caller. `refusal` makes the error with
-    which it is `end`ed."""
+    """Measures how far a stream keeps up with its caller, and ends it if told to.
+
+    Between `wait` and `come`, the stream waits for its caller. `refusal` makes the error that `end` raises in it.
+    """
 
     def __init__(self, member_id: int, refusal: Callable[[], AudienceError]) -> None:
         self.member_id = member_id
@@ -29,10 +35,10 @@ class Backlog:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
-        """The stream is read in here.
+        """The context in which the stream is read.
 
         Raises:
-            AudienceError: it was ended.
+            AudienceError: `end` was called.
         """
         try:
             async with self._reading:
@@ -45,18 +51,20 @@ class Backlog:
             self._is_read = False
 
     def wait(self) -> None:
-        """Nothing has come that could be read."""
+        """The stream starts to wait for a message."""
         self._waits_since = self._time()
 
     def come(self) -> None:
-        """Something has."""
+        """A message has come."""
         if self._waits_since is not None:
             self._waited_seconds += self._time() - self._waits_since
             self._waits_since = None
 
     def is_behind(self, now: float) -> bool:
-        """Whether more came than was read since this was asked last, or since the stream began; not of one that began a
-        moment ago, or of which all was read."""
+        """Whether the stream has been behind since the last check, or since it began.
+
+        A stream is not behind if it began less than half an interval ago, or if it is no longer being read.
+        """
         if self._waits_since is not None:
             self._waited_seconds += now - self._waits_since
             self._waits_since = now
@@ -65,30 +73,34 @@ class Backlog:
         return self._is_read and seconds * 2 >= LOOK_SECONDS and waited_seconds * 2 < seconds
 
     def end(self) -> None:
-        """It is read no further."""
+        """Stop reading the stream."""
         self.ended = True
         self._reading.reschedule(self._time())
 
 
 class Backlogs:
-    """Lets at most so many streams be behind. Where there are more, those end that the members with most of them began
-    last, and such members begin no other ones; `refusal` makes the error."""
+    """Keeps at most `most` streams behind.
+
+    Past that, the newest streams of the members with the most such streams are ended, and these members cannot begin
+    further streams. `refusal` makes the error.
+    """
 
     def __init__(self, most: int, refusal: Callable[[], AudienceError]) -> None:
         self._most = most
         self._refusal = refusal
         self._loop = asyncio.get_running_loop()
         self._streams: dict[Backlog, None] = {}
-        """In the order in which they began."""
+        """All open streams, in the order in which they began."""
         self._counts: Counter[int] = Counter()
-        """How many streams of each member were behind at the last look. One that was ended counts until it has gone."""
+        """How many streams of each member were behind at the last check. An ended one counts until it is forgotten."""
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, member_id: int) -> Backlog:
-        """A stream is about to be read.
+        """Register a stream that is about to be read.
 
         Raises:
-            AudienceError: UNAVAILABLE, there are too many.
+            AudienceError: UNAVAILABLE, when the limit is reached and no member has more such streams than this one
+                would have.
         """
         own = self._counts[member_id]
         if own and self._counts.total() >= self._most and own + 1 >= max(self._counts.values()):
@@ -100,7 +112,7 @@ class Backlogs:
         return backlog
 
     def forget(self, backlog: Backlog) -> None:
-        """The stream has gone."""
+        """Remove a stream that has ended."""
         del self._streams[backlog]
 
     def _look(self) -> None:

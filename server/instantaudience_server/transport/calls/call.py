@@ -1,4 +1,4 @@
-"""What a call is: what hosts hand over of it beside its messages, and how they read that out of headers."""
+"""The metadata of a call that hosts hand over, and how they read it from headers."""
 
 import re
 import time
@@ -9,23 +9,23 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.tokens import CERTIFICATE
 
 LONGEST_REQUEST_ID = 128
-"""Characters of a caller's own `x-request-id`, all visible ASCII; another one is none."""
+"""The most characters of an `x-request-id`, all visible ASCII; an ID that breaks these rules is ignored."""
 LONGEST_STREAM_ID = 116
-"""Characters of a stream's ID that are in the names of its requests; so these have fewer than `LONGEST_REQUEST_ID`."""
+"""How many characters of a stream's ID its requests' IDs begin with, so that they stay below `LONGEST_REQUEST_ID`."""
 _CERTIFICATE_NAMES = re.compile("uri=([^ ]*) dns=([^ ]*)")
 MOST_DIGITS = 10
-"""How many digits a size may have; a longer one is ignored."""
+"""The most digits of a size in a header; a longer one is ignored."""
 
 
 class Call(NamedTuple):
-    """What a host knows of a call beside its messages.
+    """A call's metadata: what a host knows of it beside its messages.
 
-    `remaining_seconds` is what is left of the caller's deadline; None when there is none. `body_bytes` is the size of
-    what the caller sent where a gateway made the message from it, `waited_seconds` how long ago the call came in; both
-    are 0 where that is not known. `address` is the caller's IP address, as text; hosts may leave it out where the
-    method needs a token. `trace_parent` says of which trace the call is (W3C Trace Context). `by_gateway`
-    says that the call came through the gateway. `learn` is told whose token it has, once that is known. `had_turn` says
-    that the host has had it wait for its turn.
+    `authorization` is the credential (see `credential`). `remaining_seconds` is the time left until the caller's
+    deadline; None if it set none. `body_bytes` is the size of the JSON body that the gateway made the message from, and
+    `waited_seconds` how long ago the call came in; each is 0 if unknown. `address` is the caller's IP address; hosts
+    may leave it out for methods that need a token. `trace_parent` is the `traceparent` header (W3C Trace Context).
+    `by_gateway`: the call came through the gateway. `learn` is called with the caller once its token is verified.
+    `had_turn`: the call has already waited for its turn at the host.
     """
 
     authorization: str
@@ -40,32 +40,32 @@ class Call(NamedTuple):
     had_turn: bool = False
 
     def __repr__(self) -> str:
-        """Without the token: this may end in a log."""
+        """Leaves the token out, as this may end up in a log."""
         return f"Call(request_id={self.request_id!r}, remaining_seconds={self.remaining_seconds!r})"
 
 
 Body = bytes | Callable[[float], Awaitable[bytes]]
-"""The message of a unary request, or how to read it until a deadline."""
+"""The message of a unary request, or a function that reads it until a deadline (a time of the event loop's clock)."""
 
 
 def is_request_id(text: str) -> bool:
-    """Whether a caller may name its request like this."""
+    """Whether a request ID from a caller is valid."""
     return 0 < len(text) <= LONGEST_REQUEST_ID and all("!" <= character <= "~" for character in text)
 
 
 def request_name(stream_id: str, number: int) -> str:
-    """What the request of this number, counted from 0, of a stream is called; of a long ID, the beginning counts."""
+    """The ID of a stream's request: the stream's ID, shortened if necessary, and the number, which counts from 0."""
     return f"{stream_id[:LONGEST_STREAM_ID]}.{number + 1}"
 
 
 def credential(authorization: str, certificate: str) -> str:
-    """What a caller shows: the header `authorization` or, where it is blank, the name in its certificate, as
-    `TokenService` takes it.
+    """A caller's credential, as `TokenService` takes it: the header `authorization` or, if that is blank, the name in
+    the client certificate.
 
-    `certificate` is what the gateway says (`CERTIFICATE_KEY`) of its only URI and its only DNS name. Of several, it
-    writes them with commas between, which is no name that anybody has. The URI counts where there is one.
+    `certificate` is the gateway's header `CERTIFICATE_KEY`, with the certificate's URI and DNS name; the URI is used if
+    there is one. Several URIs or DNS names are joined by commas, which match no user.
     """
-    authorization = authorization.replace(CERTIFICATE, "")  # no header can have it, whatever a host lets in
+    authorization = authorization.replace(CERTIFICATE, "")  # or a header could pass for a certificate's name
     if authorization.strip():
         return authorization
     told = _CERTIFICATE_NAMES.fullmatch(certificate)
@@ -74,9 +74,10 @@ def credential(authorization: str, certificate: str) -> str:
 
 
 def waited_seconds(header: str) -> float:
-    """How long ago a call came in by the header `x-request-start` (Unix time in seconds); 0 where it says nothing.
+    """How long ago a call came in, by the header `x-request-start` (Unix time in seconds); 0 if it is unreadable.
 
-    The gateway sets it on every call, by the clock of this machine; who comes straight to a worker says nothing by it.
+    The gateway sets it on every call, by this machine's clock. It is not trusted on calls that come directly to a
+    worker.
     """
     try:
         return max(0.0, time.time() - float(header))
@@ -85,9 +86,9 @@ def waited_seconds(header: str) -> float:
 
 
 def body_bytes(header: str) -> int:
-    """What the header `x-request-body-bytes` says; 0 where it says nothing.
+    """The size in the header `x-request-body-bytes`; 0 if it is absent or unreadable.
 
-    The gateway sets it on unary calls in JSON, and takes away what callers say; who comes straight to a worker says
-    nothing by it.
+    The gateway sets it on unary calls in JSON, and removes a caller's own. It is not trusted on calls that come
+    directly to a worker.
     """
     return int(header) if header.isascii() and header.isdigit() and len(header) <= MOST_DIGITS else 0

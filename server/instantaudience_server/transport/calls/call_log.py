@@ -1,7 +1,6 @@
-"""The log's lines about calls: one for each that failed here, some for those that were refused, and, where an access
-log is wanted, one for every call.
+"""Logs calls: failures of the service, samples of refused calls, and every call if the access log is on.
 
-No line holds a token, a user ID, or what a caller sent.
+No line holds a token, a user ID, or anything else that a caller sent, except its request ID.
 """
 
 import asyncio
@@ -18,9 +17,9 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 MOST_LINES = 1000
-"""Lines about failed calls in a second: where more fail, a line says how many."""
+"""The most lines about failed calls in a second; another line says how many more failed."""
 SAMPLE_SECONDS = 1.0
-"""Of the calls of a method that are refused for the same reason, one in so long has a line."""
+"""Of the calls of a method that are refused for the same reason, one is logged in this time."""
 
 Nodes = Callable[[], Mapping[str, str]]
 
@@ -30,8 +29,10 @@ def _no_nodes() -> Mapping[str, str]:
 
 
 class CallLog:
-    """Writes the lines. `troubled` tells which nodes of the cluster take no writes now, and why; `access`: every call
-    has a line."""
+    """Writes the lines about calls.
+
+    `troubled` returns the nodes of the cluster that take no writes now, with their problems. `access`: log every call.
+    """
 
     def __init__(self, troubled: Nodes = _no_nodes, *, access: bool = False) -> None:
         self.access = access
@@ -39,13 +40,13 @@ class CallLog:
         self._loop = asyncio.get_running_loop()
         self._lines = self._left_out = 0
         self._refused: dict[tuple[str, Reason], int] = {}
-        """How many calls were refused since the last line about such."""
+        """By method and reason: how many calls were refused since the last line about them."""
         self._next: asyncio.TimerHandle | None = None
 
     def answered(
         self, path: str, request_id: str, code: int, seconds: float | None, member_id: int | None, **more: str
     ) -> None:
-        """A call has ended; only where there is an access log."""
+        """Log the end of a call, for the access log; `seconds` is its duration."""
         took = None if seconds is None else round(seconds, 6)
         name = code_pb2.Code.Name(code)
         _write(
@@ -60,7 +61,7 @@ class CallLog:
         )
 
     def failed(self, path: str, request_id: str, error: AudienceError, member_id: int | None) -> None:
-        """A call has failed for a reason that its caller may know."""
+        """Log a call that failed for a reason that its caller is told."""
         if error.reason is not Reason.UNAVAILABLE:
             self._note_refused(path, request_id, error.reason, member_id)
         elif self._has_room():
@@ -81,16 +82,16 @@ class CallLog:
             )
 
     def defect(self, path: str, request_id: str, error: BaseException) -> None:
-        """A call has met a defect, or a command that a node refused."""
+        """Log a call that failed through a defect, or because a node refused a command for good."""
         refused = {"nodes": list(error.nodes)} if isinstance(error, RefusedCommandError) else {}
         _write(log.error, Event.CALL_DEFECT, exc_info=error, method=_method(path), request_id=request_id, **refused)
 
     def not_noted(self, path: str, request_id: str, error: Exception) -> None:
-        """How a call has ended is not in the metrics, or not in its member's usage."""
+        """Log that the outcome of a call is missing from the metrics or from its member's usage."""
         _write(log.error, Event.OUTCOME_NOT_NOTED, exc_info=error, method=_method(path), request_id=request_id)
 
     def refused_before(self, path: str, calls: int, member_id: int | None) -> None:
-        """A host has refused so many calls before anybody else saw them."""
+        """Log that a host has refused calls on its own."""
         _write(log.warning, Event.CALLS_OVERLOADED, method=_method(path), calls=calls, member_id=member_id)
 
     def _note_refused(self, path: str, request_id: str, reason: Reason, member_id: int | None) -> None:
@@ -123,7 +124,7 @@ class CallLog:
             self._next = self._loop.call_later(SAMPLE_SECONDS, self._begin_again)
 
     def _begin_again(self) -> None:
-        """A second is over: say what was left out in it."""
+        """Log what was left out in the second that has ended."""
         self._next = None
         if self._left_out:
             _write(log.warning, Event.CALLS_FAILED, calls=self._left_out)
@@ -141,11 +142,11 @@ class CallLog:
 
 
 def _method(path: str) -> str:
-    """A method as metrics and traces name it, too."""
+    """The name of a method, which metrics and traces use too."""
     return path.removeprefix("/")
 
 
 def _write(level: Callable[..., Any], event: Event, **fields: Any) -> None:
-    # What the log is written to may be full or closed: no call has to suffer for that.
+    # Calls must not fail because the log cannot be written, when a disk is full for example.
     with contextlib.suppress(Exception):
         level(event, **fields)

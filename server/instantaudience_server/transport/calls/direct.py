@@ -1,6 +1,8 @@
-"""Calls, and requests of streams, that need no task of their own: their token is known, it is their turn, and their
-method carries out together what comes together. Most calls of a busy service are such, and what can be done for all of
-them at once is (docs/adr/0045-calls-that-begin-together.md)."""
+"""Serves calls and requests of streams without a task for each (docs/adr/0045-calls-that-begin-together.md).
+
+This is possible if the token is known, it is the call's turn, and the method has a `posting`. Most calls of a busy
+service are such; whatever can be done for several of them at once is.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,17 +25,17 @@ from instantaudience_server.transport.status import Failure
 
 
 class Replies(Protocol):
-    """Where the ends of calls go; each has a number."""
+    """Takes the outcomes of calls, which are identified by numbers."""
 
     def answer(self, numbers: Sequence[int], message: bytes) -> None:
-        """Answer calls, all alike."""
+        """Answer calls with the same message."""
 
     def fail(self, number: int, failure: Failure) -> None:
         """Fail a call."""
 
 
 class Owned(Post, Answered, Protocol):
-    """A call, as the post that it is; each has a number, and an owner that is set when it begins."""
+    """A call as a post. Its number identifies it; its owner is set when it begins."""
 
     number: int
     ended: bool
@@ -41,9 +43,9 @@ class Owned(Post, Answered, Protocol):
 
 
 class Gathered(Owned, Protocol):
-    """A call that its host has read: a regular one, of a request that says nothing beside its users.
+    """A call that its host has already decoded, whose request has nothing but users.
 
-    What its caller sent has `sent_bytes`, and it came in `waited_seconds` ago.
+    `sent_bytes` is the size of what its caller sent, and it came in `waited_seconds` ago.
     """
 
     sent_bytes: int
@@ -51,25 +53,30 @@ class Gathered(Owned, Protocol):
 
 
 class DirectCalls:
-    """Serves the calls of a host that has had them wait for their turn, or the requests of a stream. What cannot be
-    served like this is left to those who do the same in a task."""
+    """Serves calls that have had their turn at their host, or the requests of one stream, and tells `replies`.
+
+    A call that it does not take must be served in a task of its own.
+    """
 
     def __init__(self, entrance: Entrance, outcomes: Outcomes, replies: Replies) -> None:
         self.entrance = entrance
         self.outcomes = outcomes
         self.replies = replies
         self.under_way: dict[int, Owned] = {}
-        """By their numbers."""
+        """The calls under way, by number."""
         self.failing: set[asyncio.Task[None]] = set()
 
     def caller(self, authorization: str) -> Caller | None:
-        """Whose token it is, where that is known."""
+        """The caller with this credential, if that is known without asking the cluster."""
         return self.entrance.known(authorization)
 
     def begin(
         self, number: int, method: Method[Any] | StreamMethod[Any], message: bytes, call: Call, caller: Caller
     ) -> bool:
-        """Begin a call, if it is such a one. Its end goes to the replies, in a later turn of the event loop."""
+        """Begin a call, if it can be served here; returns whether it was begun.
+
+        Its outcome is told to the replies in a later turn of the event loop.
+        """
         ticket = self.entrance.enter_at_once(caller, (len(message),), (call.waited_seconds,))
         return ticket is not None and self.begin_in_turn(number, method, message, call, caller, ticket)
 
@@ -82,12 +89,12 @@ class DirectCalls:
         caller: Caller,
         ticket: Ticket,
     ) -> bool:
-        """As `begin`, of a call that has been let in. Its part of the ticket is given back when it ends, or at once
-        where it is no such call."""
+        """As `begin`, for a call that was admitted with `ticket`. Its part of the ticket is given back when it ends, or
+        at once if it is not begun."""
         posting = method.posting
         deadline = self.entrance.deadline_ahead(call.remaining_seconds, call.waited_seconds)
         if posting is not None and deadline is not None:
-            with suppress(Exception):  # what is wrong is said where it goes wrong again: in the task
+            with suppress(Exception):  # the task that serves the call instead fails in the same way, and reports it
                 self.entrance.check_size(max(len(message), call.body_bytes), caller)
                 request = self.entrance.read(method.request, message)
                 came = ticket.since - call.waited_seconds
@@ -102,7 +109,7 @@ class DirectCalls:
         return False
 
     def begin_together(self, method: Method[Any], calls: Sequence[Gathered], caller: Caller) -> bool:
-        """As `begin`, of calls of one method and caller that their host has read. All of them begin, or none."""
+        """As `begin`, for calls of one method and caller that their host has decoded. All of them begin, or none."""
         posting = method.posting
         if posting is None or tracing.is_on():
             return False
@@ -127,7 +134,7 @@ class DirectCalls:
             self.under_way[call.number] = call
 
     def leave(self, number: int) -> None:
-        """The caller has left."""
+        """End a call whose caller has left."""
         call = self.under_way.get(number)
         if call is not None:
             assert isinstance(call.owner, _Together)
@@ -135,12 +142,12 @@ class DirectCalls:
             tracing.end_call(call.span, code_pb2.CANCELLED)
 
     async def close(self) -> None:
-        """Wait until the last failures are noted."""
+        """Wait until the last failures are recorded."""
         await asyncio.gather(*self.failing)
 
 
 class _Together:
-    """Calls of one method and caller that began together (see `posts.Owner`). Each ends once."""
+    """Owns calls of one method and caller that began together (see `posts.Owner`)."""
 
     def __init__(self, calls: DirectCalls, path: str, posting: Posting, caller: Caller, ticket: Ticket) -> None:
         self._calls = calls
@@ -150,7 +157,7 @@ class _Together:
         self._ticket = ticket
 
     def succeed(self, posts: Sequence[Owned], results: Sequence[Result]) -> None:
-        """Answer calls; those that end alike, at once."""
+        """Answer calls; those that share a result get one message."""
         alike: dict[int, tuple[Result, list[Owned]]] = {}
         for post, result in zip(posts, results, strict=True):
             if not post.ended:
@@ -190,11 +197,11 @@ class _Together:
         self._calls.replies.fail(post.number, failed.failure)
 
     def give_up(self, post: Owned) -> None:
-        """Fail a call: the server ends."""
+        """Fail a call, because the server shuts down."""
         self.fail(post, unavailable(GIVEN_UP))
 
     def end(self, posts: Sequence[Owned]) -> None:
-        """Have calls ended."""
+        """Mark calls as ended, and give back their part of the ticket."""
         under_way = self._calls.under_way
         for post in posts:
             post.ended = True
@@ -203,7 +210,7 @@ class _Together:
 
 
 class _DirectCall(RequestPost):
-    """A call that began alone."""
+    """A call that was not begun together with others."""
 
     __slots__ = ("came", "ended", "number", "owner", "request_id")
 

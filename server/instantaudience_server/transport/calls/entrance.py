@@ -1,4 +1,4 @@
-"""What every call passes before its method runs: its deadline, its token, its turn, its size, and its reading."""
+"""Admits calls: sets deadlines, verifies tokens, waits for turns, checks sizes, and decodes requests."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,12 +17,15 @@ from instantaudience_server.transport.framing import too_long
 
 SHARE_KEPT = 0.1
 MOST_KEPT_SECONDS = 0.1
-"""Of a caller's deadline, this share (and at most this long) is kept for the answer's way back."""
+"""The share of a caller's remaining time that is kept for the answer's way back, and its upper bound."""
 
 
 class Entrance:
-    """Lets calls in. `call_timeout_seconds` is the deadline of callers that set none, and the longest that any gets;
-    `body_limit_bytes` bounds each message."""
+    """Admits calls.
+
+    `call_timeout_seconds` is the longest that a call may take, and the time of calls without a deadline.
+    `body_limit_bytes` is the limit of each message.
+    """
 
     def __init__(
         self, tokens: TokenService, admission: Admission, *, call_timeout_seconds: float, body_limit_bytes: int
@@ -34,10 +37,10 @@ class Entrance:
         self._time = asyncio.get_running_loop().time
 
     def deadline(self, remaining_seconds: float | None, waited_seconds: float = 0.0) -> float:
-        """When a call must be answered that came in so long ago, on the event loop's clock.
+        """When a call that came in `waited_seconds` ago must be answered, on the event loop's clock in seconds.
 
         Raises:
-            AudienceError: UNAVAILABLE, its time is over.
+            AudienceError: UNAVAILABLE, when its time is over.
         """
         deadline = self.deadline_ahead(remaining_seconds, waited_seconds)
         if deadline is None:
@@ -45,7 +48,7 @@ class Entrance:
         return deadline
 
     def deadline_ahead(self, remaining_seconds: float | None, waited_seconds: float) -> float | None:
-        """As `deadline`; None where the call's time is over."""
+        """As `deadline`, but None when the call's time is over."""
         budget = self._call_timeout_seconds - waited_seconds
         if remaining_seconds is not None:
             budget = min(budget, remaining_seconds - min(MOST_KEPT_SECONDS, remaining_seconds * SHARE_KEPT))
@@ -59,8 +62,9 @@ class Entrance:
         *,
         had_turn: bool = False,
     ) -> Ticket | None:
-        """Wait for the turn of a call that came in so long ago, or had it at its host; `leave` when it has ended. Those
-        of admins come first.
+        """Wait for the turn of a call that came in `waited_seconds` ago; pass the ticket to `leave` when it has ended.
+
+        `had_turn`: the call has waited for its turn at its host. Calls of admins do not wait, and get None.
 
         Raises:
             AudienceError: UNAVAILABLE.
@@ -70,15 +74,17 @@ class Entrance:
         return await self._admission.enter(caller.member.id, deadline, waited_seconds, had_turn=had_turn)
 
     def enter_at_once(self, caller: Caller, sizes: Sequence[int], waited: Sequence[float]) -> Ticket | None:
-        """As `enter`, of calls with messages of these sizes that are carried out together, and have waited so long;
-        None where they have to wait, or are an admin's."""
+        """As `enter`, for calls that are carried out together; None if they would have to wait, or are an admin's.
+
+        `sizes` are the bytes of their messages, `waited` the seconds since each came in.
+        """
         if caller.account.role is Role.ADMIN:
             return None
         return self._admission.enter_at_once(caller.member.id, sizes, waited, in_stream=False)
 
     def enter_in_stream_at_once(self, caller: Caller, size: int, along: Ticket | None) -> Ticket | None:
-        """As `enter_at_once`, of a stream's request with a message of this size, which may go along with the one whose
-        turn it is."""
+        """As `enter_at_once`, for a stream's request with a message of `size` bytes. `along` is the ticket of the
+        request whose turn it is; if there is room in that turn, it is returned for this request too."""
         if caller.account.role is Role.ADMIN:
             return None
         if along is not None and self._admission.go_along(along, size):
@@ -86,7 +92,8 @@ class Entrance:
         return self._admission.enter_at_once(caller.member.id, (size,), (0.0,), in_stream=True)
 
     async def enter_in_stream(self, caller: Caller, deadline: float, size: int) -> Ticket | None:
-        """As `enter`, of a stream's request with a message of this size; `end_turn` when no other goes along.
+        """As `enter`, for a stream's request with a message of `size` bytes. Pass the ticket to `end_turn` when no
+        other request is to go along.
 
         Raises:
             AudienceError: UNAVAILABLE.
@@ -96,21 +103,22 @@ class Entrance:
         return await self._admission.enter(caller.member.id, deadline, in_stream=True, size_bytes=size)
 
     def end_turn(self, along: Ticket | None) -> None:
-        """No more of a stream goes along with the request whose turn it is."""
+        """End the turn of a stream: no further request goes along with the one that has this ticket."""
         if along is not None and along.spare:
             self._admission.end_turn(along)
 
     def known(self, authorization: str) -> Caller | None:
-        """Whose token a call has, where nobody need be asked."""
+        """The caller with this credential, if that is known without asking the cluster."""
         return self._tokens.known(bare_token(authorization))
 
     def leave(self, ticket: Ticket | None, sizes: Sequence[int] = ()) -> None:
-        """A call has ended, or failed to enter; of several, those with messages of these sizes, or all."""
+        """Give back the ticket of a call that has ended. A ticket of several calls is given back for those with
+        messages of these sizes, or for all."""
         if ticket is not None:
             self._admission.leave(ticket, sizes)
 
     async def caller(self, call: Call, deadline: float) -> Caller:
-        """Whose token a call has.
+        """Verify a call's token; returns its caller.
 
         Raises:
             AudienceError: NOAUTH, NOAUTH_DISABLED, UNAVAILABLE.
@@ -121,7 +129,7 @@ class Entrance:
         return caller
 
     def check_size(self, size: int, caller: Caller) -> None:
-        """Hold a request to its member's limit (source: contract, "Limits").
+        """Check the size of a request against its member's limit (source: contract, "Limits").
 
         Raises:
             AudienceError: LIMIT.
@@ -131,7 +139,7 @@ class Entrance:
             raise too_long(size, limit)
 
     def read(self, request: type[Request], body: bytes) -> Request:
-        """The message in a body.
+        """Decode a request.
 
         Raises:
             AudienceError: LIMIT, SYNTAX.

@@ -1,4 +1,4 @@
-"""The kinds of methods that calls can be of: what is given to hosts to serve."""
+"""The kinds of methods that hosts serve."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,35 +15,34 @@ Request = TypeVar("Request", bound=Message)
 
 
 class Answer(Protocol):
-    """All that is asked of an answer: a message, or what is encoded already."""
+    """An answer: a protobuf message, or an object with encoded bytes."""
 
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 - protobuf's name
         """The bytes for the wire."""
 
 
 class Posting(NamedTuple):
-    """How a method is served whose calls are carried out together: `add(posts, caller)` begins some, `answer` makes the
-    answer of a result."""
+    """Serves a method's calls together: `add(posts, caller)` begins some, `answer` turns a result into an answer."""
 
     add: Callable[[Sequence[Post], Caller], None]
     answer: Callable[[Result], Answer]
 
 
 class Pace(Protocol):
-    """How fast requests of streams are begun."""
+    """Limits how fast requests of streams are begun."""
 
     def has_room(self, caller: Caller) -> bool:
-        """Whether another may be."""
+        """Whether another request may be begun."""
 
     async def room(self, caller: Caller) -> None:
-        """Wait until another may be."""
+        """Wait until another request may be begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request]):
     """A unary method that needs a token: `handle(request, caller, deadline)` answers.
 
-    `posting` does the same for calls that need no task of their own; None where there is no such way.
+    `posting` does the same without a task for each call; None if the method does not support it.
     """
 
     path: str
@@ -66,9 +65,9 @@ class StreamMethod(Generic[Request]):
     """A bidirectional method that needs a token; one answer for each request, in order.
 
     `start(request, caller, deadline)` is awaited for one request at a time, in order; what it returns is awaited while
-    later requests start. `refuse` makes the answer to a request that failed; None where such a request ends the stream.
-    `posting` is as in `Method`. `naming` makes the bytes that follow an answer, of the request's name.
-    `pace` has streams not be read on.
+    later requests start. `refuse` makes the answer to a request that failed; None if a failed request ends the stream.
+    `posting` is as in `Method`. `naming` turns a request's ID into encoded fields that are appended to its answer.
+    `pace` limits how fast requests are read.
     """
 
     path: str
@@ -82,9 +81,9 @@ class StreamMethod(Generic[Request]):
 
 @dataclass(frozen=True, slots=True)
 class CollectMethod(Generic[Request]):
-    """A client-streaming method that needs a token: `handle(requests, caller, deadline)` makes one answer of all.
+    """A client-streaming method that needs a token: `handle(requests, caller, deadline)` answers them all at once.
 
-    The deadline is that of what comes before the requests; these may take as long as their sender wants.
+    The deadline is for what is done before the first request; the requests may take as long as their sender wants.
     """
 
     path: str

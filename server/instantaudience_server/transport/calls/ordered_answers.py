@@ -1,4 +1,4 @@
-"""The answers to a stream's requests: they come as they are ready, and go in the requests' order."""
+"""Puts the answers to a stream's requests, which may be ready in any order, into the requests' order."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from instantaudience_server.transport.status import Failure
 
 
 class OrderedAnswers:
-    """The answers to a stream's requests, in the requests' order. (They are `direct.Replies`.)
+    """The answers to a stream's requests, in the requests' order. Implements `direct.Replies`.
 
-    `stream_id` is what the stream is called.
+    `stream_id` is the request ID of the stream, from which those of its requests are made.
     """
 
     def __init__(self, method: StreamMethod[Any], stream_id: str) -> None:
@@ -22,7 +22,7 @@ class OrderedAnswers:
         self._naming = method.naming
         self._stream_id = stream_id
         self._results: dict[int, bytes | BaseException | None] = {}
-        """By the requests' numbers, in their order; None is one that is awaited."""
+        """By the requests' numbers, in order; None while a request is under way."""
         self._tasks: dict[int, asyncio.Task[bytes]] = {}
         self._complete = self._cut = False
         self._woken: asyncio.Future[None] | None = None
@@ -31,33 +31,33 @@ class OrderedAnswers:
 
     @property
     def next_name(self) -> str:
-        """What the next request is called."""
+        """The ID of the next request."""
         return request_name(self._stream_id, self.next_number)
 
     def expect(self) -> None:
-        """The next request is under way; its end will be told."""
+        """Begin the next request; `answer` or `fail` will be called for it."""
         self._results[self.next_number] = None
         self.next_number += 1
 
     def expect_from(self, task: "asyncio.Task[bytes]") -> None:
-        """The next request is under way in a task."""
+        """Begin the next request, which is served by a task."""
         number = self.next_number
         self._tasks[number] = task
         task.add_done_callback(lambda task: self._end(number, _outcome(task)))
         self.expect()
 
     def complete(self, *, cut: bool) -> None:
-        """No request follows. Of a stream that is `cut`, only those answers go that are ready in their turn."""
+        """No request follows. `cut`: `wait` ends at the first answer that is not ready."""
         self._complete, self._cut = True, cut
         self._wake()
 
     def answer(self, numbers: Sequence[int], message: bytes) -> None:
-        """Answer requests."""
+        """Answer requests (see `direct.Replies`)."""
         for number in numbers:
             self._end(number, message)
 
     def fail(self, number: int, failure: Failure) -> None:
-        """Fail a request."""
+        """Fail a request (see `direct.Replies`)."""
         result: bytes | BaseException = CallError(failure)
         if self._refuse is not None:
             try:
@@ -67,7 +67,7 @@ class OrderedAnswers:
         self._end(number, result)
 
     async def wait(self) -> bool:
-        """Wait until the next answer is there; False when there is none any more."""
+        """Wait until the next answer is ready; returns False if there are no more."""
         while True:
             number = next(iter(self._results), None)
             if number is not None and self._results[number] is not None:
@@ -87,7 +87,7 @@ class OrderedAnswers:
         result = self._results.pop(number)
         self._tasks.pop(number, None)
         if isinstance(result, bytes):
-            # The bytes of two messages are those of the message that has the fields of both.
+            # Concatenated protobuf messages decode as one message with the fields of both.
             if self._naming is not None:
                 result += self._naming(request_name(self._stream_id, number))
             return result
@@ -99,7 +99,7 @@ class OrderedAnswers:
         for number in self._results:
             direct.leave(number)
         if self._tasks:
-            await asyncio.sleep(0)  # each begins before it is cancelled: one that has not gives nothing back
+            await asyncio.sleep(0)  # let each task start: one that is cancelled before would not give back its ticket
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

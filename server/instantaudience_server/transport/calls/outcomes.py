@@ -1,6 +1,6 @@
-"""How calls end: what their callers see of it, and what is noted (log, metric, the member's usage).
+"""The outcomes of calls: what their callers see, and what is recorded in log, metrics and the member's usage.
 
-A failed call is told that it failed, whatever raises wherever; noting it cannot change that, nor what a call was told.
+Whatever is raised, the caller of a failed call gets a failure. If recording an outcome fails, the answer is the same.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.failures import REASONS
 
 BARE_DEFECT = describe(AudienceError(Reason.INTERNAL, DEFECT_TEXT))
-"""What the caller of a defect sees where not even that can be described."""
+"""What a caller sees if even the description of a failure fails."""
 UNKNOWN_METHOD = "unknown"
-"""What calls of methods that there are not are noted as: callers must not be able to make names."""
+"""The path that calls of unknown methods are recorded with: callers must not be able to add labels to metrics."""
 _DEFECT = Reason.INTERNAL, None
 GIVEN_UP = "the server gave the call up; it may be applied, and sending it again is safe"
 
@@ -38,11 +38,11 @@ class CallError(Exception):
 
 
 class CallerLeft(Exception):  # noqa: N818 - no error: nobody waits for the answer
-    """The caller cancelled the call, or its connection is gone."""
+    """The caller cancelled the call, or its connection was lost."""
 
 
 class Answered(Protocol):
-    """A call that was answered: its name, and when it came in, on the event loop's clock."""
+    """A call that was answered: its request ID, and when it came in, on the event loop's clock in seconds."""
 
     @property
     def request_id(self) -> str: ...
@@ -51,7 +51,7 @@ class Answered(Protocol):
 
 
 class Outcomes:
-    """Notes how calls end. `usage` counts the failed ones of members, `call_log` has lines about calls."""
+    """Records the outcomes of calls: in the metrics, in `call_log`, and failures in the member's `usage`."""
 
     def __init__(self, usage: Usage, call_log: CallLog | None = None) -> None:
         self._usage = usage
@@ -60,12 +60,13 @@ class Outcomes:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
         self._answered: dict[str, list[float]] = {}
-        """When those calls came in that were answered in this turn of the event loop, and are not counted yet: by their
-        methods' paths."""
+        """The calls answered in this turn of the event loop that are not counted yet: by path, when each came in."""
 
     def succeeded(self, path: str, request_id: str, came: float | None, caller: Caller | None = None) -> None:
-        """Note an answer to a call of the method at `path`, which came in then, on the event loop's clock. None: how
-        long it has taken says nothing."""
+        """Record an answer to a call of the method at `path`, which came in at `came` on the event loop's clock.
+
+        `came` is None if the duration means nothing, as with a stream that is open for as long as its caller wants.
+        """
         try:
             seconds = None if came is None else self._time() - came
             count_call(path, code_pb2.OK, seconds)
@@ -75,7 +76,7 @@ class Outcomes:
             self._log.not_noted(path, request_id, error)
 
     def succeeded_together(self, path: str, calls: Sequence[Answered], caller: Caller) -> None:
-        """As `succeeded`, of calls of one caller: they are counted after this turn of the event loop."""
+        """As `succeeded`, for calls of one caller; they are counted after this turn of the event loop."""
         if self._access:
             for call in calls:
                 self.succeeded(path, call.request_id, call.came, caller)
@@ -96,7 +97,7 @@ class Outcomes:
                 count_answers(path, [now - each for each in came])
 
     def refused_before(self, path: str, member_id: int | None, calls: int) -> None:
-        """Note that a host has refused so many calls, all of a member's or nobody's, with UNAVAILABLE."""
+        """Record that a host has refused calls with UNAVAILABLE; `member_id` is None if their member is not known."""
         with self._noting(path, ""):
             count_call(path, code_pb2.UNAVAILABLE, calls=calls)
             FAILED_CALLS.labels(Reason.UNAVAILABLE.name.lower()).inc(calls)
@@ -107,12 +108,14 @@ class Outcomes:
     async def failed(
         self, path: str, request_id: str, error: BaseException, came: float | None, caller: Caller | None = None
     ) -> CallError:
-        """Note a failure, and say what to raise for it: what its caller sees. Where nobody waits for that, `error` is
-        raised on.
+        """Record a failure; returns the exception to raise for it, with what the caller sees.
 
-        Anything but an AudienceError is a defect: it is logged, and answered with a bare INTERNAL. Both name the
-        request, which gets a name of its own where it has none. A call that is known to be a member's counts in the
-        member's usage before it is answered; where the cluster may be out of reach, the answer does not wait for that.
+        Any error but an AudienceError is a defect: it is logged, and answered with a bare INTERNAL. Both have the
+        request's ID; one is made if the call has none. If the call's member is known, the failure is counted in its
+        usage before the answer, except after UNAVAILABLE, when the cluster may be out of reach.
+
+        Raises:
+            CallerLeft, CancelledError: `error` itself, if nobody waits for the answer.
         """
         error = _ended(error)
         reason, member_id = (error.reason, error.member_id) if isinstance(error, AudienceError) else _DEFECT
@@ -122,20 +125,20 @@ class Outcomes:
         if member_id is not None:
             with self._noting(path, request_id):
                 counted = self._usage.count_failure(member_id, REASONS[reason])
-                # Who was not let in waits for nothing: how long that takes must not tell which names there are.
+                # Without a caller, do not wait: the time to refuse a sign-in must not show whether the name exists.
                 if caller is not None and reason is not Reason.UNAVAILABLE:
                     try:
                         await counted
                     except AudienceError:
                         pass
                     except asyncio.CancelledError:
-                        # That of the count is not the call's.
+                        # The count may be cancelled without the call being cancelled.
                         if _is_cancelled():
                             raise
         return CallError(failure)
 
     def refused(self, path: str, request_id: str, error: BaseException) -> CallError:
-        """As `failed`, for a call whose caller is not known."""
+        """As `failed`, for a call whose member is not known."""
         return CallError(self._refused(path, request_id, error, None))
 
     def _refused(
@@ -163,7 +166,7 @@ class Outcomes:
 
     @contextlib.contextmanager
     def _noting(self, path: str, request_id: str) -> Iterator[None]:
-        """Log what goes wrong, and go on."""
+        """Log what is raised inside, and go on."""
         try:
             yield
         except Exception as error:
@@ -171,9 +174,10 @@ class Outcomes:
 
 
 def _ended(error: BaseException) -> BaseException:
-    """Why a call ended; what says that nobody waits for its answer is raised on.
+    """The error that a call ended with; raised if it means that nobody waits for the answer.
 
-    What a call waited for may be cancelled without the call being: when the server ends.
+    When the server shuts down, what a call waits for may be cancelled without the call itself being cancelled. That is
+    returned as UNAVAILABLE.
     """
     if isinstance(error, CallerLeft):
         raise error
@@ -185,6 +189,6 @@ def _ended(error: BaseException) -> BaseException:
 
 
 def _is_cancelled() -> bool:
-    """Whether it is the call itself that was cancelled, and not what it waited for."""
+    """Whether the call itself was cancelled, and not only what it waited for."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,7 +1,7 @@
-"""What happens to every call, whichever host it came in through: deadline, authentication, limits, reading, errors.
+"""Runs calls for all hosts: deadline, authentication, admission, limits, decoding, and errors.
 
-A host hands over bytes and metadata, and gets bytes or a `CallError` back. Unary calls are here, `streaming` has the
-others.
+A host passes bytes and metadata, and gets bytes or a `CallError` back. Unary calls are run here, streams by
+`streaming`.
 """
 
 import asyncio
@@ -34,11 +34,12 @@ from instantaudience_server.transport.calls.streaming import Streams
 
 
 class Pipeline:
-    """Runs calls. `call_timeout_seconds` is the deadline of callers that set none, and the longest that any gets.
+    """Runs calls.
 
-    `body_limit_bytes` bounds each message. `stream_window` is how many requests of a stream are under way at most: past
-    it, the stream is not read on, and HTTP/2's flow control holds its sender. `most_backlogs` is how many streams from
-    the gateway may send faster than they are read.
+    `call_timeout_seconds` is the longest that a call may take, and the time of calls without a deadline.
+    `body_limit_bytes` is the limit of each message. `stream_window` is the most requests of a stream under way: past
+    it, the stream is not read on, and HTTP/2's flow control holds its sender back. `most_backlogs` is how many streams
+    from the gateway may send faster than they are read.
     """
 
     def __init__(
@@ -62,13 +63,13 @@ class Pipeline:
         self.admission = admission
 
     def direct(self, replies: Replies) -> DirectCalls:
-        """What serves those calls that need no task, of a host that has calls wait for their turn itself."""
+        """Make the `DirectCalls` of a host that has calls wait for their turn itself."""
         return DirectCalls(self._entrance, self.outcomes, replies)
 
     def run(
         self, method: Method[Request] | PublicMethod[Request], body: Body, call: Call
     ) -> Coroutine[Any, Any, bytes]:
-        """Answer a unary call. Its body is read when it is its turn.
+        """Answer a unary call. Its body is read once it has its turn.
 
         Raises:
             CallError: the call failed. Nothing else but cancellation leaves this method.
@@ -121,12 +122,11 @@ class Pipeline:
         call: Call,
         come: Come = nothing,
     ) -> AsyncGenerator[bytes, None]:
-        """Answer a stream; close the generator when the caller leaves. `come` gives the next of the bodies where it is
-        there already.
+        """Answer a stream; close the generator when the caller leaves. `come` returns the next body if it has arrived.
 
         Raises:
-            CallError: the stream as a whole failed. Nothing else but cancellation, and what `bodies` raises when the
-                caller leaves, leaves the generator.
+            CallError: the stream as a whole failed. The generator raises nothing else but cancellation, and what
+                `bodies` raises when the caller leaves.
         """
         if isinstance(method, PublicStreamMethod):
             return self._streams.run_public(method, bodies, call)

@@ -1,4 +1,4 @@
-"""The requests of one stream: begun in their order, as its window, its member's pace and their turns let them."""
+"""Reads the requests of one stream, and begins them in order as its window, its member's pace and admission permit."""
 
 import asyncio
 import uuid
@@ -20,16 +20,16 @@ from instantaudience_server.transport.calls.ordered_answers import OrderedAnswer
 from instantaudience_server.transport.calls.outcomes import Outcomes
 
 Come = Callable[[], bytes | None]
-"""Gives the next message of a stream where it is there already."""
+"""Returns the next message of a stream if it has arrived, else None."""
 
 
 def nothing() -> bytes | None:
-    """The look-ahead of a host that does not know what has come: there is never anything."""
+    """The `Come` of a host that cannot tell what has arrived: never returns a message."""
     return None
 
 
 class StreamRequests:
-    """Reads a stream, `window` requests at once, and has their answers in order."""
+    """The requests of a stream, at most `window` of them under way. `answers` has their answers in order."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class StreamRequests:
         self._time = asyncio.get_running_loop().time
 
     async def read(self, bodies: AsyncIterator[bytes], come: Come) -> None:
-        """Begin the requests.
+        """Read the stream to its end and begin its requests.
 
         Raises:
-            AudienceError: the stream's token is not taken; too many streams are behind; what `bodies` raises.
+            AudienceError: the stream's token is not valid, too many streams are behind, or raised by `bodies`.
         """
         call = self._call
         deadline = self._entrance.deadline(call.remaining_seconds, call.waited_seconds)
@@ -92,12 +92,12 @@ class StreamRequests:
             self._entrance.end_turn(along)
 
     def make_room(self) -> None:
-        """An answer has been handed over: another request may be read."""
+        """Let another request be read, after an answer has been sent."""
         self._window.release()
 
     def complete(self, _: "asyncio.Task[None]") -> None:
-        """No request follows. A stream that ends because it is behind has no time for those under way: they may wait
-        for their member's limit, and the gateway holds what was sent behind them."""
+        """No request follows. A stream that was ended because it is behind does not wait for its requests under way:
+        they may wait for their member's quota while the gateway holds what was sent after them."""
         self.answers.complete(cut=self._backlog is not None and self._backlog.ended)
 
     async def cancel(self) -> None:
@@ -107,9 +107,11 @@ class StreamRequests:
         await self.answers.cancel(self._direct)
 
     async def _begin(self, body: bytes, call: Call, caller: Caller, along: Ticket | None) -> Ticket | None:
-        """Begin a request of a caller that is known, when it is its turn; returns what the next may go along with.
+        """Begin a request of a known caller when it has its turn; returns the ticket that the next one may go along
+        with, if any.
 
-        It waits here, and not in a task of its own: so those behind it that have come begin together with it.
+        It waits for its turn here and not in a task of its own, so that the later requests that have arrived by then
+        can go along with it.
         """
         ticket = self._entrance.enter_in_stream_at_once(caller, len(body), along)
         if ticket is not along:
@@ -138,8 +140,8 @@ class StreamRequests:
             return asyncio.create_task(self._finish(_failed(error), call, came, caller, None))
 
     async def _start(self, body: bytes, call: Call, *, had_turn: bool = False) -> "asyncio.Task[bytes]":
-        """Start a request, when it is its turn unless it has had it; one whose token is no longer taken fails like any
-        other."""
+        """Start a request after its turn, unless it `had_turn`; returns the task that makes the answer. If its token is
+        no longer valid, the request fails, not the stream."""
         with self._traced(call):
             return await self._start_within(body, call, had_turn=had_turn)
 
@@ -191,7 +193,7 @@ class StreamRequests:
 
 
 async def _noted(bodies: AsyncIterator[bytes], backlog: Backlog) -> AsyncIterator[bytes]:
-    """The bodies as they come; the backlog is told while the next one is waited for."""
+    """Yield the bodies as they come, and tell the backlog when the stream waits for one."""
     backlog.wait()
     async for body in bodies:
         backlog.come()

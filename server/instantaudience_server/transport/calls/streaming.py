@@ -1,4 +1,4 @@
-"""What happens to every stream: requests are read as far as the window goes, and answered in their order."""
+"""Runs streams of all kinds; requests of a bidirectional one are answered in their order."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -13,7 +13,7 @@ from instantaudience_server.transport.calls.stream_requests import Come, StreamR
 
 
 class Streams:
-    """Runs streams, `window` requests of each at once. The generators are as `Pipeline.run_stream` says."""
+    """Runs streams, with at most `window` requests of each under way. For the generators see `Pipeline.run_stream`."""
 
     def __init__(self, entrance: Entrance, outcomes: Outcomes, backlogs: Backlogs, *, window: int) -> None:
         self._entrance = entrance
@@ -35,7 +35,7 @@ class Streams:
     async def run_collecting(
         self, method: CollectMethod[Request], bodies: AsyncIterator[bytes], call: Call
     ) -> AsyncGenerator[bytes, None]:
-        """The token is checked at the beginning: what is collected has an effect only when all of it is there."""
+        """The token is checked once, at the beginning: requests have no effect before all of them have arrived."""
         caller: Caller | None = None
         try:
             deadline = self._entrance.deadline(call.remaining_seconds, call.waited_seconds)
@@ -50,7 +50,7 @@ class Streams:
     async def run(
         self, method: StreamMethod[Request], bodies: AsyncIterator[bytes], call: Call, come: Come
     ) -> AsyncGenerator[bytes, None]:
-        """The token is checked for each request: those that come after its end are refused, in their place."""
+        """The token is checked for each request: those after its end are refused, each in its place."""
         requests = StreamRequests(self._entrance, self._outcomes, self._backlogs, method, call, window=self._window)
         reader = asyncio.create_task(requests.read(bodies, come))
         reader.add_done_callback(requests.complete)

@@ -1,4 +1,4 @@
-"""Calls CatalogService and UsageService over gRPC, for the commands."""
+"""The commands' gRPC client of CatalogService and UsageService."""
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -17,7 +17,7 @@ from instantaudience_server.transport.status import FIELD, STATUS_DETAILS_KEY
 
 TIMEOUT_SECONDS = 30.0
 KEEPALIVE_MS = 20_000
-"""How long a connection may be silent before it is asked whether it lives: an import has no deadline as a whole."""
+"""How long a connection may be silent before it is pinged: an import has no deadline that would notice a dead one."""
 
 
 _catalog_on: Callable[[grpc.Channel], Any] = CatalogServiceStub
@@ -25,10 +25,10 @@ _usage_on: Callable[[grpc.Channel], Any] = UsageServiceStub
 
 
 class CallFailedError(Exception):
-    """A call failed. `code` is the name of gRPC's code, `reason` the `error_id`, `field` the one of the request that is
-    meant; "" where the service gave none.
+    """A call failed.
 
-    `retry_seconds` is when the service asks to try again, if it does.
+    `code` is the name of the gRPC status code, `reason` the `error_id`, and `field` the path of the request's field at
+    fault; "" if the service gave none. `retry_seconds` is how long the service asks to wait before a retry, or None.
     """
 
     def __init__(self, error: grpc.RpcError) -> None:
@@ -53,11 +53,11 @@ class CallFailedError(Exception):
 class ServiceClient:
     """A connection to the service, opened with the first call.
 
-    With `https`: `authorities` (PEM) vouch for the service, without them those that gRPC knows; it is shown
-    `certificate`, whose key is `key`. Calls without a token are those of the user whom that names.
+    With `https`, `authorities` (PEM) are the trusted CA certificates, by default those of gRPC. `certificate` and `key`
+    (PEM) are the client certificate; calls without a token are made as the user that it names.
 
     Raises:
-        ValueError: the URL is none of `http` or `https` with a host.
+        ValueError: the URL does not have the scheme `http` or `https` and a host.
     """
 
     def __init__(self, url: str, authorities: bytes | None, certificate: bytes | None, key: bytes | None) -> None:
@@ -67,7 +67,7 @@ class ServiceClient:
         secure = parts.scheme == "https"
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         target = f"{host}:{parts.port or (443 if secure else 80)}"
-        # A report is as large as what was sent.
+        # A usage report may be of any size.
         options = (("grpc.keepalive_time_ms", KEEPALIVE_MS), ("grpc.max_receive_message_length", -1))
         self._channel = (
             grpc.secure_channel(target, grpc.ssl_channel_credentials(authorities, key, certificate), options)
@@ -86,7 +86,7 @@ class ServiceClient:
         self._channel.close()
 
     def call(self, method: str, request: Message, token: str | None) -> Any:
-        """The answer of a unary method of CatalogService, given by its name.
+        """Call the unary method of CatalogService with this name; returns its answer.
 
         Raises:
             CallFailedError: the call failed.
@@ -94,7 +94,7 @@ class ServiceClient:
         return _called(getattr(self._catalog, method), request, token)
 
     def get_usage(self, request: usage_pb2.GetUsageRequest, token: str | None) -> usage_pb2.GetUsageResponse:
-        """What a member sent.
+        """Call UsageService.GetUsage.
 
         Raises:
             CallFailedError: the call failed.
@@ -105,7 +105,7 @@ class ServiceClient:
     def import_catalog(
         self, requests: Iterable[pb.ImportCatalogRequest], token: str | None
     ) -> Iterator[pb.ImportCatalogResponse]:
-        """The answers of ImportCatalog, in order; requests are taken as the service takes them.
+        """Call ImportCatalog; yields the answers in order. Requests are taken from the iterable as they can be sent.
 
         Raises:
             CallFailedError: the call failed.

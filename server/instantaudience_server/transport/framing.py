@@ -14,7 +14,7 @@ from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure
 Headers = list[tuple[bytes, bytes]]
 
 PREFIX_BYTES = 5
-"""A flag (0: as it is, 1: compressed) and the message's length, 4 bytes, big-endian."""
+"""The size of a message's prefix: a flag (0: plain, 1: compressed), and the length in 4 bytes, big-endian."""
 PLAIN, COMPRESSED = 0, 1
 _GZIP = 31
 """zlib's `wbits` for the gzip format."""
@@ -23,7 +23,7 @@ _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 
 
 class Flaw(Enum):
-    """What keeps a request from being a call, whichever host finds it; `flawed` has the words for it."""
+    """The ways in which a request breaks the protocol, as all hosts name them. `flawed` makes the errors."""
 
     NO_SUCH_METHOD = "no_such_method"
     NO_TRAILERS = "no_trailers"
@@ -49,24 +49,25 @@ _WORDS = {
 
 
 def flawed(flaw: Flaw) -> AudienceError:
-    """Why a call fails; `too_long` has the words for the flaw that is missing here."""
+    """The error of a call with this flaw; for `Flaw.TOO_LONG` see `too_long`."""
     reason, text = _WORDS[flaw]
     make = {Reason.UNAVAILABLE: unavailable, Reason.SYNTAX: unreadable}.get(reason, partial(AudienceError, reason))
     return make(text)
 
 
 def too_long(length: int, limit: int) -> AudienceError:
-    """Why a call fails that has a message of so many bytes."""
+    """The error of a call with a message of `length` bytes, where `limit` are allowed."""
     return AudienceError(Reason.LIMIT, f"The request has {length} bytes; at most {limit} are allowed")
 
 
 class Messages:
-    """The messages in a stream of bytes. `limit_bytes` bounds a message, before and after decompression.
+    """Extracts the messages from a request's bytes.
 
-    `encoding` is the request's `grpc-encoding`.
+    `limit_bytes` is the limit of a message, before and after decompression. `encoding` is the request's header
+    `grpc-encoding`.
 
     Raises, from `feed` and `finish`:
-        AudienceError: SYNTAX for what is not gRPC, LIMIT for a message that is too long.
+        AudienceError: SYNTAX for bytes that break the protocol, LIMIT for a message that is too long.
     """
 
     __slots__ = ("_buffer", "_encoding", "_limit_bytes")
@@ -77,10 +78,10 @@ class Messages:
         self._limit_bytes = limit_bytes
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Add bytes; yields the messages that are complete now, all of which must be taken before the next bytes."""
+        """Add bytes; yields the messages that are complete now. All must be consumed before `feed` is called again."""
         buffer: bytes | bytearray = data
         if self._buffer:
-            # What comes in pieces of a byte is not copied with each of them.
+            # Appending in place avoids copying everything again for each piece of a message that comes in small ones.
             buffer = self._buffer
             buffer += data
         position = 0
@@ -100,7 +101,7 @@ class Messages:
             self._buffer += buffer[position:]
 
     def finish(self) -> None:
-        """Say that no bytes follow."""
+        """Signal that no bytes follow."""
         if self._buffer:
             raise flawed(Flaw.TRUNCATED)
 
@@ -122,7 +123,7 @@ class Messages:
 
 
 def only_message(data: bytes, limit_bytes: int) -> bytes | None:
-    """The message of a unary request, where `data` is all of it and the message is not compressed; else None."""
+    """The message of a unary request, if `data` is exactly one whole message that is not compressed; else None."""
     whole = PREFIX_BYTES <= len(data) <= limit_bytes and data[0] == PLAIN
     if whole and int.from_bytes(data[1:PREFIX_BYTES], "big") == len(data) - PREFIX_BYTES:
         return data[PREFIX_BYTES:]
@@ -130,18 +131,18 @@ def only_message(data: bytes, limit_bytes: int) -> bytes | None:
 
 
 def frame(message: bytes) -> bytes:
-    """A message with its prefix."""
+    """Put the prefix in front of a message."""
     return b"\0%b%b" % (len(message).to_bytes(4, "big"), message)
 
 
 def timeout_seconds(value: bytes) -> float | None:
-    """A `grpc-timeout` in seconds; None for no or an unreadable one, which a server has to ignore."""
+    """The value of a `grpc-timeout` header in seconds; None if it is not valid, and to be ignored."""
     found = _TIMEOUT.fullmatch(value)
     return int(found[1]) * _UNITS[found[2]] if found else None
 
 
 def status_message(text: str) -> bytes:
-    """A `grpc-message`: UTF-8, percent-encoded but for printable ASCII."""
+    """Encode a text as the value of `grpc-message`: UTF-8, with all but printable ASCII percent-encoded."""
     return b"".join(
         b"%c" % byte if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte for byte in text.encode()
     )
@@ -149,7 +150,7 @@ def status_message(text: str) -> bytes:
 
 @lru_cache(maxsize=100)
 def failure_headers(failure: Failure) -> Headers:
-    """How a failed call ends: in trailers, or in headers alone."""
+    """The headers that tell a failure: the trailers, or the headers of an answer that has nothing else."""
     headers = [(b"grpc-status", b"%d" % failure.code), (b"grpc-message", status_message(failure.message))]
     headers += [(key.encode(), value.encode()) for key, value in failure.metadata]
     headers.append((STATUS_DETAILS_KEY.encode(), binary_header(failure.status.SerializeToString())))
@@ -157,5 +158,5 @@ def failure_headers(failure: Failure) -> Headers:
 
 
 def binary_header(value: bytes) -> bytes:
-    """The value of a header whose name ends in `-bin`."""
+    """Encode the value of a header whose name ends in `-bin`: base64 without padding."""
     return base64.b64encode(value).rstrip(b"=")

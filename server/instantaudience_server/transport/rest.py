@@ -1,6 +1,6 @@
-"""What a host needs that takes JSON itself: the form of its methods' messages, and that of failures.
+"""What a host needs to serve JSON itself: how messages and failures look in JSON.
 
-The gateway in front knows the forms of messages, and says them as data.
+The forms of messages are data that the gateway provides.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,15 +19,15 @@ from instantaudience_server.transport.status import (
 )
 
 PASSED_ON_TYPE = "application/x-passed-on+json"
-"""Content type of the calls that the gateway passes on to such a host, whatever callers sent (`calls/rest.rs`)."""
+"""The content type that the gateway gives to JSON calls for such a host, whatever callers sent (`calls/rest.rs`)."""
 
 Row = tuple[str, int, bool, str]
-"""A field: its key, its number, whether it is a list, and what it holds: a scalar type or the name of a message."""
+"""A field: its JSON key, its number, whether it is repeated, and its type: a scalar type or a message's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The fields of the message `root` and of all messages in it, by the messages' names, as far as JSON has them."""
+    """The fields of the message `root` and of all messages in it, by message name; without fields that JSON lacks."""
 
     messages: Mapping[str, Sequence[Row]]
     root: str
@@ -37,9 +37,9 @@ class Shape:
 class JsonForm:
     """How the messages of the method at `path` look in JSON.
 
-    A message begins with `start`, whatever its body is. A body has at most `depth` levels. `rules` says what a value of
-    a scalar type must be, `empty` what there is to say where there is no body. `too_slow` is the status and the body of
-    the answer to who sends for longer than a call may take.
+    Every request message begins with the bytes `start`. A body has at most `depth` levels. `rules` has, for each scalar
+    type, the text for values of other types; `empty` is the text of the error for a request without a body.
+    `too_slow` is the HTTP status and the body of the answer to a body that takes longer than a call may.
     """
 
     path: str
@@ -53,9 +53,9 @@ class JsonForm:
 
 
 def rest_failure(failure: Failure, json_text: Callable[[str], str]) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of a call that failed (source: contract, "Errors"); `json_text` writes a string.
+    """The HTTP status, headers and body of a failed call (source: contract, "Errors"). `json_text` encodes a string.
 
-    The gateway takes the header `ERROR_ID_KEY` out: by that it knows that the answer is not its own.
+    By the header `ERROR_ID_KEY`, the gateway knows that the answer is the service's and not its own; it removes it.
     """
     metadata = dict(failure.metadata)
     error_id, error_code = metadata[ERROR_ID_KEY], metadata.pop(ERROR_CODE_KEY, None)

@@ -13,8 +13,8 @@ from instantaudience_server.errors import AudienceError, Cause, Reason
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a caller sees of a reason: over gRPC the code and the cause, which an error may say better, over REST the
-    HTTP status, `error_id`, and maybe `error_code`."""
+    """What a caller sees of a reason: over gRPC the code and the cause, unless the error has a cause of its own; over
+    REST the HTTP status, the `error_id`, and the `error_code` if there is one."""
 
     grpc_code: int
     http_status: int
@@ -47,30 +47,29 @@ HTTP_STATUSES = {(row.grpc_code, row.error_id): row.http_status for row in ROWS.
 """gRPC code and `error_id` → HTTP status."""
 
 ERROR_ID_KEY = "error-id"
-"""Trailing metadata of every failed call: the row's `error_id`. The gateway takes it out of REST answers."""
+"""Trailing metadata of every failed call: the row's `error_id`. The gateway removes it from REST answers."""
 
 ERROR_CODE_KEY = "error-code"
-"""Trailing metadata of failed calls whose row has an `error_code`. The gateway takes it out of REST answers, too."""
+"""Trailing metadata of failed calls whose row has an `error_code`. The gateway removes it from REST answers."""
 
 UNAUTHORIZED = 401
 CHALLENGE = {"www-authenticate": "Bearer"}
 """Header of every REST answer that asks for a token (RFC 9110, section 11.6.1)."""
 
 START_KEY = "x-request-start"
-"""The gateway says here when a call came in; see `Call.waited_seconds`."""
+"""Metadata that the gateway sets on every call: when it came in; see `Call.waited_seconds`."""
 BODY_BYTES_KEY = "x-request-body-bytes"
-"""Metadata of every unary call that came as JSON: how many bytes its body had. The gateway sets it; what callers say
-here themselves counts for nothing."""
+"""Metadata that the gateway sets on unary calls in JSON: the size of the body. It removes a caller's own."""
 
 ADDRESS_KEY = "x-caller-address"
-"""The gateway says here which address a call came from. What callers say here themselves counts for nothing."""
+"""Metadata that the gateway sets on every call: the caller's IP address, in place of a caller's own."""
 
 CERTIFICATE_KEY = "x-client-certificate"
-"""The gateway says here which URI and which DNS name stand in the caller's certificate: `uri=… dns=…`, with nothing or
-`-` for none; see `call.credential`."""
+"""Metadata that the gateway sets: the URI and the DNS name in the caller's certificate, as `uri=… dns=…`, with nothing
+or `-` for none; see `call.credential`."""
 
 TRACE_PARENT_KEY = "traceparent"
-"""Of which trace a call is (https://www.w3.org/TR/trace-context/)."""
+"""Metadata that says which trace a call belongs to (https://www.w3.org/TR/trace-context/)."""
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata of every failed call: the serialised `google.rpc.Status`."""
@@ -78,24 +77,25 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 ERROR_DOMAIN = "instantaudience"
 """The `domain` of every `google.rpc.ErrorInfo`."""
 CAUSE, OBJECT, FIELD = "cause", "object", "field"
-"""Keys of its metadata: the cause, the object of the request that is meant, and the path of the field in it."""
+"""Keys of ErrorInfo's metadata: the cause, the object of the request that is at fault, and the path of the field in it.
+"""
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 """Trailing metadata that gRPC libraries obey (source: gRFC A6, "Pushback")."""
 DEFECT_TEXT = "internal error"
 LONGEST_TEXT_BYTES = 1000
-"""Of an error's text, which may repeat what the caller sent: it goes into headers, twice or three times, of which gRPC
-libraries take 8 KB unless told otherwise (`grpc.max_metadata_size`), and Envoy 60 KB."""
+"""The limit of an error's text, which may repeat what the caller sent. The text goes into headers two or three times;
+the default limit of headers is 8 KB in gRPC libraries (`grpc.max_metadata_size`) and 60 KB in Envoy."""
 
 
 def error_body(error_id: str, error_code: str | None, text: str) -> str:
-    """The JSON of a REST error; `text` is JSON already (source: contract, "Errors"; contract-neighbours,
-    "error_code")."""
+    """The JSON body of a REST error; `text` is already encoded as JSON (source: contract, "Errors";
+    contract-neighbours, "error_code")."""
     code = "" if error_code is None else f'"error_code":"{error_code}",'
     return f'{{"response":{{"status":"ERROR","error_id":"{error_id}",{code}"error":{text}}}}}'
 
 
 def retry_after(seconds: int) -> tuple[error_details_pb2.RetryInfo, list[tuple[str, str]]]:
-    """What says when to send again: a detail of the status, and metadata."""
+    """Tell the caller when to retry: a detail for the status, and metadata."""
     retry = error_details_pb2.RetryInfo()
     retry.retry_delay.FromSeconds(seconds)
     return retry, [(PUSHBACK_KEY, str(1000 * seconds)), ("retry-after", str(seconds))]
@@ -103,9 +103,9 @@ def retry_after(seconds: int) -> tuple[error_details_pb2.RetryInfo, list[tuple[s
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failure:
-    """How a failed call ends: code, text, `google.rpc.Status` (the details), and trailing metadata.
+    """What the caller of a failed call sees: gRPC code, text, `google.rpc.Status` with details, and trailing metadata.
 
-    Lower-case keys; `retry-after` and `x-ratelimit-…` become headers of a REST answer.
+    Metadata keys are in lower case; `retry-after` and `x-ratelimit-…` become headers of a REST answer.
     """
 
     code: int
@@ -115,7 +115,7 @@ class Failure:
 
 
 def describe(error: AudienceError) -> Failure:
-    """The failure that a caller sees of an error."""
+    """The failure that a caller sees for an error."""
     if error.reason is Reason.UNAVAILABLE and not error.metadata:
         return _unavailable(error.message, error.retry_after_seconds, error.cause)
     return _describe(error)
@@ -123,7 +123,7 @@ def describe(error: AudienceError) -> Failure:
 
 @lru_cache(maxsize=100)
 def _unavailable(message: str, retry_after_seconds: int | None, cause: Cause | None) -> Failure:
-    """One for all: when there are many refusals, there is no time to make each anew."""
+    """As `_describe`, cached: an overloaded service has to refuse many calls in little time."""
     return _describe(AudienceError(Reason.UNAVAILABLE, message, retry_after_seconds=retry_after_seconds, cause=cause))
 
 

@@ -1,7 +1,7 @@
-"""Receives files over HTTP/1.1, behind the gateway (docs/adr/0027-batch-service.md).
+"""Receives uploads of files over HTTP/1.1, behind the gateway (docs/adr/0027-batch-service.md).
 
-A file's bytes go on as they come, and no faster than they can be kept: the sender is held by flow control. What comes
-is answered in the shape of uploads, or, where it is no upload, in that of the contract's errors.
+A file's bytes are passed on as they come; flow control holds the sender back while they are being stored. An upload is
+answered as contract-neighbours says, any other request with one of the contract's errors.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ METHOD_NOT_ALLOWED = 405
 REQUEST_ID = b"x-request-id"
 READ_BYTES = 2**16
 LARGEST_HEAD_BYTES = 2**16
-"""How long a request's head may be; the gateway's bound is about the same."""
+"""The limit of a request's head; the gateway's is about the same."""
 IDLE_SECONDS = 300.0
-"""How long the gateway may leave a connection unused."""
+"""How long a connection of the gateway may be idle before it is closed."""
 LINGER_SECONDS = 2.0
-"""How long what still comes is thrown away, before a refusal is told and after it: a sender that is cut off may not
-read why."""
+"""How long a refused body is read and discarded, before the answer and again after it: a sender whose connection is
+closed while it sends may not read the answer."""
 NO_SUCH_URL = "There is nothing to upload here: this URL is unknown, was used, has expired, or another took its place"
 
 _count_outcome = {
@@ -45,7 +45,7 @@ _count_outcome = {
 
 
 class UploadServer:
-    """An HTTP server on a unix socket, for the gateway alone."""
+    """An HTTP server for uploads, on a unix socket that only the gateway uses."""
 
     def __init__(self, uploads: Uploads, log: CallLog) -> None:
         self._uploads = uploads
@@ -54,12 +54,11 @@ class UploadServer:
         self._connections: dict[asyncio.Task[None], _Connection] = {}
 
     async def start(self, path: str) -> None:
-        """Take uploads."""
+        """Accept uploads on the socket at `path`."""
         self._server = await asyncio.start_unix_server(self._accept, path, limit=READ_BYTES)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take no new connections and requests, and let uploads end within the grace; what has not ended then has
-        failed."""
+        """Accept no new connections and requests, and wait `grace_seconds` for uploads to finish; others fail."""
         assert self._server is not None
         self._server.close()
         for connection in self._connections.values():
@@ -71,7 +70,7 @@ class UploadServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: asyncio logs an error for one of its that is cancelled.
+        # Not a coroutine: asyncio would run it in a task of its own, and log an error when that is cancelled.
         connection = _Connection(self._uploads, self._log, reader, writer)
         task = asyncio.create_task(_serve(connection, writer))
         self._connections[task] = connection
@@ -82,7 +81,7 @@ async def _serve(connection: "_Connection", writer: asyncio.StreamWriter) -> Non
     try:
         await connection.serve()
     except (ConnectionError, TimeoutError, h11.RemoteProtocolError):
-        pass  # the gateway has left: so has its caller
+        pass  # the gateway closed the connection, because its caller has left
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
@@ -90,7 +89,7 @@ async def _serve(connection: "_Connection", writer: asyncio.StreamWriter) -> Non
 
 
 class _Connection:
-    """A connection of the gateway's: a request, and perhaps others after it."""
+    """A connection of the gateway, with one or several requests after each other."""
 
     def __init__(
         self, uploads: Uploads, log: CallLog, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -103,7 +102,7 @@ class _Connection:
         self._is_ending = False
 
     def end(self) -> None:
-        """Take no further request, for which the gateway keeps connections; the one that is under way goes on."""
+        """Close the connection if it is idle, else after the request under way."""
         self._is_ending = True
         if self._http.their_state is h11.IDLE:
             self._writer.close()
@@ -162,7 +161,7 @@ class _Connection:
         await self._send(*answer, retry_seconds, has_body=request.method != b"HEAD")
 
     async def _receive(self, upload: Upload) -> None:
-        """Pass the body on.
+        """Pass the body on to the upload.
 
         Raises:
             UploadRefusedError, NoSuchUploadError, AudienceError, ConnectionError, h11.RemoteProtocolError.
@@ -203,7 +202,7 @@ class _Connection:
         await self._writer.drain()
 
     async def _pass_over(self) -> None:
-        """Throw away what still comes of a request that is refused: many senders read no answer before all is sent."""
+        """Discard the rest of a refused request for a while: many senders read no answer before they have sent all."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 while self._http.their_state is h11.SEND_BODY:
@@ -227,7 +226,7 @@ def _announced_bytes(request: h11.Request) -> int | None:
 
 
 def _header(request: h11.Request, name: bytes) -> str:
-    """What a header says; nothing where there is none."""
+    """The value of a header; empty if it is absent."""
     return next((value.decode("latin-1") for each, value in request.headers if each == name), "")
 
 

@@ -1,7 +1,7 @@
 """The Envoy host: gRPC's protocol as an ASGI application, run inside Envoy (pyvoy) behind the gateway's filters.
 
-Sources: doc/PROTOCOL-HTTP2.md in grpc/grpc; the ASGI HTTP specification with its trailers extension. Nothing is done
-for each call that can be done once, and a unary call is a single coroutine.
+Sources: doc/PROTOCOL-HTTP2.md in grpc/grpc; the ASGI HTTP specification with its trailers extension. For speed, a unary
+call runs in a single coroutine, and as little as possible is done for each call.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from instantaudience_server.transport.hosts.exchange import Event, Exchange, Rec
 
 _GRPC_TYPES = (b"application/grpc", b"application/grpc+proto")
 LOOK_SECONDS = 0.1
-"""How often the host looks whether the callers of long calls are still there."""
+"""The interval at which the host checks whether the callers of long calls are still connected."""
 
 
 class GrpcApplication:
-    """Serves methods by path. A message past `message_limit_bytes` ends its call."""
+    """Serves methods by path. A message larger than `message_limit_bytes` fails its call."""
 
     def __init__(self, methods: Sequence[AnyMethod], pipeline: Pipeline, *, message_limit_bytes: int) -> None:
         self._methods = {method.path: method for method in methods}
@@ -70,7 +70,7 @@ class GrpcApplication:
             self._exchanges.discard(exchange)
 
     def _sweep(self) -> None:
-        """Look for the callers of calls that take long: one timer for all, because most calls end before a look."""
+        """Check the calls under way: one timer for all, because most calls end before their first check."""
         now = self._loop.time()
         for exchange in self._exchanges:
             exchange.look(self._loop)
@@ -79,7 +79,7 @@ class GrpcApplication:
         self._sweeper = self._loop.call_later(LOOK_SECONDS, self._sweep) if self._exchanges else None
 
     async def _refuse(self, exchange: Exchange, error: Exception) -> None:
-        """End a call that is nobody's."""
+        """Fail a call whose member is not known."""
         refused = self._pipeline.outcomes.refused(exchange.path, exchange.request_id, error)
         await exchange.fail(refused.failure)
 

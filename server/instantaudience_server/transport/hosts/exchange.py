@@ -1,4 +1,4 @@
-"""One HTTP request and its answer inside Envoy, as gRPC sees them: messages in, messages and an ending out.
+"""One HTTP request and its answer inside Envoy, as gRPC sees them: messages in, messages and a status out.
 
 Sources: doc/PROTOCOL-HTTP2.md in grpc/grpc; the ASGI HTTP specification with its trailers extension.
 """
@@ -46,7 +46,7 @@ _END_OF_BODY: Event = {"type": "http.response.body", "body": b"", "more_body": F
 
 
 class Exchange:
-    """One HTTP request and its answer, as gRPC sees them. `task` serves it, by the method at `path`."""
+    """One HTTP request and its answer, as gRPC sees them. `task` serves it, with the method at `path`."""
 
     __slots__ = (
         "_ahead",
@@ -74,18 +74,18 @@ class Exchange:
         self._started = self._complete = self._reading = self._looked = False
         self._read_until = math.inf
         self._ahead = b""
-        """What looking for the caller has read of the request."""
+        """Bytes of the request that `look` has received."""
         self._looking: asyncio.Task[None] | None = None
         self.task: asyncio.Task[Any] | None = None
         self.path = UNKNOWN_METHOD
         self.refusing: asyncio.Task[None] | None = None
-        """Answers in the place of `task`, which still waits for the request."""
+        """The task that answers with a failure while `task` still waits for the request."""
         self.caller_left = False
 
     def keep_futures(self) -> None:
-        """Never cancel what the host waits for, as pyvoy sets its futures whether they are cancelled or not.
+        """Never cancel the futures of pyvoy, which sets their results whether they are cancelled or not.
 
-        Only streams are cancelled while they wait for the host.
+        Only streams need this: no other call is cancelled while it waits for pyvoy.
         """
         receive, send = self._receive, self._send
         self._receive = lambda: _kept(receive())
@@ -93,11 +93,11 @@ class Exchange:
 
     @property
     def request_id(self) -> str:
-        """The call's name in the log; the gateway sees to it that every call has one."""
+        """The call's request ID; the gateway ensures that every call has one."""
         return self.headers.get(b"x-request-id", b"").decode("latin-1")
 
     def call(self) -> Call:
-        """What the headers say of the call."""
+        """Read the call's metadata from the headers."""
         headers = self.headers
         waited = waited_seconds(headers.get(_START_HEADER, b"").decode("latin-1"))
         timeout = headers.get(b"grpc-timeout")
@@ -117,11 +117,11 @@ class Exchange:
         )
 
     async def only_message(self, deadline: float) -> bytes:
-        """The message of a unary request. When it is not there by the deadline, `overdue` says so.
+        """The message of a unary request. If it has not arrived by the deadline, `overdue` returns true.
 
         Raises:
             AudienceError: SYNTAX, LIMIT.
-            CallerLeft: the request was not finished.
+            CallerLeft: the caller left before the request was complete.
         """
         self._read_until = deadline
         data, more = await self._read()
@@ -149,7 +149,7 @@ class Exchange:
 
         Raises:
             AudienceError: SYNTAX, LIMIT.
-            CallerLeft: the request was not finished.
+            CallerLeft: the caller left before the request was complete.
         """
         messages, more = self._messages(), True
         while more:
@@ -183,14 +183,18 @@ class Exchange:
         await self._send(_OK)
 
     async def send_message(self, message: bytes) -> None:
-        """Send one of several answers; waits while the caller reads slower than it is sent to."""
+        """Send one of several answers; waits while the caller reads too slowly.
+
+        Raises:
+            CallerLeft: the connection was closed.
+        """
         if not self._started:
             self._started = True
             await self._send(_START)
         try:
             await self._send({"type": "http.response.body", "body": frame(message), "more_body": True})
         except OSError as error:
-            # pyvoy raises one and the same object each time, which would keep the frames of all of them.
+            # pyvoy raises the same exception object each time; its traceback would keep all frames alive.
             error.__traceback__ = None
             self.caller_left = True
             raise CallerLeft from None
@@ -203,7 +207,7 @@ class Exchange:
         await self._send(_OK)
 
     async def fail(self, failure: Failure) -> None:
-        """End the answer with a failure: in trailers, or in headers alone where nothing was sent before."""
+        """End the answer with a failure: in trailers, or in headers only if nothing was sent before."""
         headers = failure_headers(failure)
         if self._started:
             await self._send(_END_OF_BODY)
@@ -213,14 +217,14 @@ class Exchange:
             await self._send(_END_OF_BODY)
 
     async def refuse_media_type(self) -> None:
-        """Answer what is not gRPC: the gateway lets nothing else through."""
+        """Refuse a request that is not gRPC with 415. The gateway does not normally let one through."""
         await self._send({"type": "http.response.start", "status": 415, "headers": []})
         await self._send(_END_OF_BODY)
 
     def overdue(self, now: float) -> bool:
-        """Whether the request should have been there by now; said once.
+        """Whether the request is still being read after its deadline; true only once.
 
-        Its reading cannot be cancelled (`keep_futures`): it ends by itself when the call is answered.
+        The reading cannot be cancelled (see `keep_futures`), but ends when the call is answered.
         """
         if not self._reading or now < self._read_until:
             return False
@@ -228,10 +232,11 @@ class Exchange:
         return True
 
     def look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Find out whether the caller is still there, and cancel the call if not.
+        """Check whether the caller is still connected, and cancel the call if not.
 
-        While the request is being read, reading tells. Otherwise nothing does but to ask for more of it, so this is
-        called again and again, the first time in vain. What comes of the request is kept, up to the limit.
+        While the request is being read, the read itself notices. Otherwise the only way is to receive more of the
+        request, so this method is called regularly and does so from the second time on. The bytes received are kept,
+        up to the limit of a message.
         """
         asks = self._looking is not None and not self._looking.done()
         if self._looked and not (self._reading or asks or self.caller_left) and len(self._ahead) <= self._limit_bytes:
@@ -247,14 +252,14 @@ class Exchange:
             self._complete = not event["more_body"]
 
     def _leave(self) -> None:
-        """Note that the caller has left, and cancel the call where it does something else than to read."""
+        """Note that the caller has left, and cancel the call unless this runs in its own task, which is reading."""
         self.caller_left = True
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
 
 
 def _kept(awaitable: Awaitable[Result]) -> "asyncio.Future[Result]":
-    """Something to wait for in its place: it is not cancelled, and its error is not missed, when nobody waits."""
+    """Wrap an awaitable so that cancelling the wait does not cancel it, and its error counts as retrieved."""
     future = asyncio.ensure_future(awaitable)
     future.add_done_callback(_notice)
     return asyncio.shield(future)

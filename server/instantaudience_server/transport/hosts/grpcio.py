@@ -31,17 +31,18 @@ from instantaudience_server.transport.status import (
 from instantaudience_server.waiting import Sweeper
 
 GATEWAYS_HEADER_BYTES = 65_536
-"""How long a request's headers may be on the gateway's way: it has a bound of its own below that."""
+"""The limit of a request's headers. The gateway's own limit is lower, so that this one is never reached behind it."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class GrpcioHost:
-    """A gRPC server behind a gateway, on any number of addresses in gRPC's notation. A path that is no text ends it.
+    """A gRPC server behind a gateway, on any number of addresses in gRPC's notation.
 
-    A message past `message_limit_bytes` ends its call, by gRPC's own hand. A unary request has to be there within
-    `call_timeout_seconds`.
+    It must be behind a gateway: a request path that is not UTF-8 stops it for good (see
+    docs/adr/0001-hosts-and-gateway.md). A message larger than `message_limit_bytes` fails its call in grpcio itself. A
+    unary request must arrive within `call_timeout_seconds`.
     """
 
     def __init__(
@@ -54,14 +55,14 @@ class GrpcioHost:
         call_timeout_seconds: float,
     ) -> None:
         options = [
-            # Calls of different callers share a connection. grpcio drops headers that it cannot read from the table
-            # that both ends keep, and all later calls would go wrong: so there is none.
+            # No HPACK table: grpcio does not add a header that it cannot read to the table, and so would misread all
+            # later calls on the connection, which callers share.
             ("grpc.http2.hpack_table_size.decoder", 0),
             ("grpc.max_receive_message_length", message_limit_bytes),
             ("grpc.max_send_message_length", -1),
-            # Windows that grow, the more the slower a busy machine answers, let many megabytes of a stream wait here.
+            # No growing windows: on a busy machine, they would let many megabytes of a stream wait here.
             ("grpc.http2.bdp_probe", 0),
-            # Between two bounds, grpcio would refuse some, by chance.
+            # The same value for both: between a lower and a higher one, grpcio refuses headers at random.
             ("grpc.max_metadata_size", GATEWAYS_HEADER_BYTES),
             ("grpc.absolute_max_metadata_size", GATEWAYS_HEADER_BYTES),
         ]
@@ -72,16 +73,16 @@ class GrpcioHost:
             self._server.add_insecure_port(address)
 
     async def start(self) -> None:
-        """Take calls."""
+        """Begin to take calls."""
         await self._server.start()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take no new calls, and let calls in flight finish within the grace."""
+        """Take no new calls, and wait `grace_seconds` for those under way; others are cancelled."""
         await self._server.stop(grace_seconds)
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Serves the methods by name, as bytes: reading and its errors belong to the pipeline."""
+    """Serves the methods by path. Messages stay bytes, as the pipeline decodes them."""
 
     def __init__(self, methods: Sequence[AnyMethod], pipeline: Pipeline, requests: "_Requests") -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
@@ -101,20 +102,22 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 class _Requests:
-    """Reads the messages of unary calls. gRPC itself waits for one until the caller's deadline, or for ever."""
+    """Reads the messages of unary calls in limited time; grpcio waits until the caller's deadline, or forever."""
 
     def __init__(self, outcomes: Outcomes, most_seconds: float) -> None:
         self._outcomes = outcomes
         self._most_seconds = most_seconds
         self._loop = asyncio.get_running_loop()
         self._awaited: dict[Context, tuple[str, float]] = {}
-        """The paths of the calls whose messages are awaited, and until when; the oldest first."""
+        """For each call whose message is awaited: the method's path, and until when it waits; the oldest first."""
         self._sweeper = Sweeper()
         self._refusing: set[asyncio.Task[None]] = set()
 
     async def only_message(self, path: str, context: Context) -> Body:
-        """The message of a call of the method at `path`, or what says that there is none. One that does not come is
-        refused meanwhile."""
+        """The message of a call of the method at `path`, or a function that raises because there is none.
+
+        If it does not arrive in time, `fail_overdue` refuses the call meanwhile.
+        """
         self._awaited[context] = path, self._loop.time() + self._most_seconds
         self._sweeper.arm(self)
         try:
@@ -129,7 +132,7 @@ class _Requests:
         return bool(self._awaited)
 
     def fail_overdue(self, now: float) -> None:
-        """Refuse the calls whose messages have not come in time."""
+        """Refuse the calls whose messages have not arrived in time."""
         late = []
         for context, (path, until) in self._awaited.items():
             if until > now:
@@ -142,7 +145,7 @@ class _Requests:
             refusing.add_done_callback(self._refusing.discard)
 
     async def _refuse(self, context: Context, path: str) -> None:
-        """End a call that is nobody's; its reading cannot be cancelled, and ends with it."""
+        """Fail a call whose member is not known. This also ends the read of its message, which cannot be cancelled."""
         with suppress(grpc.aio.BaseError):  # it may have ended by itself
             await _abort(context, self._outcomes.refused(path, "", flawed(Flaw.NOT_RECEIVED)))
 
@@ -157,7 +160,7 @@ def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline, requests
             body = await requests.only_message(method.path, context)
             return await pipeline.run(method, body, _call(context))
         except grpc.aio.AbortError:
-            raise  # it was refused
+            raise  # `_Requests` has refused it
         except CallError as error:
             await _abort(context, error)
         except Exception as error:
@@ -196,7 +199,7 @@ def _call(context: Context) -> Call:
 
 def _refuse(outcomes: Outcomes) -> Any:
     async def handle(_: AsyncIterator[bytes], context: Context) -> None:
-        # grpc's own refusal comes without details.
+        # grpcio's own refusal would have no details.
         await _abort(context, outcomes.refused(UNKNOWN_METHOD, "", flawed(Flaw.NO_SUCH_METHOD)))
 
     return handle

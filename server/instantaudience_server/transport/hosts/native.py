@@ -1,8 +1,9 @@
 """The native host: a server in Rust (`instantaudience_native`), in a thread of its own, in front of the pipeline.
 
-It serves gRPC, and takes the JSON of methods that have a form for it; Python sees no difference.
+It serves gRPC, and JSON for methods that have a form for it; for the pipeline there is no difference.
 
-The event loop is woken when something has come, and takes all of it; what it answers goes back at the end of the turn.
+The host wakes the event loop when something has arrived, and the loop takes everything that is there. All answers of a
+turn of the event loop go back together at its end.
 """
 
 import asyncio
@@ -39,16 +40,16 @@ if TYPE_CHECKING:
 
 EXTENSION = "instantaudience_native"
 CONNECTION_SECONDS = 60.0
-"""At this age a connection is asked to end, as the gateway does it."""
+"""The age at which a connection is asked to end, the same as at the gateway."""
 PATIENCE_SECONDS = 0.4
-"""How long a call waits for its turn here, at most: unless there are too many, it has had it long before."""
+"""How long a call waits for its turn at most. Without overload, turns come much sooner."""
 TOGETHER_SECONDS = 0.01
-"""How long calls wait at most for those of their member to end that run, to begin together then: they share what most
-of their time goes into (docs/adr/0031-turns-by-cost.md)."""
+"""How long a call may wait for running calls of its member to end, so that those that wait can begin together and share
+their costs (docs/adr/0031-turns-by-cost.md)."""
 COUNT_SECONDS = 0.5
-"""How often it is counted what the host has refused."""
+"""The interval at which the host's refusals are counted."""
 _COUNT_REFUSALS = tuple(NATIVE_REFUSALS.labels(reason).inc for reason in ("connections", "certificates"))
-"""In the order in which the host tells of them."""
+"""In the order in which the host reports them."""
 
 
 def missing() -> str | None:
@@ -61,14 +62,16 @@ def missing() -> str | None:
 class NativeHost:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
-    A message past `message_limit_bytes` ends its call. A call may take `call_timeout_seconds`; its request has to be
-    there within that. Unary calls wait for their turn before the event loop knows of them (docs/adr/0018-admission.md).
-    `json_forms` are those of the methods that a gateway passes JSON on for. On ports, there are at most so many
-    connections in all and of an address (which so cannot shut others out; more are closed at once), so many streams of
-    each, and headers of so many bytes, but at most 16 KB, of a request.
+    A message larger than `message_limit_bytes` fails its call. A call may take `call_timeout_seconds`, and a unary
+    request must arrive within that. Unary calls wait for their turn in Rust, before the event loop sees them
+    (docs/adr/0018-admission.md). `json_forms` has the methods for which a gateway passes JSON on.
+
+    These limits hold on ports, not on unix sockets: `max_connections` in all and `max_connections_of_address` from one
+    IP address, past which new ones are closed at once; `max_streams` of HTTP/2 on a connection; `max_header_bytes` of a
+    request, never more than 16 KB. `connection_seconds` is the age at which a connection is asked to end.
 
     Raises:
-        OSError: an address cannot be had.
+        OSError: an address is not available.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class NativeHost:
         json_forms: Sequence[JsonForm] = (),
         connection_seconds: float = CONNECTION_SECONDS,
     ) -> None:
-        from instantaudience_native import Host  # the other hosts do without
+        from instantaudience_native import Host  # imported here, as the other hosts run without the extension
 
         self._methods: Sequence[Any] = methods
         self._pipeline = pipeline
@@ -119,9 +122,9 @@ class NativeHost:
         self._answers: list[tuple[Sequence[int], bytes]] = []
         self._flushing: asyncio.Handle | None = None
         self._taking: asyncio.TimerHandle | None = None
-        """Looks for room where calls wait."""
+        """Calls `_take` again while calls wait for their turn."""
         self._begins_at = 0.0
-        """When calls begin again whose members have others running."""
+        """Until when calls of members with running calls have to wait (see `TOGETHER_SECONDS`)."""
         self._counting: asyncio.TimerHandle | None = None
         self._drained = self._loop.create_future()
         self._on_event: dict[str, Callable[..., None]] = {
@@ -144,23 +147,25 @@ class NativeHost:
         *,
         required: bool,
     ) -> None:
-        """Speak TLS on the ports (not on unix sockets), with these from now on (PEM); `required`: callers need a
-        certificate that one of `client_ca` (DER, and the Unix time of its end) vouches for and `client_crl` does not
-        revoke.
+        """Use TLS on the ports (not on unix sockets), with this certificate from now on.
+
+        `chain`, `key` and `client_crl` are PEM. `client_ca` are the CA certificates for client certificates, each in
+        DER with the Unix time at which it ends. `required`: callers must have a certificate that one of these has
+        issued and `client_crl` does not revoke.
 
         Raises:
-            ValueError: something cannot be used.
+            ValueError: one of these cannot be used.
         """
         self._host.secure(chain, key, client_ca=client_ca, client_crl=client_crl, required=required)
 
     async def start(self) -> None:
-        """Take calls."""
+        """Begin to take calls."""
         self._loop.add_reader(self._host.fileno(), self._take)
         self._host.start()
         self._count_refused()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take no new calls, let calls in flight finish within the grace, and end."""
+        """Take no new calls, wait `grace_seconds` for those under way, and close the host."""
         self._host.drain(grace_seconds)
         await self._drained
         self._loop.remove_reader(self._host.fileno())
@@ -179,7 +184,7 @@ class NativeHost:
         self._host.close()
 
     def _take(self) -> None:
-        """Take what has come since the last turn, and of the calls that wait as many as there is room for."""
+        """Take what has arrived since the last turn, and as many of the waiting calls as there is room for."""
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
@@ -192,7 +197,8 @@ class NativeHost:
         if not wait and (calls or gathered):
             self._begins_at = now + TOGETHER_SECONDS
         if left:
-            # What makes room is mostly the end of a call, and a flush follows it. Or that one runs slowly.
+            # Usually a call ends and so makes room, and `_flush` takes the next ones. This timer is for the rest: the
+            # wait for running calls is over, or a slow call has lost its place.
             later = self._begins_at if now < self._begins_at else now + admission.LOOK_SECONDS
             self._taking = self._loop.call_at(later, self._take)
         for index, authorization, together in gathered:
@@ -202,12 +208,12 @@ class NativeHost:
             self._on_event[name](*fields)
 
     def _begin_together(self, index: int, authorization: str, calls: "list[GatheredCall]") -> None:
-        """Serve calls of a turn that have one method and one token, and are regular."""
+        """Serve regular calls of a turn that have the same method and token."""
         try:
             caller = self._direct.caller(authorization)
             have_begun = caller is not None and self._direct.begin_together(self._methods[index], calls, caller)
         except Exception:
-            have_begun = False  # what is wrong is said where each of them begins
+            have_begun = False  # each call then begins separately, fails in the same way, and reports it
         if not have_begun:
             self._begin([call.fields() for call in calls])
 
@@ -247,11 +253,11 @@ class NativeHost:
                 self._flush_later()
 
     def _learn(self, authorization: str, caller: Caller) -> None:
-        """Have the host know from now on whose turn it is when this token comes."""
+        """Tell the host which member a token belongs to, so that calls with it wait for that member's turn."""
         self._host.learn(authorization, None if caller.account.role is Role.ADMIN else caller.member.id)
 
     def _count_refused(self) -> None:
-        """Count what the host has refused by itself."""
+        """Count what the host has refused on its own, and schedule the next count."""
         self._counting = self._loop.call_later(COUNT_SECONDS, self._count_refused)
         for index, member_id, reason, count in self._host.take_refused():
             self._pipeline.admission.count_refused(reason, count)
@@ -260,12 +266,12 @@ class NativeHost:
             count_refusal(refused)
 
     def answer(self, numbers: Sequence[int], message: bytes) -> None:
-        """Answer unary calls, at the end of this turn (see `direct.Replies`)."""
+        """Answer unary calls at the end of this turn (see `direct.Replies`)."""
         self._answers.append((numbers, message))
         self._flush_later()
 
     def fail(self, number: int, failure: Failure) -> None:
-        """Fail a call, at the end of this turn (see `direct.Replies`)."""
+        """Fail a call at the end of this turn (see `direct.Replies`)."""
         try:
             answer = failed_answer(failure)
         except ValueError:
@@ -274,7 +280,7 @@ class NativeHost:
         self._flush_later()
 
     def _refused_body(self, wrong: Wrong | Exception) -> Callable[[float], Awaitable[bytes]]:
-        """What stands for a message that there is not: the call goes as far as to where its message is read."""
+        """A body that raises when it is read: so the token is verified first, and the failure counts for the member."""
 
         async def read(_: float) -> bytes:
             raise wrong if isinstance(wrong, Exception) else error_of(wrong, self._message_limit_bytes)
@@ -286,12 +292,12 @@ class NativeHost:
         self.fail(number, self._pipeline.outcomes.refused(path, request_id, flawed(Flaw(flaw))).failure)
 
     def _misread(self, number: int, index: int, text: str, *fields: Any) -> None:
-        """Refuse a body that is not what it should be, once it is known whose call it is."""
+        """Fail a call with a body that is not valid JSON for its method, after its token is verified."""
         serving = self._serve(number, self._methods[index], unreadable(text), Call(*fields))
         self._tasks[number] = self._loop.create_task(serving)
 
     def _leave(self, number: int) -> None:
-        """Nobody waits for a call's answer."""
+        """Cancel a call whose caller has left."""
         if self._streams.leave(number):
             return
         if task := self._tasks.pop(number, None):
@@ -303,7 +309,7 @@ class NativeHost:
         self._drained.set_result(None)
 
     def _flush_later(self) -> None:
-        """Have heard, at the end of this turn, what is said in it."""
+        """Flush at the end of this turn what was passed to the host in it."""
         if self._flushing is None:
             self._flushing = self._loop.call_soon(self._flush)
 
@@ -316,7 +322,8 @@ class NativeHost:
 
 
 def _prices() -> tuple[int, int, int, int, int, int]:
-    """What calls take of places: any but small and large ones; so much more each member's first; which are small; how
-    large ones are for each further place; the most that one takes; and what a member's take in a row."""
+    """The prices of calls, as `Host.take` expects them, in parts of places: of an ordinary call; what a member's first
+    call takes in addition; the size in bytes up to which a gathered call takes one part; the bytes for which a call
+    takes a further place; the most that a call takes; and what a member's calls take in one turn."""
     most, more = prices.PARTS * prices.MOST_PLACES, prices.first_takes_more()
     return prices.PARTS, more, prices.SMALL_BYTES, prices.PLACE_BYTES, most, prices.turn_room()

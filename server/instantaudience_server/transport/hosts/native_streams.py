@@ -1,4 +1,4 @@
-"""Streams on the native host, as Python sees them: messages come and go as far as there is room."""
+"""Streams on the native host: receives and sends their messages, with flow control in both directions."""
 
 import asyncio
 from collections import deque
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from instantaudience_native import Host
 
 MOST_UNSENT_BYTES = 65_536
-"""How much is sent before it is asked whether the caller takes it."""
+"""How many bytes are sent before the stream waits for the host to have written them."""
 
 
 class NativeStream:
-    """The stream of that number. `flush_later` has the host hear, at the end of the turn, what it is told."""
+    """A stream, which the host knows by `number`.
+
+    `flush_later` flushes, at the end of the turn, what the host was told.
+    """
 
     __slots__ = (
         "_ended",
@@ -42,28 +45,28 @@ class NativeStream:
         self._ended = False
         self._error: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
-        """Who waits for a message."""
+        """Done when a message has come, for the task that waits for one."""
         self._sent: asyncio.Future[None] | None = None
-        """Who waits for what was sent to be on its way."""
+        """Done when what was sent is written, for the task that waits for that."""
         self._unsent_bytes = 0
 
     def add(self, message: bytes) -> None:
-        """A message has come."""
+        """Add a message that has come."""
         self._messages.append(message)
         _wake(self._waiting)
 
     def end(self, error: Exception | None) -> None:
-        """No message follows; `error` says why, where one should."""
+        """No message follows; `error` is raised after the last one, if it is not None."""
         self._ended = True
         self._error = error
         _wake(self._waiting)
 
     def go_on(self) -> None:
-        """What was sent is on its way."""
+        """Let `send` continue: what was sent is written."""
         _wake(self._sent)
 
     def come(self) -> bytes | None:
-        """The next message, where it has come."""
+        """The next message if it has come, else None."""
         if not self._messages:
             return None
         message = self._messages.popleft()
@@ -89,7 +92,7 @@ class NativeStream:
             await self._waiting
 
     async def send(self, message: bytes) -> None:
-        """Send a message; waits while the caller reads slower than it is sent to."""
+        """Send a message; waits while the caller reads too slowly."""
         self._unsent_bytes += len(message)
         asked = self._unsent_bytes >= MOST_UNSENT_BYTES
         self._host.send(self.number, message, asked)
@@ -101,9 +104,9 @@ class NativeStream:
 
 
 class NativeStreams:
-    """The streams that are open, each served by the pipeline in a task of its own.
+    """The open streams, each served by the pipeline in a task of its own.
 
-    `fail` fails one at the host; `flush_later` has the host hear, at the end of the turn, what it is told.
+    `fail` fails a stream at the host; `flush_later` flushes, at the end of the turn, what the host was told.
     """
 
     def __init__(
@@ -127,27 +130,27 @@ class NativeStreams:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def open(self, number: int, index: int, *fields: Any) -> None:
-        """Serve a stream, of the method of that index; the fields are those of its `Call`."""
+        """Serve a new stream of the method with this index; `fields` are those of its `Call`."""
         self._streams[number] = stream = NativeStream(self._host, number, self._flush_later)
         self._tasks[number] = self._loop.create_task(self._serve(stream, self._methods[index], fields))
 
     def receive(self, number: int, message: bytes) -> None:
-        """A message has come."""
+        """Pass on a message that has come."""
         if stream := self._streams.get(number):
             stream.add(message)
 
     def half_close(self, number: int, wrong: Wrong | None) -> None:
-        """No message follows."""
+        """No message follows; `wrong` says what is wrong with the request, if anything."""
         if stream := self._streams.get(number):
             stream.end(None if wrong is None else error_of(wrong, self._message_limit_bytes))
 
     def go_on(self, number: int) -> None:
-        """What was sent is on its way."""
+        """Let a stream go on sending: what was sent is written."""
         if stream := self._streams.get(number):
             stream.go_on()
 
     def leave(self, number: int) -> bool:
-        """Nobody waits for the answers; False where no such stream is open."""
+        """Cancel a stream whose caller has left; returns whether there was one with this number."""
         self._streams.pop(number, None)
         if task := self._tasks.pop(number, None):
             task.cancel()

@@ -1,5 +1,4 @@
-"""What Python and the native host say to each other, in the words of each: what methods are, how calls fail, what JSON
-looks like, and what is wrong with a request."""
+"""Translates between the service and the native host: kinds of methods, failures, JSON forms, and flaws of requests."""
 
 from functools import lru_cache
 from typing import Any
@@ -19,11 +18,11 @@ from instantaudience_server.transport.rest import JsonForm, rest_failure
 from instantaudience_server.transport.status import Failure, describe
 
 Wrong = tuple[str, int]
-"""What is wrong with a request: the value of a `Flaw`, and a size."""
+"""What is wrong with a request: the value of a `Flaw`, and the size of a message that is too long."""
 
 
 def kind(method: AnyMethod) -> str:
-    """What a method's calls wait for."""
+    """The native host's name for how it treats a method's calls: `stream`, `gathered`, `in_turn` or `express`."""
     if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod):
         return "stream"
     if isinstance(method, Method) and method.posting is not None:
@@ -32,13 +31,14 @@ def kind(method: AnyMethod) -> str:
 
 
 def refusals() -> list[Failure]:
-    """How calls fail whose turn does not come."""
+    """The failures of calls that the host refuses for overload: one for each `retry-after`."""
     first, last = admission.RETRY_SECONDS
     return [describe(overloaded(admission.OVERLOADED, seconds)) for seconds in range(first, last + 1)]
 
 
 def json_classes(form: JsonForm) -> tuple[Any, Any, Any]:
-    """What reads requests of this form, what writes their answers, and the answer to who sends for too long."""
+    """The native reader of requests in this form, the writer of their answers, and the answer to a body that takes too
+    long."""
     from instantaudience_native import FailedAnswer, JsonReader, JsonWriter
 
     request, answer = form.request, form.answer
@@ -56,10 +56,10 @@ def json_classes(form: JsonForm) -> tuple[Any, Any, Any]:
 
 @lru_cache(maxsize=100)
 def failed_answer(failure: Failure) -> Any:
-    """A failure, for gRPC's callers and those of JSON.
+    """A failure, encoded for callers of gRPC and of JSON.
 
     Raises:
-        ValueError: no header can hold what it says.
+        ValueError: it has text that is not allowed in a header.
     """
     from instantaudience_native import FailedAnswer, json_text
 
@@ -67,6 +67,6 @@ def failed_answer(failure: Failure) -> Any:
 
 
 def error_of(wrong: Wrong, message_limit_bytes: int) -> AudienceError:
-    """Why a call fails with whose request this is wrong."""
+    """The error of a call whose request is wrong in this way."""
     flaw, size = Flaw(wrong[0]), wrong[1]
     return too_long(size, message_limit_bytes) if flaw is Flaw.TOO_LONG else flawed(flaw)

@@ -1,5 +1,5 @@
-"""The methods that are served: those of the API, a module a service, those that every gRPC server has, the gateway's.
+"""The methods that are served: those of the API (one module for each service), gRPC's standard ones, and the gateway's.
 
-May use what calls are, the wire format, the table of errors, and the rooms of the services.
-Used by running; the gateway has the path of its own method from here.
+May use calls, the wire format, the table of errors, and the rooms of the services.
+Used by running; by the gateway for the path of its own method.
 """

@@ -1,4 +1,4 @@
-"""The answers to ApplySegments and StreamSegments. Most calls end alike, so their answers are made once."""
+"""Encodes the answers to ApplySegments and StreamSegments, and caches those without warnings."""
 
 from functools import lru_cache
 
@@ -9,13 +9,13 @@ from instantaudience_server.memberships.reading.entities import delimited
 from instantaudience_server.usage.forms import EncodedAnswer
 
 KEPT = 10_000
-"""Answers that a worker keeps."""
+"""How many encoded answers a worker caches."""
 _RESPONSE = b"\x0a"
 """The tag of the result in ApplySegmentsResponse and in StreamSegmentsResponse."""
 
 
 def apply_answer(result: Result) -> EncodedAnswer:
-    """What ApplySegments answers, and StreamSegments to a request: on the wire, both are the same."""
+    """The answer of ApplySegments, or of StreamSegments to one request: both have the same encoding."""
     if result.warnings:
         return EncodedAnswer(delimited(_RESPONSE, _counts(result) + result.warnings))
     return _usual_answer(result)

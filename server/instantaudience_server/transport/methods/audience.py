@@ -18,7 +18,7 @@ from instantaudience_server.transport.status import Failure
 SERVICE = pb.DESCRIPTOR.services_by_name["AudienceService"].full_name
 
 MOST_READ = 1000
-"""Users of a BatchGetMemberships request (source: audience.proto)."""
+"""The most users of a BatchGetMemberships request (source: audience.proto)."""
 
 
 def audience_methods(memberships: MembershipService) -> list[AnyMethod]:
@@ -60,7 +60,7 @@ async def _answer(result: Awaitable[Result]) -> Answer:
 
 
 def _naming(request_id: str) -> bytes:
-    """An encoded StreamSegmentsResponse that has the ID, of fewer than 128 characters, and nothing else."""
+    """An encoded StreamSegmentsResponse with nothing but this ID, which must have fewer than 128 characters."""
     return b"\x1a%c%b" % (len(request_id), request_id.encode())
 
 

@@ -18,7 +18,7 @@ REST_SERVICE = rest.DESCRIPTOR.services_by_name["SignInService"].full_name
 
 
 def authentication_methods(signing_in: SignInService, tokens: TokenService) -> list[AnyMethod]:
-    """Each method, wired to its service. Nobody needs a token for them, but to end it."""
+    """Each method, wired to its service. Only those that revoke a token need one."""
 
     async def by_password(credentials: pb.Credentials, call: Call, deadline: float) -> Issued:
         for field in ("username", "password"):

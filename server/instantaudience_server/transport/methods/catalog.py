@@ -19,7 +19,7 @@ def catalog_methods(catalog: CatalogService, accounts: AccountService, importing
     """Each method, wired to its service."""
 
     async def start_import(request: pb.ImportCatalogRequest, caller: Caller, deadline: float) -> Awaitable[Message]:
-        # All of it is done here, because the next request may refer to what this one puts.
+        # The work is done before the next request starts, because that may refer to objects that this one puts.
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         answer.set_result(await importing.put(request, caller, deadline))
         return answer

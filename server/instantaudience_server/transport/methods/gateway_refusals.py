@@ -1,8 +1,8 @@
-"""Calls that the gateway refuses by itself (no such path, a body that cannot be read, …), as the service hears of them.
+"""The method by which the gateway reports the calls that it refuses itself (unknown path, unreadable body, …).
 
-The gateway calls a method of its own for each, with the token that came with the refused call: so the token is checked,
-and the call counts as a failed one of its member before its caller has the answer. The method is in no proto file.
-Whoever calls it directly counts failures of their own member.
+The gateway calls it for each refused call, with that call's token. So the token is checked, and the failure is counted
+for its member before the caller is answered. The method is in no proto file. A caller that uses it directly only counts
+failures of its own member.
 """
 
 from google.protobuf.empty_pb2 import Empty
@@ -15,11 +15,11 @@ from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.failures import REFUSALS
 
 COUNT_PATH = "/instantaudience.gateway.Refusals/Count"
-"""The method. A request is a google.rpc.HttpResponse, of which `status` counts."""
+"""The method's path. A request is a google.rpc.HttpResponse, of which only `status` is used."""
 
 
 def gateway_refusal_methods(usage: Usage) -> list[AnyMethod]:
-    """The method on what the gateway refuses."""
+    """The method, wired to the usage report."""
 
     async def count(request: http_pb2.HttpResponse, caller: Caller, _: float) -> Empty:
         failure = REFUSALS.get(request.status)

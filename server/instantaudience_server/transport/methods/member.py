@@ -1,4 +1,4 @@
-"""The methods of the REST shapes' MemberService."""
+"""The methods of the REST contract's MemberService."""
 
 from google.protobuf.message import Message
 from instantaudience.rest.v1 import member_pb2 as pb

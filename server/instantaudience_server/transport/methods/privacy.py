@@ -1,4 +1,4 @@
-"""The methods of PrivacyService, and of ConsumerRequestService, which has them all in one for REST."""
+"""The methods of PrivacyService, and of the REST contract's ConsumerRequestService, which combines them in one."""
 
 from google.protobuf.message import Message
 from instantaudience.rest.v1 import privacy_pb2 as rest_pb

@@ -1,4 +1,4 @@
-"""The methods on public keys: CatalogService's, and those of the REST contract's PublicKeyService."""
+"""The methods for public keys: those of CatalogService, and the REST contract's PublicKeyService."""
 
 from google.protobuf.message import Message
 from instantaudience.rest.v1 import public_key_pb2 as rest

@@ -1,4 +1,4 @@
-"""Server reflection for every host: v1, and v1alpha for older clients. It needs no token.
+"""Server reflection: v1, and v1alpha for older clients. It needs no token.
 
 Source: doc/server-reflection.md in grpc/grpc. Both versions have the same messages; only their package differs.
 """
@@ -17,12 +17,12 @@ from instantaudience_server.errors import unavailable
 from instantaudience_server.transport.calls.kinds import AnyMethod, PublicStreamMethod
 
 MOST_STREAMS = 32
-"""How many a worker serves at once. Anybody may have them, and their answers are long: each that nobody reads holds
-some 400 KB."""
+"""The most reflection streams that a worker serves at once. They need no token, and their answers are large: a stream
+whose answers are not read takes some 400 KB of memory."""
 
 
 class _Symbols:
-    """The descriptors that this process knows; as a pool for gRPC's own implementation, which misses methods."""
+    """The default descriptor pool, extended by the lookup of methods, which gRPC's own reflection lacks."""
 
     def __init__(self) -> None:
         self._pool = descriptor_pool.Default()
@@ -47,7 +47,7 @@ class _Symbols:
 
 
 def reflection_methods(services: tuple[str, ...]) -> list[AnyMethod]:
-    """The methods of both versions; they tell of `services` and of themselves."""
+    """The methods of both versions; they list `services` and the reflection services."""
     older = reflection_pb2.DESCRIPTOR
     names = [service.full_name for file in (older, _newer(older)) for service in file.services_by_name.values()]
     reflection = ReflectionServicer([*services, *names], _Symbols())  # type: ignore[no-untyped-call]
@@ -73,7 +73,7 @@ def reflection_methods(services: tuple[str, ...]) -> list[AnyMethod]:
 
 
 def _newer(older: FileDescriptor) -> FileDescriptor:
-    """The file of v1, which gRPC's Python package lacks."""
+    """The proto file of v1, which gRPC's Python package lacks, made from that of v1alpha."""
     pool = descriptor_pool.Default()
     newer = descriptor_pb2.FileDescriptorProto()
     older.CopyToProto(newer)

@@ -1,4 +1,4 @@
-"""The methods of the REST shapes' SegmentService."""
+"""The methods of the REST contract's SegmentService."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The services of the API, whose methods the modules beside this one have."""
+"""The services of the API, whose methods are in the modules of this package."""
 
 from instantaudience.rest.v1 import batch_pb2 as rest_batch_pb2
 from instantaudience.rest.v1 import member_pb2, public_key_pb2, segment_pb2, sign_in_pb2

@@ -1,4 +1,4 @@
-"""gRPC's standard services for every host: grpc.health.v1, and reflection. They need no token.
+"""gRPC's standard services: grpc.health.v1, and reflection. They need no token.
 
 Source: doc/health-checking.md in grpc/grpc.
 """
@@ -21,7 +21,7 @@ _Status = health_pb2.HealthCheckResponse
 
 
 class ServingStatus:
-    """Whether this server serves, as grpc.health.v1 tells it: for the server as a whole ("") and for each service."""
+    """The serving status that grpc.health.v1 reports: the same for the whole server ("") and for each service."""
 
     def __init__(self, services: tuple[str, ...]) -> None:
         self._services = frozenset(("", *services))
@@ -36,7 +36,7 @@ class ServingStatus:
         self._changed = asyncio.Event()
 
     def drain(self) -> None:
-        """Turn NOT_SERVING for good."""
+        """Change the status to NOT_SERVING for good."""
         self._draining = True
         self.set_serving(False)
 
@@ -46,7 +46,7 @@ class ServingStatus:
         return _Status.SERVING if self._serving else _Status.NOT_SERVING
 
     async def check(self, request: health_pb2.HealthCheckRequest, _call: Call, _deadline: float) -> Message:
-        """The status of a service.
+        """Health.Check: the status of a service.
 
         Raises:
             AudienceError: NOT_FOUND for an unknown service.
@@ -57,7 +57,7 @@ class ServingStatus:
         return _Status(status=status)
 
     async def watch(self, requests: AsyncIterator[health_pb2.HealthCheckRequest]) -> AsyncIterator[Message]:
-        """The status of a service now, and whenever it changes.
+        """Health.Watch: the status of a service now, and whenever it changes.
 
         Raises:
             AudienceError: SYNTAX for several requests.
@@ -76,7 +76,7 @@ class ServingStatus:
 
 
 def standard_methods(status: ServingStatus, services: tuple[str, ...]) -> list[AnyMethod]:
-    """The methods of the standard services; reflection tells of `services` and of the standard ones."""
+    """The methods of the standard services; reflection lists `services` and the standard ones."""
     return [
         PublicMethod(f"/{HEALTH}/Check", health_pb2.HealthCheckRequest, status.check),
         PublicStreamMethod(f"/{HEALTH}/Watch", health_pb2.HealthCheckRequest, status.watch),

@@ -1,4 +1,4 @@
-"""The methods of StatusService: whoever restarts or balances has no token."""
+"""The methods of StatusService. They need no token, as supervisors and load balancers have none."""
 
 from google.protobuf.message import Message
 from instantaudience.v1 import status_pb2 as pb

@@ -1,4 +1,4 @@
-"""What calls applied, as far as others count it: usage reports and segment sizes know no more of a request."""
+"""What was applied of a request, in the form in which usage reports and segment sizes count it."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -10,14 +10,14 @@ from instantaudience_server.store.interfaces.memberships import Changes
 
 
 class Refusal(NamedTuple):
-    """A block that the catalog did not let through, or a user that an external ID does not lead to, and why."""
+    """A block that the catalog refuses, or a user that is suppressed or whose external ID is unknown, and why."""
 
     code: pb.WarningCode
     part: "pb.SegBlock | pb.RtSegment"
 
 
 class Totals(NamedTuple):
-    """Valid users, and memberships to be added and removed; each counts once, however often a call sent it."""
+    """The numbers of valid users and of memberships to be added and removed; each counts once in a call."""
 
     users: int
     adds: int
@@ -28,12 +28,13 @@ NOTHING_SKIPPED: Mapping[pb.WarningCode, int] = MappingProxyType({})
 
 
 class Applied(NamedTuple):
-    """What a request was found to change at `now_ms` (Unix time in ms), from which the ends of its memberships count.
+    """What a request changes. It was read at `now_ms` (Unix time in ms), when its memberships' lifetimes start.
 
-    `unchanged` are the keys of valid users of whom nothing is to change. It may be several `calls` that were read as
-    one: then `totals` counts for each, and `changes` has the users of all. `skipped` is how many users and blocks were
-    skipped for each reason, `refusals` aside. `apart` has the calls each by itself, the newest first, where it may be
-    several.
+    `unchanged` are the keys of valid users without changes. `skipped` has the numbers of users and blocks that were
+    skipped for each reason, without `refusals`.
+
+    It may stand for several `calls` that were read as one: then `totals` is the sum over all, `changes` has the users
+    of all, and `apart` yields what each call changes, the newest first.
     """
 
     now_ms: int

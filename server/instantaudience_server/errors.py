@@ -1,6 +1,6 @@
-"""What can go wrong, whatever the transport (source: contract, "Errors").
+"""The errors of services, independent of the transport (source: contract, "Errors").
 
-Services raise `AudienceError`; `transport/status.py` says what a caller sees of it. Anything else that escapes a
+Services raise `AudienceError`; `transport/status.py` says what a caller sees of it. Any other exception that leaves a
 service is a defect.
 """
 
@@ -8,7 +8,7 @@ import enum
 from collections.abc import Sequence
 
 NOT_EMPTY = "is required and cannot be empty"
-"""The rule of texts that a request must have."""
+"""The rule for texts that a request must have."""
 
 
 class Reason(enum.Enum):
@@ -32,9 +32,9 @@ class Reason(enum.Enum):
 
 
 class Cause(enum.Enum):
-    """What the public reason leaves open (source: errors.proto, ErrorCause, which documents each).
+    """Details the public reason, which covers several cases (source: errors.proto, ErrorCause, which documents each).
 
-    `transport/status.py` has the one that a reason has by default.
+    `transport/status.py` has the default cause of each reason.
     """
 
     UNREADABLE_REQUEST = enum.auto()
@@ -57,13 +57,14 @@ class Cause(enum.Enum):
 
 
 class AudienceError(Exception):
-    """A call failed for a reason that its caller may know.
+    """A call failed for a reason that its caller is told.
 
-    `message` goes to the caller as it is: it names the field and the rule, and says nothing of the inside.
-    `retry_after_seconds` is set where waiting helps. `cause` is set where it is not the reason's own. `metadata` goes
-    into `google.rpc.ErrorInfo`; `field` in it is the path of a field of the request, or of the `object` in it.
-    `member_id` says whose call it was where a caller that is known could not be let in, and `nodes` which nodes of the
-    cluster did not answer in time; callers see neither.
+    `message` is sent to the caller unchanged: it names the field and the rule, and nothing of the implementation.
+    `retry_after_seconds` is set if a retry may succeed. `cause` is set if it is not the default of the reason.
+    `metadata` goes into `google.rpc.ErrorInfo`; in it, `field` is the path of a field in the request or, if there is an
+    `object`, in that part of the request.
+    `member_id` is the caller's member if it is known although the caller was refused; `nodes` are the nodes of the
+    cluster that did not answer in time. Callers see neither.
     """
 
     member_id: int | None = None
@@ -86,13 +87,13 @@ class AudienceError(Exception):
         self.metadata = metadata
 
     def of_member(self, member_id: int) -> "AudienceError":
-        """This error, of a call that is known to be a member's."""
+        """Set the member whose call failed; returns this error."""
         self.member_id = member_id
         return self
 
 
 class RefusedCommandError(RuntimeError):
-    """A node of the cluster refused a command for good: a defect, of ours or of how the cluster is set up."""
+    """A node of the cluster refused a command for good: a defect of the service or of the cluster's configuration."""
 
     def __init__(self, node: str, problem: str) -> None:
         super().__init__(f"{node} refused a command: {problem}")
@@ -100,26 +101,26 @@ class RefusedCommandError(RuntimeError):
 
 
 STORE_FAILURES = (AudienceError, RefusedCommandError)
-"""How the store fails: with UNAVAILABLE, or because a node refused a command, by its ACL for example."""
+"""The exceptions of the store: UNAVAILABLE, or a command that a node refused, because of its ACL for example."""
 
 
 def unavailable(message: str) -> AudienceError:
-    """The cluster or this server cannot take the call now; the same call may succeed a second later."""
+    """UNAVAILABLE: the cluster or this server cannot take the call now; it may succeed a second later."""
     return AudienceError(Reason.UNAVAILABLE, message, retry_after_seconds=1)
 
 
 def overloaded(message: str, retry_after_seconds: int = 1) -> AudienceError:
-    """As `unavailable`: there is more to do than this server takes on."""
+    """As `unavailable`, because the server is overloaded."""
     return AudienceError(Reason.UNAVAILABLE, message, retry_after_seconds=retry_after_seconds, cause=Cause.OVERLOADED)
 
 
 def unreadable(message: str) -> AudienceError:
-    """The request is no readable message."""
+    """SYNTAX: the request cannot be decoded."""
     return AudienceError(Reason.SYNTAX, message, cause=Cause.UNREADABLE_REQUEST)
 
 
 def invalid(field: str, rule: str, *, of: str | None = None) -> AudienceError:
-    """A field of the request breaks a rule; `field` is its path, in the object `of` the request where there is one."""
+    """SYNTAX: a field breaks a rule. `field` is its path in the request, or in the part `of` the request if given."""
     error = AudienceError(Reason.SYNTAX, f"'{field}' {rule}", field=field)
     if of is not None:
         error.metadata["object"] = of
@@ -127,5 +128,5 @@ def invalid(field: str, rule: str, *, of: str | None = None) -> AudienceError:
 
 
 def required(field: str, *, of: str | None = None) -> AudienceError:
-    """The request lacks a field; `field` is its path, in the object `of` the request where there is one."""
+    """SYNTAX: a required field is absent. `field` and `of` are as in `invalid`."""
     return invalid(field, "is required", of=of)

@@ -1,4 +1,4 @@
-"""Whether the service can serve."""
+"""Checks whether the service can serve: whether every primary of the cluster takes writes."""
 
 import asyncio
 from collections import Counter
@@ -14,36 +14,36 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
-"""How long the cluster has for a sign of life, and the pause between two questions."""
+"""How long the nodes have to answer a check, and the pause between two checks of `watch`."""
 SHARED_SECONDS = 0.1
-"""How long others are told what a look has shown: whoever asks again and again burdens no node."""
+"""How long the result of a check is reused, so that frequent callers do not burden the nodes."""
 NO_PROBLEM = "none"
 
 
 class HealthService:
-    """Asks the cluster for signs of life: every primary has to take writes."""
+    """Checks the nodes of the cluster, and logs and counts those that take no writes."""
 
     def __init__(self, store: StoreHealth) -> None:
         self._store = store
         self._problems: dict[str, Problem] = {}
-        """Of nodes, as they were logged."""
+        """The problems of nodes that take no writes, by node, as logged last."""
         self._draining = False
         self._looking: asyncio.Task[list[NodeState]] | None = None
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """The nodes that took no writes when it was looked last, and why."""
+        """The nodes that took no writes at the last check of `watch`, and why."""
         return self._problems
 
     def drain(self) -> None:
-        """From now on, the service is not ready any more."""
+        """Make `check` fail from now on, because the server is about to end."""
         self._draining = True
 
     async def check(self, deadline: float) -> list[NodeState]:
-        """The nodes, each of which takes writes.
+        """The primaries, if all of them take writes.
 
         Raises:
-            AudienceError: UNAVAILABLE; it says what is waited for, node by node.
+            AudienceError: UNAVAILABLE, naming the nodes that do not and why; also while draining.
         """
         self._check_staying()
         try:
@@ -62,7 +62,7 @@ class HealthService:
         return all(problem is None for _, problem in await self._look())
 
     async def watch(self, report: Callable[[bool], None] | None = None) -> None:
-        """Ask forever, and report when the answer changes; the first answer is a change."""
+        """Check forever. Report whether all primaries take writes, at the first check and whenever that changes."""
         serving: bool | None = None
         while True:
             states = await self._look()
@@ -81,7 +81,7 @@ class HealthService:
             raise unavailable("not ready: this server is about to end")
 
     async def _look(self) -> list[NodeState]:
-        """What a look shows that all share who ask meanwhile; it goes on for the others when one of them leaves."""
+        """The result of a check, shared by all who ask meanwhile; cancelling one of them does not cancel the check."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_for_all())
         return await asyncio.shield(self._looking)
@@ -97,7 +97,7 @@ class HealthService:
         self._looking = None
 
     def _note(self, states: Sequence[NodeState]) -> None:
-        """Log what has changed, and count the nodes."""
+        """Log changes, and set the metric of nodes by problem."""
         problems = {name: problem for name, problem in states if problem is not None}
         for name, problem in problems.items():
             if self._problems.get(name) is not problem:

@@ -1,7 +1,7 @@
-"""What happens many times in each turn of the event loop: kept in memory, and written into metrics ten times a second.
+"""Buffers frequent observations in memory, and writes them into metrics ten times a second.
 
-To keep an observation costs as little as to add to a list; prometheus_client takes a microsecond or two for each. A
-worker that is killed takes a tenth of a second of them along.
+Buffering costs no more than appending to a list, where prometheus_client takes a microsecond or two for each value. A
+worker that is killed loses a tenth of a second of observations.
 """
 
 import asyncio
@@ -16,26 +16,26 @@ from typing import Protocol
 from prometheus_client import Counter, Histogram
 
 WRITE_SECONDS = 0.1
-"""How long observations stay in memory."""
+"""The interval at which observations are written."""
 MOST_KEPT = 100_000
-"""Observations of a kind in memory, where nobody writes them; the oldest go."""
+"""The most observations in a buffer; without `keep_writing`, the oldest are dropped."""
 
 
 class _Kept(Protocol):
     def write(self) -> None:
-        """Write down what is kept, and keep it no longer."""
+        """Write the buffered observations into the metrics, and clear the buffer."""
 
 
 _all: list[_Kept] = []
 
 
 def keep(each: _Kept) -> None:
-    """Have this written down with the others."""
+    """Register a buffer that `write_down` is to write."""
     _all.append(each)
 
 
 class Observed:
-    """Values for a histogram (with its labels, where it has some). Made once, and kept forever."""
+    """Buffers values for a histogram, or for a child of one with labels. It is registered for good when it is made."""
 
     __slots__ = ("_histogram", "_values", "observe", "observe_all")
 
@@ -51,7 +51,8 @@ class Observed:
         values = self._values
         if not values:
             return
-        # prometheus_client takes one value at a time. requirements.lock pins these names, and the tests compare.
+        # prometheus_client's public interface takes one value at a time. requirements.lock pins the version whose
+        # private names are used here, and the tests compare the results.
         histogram = self._histogram
         for index, count in CounterOf(map(bisect_left, repeat(histogram._upper_bounds), values)).items():
             histogram._buckets[index].inc(count)
@@ -60,7 +61,7 @@ class Observed:
 
 
 class Added:
-    """Rows of numbers, one for each of some counters. Made once, and kept forever."""
+    """Buffers rows of numbers, one number for each of the counters. It is registered for good when it is made."""
 
     __slots__ = ("_counters", "_rows", "add")
 
@@ -79,13 +80,13 @@ class Added:
 
 
 def write_down() -> None:
-    """Write what was observed since the last time."""
+    """Write all buffers into the metrics."""
     for each in _all:
         each.write()
 
 
 async def keep_writing() -> None:
-    """Write what is observed, forever, and at the end what is left."""
+    """Write all buffers regularly, forever, and once more when cancelled."""
     try:
         while True:
             await asyncio.sleep(WRITE_SECONDS)

@@ -1,4 +1,4 @@
-"""How fields that have a length begin in encoded messages (source: https://protobuf.dev/programming-guides/encoding/)."""
+"""Encodes tags and lengths of protobuf fields (source: https://protobuf.dev/programming-guides/encoding/)."""
 
 from functools import lru_cache
 
@@ -7,7 +7,7 @@ _LENGTH_DELIMITED = 2
 
 @lru_cache(4096)
 def varint(number: int) -> bytes:
-    """A whole number, 0 or more: the length of a field, for example."""
+    """Encode an integer, 0 or more, as a varint."""
     encoded = bytearray()
     while number >= 0x80:
         encoded.append(number & 0x7F | 0x80)
@@ -17,5 +17,5 @@ def varint(number: int) -> bytes:
 
 
 def tag(field_number: int) -> bytes:
-    """What stands before the length of a text, or of a message."""
+    """The tag of a length-delimited field, such as a string or a message."""
     return varint(field_number << 3 | _LENGTH_DELIMITED)

@@ -1,6 +1,6 @@
-"""Issue, verify, end and expire tokens (source: contract, "Tokens").
+"""Issues, verifies and revokes tokens (source: contract, "Tokens").
 
-A token is a secret that only its holder has: the cluster keeps its SHA-256, and no log, error or metric names it.
+A token is known to its holder only: the cluster stores its SHA-256, and no log, error or metric contains it.
 """
 
 import asyncio
@@ -25,37 +25,38 @@ IDLE_MS = 2 * 3600 * 1000
 LIFETIME_MS = 24 * 3600 * 1000
 """A token ends this long after it was issued, however it is used."""
 SIGN_INS = 10
-"""Successful sign-ins of an account within `SIGN_IN_WINDOW_MS`."""
+"""The most successful sign-ins of an account within `SIGN_IN_WINDOW_MS`."""
 SIGN_IN_WINDOW_MS = 5 * 60 * 1000
 WITHDRAW_SECONDS = 1.0
-"""How long the cluster has to forget a sign-in that has failed."""
+"""How long the cluster has to take back the count of a sign-in that has failed."""
 TRUST_MS = 1000
-"""How long a worker trusts what it read of a session. It bounds how late an ended session is noticed, and how much
-earlier than `IDLE_MS` after its last use a token may end. What the catalog says of the session's account counts as soon
-as the worker knows it."""
+"""How long a worker trusts a session that it has read. This limits how late it notices that a session has ended, and
+how much earlier than `IDLE_MS` after its last use a token may end. Changes of the session's account in the catalog take
+effect as soon as the worker knows them."""
 AHEAD_MS = 300
-"""How long before that the cluster is asked again, where calls are served that need not wait for it."""
+"""How long before that time is over a session is read again in advance, so that calls need not wait for it."""
 OUTAGE_SECONDS = 0.25
-"""How long a call waits for a session that its worker has read before. If the part of the cluster that holds it does
-not answer, what was read is trusted again, up to the end that the session had then: users on other parts are served."""
+"""How long a call waits for a session that its worker has read before. If the node that holds the session does not
+answer, the worker goes on trusting what it read, up to the session's end at that time: users on other nodes are served.
+"""
 MOST_LOOKUPS = 500
-"""Tokens that a worker asks the cluster for at once, of those that it does not know. Anyone can make up tokens."""
+"""The most unknown tokens that a worker looks up at once. Anyone can invent tokens."""
 MOST_TRUSTED = 10_000
-"""Sessions that a worker remembers."""
+"""The most sessions that a worker remembers."""
 RANDOM_BYTES = 16
 LONGEST_TOKEN = 256
-"""Characters of a token that are looked at; a longer one is unknown."""
+"""The most characters of a token; a longer one is unknown without a lookup."""
 LONGEST_AUTHORIZATION = len("Bearer ") + LONGEST_TOKEN
-"""Characters of a header that can hold a token."""
+"""The most characters of an `authorization` header with a token."""
 MISSING = "No token: sign in with POST /auth and send the token with every call"
 CERTIFICATE = "\0"
-"""Begins, in the place of a token, the name in a caller's certificate: no header can."""
+"""Marks a credential that is not a token but the name in a client certificate. No header can contain this character."""
 UNKNOWN_CERTIFICATE = "No token, and no user has the name in the client certificate"
 UNKNOWN = "Unknown or expired token: sign in again with POST /auth"
 
 
 class Issued(NamedTuple):
-    """A token, and when it ends at the latest (Unix time in ms)."""
+    """A new token, and when it ends at the latest (Unix time in ms)."""
 
     token: str
     end_ms: int
@@ -63,7 +64,10 @@ class Issued(NamedTuple):
 
 @dataclass(slots=True)
 class _Trusted:
-    """A session that was read, and its caller as of a version of the catalog."""
+    """A session that was read, and its caller according to a version of the catalog.
+
+    It is trusted until `until_ms`, and the session ends at `end_ms` (Unix times in ms).
+    """
 
     session: Session
     caller: Caller
@@ -73,12 +77,12 @@ class _Trusted:
     asked_ahead: bool = False
 
     def counts(self, now_ms: int) -> bool:
-        """Whether it is trusted: no longer than ever where the clock was set back."""
+        """Whether it is trusted now. Also not before the time it was read, in case the clock was set back."""
         return self.until_ms - TRUST_MS <= now_ms < self.until_ms
 
 
 class TokenService:
-    """Sessions, and the check of every call that needs one. Deadlines are times of the event loop's clock, in seconds.
+    """Issues, verifies and revokes tokens. Deadlines are times of the event loop's clock, in seconds.
 
     `random_hex(n)` returns n random bytes in hexadecimal; `location` is the last part of the tokens issued here.
     """
@@ -101,11 +105,13 @@ class TokenService:
         self._loop = asyncio.get_running_loop()
         self._aside: set[asyncio.Task[object]] = set()
         self._lookups: Counter[str] = Counter()
-        """Calls that wait for what the cluster says of a token, by its hash."""
+        """The number of calls that wait for the lookup of an unknown token, by the token's hash."""
 
     async def issue(self, user: pb.User, deadline: float, *, limited: bool) -> Issued:
-        """Begin a session of a user. `limited`: at most `SIGN_INS` such within `SIGN_IN_WINDOW_MS`, of those that a
-        caller was told of: an outage keeps nobody out who signs in again.
+        """Begin a session of a user.
+
+        `limited`: there may be at most `SIGN_INS` of these within `SIGN_IN_WINDOW_MS`. Sign-ins that fail in the end do
+        not count, so that retries during an outage do not lock a user out.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; UNAVAILABLE.
@@ -135,7 +141,7 @@ class TokenService:
             ).of_member(user.member_id)
 
     async def revoke(self, token: str, deadline: float) -> None:
-        """End a token: no worker takes it any more when `TRUST_MS` have passed, and this one does not from now on.
+        """Revoke a token: this worker refuses it from now on, all others within `TRUST_MS`.
 
         Raises:
             AudienceError: as `verify`.
@@ -148,7 +154,7 @@ class TokenService:
         self._trusted.pop(token_hash, None)
 
     async def verify(self, token: str, deadline: float) -> Caller:
-        """Who holds this token; counts as a use of it.
+        """The caller that this token, or the name of this certificate, belongs to. Counts as a use of the token.
 
         Raises:
             AudienceError: NOAUTH for a missing, unknown or expired token; NOAUTH_DISABLED for a deactivated account;
@@ -176,9 +182,9 @@ class TokenService:
         return self._caller_of(trusted)
 
     def known(self, token: str) -> Caller | None:
-        """The caller that `verify` would find without asking the cluster; None where it may have to, or would fail.
+        """The caller that `verify` would return without asking the cluster; None if it might ask, or would fail.
 
-        Just before it would have to, the cluster is asked while calls go on.
+        Shortly before the session is no longer trusted, it is read again in the background.
         """
         if token.startswith(CERTIFICATE):
             with contextlib.suppress(AudienceError):
@@ -198,7 +204,7 @@ class TokenService:
             return None
 
     async def _look_up(self, token_hash: str, now_ms: int, deadline: float) -> Caller:
-        """`_read` a session that this worker does not know; raises UNAVAILABLE past so many."""
+        """As `_read`, for a session that this worker does not know; raises UNAVAILABLE past `MOST_LOOKUPS`."""
         if len(self._lookups) >= MOST_LOOKUPS and token_hash not in self._lookups:
             raise overloaded("Too many unknown tokens under way")
         self._lookups[token_hash] += 1
@@ -217,7 +223,7 @@ class TokenService:
         if session is None or end_ms <= now_ms:
             raise _unknown_token()
         if session.user_id not in self._catalog.accounts:
-            # The account may be new, and have signed in at a worker that knows it already.
+            # The account may be new, and have signed in at a worker that already knows it.
             await self._feed.catch_up(deadline)
         caller = self._resolve(session)
         until_ms = min(now_ms + TRUST_MS, end_ms)
@@ -226,18 +232,18 @@ class TokenService:
         return caller
 
     async def close(self) -> None:
-        """Wait for what runs aside: the uses of tokens that are being written down."""
+        """Wait for the background tasks, which store the uses of tokens."""
         await asyncio.gather(*self._aside, return_exceptions=True)
 
     def _caller_of(self, trusted: _Trusted) -> Caller:
-        """The caller as the catalog has it now; raises as `_resolve`."""
+        """The caller according to the present catalog; raises as `_resolve`."""
         if trusted.catalog_version != self._catalog.version:
             trusted.caller = self._resolve(trusted.session)
             trusted.catalog_version = self._catalog.version
         return trusted.caller
 
     def _by_certificate(self, name: str) -> Caller:
-        """Whose certificate it is; raises NOAUTH and NOAUTH_DISABLED."""
+        """The caller with this name in its certificate; raises NOAUTH and NOAUTH_DISABLED."""
         account = self._catalog.account_by_certificate(name)
         member = self._catalog.members.get(account.member_id) if account else None
         if account is None or member is None:
@@ -247,9 +253,9 @@ class TokenService:
         return Caller(account, member)
 
     def _resolve(self, session: Session) -> Caller:
-        """Whose session it is; raises NOAUTH when it was revoked or its account is gone, and NOAUTH_DISABLED.
+        """The caller of a session; raises NOAUTH if it was revoked or its account is gone, and NOAUTH_DISABLED.
 
-        A session of a later generation than this worker knows was issued after a change that it does not know yet.
+        A session with a later generation than the account's is valid: this worker does not know that change yet.
         """
         account = self._catalog.accounts.get(session.user_id)
         member = self._catalog.members.get(account.member_id) if account else None
@@ -267,12 +273,12 @@ class TokenService:
             self._trusted.popitem(last=False)
 
     def _extend(self, token_hash: str, end_ms: int, deadline: float) -> None:
-        """Move the session's end without keeping the call: it rides along with the call's own writes."""
-        # A use that could not be written down only lets the token end earlier, as if that use had not been.
+        """Store the session's new end in the background, so that the call need not wait for it."""
+        # If this fails, the token only ends as if it had not been used this time.
         self._run_aside(self._store.extend(token_hash, end_ms, deadline))
 
     def _run_aside(self, work: Coroutine[Any, Any, object]) -> None:
-        """Run what no call waits for; it may fail."""
+        """Run a task in the background; failures are ignored."""
         task = asyncio.create_task(work)
         self._aside.add(task)
         task.add_done_callback(self._ran_aside)
@@ -284,12 +290,12 @@ class TokenService:
 
 
 def hash_token(token: str) -> str:
-    """The hexadecimal SHA-256 of a token: all that is stored of it."""
+    """The hexadecimal SHA-256 of a token, which is stored in its place."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def bare_token(authorization: str) -> str:
-    """The token in an `authorization` header or metadata value: bare, or after `Bearer`."""
+    """The token in an `authorization` header or metadata value: the whole value, or what follows `Bearer`."""
     scheme, _, rest = authorization.strip().partition(" ")
     return rest.strip() if scheme.lower() == "bearer" and rest else authorization.strip()
 
@@ -299,5 +305,5 @@ def _unknown_token() -> AudienceError:
 
 
 def deactivated(member_id: int) -> AudienceError:
-    """The account, which is this member's, may not sign in, and its tokens count for nothing."""
+    """NOAUTH_DISABLED: an account of this member is deactivated, so it cannot sign in and its tokens are refused."""
     return AudienceError(Reason.NOAUTH_DISABLED, "This user is deactivated").of_member(member_id)

@@ -1,7 +1,9 @@
-"""Spans of calls, where traces are on (`begin`); else every function here returns at once, and nothing is imported.
+"""Spans of calls, if tracing is on (see `begin`). Otherwise all functions return at once, and OpenTelemetry is not
+imported.
 
-A call has a span from when the gateway or, without it, a worker saw it. What is done for several calls together has one
-span, which links to those of all of them. No span holds a user ID, a token, or what a caller sent.
+A call's span starts when the gateway or, without it, a worker saw the call. Work that is done for several calls
+together has one span with links to theirs. No span contains a user ID, a token, or anything else that a caller sent,
+except its request ID.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ else:
 
 Attributes: TypeAlias = Mapping[str, str | int | Sequence[str]]
 PREFIX = "instant_audience."
-"""What the names of attributes begin with that no convention defines."""
+"""The prefix of attributes that are not in OpenTelemetry's semantic conventions."""
 _NS_PER_SECOND = 1_000_000_000
 
 
@@ -38,19 +40,22 @@ _NOTHING = contextlib.nullcontext()
 
 
 def begin(tracer: "Tracer | None", draw: Callable[[], bool] = _always) -> None:
-    """Have spans made from now on; None: no more. `draw` says of each call whose caller says nothing whether it may be
-    traced: the tracer's own sampler is asked after that, and costs a call as much as all else."""
+    """Turn tracing on, or off with None.
+
+    `draw` decides for each call without a `traceparent` whether it may be traced. It comes before the tracer's own
+    sampler, which would cost each call as much as everything else.
+    """
     global _tracer, _draw
     _tracer, _draw = tracer, draw
 
 
 def is_on() -> bool:
-    """Whether there are spans at all."""
+    """Whether tracing is on."""
     return _tracer is not None
 
 
 def current() -> "Span | None":
-    """The span of what is done here, where that is recorded and has not ended."""
+    """The span of the current context, if it is recorded and has not ended."""
     if _tracer is None:
         return None
     span = _current.get()
@@ -58,9 +63,9 @@ def current() -> "Span | None":
 
 
 def start_call(path: str, request_id: str, trace_parent: str, waited_seconds: float) -> "Span | None":
-    """The span of a call that came in so long ago; None where it is not recorded.
+    """Start the span of a call that came in `waited_seconds` ago; None if it is not recorded.
 
-    That is decided by who calls (`trace_parent`, W3C Trace Context) or, where nobody says anything, by the sampler.
+    The caller decides about that by `trace_parent` (the `traceparent` of W3C Trace Context); without one, the sampler.
     """
     if _tracer is None or not (trace_parent or _draw()):
         return None
@@ -82,13 +87,13 @@ def start_call(path: str, request_id: str, trace_parent: str, waited_seconds: fl
 
 
 def waited(span: "Span | None") -> None:
-    """It is a call's turn: it has waited since it came in."""
+    """Add a span for the time that a call has waited for its turn, which has come now."""
     if span is not None:
         _start("wait", span, start_time=span.start_time).end()
 
 
 def end_call(span: "Span | None", code: int) -> None:
-    """A call has ended with this gRPC code."""
+    """End the span of a call with this gRPC status code."""
     if span is None:
         return
     span.set_attribute("rpc.response.status_code", code_pb2.Code.Name(code))
@@ -101,19 +106,21 @@ def end_call(span: "Span | None", code: int) -> None:
 
 
 def within(span: "Span | None") -> contextlib.AbstractContextManager[None]:
-    """What is done meanwhile is done for this span."""
+    """Make this span the current one inside the `with` statement."""
     return _NOTHING if span is None else _within(span)
 
 
 def step(name: str) -> contextlib.AbstractContextManager[None]:
-    """What is done meanwhile has a span of its own, where anybody records what it is done for."""
+    """Run the `with` statement in a child of the current span, if there is one."""
     parent = current()
     return _NOTHING if parent is None else _step(_start(name, parent))
 
 
 def together(name: str, spans: Sequence["Span | None"]) -> contextlib.AbstractContextManager[None]:
-    """What is done meanwhile is done for several calls together: it has a span in the first one's trace, with links to
-    all; None stands for a call that is not recorded."""
+    """Run the `with` statement in a span for several calls: a child of the first recorded one, with links to all.
+
+    None stands for a call that is not recorded.
+    """
     if _tracer is None:
         return _NOTHING
     recorded = [span for span in spans if span is not None and span.is_recording()]
@@ -128,8 +135,7 @@ def together(name: str, spans: Sequence["Span | None"]) -> contextlib.AbstractCo
 def watch(
     name: str, done: "asyncio.Future[None]", attributes: Callable[[], Attributes], failed: Callable[[], bool]
 ) -> None:
-    """Have a span from now until something is done, where anybody records what it is done for; `failed` is asked
-    then."""
+    """Start a child of the current span, if there is one, that ends when `done` is; `failed` is called then."""
     parent = current()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""Calls that wait for an answer which many of them share, each until its own deadline."""
+"""Lets many calls wait for one answer that they share, each until its own deadline."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 Result = TypeVar("Result")
 
 SWEEP_SECONDS = 0.02
-"""How late, at most, a call ends whose deadline is over."""
+"""How late after its deadline a call fails, at most."""
 
 
 class Waiter(Generic[Result]):
@@ -20,12 +20,12 @@ class Waiter(Generic[Result]):
         self.done = done
 
     def succeed(self, result: Result) -> None:
-        """Let the call go on, unless it was decided before."""
+        """Give the call its result, unless it is done already."""
         if not self.done.done():
             self.done.set_result(result)
 
     def fail(self, error: BaseException) -> None:
-        """Fail, unless it was decided before. Nobody may wait for it any more, so the error counts as noticed."""
+        """Fail the call, unless it is done already. If nobody waits any more, asyncio does not log the error."""
         if not self.done.done():
             self.done.set_exception(error)
             self.done.exception()
@@ -35,8 +35,10 @@ Waiting = TypeVar("Waiting", bound=Waiter[Any])
 
 
 def fail_late(waiters: Iterable[Waiting], now: float, error: Callable[[], BaseException]) -> list[Waiting]:
-    """Fail the calls whose deadline is over; those that still wait. The others need not be kept: while an answer does
-    not come, there may be ever more of them."""
+    """Fail the calls whose deadline has passed; returns those that still wait.
+
+    Callers should keep only those: while no answer comes, others may go on arriving.
+    """
     waiting = []
     for waiter in waiters:
         if waiter.deadline <= now and not waiter.done.done():
@@ -47,20 +49,20 @@ def fail_late(waiters: Iterable[Waiting], now: float, error: Callable[[], BaseEx
 
 
 class Group(Protocol):
-    """Some waiters."""
+    """A group of waiters that the `Sweeper` looks after."""
 
     @property
     def busy(self) -> bool:
-        """Whether calls wait."""
+        """Whether any call of the group waits."""
 
     def fail_overdue(self, now: float) -> None:
-        """Fail the calls whose deadline is over."""
+        """Fail the calls whose deadline has passed; `now` is by the event loop's clock."""
 
 
 class Sweeper:
-    """Fails the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass.
+    """Fails calls whose deadline has passed. One timer serves all calls, because timers cost and deadlines rarely pass.
 
-    It looks at those groups alone in which calls wait: there may be one for each of thousands of members.
+    It visits only groups in which calls wait, as there may be thousands of groups, one for each member.
     """
 
     def __init__(self) -> None:
@@ -69,13 +71,13 @@ class Sweeper:
         self._timer: asyncio.TimerHandle | None = None
 
     def arm(self, group: Group) -> None:
-        """Sweep a group in which a call is about to wait, until none does."""
+        """Sweep this group regularly, as long as any of its calls waits."""
         self._groups.add(group)
         if self._timer is None:
             self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def close(self) -> None:
-        """End."""
+        """Stop sweeping."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -1,8 +1,8 @@
-"""May this call proceed? A member's calls and users, counted over all workers (source: contract, "Limits").
+"""Enforces members' quotas of calls and users per second, over all workers (source: contract, "Limits").
 
-The store decides; docs/adr/0011-quotas.md argues that it never admits more than the limit, and refuses nobody below it.
-A worker combines the calls of a member that come while a question is under way into the next one, so that a call costs
-a fraction of a command. While a window is known to have no room, calls are refused without a question.
+The store decides; docs/adr/0011-quotas.md shows why it never admits more than the limit, and refuses no member below
+it. A worker asks for a member's calls with one question at a time: calls that come meanwhile share the next one, so
+that each costs a fraction of a command. While a window is known to be full, calls are refused without a question.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Q
 from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 
 POSTED = "rt-segment"
-"""What posts are counted for, as the contract's text names it."""
+"""The resource that the error text of an exceeded quota names for posts (source: contract, "Limits")."""
 MOST_CALLS = 500
-"""Calls of a question, at most: a node does nothing else while it decides on them."""
+"""The most calls in a question: a node does nothing else while it decides on them."""
 MOST_COUNTERS = 20_000
-"""Counters that a worker keeps, about."""
+"""About the most counters that a worker keeps."""
 RETRY_SECONDS = 1
-"""After this long, another window has begun."""
+"""When a refused call may be retried: windows last one second."""
 UNANSWERED = "the cluster did not say in time whether the call is within its limits; nothing was changed"
 
 _count_refusal = {quota: QUOTA_REFUSALS.labels(quota).inc for quota in ("posts", "users", "gets")}
 
 Decision = AudienceError | None
-"""Why a call may not proceed (RATE_LIMIT_EXCEEDED); None where it may."""
+"""The error that refuses a call (RATE_LIMIT_EXCEEDED); None if it is admitted."""
 Decisions = asyncio.Future[Sequence[Decision]]
-"""One for each call that was asked for, in their order. Fails with AudienceError UNAVAILABLE; need not be awaited."""
+"""One decision for each call asked for, in order. Fails with AudienceError UNAVAILABLE; need not be awaited."""
 Admitted = Awaitable[None]
-"""Returns when a call may proceed.
+"""Done when a call is admitted.
 
 Raises:
     AudienceError: RATE_LIMIT_EXCEEDED, UNAVAILABLE.
@@ -43,7 +43,7 @@ Raises:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a member may send (source: contract, "Limits"); the defaults are the contract's."""
+    """A member's limits (source: contract, "Limits"); the defaults are the contract's."""
 
     posts_per_second: int = 100
     gets_per_second: int = 1000
@@ -54,21 +54,21 @@ class Limits:
 
 
 class Limited(Protocol):
-    """Whose calls are counted."""
+    """A member, as far as quotas know it."""
 
     @property
     def id(self) -> int:
-        """The member's."""
+        """The member's ID."""
 
     @property
     def limits(self) -> Limits:
-        """The member's."""
+        """The member's limits."""
 
 
 class Quotas:
-    """Asks the store for all members. Deadlines are times of the event loop's clock, in seconds.
+    """The quotas of all members. Deadlines are times of the event loop's clock, in seconds.
 
-    A call that the store does not answer for fails with UNAVAILABLE: it is never let through.
+    If the store does not answer, a call fails with UNAVAILABLE; it is never admitted without an answer.
     """
 
     def __init__(self, store: QuotaStore) -> None:
@@ -78,21 +78,21 @@ class Quotas:
         self._sweeper = Sweeper()
 
     def ask_posts(self, member: Limited, users: Sequence[int], deadline: float) -> Decisions:
-        """Ask for requests to apply memberships, each to so many users, in the order they came; await the result before
+        """Ask for posts, in the order they came; `users` has the number of users of each. Await the decisions before
         anything is changed."""
         limits = Counts(member.limits.posts_per_second, member.limits.users_per_second)
         return self._counter(member.id, Quota.POSTS).ask(POSTED, users, limits, deadline)
 
     def next_posts(self, member: Limited) -> float:
-        """When there may be room again for requests to apply memberships that were refused."""
+        """When there may be room again for refused posts (a time of the event loop's clock, in seconds)."""
         return self._counter(member.id, Quota.POSTS).until
 
     def ask_gets(self, member: Limited, resource: str, count: int, deadline: float) -> Admitted:
-        """Ask for a request that counts as so many reads; await the result before anything is answered. `resource` is
-        what the error names.
+        """Ask for a request that counts as `count` reads; await the result before it is answered. `resource` is what
+        the error names.
 
         Raises:
-            AudienceError: RATE_LIMIT_EXCEEDED, where that is known at once.
+            AudienceError: RATE_LIMIT_EXCEEDED, if that is known without asking the store.
         """
         limits = Counts(member.limits.gets_per_second, member.limits.gets_per_second)
         decisions = self._counter(member.id, Quota.GETS).ask(resource, (count,), limits, deadline)
@@ -101,7 +101,7 @@ class Quotas:
         return _Admitted(decisions)
 
     async def close(self) -> None:
-        """End the questions under way, and the calls that wait for them."""
+        """Cancel the questions under way, and fail the calls that wait for them."""
         self._sweeper.close()
         await asyncio.gather(*[counter.close() for counter in self._counters.values()])
 
@@ -116,7 +116,7 @@ class Quotas:
 
 
 class _Admitted:
-    """The decision on a single call (see `Admitted`)."""
+    """Awaits the decision on a single call (see `Admitted`)."""
 
     def __init__(self, decisions: Decisions) -> None:
         self._decisions = decisions
@@ -126,14 +126,17 @@ class _Admitted:
 
 
 def _go_on(decisions: Sequence[Decision]) -> None:
-    """Raise what a single call was refused with."""
+    """Raise the error of a single call if it was refused."""
     (decision,) = decisions
     if decision is not None:
         raise decision
 
 
 class _Asked(Waiter[Sequence[Decision]]):
-    """Calls that are asked for together: the units of each, and what is decided already."""
+    """Calls that were passed to `ask` together: the units of each, and the decisions made so far.
+
+    A unit is a user of a post, or a read.
+    """
 
     __slots__ = ("decisions", "resource", "units")
 
@@ -144,14 +147,15 @@ class _Asked(Waiter[Sequence[Decision]]):
         self.decisions: list[Decision] = [None] * len(units)
 
     def open_units(self) -> Sequence[int]:
-        """The units of the calls that are not decided."""
+        """The units of the calls that are not refused yet."""
         if not any(self.decisions):
             return self.units
         return [each for each, decision in zip(self.units, self.decisions, strict=True) if decision is None]
 
 
 class _Counter:
-    """A member's calls of one kind: one question is under way at a time, and the next one gathers."""
+    """Counts a member's calls of one kind. One question is under way at a time; calls that come meanwhile wait for the
+    next one."""
 
     def __init__(self, store: QuotaStore, loop: asyncio.AbstractEventLoop, member_id: int, quota: Quota) -> None:
         self._store = store
@@ -164,24 +168,24 @@ class _Counter:
         self._question: asyncio.Future[Admissions] | None = None
         self._sent = 0.0
         self._counts = Counts(0, 0)
-        """What was admitted in a window that lasts until `until` at least. It only grows."""
+        """What was admitted, when last asked, in the window that lasts at least until `until`. It can only grow."""
         self.until = 0.0
-        """When another window begins, as far as is known."""
+        """When the known window ends at the earliest (a time of the event loop's clock, in seconds)."""
         self._gathering = False
 
     @property
     def busy(self) -> bool:
-        """Whether calls wait for an answer."""
+        """Whether a question is under way, or calls wait for the next one."""
         return self._question is not None or bool(self._waiting)
 
     def ask(self, resource: str, units: Sequence[int], limits: Counts, deadline: float) -> Decisions:
-        """Have calls decided: with the next question, or at once where there can be no room for them."""
+        """Have calls decided with the next question, or at once if there cannot be room for any of them."""
         self._limits = limits
         asked = _Asked(resource, units, deadline, self._loop.create_future())
         if self._loop.time() >= self.until or not self._decide(asked):
             self._waiting.append(asked)
             if self._question is None and not self._gathering:
-                if self._quota is Quota.POSTS:  # those of a turn were gathered before (memberships/gathering.py)
+                if self._quota is Quota.POSTS:  # memberships/gathering.py has gathered those of this turn already
                     self._ask_next()
                 else:
                     self._gathering = True
@@ -189,13 +193,13 @@ class _Counter:
         return asked.done
 
     def fail_overdue(self, now: float) -> None:
-        """Fail the calls whose deadline is over."""
+        """Fail the calls whose deadline has passed."""
         error = partial(unavailable, UNANSWERED)
-        fail_late(self._asked, now, error)  # the answer is about all of them
+        fail_late(self._asked, now, error)  # all stay in the list, which must match the answer
         self._waiting = fail_late(self._waiting, now, error)
 
     async def close(self) -> None:
-        """End the question under way, and all calls."""
+        """Cancel the question under way, and fail all calls."""
         for asked in self._waiting:
             asked.fail(unavailable(UNANSWERED))
         if self._question is not None:
@@ -203,7 +207,7 @@ class _Counter:
             await asyncio.gather(self._question, return_exceptions=True)
 
     def _send(self) -> None:
-        """Ask for the calls that still wait."""
+        """Refuse waiting calls for which there is no room, and ask for the others."""
         self._gathering = False
         known = self._loop.time() < self.until
         self._waiting = [asked for asked in self._waiting if not (asked.done.done() or (known and self._decide(asked)))]
@@ -211,7 +215,7 @@ class _Counter:
             self._ask_next()
 
     def _ask_next(self) -> None:
-        """Ask for calls that wait, as many as a question may have."""
+        """Send a question with the first waiting calls, as many as it may have."""
         units: list[int] = []
         count = 0
         for asked in self._waiting:
@@ -227,7 +231,7 @@ class _Counter:
         self._question.add_done_callback(self._answered)
 
     def _decide(self, asked: _Asked) -> bool:
-        """Refuse the calls that there can be no room for; whether that decides on all."""
+        """Refuse the calls for which there cannot be room; returns whether that decides all of them."""
         for index, units in enumerate(asked.units):
             if asked.decisions[index] is None and not self._fits(units):
                 asked.decisions[index] = self._refusal(asked.resource)
@@ -245,7 +249,7 @@ class _Counter:
         else:
             answer = question.result()
             self._counts = answer.counts
-            # The answer's time lies after this one, so the window does not end before.
+            # `left_seconds` counts from the answer, which is later than `_sent`: so the window ends no earlier.
             self.until = self._sent + answer.left_seconds
             any_refused = not all(answer.admitted)
             admitted = iter(answer.admitted)
@@ -260,7 +264,7 @@ class _Counter:
             self._send()
 
     def _fits(self, units: int) -> bool:
-        """Whether a call might fit into the window known, as full as that is at least."""
+        """Whether a call might fit into the known window, which may be fuller than is known."""
         return self._counts.calls < self._limits.calls and self._counts.units + units <= self._limits.units
 
     def _refusal(self, resource: str) -> AudienceError:

@@ -1,8 +1,8 @@
-"""Which calls run now, which wait for their turn, and which are refused before they cost anything.
+"""Decides which calls run now, which wait for their turn, and which are refused before they cost anything.
 
-So many calls run at once. Past that they wait, each member's in a queue of its own, and members take turns: a flood
-gets what the others leave. Who has waited too long is refused; where queues are full, the newest of the longest one is.
-docs/adr/0018-admission.md has the reasons.
+A limited number of calls runs at once. Past that, calls wait, each member's in a queue of its own, and members take
+turns: a member that floods gets what the others leave. A call that has waited too long is refused; when the queues are
+full, the newest call of the longest queue is. docs/adr/0018-admission.md has the reasons.
 """
 
 import asyncio
@@ -15,22 +15,24 @@ from instantaudience_server.errors import AudienceError, overloaded
 from instantaudience_server.metrics import ADMISSION_REFUSALS, waited
 
 SLOW_SECONDS = 0.1
-"""A call that runs longer, and is overtaken by more than `most_running` others, or by nobody because none has ended for
-so long, waits for a part of the cluster. It has its place no longer: calls that need another part are served meanwhile.
-Where all calls take long, and end one after the other, it is the service that is slow: more of them would not help."""
+"""A call counts as slow if it has run for longer than this, and either more than `most_running` others have ended since
+it began or no call has ended for this long. Then it waits for a node of the cluster, and loses its place, so that calls
+that need other nodes are served meanwhile. If all calls take long but end one after the other, the service itself is
+slow, and more calls at once would not help."""
 LARGE_SLOW = 4
-"""A call that takes several places may run as many times as long, but at most so many times."""
+"""A call that takes several places may run as many times longer before it is slow, up to this factor."""
 MOST_UNDER_WAY = 5000
-"""Calls that run, slow ones included."""
+"""The most calls that run, including slow ones."""
 PATIENCE_SHARE = 0.2
 PATIENCE_SECONDS = 1.0
-"""How long a call waits for its turn: so much of the time it had when it came in, and at most so long."""
+"""How long a call waits for its turn: this share of the time until its deadline when it came in, and at most this long.
+"""
 FEW = 8
-"""A member that has no more calls under way is not to blame when they come late to their turn: all are let in."""
+"""A member with fewer calls under way has not caused a queue: its calls are admitted even if they come here late."""
 LOOK_SECONDS = 0.02
-"""How often it is looked who has waited too long, or runs slowly."""
+"""The interval at which calls that have waited too long or are slow are looked for."""
 RETRY_SECONDS = (1, 3)
-"""When those that were refused may come again, drawn for each: they must not come all at once."""
+"""The range from which the `retry-after` of refused calls is drawn, so that they do not all come again at once."""
 OVERLOADED = "the service is overloaded; nothing was changed"
 CROWDED = "too many streams send faster than they are read; what has no answer may be applied. Send on fewer of them"
 
@@ -38,10 +40,11 @@ _count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("
 
 
 class Admission:
-    """Lets calls in: `most_running` at once, while `most_waiting` wait. More at once would not be served sooner: one
-    after the other has the processor.
+    """Admits calls: `most_running` places for running calls, and a queue for `most_waiting` others.
 
-    `randint(a, b)` draws an integer from a to b.
+    More calls at once would not be served sooner, as they share one processor. A place has `prices.PARTS` parts; what a
+    call takes depends on its size (docs/adr/0031-turns-by-cost.md). On the native host, unary calls wait in Rust
+    instead; `room` tells it how many it may hand over. `randint(a, b)` draws an integer from a to b.
     """
 
     def __init__(self, randint: Callable[[int, int], int], *, most_running: int, most_waiting: int) -> None:
@@ -50,27 +53,28 @@ class Admission:
         self._loop = asyncio.get_running_loop()
         self._randint = randint
         self.waiting_at_host = 0
-        """Calls that a host has wait itself."""
+        """The number of calls that wait at the host."""
         self._running = 0
-        """Parts of places that calls have."""
+        """What running calls take, without slow ones, in parts of places."""
         self._under_way = 0
         self._room_taken = 0
+        """What calls take of the `room`, in parts of places."""
         self._taking_room_of: dict[int, int] = {}
-        """How many calls of each member take room."""
+        """By member: the number of calls that take room."""
         self._ended = self._ended_at_look = 0
-        """How many calls have ended, now and when it was looked last, in parts of places."""
+        """What all calls that have ended had taken, in parts of places: now, and at the last sweep."""
         self._progress = self._loop.time()
-        """When it was seen last that one had."""
+        """The time of the last sweep that found a call ended, or none under way."""
         self._under_way_of: dict[int, int] = {}
-        """Of each member that has any."""
+        """By member: the number of calls under way."""
         self._started: deque[Ticket] = deque()
-        """What runs, in the order it began; some has ended."""
+        """The tickets of running calls, in the order they began; some may have ended."""
         self._queues = Queues()
         self._look: asyncio.TimerHandle | None = None
 
     @property
     def room(self) -> int:
-        """How much there is for calls from a host that has others wait where it costs less, in parts of places."""
+        """How much room there is for further calls of a host that has calls wait itself, in parts of places."""
         return max(0, min(self._places - self._room_taken, MOST_UNDER_WAY - self._under_way))
 
     @property
@@ -80,12 +84,12 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for their turn."""
+        """How many calls wait for their turn, here and at the host."""
         return len(self._queues) + self.waiting_at_host
 
     @property
     def under_way(self) -> int:
-        """How many calls have had their turn, and not ended."""
+        """How many calls have had their turn and have not ended."""
         return self._under_way
 
     async def enter(
@@ -98,16 +102,15 @@ class Admission:
         in_stream: bool = False,
         size_bytes: int = 0,
     ) -> Ticket:
-        """Wait until the call may run, which has waited before; give its ticket back to `leave` when it has ended. A
-        host that has calls wait itself has judged that already where the call `had_turn`.
+        """Wait until a call may run. Pass its ticket to `leave` when it has ended.
 
-        Of a stream, one request at a time waits, and holds back those behind it: so it may wait for as long as it has.
-        When its turn comes, others may `go_along` until `end_turn`.
-
-        The deadline is a time of the event loop's clock, in seconds.
+        The call came in `waited_seconds` ago. `had_turn`: it has waited at its host, so it is not refused as late.
+        `in_stream`: it is a request of a stream, with a message of `size_bytes`. Only one of a stream waits at a time,
+        and holds up those behind it, so it may wait until its deadline. When its turn comes, others may `go_along`
+        until `end_turn`. `deadline` is a time of the event loop's clock, in seconds.
 
         Raises:
-            AudienceError: UNAVAILABLE, when its turn does not come.
+            AudienceError: UNAVAILABLE, when its turn does not come in time.
         """
         now = self._loop.time()
         came = now - waited_seconds
@@ -141,8 +144,10 @@ class Admission:
     def enter_at_once(
         self, member_id: int, sizes: Sequence[int], waited_seconds: Sequence[float], *, in_stream: bool
     ) -> Ticket | None:
-        """As `enter`, of calls with messages of these sizes that are carried out together; None where one has to
-        wait."""
+        """As `enter`, for calls that are carried out together; None if one of them would have to wait.
+
+        `sizes` are the bytes of their messages, `waited_seconds` the time since each came in. The ticket is for all.
+        """
         parts = prices.parts_of_all(sizes)
         if not self._has_room(member_id, parts - prices.parts_of(sizes[-1])):
             return None
@@ -154,8 +159,10 @@ class Admission:
         return ticket
 
     def go_along(self, ticket: Ticket, size_bytes: int) -> bool:
-        """Let one more request of a stream run with the one whose turn it is: most of what they cost, they share. False
-        where the turn would become longer than one is."""
+        """Admit one more request of a stream in the turn of the one with this ticket; they share most of their costs.
+
+        Returns False if the turn would become too long.
+        """
         parts = prices.parts_of(size_bytes)
         if parts > ticket.spare:
             return False
@@ -167,7 +174,7 @@ class Admission:
         return True
 
     def end_turn(self, ticket: Ticket) -> None:
-        """No more of the stream goes along."""
+        """End a turn: give back the room for requests that could have gone along."""
         ticket.parts -= ticket.spare
         if ticket.running:
             self._running -= ticket.spare
@@ -175,7 +182,7 @@ class Admission:
         self._take_turns()
 
     def leave(self, ticket: Ticket, sizes: Sequence[int] = ()) -> None:
-        """The call has ended; of several, those with messages of these sizes, or all."""
+        """Note that a ticket's call has ended. Of a ticket for several, those with messages of these sizes, or all."""
         calls, parts = ticket.calls, ticket.parts
         if sizes and len(sizes) < calls:
             calls, parts = len(sizes), prices.parts_of_all(sizes)
@@ -197,19 +204,19 @@ class Admission:
         self._take_turns()
 
     def late(self) -> AudienceError:
-        """Why a call fails that came here when its time was over, or nearly."""
+        """The error of a call that came here when its time was over, or nearly; it is counted."""
         return self._refusal("late")
 
     def crowded(self) -> AudienceError:
-        """Why a stream ends that its caller sends on faster than it is read, where there are too many of them."""
+        """The error that ends a stream because too many streams send faster than they are read; it is counted."""
         return self._refusal("full", CROWDED)
 
     def count_refused(self, reason: str, count: int) -> None:
-        """So many calls were refused by a host that has them wait itself: `waited` too long, or its room was `full`."""
+        """Count calls that a host has refused itself, because they `waited` too long or its queue was `full`."""
         _count_refusal[reason](count)
 
     def close(self) -> None:
-        """Refuse all that wait."""
+        """Refuse all waiting calls."""
         if self._look is not None:
             self._look.cancel()
         for ticket in self._queues.take_all():
@@ -217,13 +224,15 @@ class Admission:
 
     @property
     def _places(self) -> int:
-        """All there are, in parts of places."""
+        """All places, in parts."""
         return self.most_running * prices.PARTS
 
     def _has_room(self, member_id: int, parts_before: int = 0) -> bool:
-        """Whether a call may run now, together with others that take so many parts. A member none of whose calls runs
-        or waits, and that was served less than those who wait, need not wait for them, as long as there are places that
-        are kept for such members."""
+        """Whether a call may run now, beside others that are about to start and take `parts_before`.
+
+        A member that has no call under way or waiting, and was served less than those who wait, may pass them and use
+        the places that are kept for such members.
+        """
         places = self._places
         idle = member_id not in self._under_way_of and member_id not in self._queues
         if idle and self._queues.is_behind(member_id):
@@ -246,7 +255,7 @@ class Admission:
         self._arm()
 
     def _take_turns(self) -> None:
-        """Let the members' next ones run, a turn of each after the other."""
+        """Start waiting calls as long as there is room, one member's turn after the other."""
         while self._queues and self._running < self._places and self._under_way < MOST_UNDER_WAY:
             for ticket in self._queues.take_next(prices.turn_room()):
                 assert ticket.turn is not None
@@ -256,10 +265,10 @@ class Admission:
                     ticket.turn.set_result(None)
 
     def _make_room(self, member_id: int) -> None:
-        """Refuse the newest call of the longest queue: this one, where its member's is that.
+        """Make room in the queues for a call of this member: refuse the newest call of the longest queue.
 
         Raises:
-            AudienceError: UNAVAILABLE, this one is refused.
+            AudienceError: UNAVAILABLE, if the member's own queue is as long; then its new call is refused.
         """
         ticket = self._queues.take_newest_before(member_id)
         if ticket is None:
@@ -271,7 +280,7 @@ class Admission:
             self._look = self._loop.call_later(LOOK_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
-        """Refuse who has waited too long, and take the place of who runs slowly."""
+        """Refuse calls that have waited too long, and take the places of slow ones."""
         self._look = None
         now = self._loop.time()
         if self._ended != self._ended_at_look or not self._under_way:
@@ -290,12 +299,12 @@ class Admission:
             self._arm()
 
     def _waits(self, ticket: Ticket, now: float) -> bool:
-        """Whether a call waits for something that not all do."""
+        """Whether a call is slow (see `SLOW_SECONDS`)."""
         stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > self._places
         return stuck and now - ticket.since > SLOW_SECONDS * min(LARGE_SLOW, max(1.0, ticket.most_parts / prices.PARTS))
 
     def _forget(self, ticket: Ticket) -> None:
-        """The caller of a waiting call has left, perhaps just when its turn came."""
+        """Remove a waiting call whose caller has left, perhaps just when its turn came."""
         assert ticket.turn is not None
         if ticket.turn.done() and not ticket.turn.cancelled():
             if ticket.turn.exception() is None:

@@ -1,4 +1,4 @@
-"""Calls that wait for their turn: each member's in a queue of its own, and members take turns by what their calls cost
+"""The queues of calls that wait for their turn: one for each member, and members take turns by the cost of their calls
 (docs/adr/0031-turns-by-cost.md)."""
 
 import asyncio
@@ -7,17 +7,18 @@ from collections import deque
 from instantaudience_server.admission import prices
 
 CREDIT_TURNS = 2
-"""A member that comes after a while is next, and makes up for so many turns: members that flood are served in step, and
-it would wait for a turn of each if it began where they are."""
+"""How many turns before the current virtual time a member begins that has not called for a while, so that it is next.
+Members that flood are all served up to about that time; beginning there, it would wait for a turn of each of them."""
 
 
 class Ticket:
-    """A call that was let in, or waits to be, or several that were let in together. `turn` is done when it may run;
-    None where it runs at once.
+    """A call that was admitted or waits for its turn, or several calls that were admitted together.
 
-    `takes_room` of what `Admission.room` tells: requests of streams do not, nor does what runs slowly. Its `calls` that
-    have not ended take so many `parts` of places, and the largest of all `most_parts`; `spare` of the parts are for
-    those that go along.
+    `turn` is done when the call may run; None if it did not have to wait. `since` is when it came here or began to run,
+    and `until` how long it waits (times of the event loop's clock, in seconds). Its `calls` that have not ended take
+    `parts` of places, the largest of them `most_parts`; `spare` of the parts are for requests that go along.
+    `takes_room`: it counts against `Admission.room`, unlike requests of streams and slow calls. `ended_before` is
+    `Admission._ended` when it began.
     """
 
     __slots__ = (
@@ -51,21 +52,21 @@ class Ticket:
 
 
 class Queues:
-    """Who waits, by member; its length is how many do.
+    """The waiting calls, by member; `len()` is how many there are.
 
-    Start-time fair queueing: virtual time is what a member has been served, in parts of places, while anybody waited.
-    Whose next call begins first in it has the next turn. A request of a stream counts as a whole turn, as others may go
-    along with it.
+    Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): virtual time is what a member has been served, in
+    parts of places, while calls waited. The member whose next call begins first in virtual time has the next turn. A
+    request of a stream counts as a whole turn, as others may go along with it.
     """
 
     def __init__(self) -> None:
         self._waiting = 0
         self._queues: dict[int, deque[Ticket]] = {}
-        """Of each member of whom any wait."""
+        """By member: its waiting calls; a member without any has no queue."""
         self._time = 0
-        """The virtual time: where turns have come to."""
+        """The current virtual time: the beginning of the latest turn."""
         self._begins: dict[int, int] = {}
-        """When each member's next call begins in virtual time, or would, of those that were served lately."""
+        """By member: the virtual time at which its next call begins, or would begin, if it was served lately."""
 
     def __len__(self) -> int:
         return self._waiting
@@ -74,16 +75,16 @@ class Queues:
         return member_id in self._queues
 
     def is_behind(self, member_id: int) -> bool:
-        """Whether a member's next turn would begin before where the others are."""
+        """Whether a member's next turn would begin before the current virtual time."""
         return self._next_of(member_id) < self._time
 
     def charge(self, member_id: int, parts: int) -> None:
-        """A member was served so much, which counts while others wait."""
+        """Add what a member was served, in parts of places; it counts only while calls wait."""
         if self._queues:
             self._begins[member_id] = self._next_of(member_id) + parts
 
     def add(self, ticket: Ticket) -> None:
-        """Waits as the newest of its member's."""
+        """Append a call to its member's queue."""
         member_id = ticket.member_id
         if member_id not in self._queues:
             self._queues[member_id] = deque()
@@ -92,8 +93,10 @@ class Queues:
         self._waiting += 1
 
     def take_next(self, most_parts: int) -> list[Ticket]:
-        """The oldest of the member whose turn it is, as many as take so many parts of places, or one. Somebody has to
-        wait."""
+        """Take the oldest calls of the member whose turn it is: as many as take `most_parts`, but at least one.
+
+        There must be waiting calls.
+        """
         member_id = min(self._queues, key=self._begins.__getitem__)
         self._time = max(self._time, self._begins[member_id])
         queue = self._queues.pop(member_id)
@@ -108,7 +111,10 @@ class Queues:
         return tickets
 
     def take_newest_before(self, member_id: int) -> Ticket | None:
-        """The newest of the longest queue; None where the member's is as long. Somebody has to wait."""
+        """Take the newest call of the longest queue; None if this member's queue is as long.
+
+        There must be waiting calls.
+        """
         longest = max(self._queues, key=lambda each: len(self._queues[each]))
         queue = self._queues[longest]
         if len(self._queues.get(member_id, ())) >= len(queue):
@@ -119,7 +125,7 @@ class Queues:
         return ticket
 
     def take_late(self, now: float) -> set[Ticket]:
-        """Those that have waited too long."""
+        """Take the calls that have waited too long; `now` is by the event loop's clock."""
         all_late: set[Ticket] = set()
         for member_id, queue in list(self._queues.items()):
             late = {ticket for ticket in queue if now > ticket.until}
@@ -133,7 +139,7 @@ class Queues:
         return all_late
 
     def take_all(self) -> list[Ticket]:
-        """All that wait."""
+        """Take all waiting calls."""
         everyone = [ticket for queue in self._queues.values() for ticket in queue]
         self._queues.clear()
         self._begins.clear()
@@ -141,7 +147,7 @@ class Queues:
         return everyone
 
     def leave(self, ticket: Ticket) -> None:
-        """It waits no more, if it did."""
+        """Remove a call, if it is still waiting."""
         queue = self._queues.get(ticket.member_id)
         if queue is not None and ticket in queue:
             queue.remove(ticket)
@@ -150,7 +156,7 @@ class Queues:
 
     @property
     def _least(self) -> int:
-        """When the next call begins of a member that comes after a long time."""
+        """The virtual time at which the next call of a member begins that has not called for long."""
         return self._time - CREDIT_TURNS * prices.turn_room()
 
     def _next_of(self, member_id: int) -> int:
@@ -158,8 +164,8 @@ class Queues:
         return max(self._begins.get(member_id, least), least)
 
     def _keep(self, member_id: int, queue: deque[Ticket]) -> None:
-        """A member's queue is there as long as somebody waits in it. Where nobody waits at all, nobody has been served
-        more."""
+        """Store a member's queue, or remove it if it is empty. Once no calls wait at all, what members were served is
+        forgotten."""
         if queue:
             self._queues[member_id] = queue
             return

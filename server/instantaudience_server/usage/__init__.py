@@ -1,5 +1,5 @@
-"""What members sent, hour by hour: counted, sampled, kept, and reported.
+"""Usage reports: counts what members send by hour, samples lines of it, and reports both.
 
 May use catalog, quotas, applied, and the store's interfaces.
-Used by memberships, batch, transport and running; the gateway has the names of refusals from here.
+Used by memberships, batch, transport and running; by the gateway for the statuses that it refuses calls with.
 """

@@ -1,7 +1,7 @@
 """Counts what members send, hour by hour, for the reports (source: contract, "GET /rt-segment-processed").
 
-A worker combines what comes while an addition to a member's hour is under way into the next one, so that a call costs a
-fraction of a command. A call is answered when its addition was made; docs/adr/0014-usage.md says why each counts once.
+A worker makes one addition to a member's hour at a time: calls that come meanwhile share the next one, so that each
+costs a fraction of a command. A call is answered after its addition; docs/adr/0014-usage.md says why each counts once.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 log = structlog.get_logger()
 
 MOST_HOURS = 20_000
-"""Hours of members that a worker keeps, about."""
+"""About the most hours of members that a worker holds in memory."""
 ATTEMPT_SECONDS = 5.0
 RETRY_SECONDS = 0.1
 """How long the cluster has to take an addition, and the pause before it is sent again."""
 KEPT_SECONDS = 1800.0
-"""How long an addition is sent again. Longer than any call lives, and shorter than the store knows its number."""
+"""How long an addition is retried: longer than any call lasts, and shorter than the store remembers its number."""
 FAILURE_SECONDS = 0.2
-"""How long the answer to a failed call waits to be counted, at most."""
+"""How long the answer to a failed call waits for its count, at most."""
 CLOSE_SECONDS = 1.0
-"""How long the last additions may take at the end."""
+"""How long the last additions may take at shutdown."""
 NOT_COUNTED = "the cluster did not count the call in time; it may be applied, and sending it again is safe"
 
 Counted = asyncio.Future[None]
-"""Done when a call is counted; else it fails with AudienceError UNAVAILABLE. It need not be awaited."""
+"""Done when a call is counted; fails with AudienceError UNAVAILABLE at the deadline. It need not be awaited."""
 
 _Waiter = Waiter[None]
 _position = Tally._fields.index
@@ -53,7 +53,7 @@ _REFUSED = {
     pb.WARNING_CODE_UNAUTHORIZED_SEGMENT: _position("unauth_segments"),
     pb.WARNING_CODE_INACTIVE_SEGMENT: _position("inactive_segments"),
 }
-"""Code of a warning → its counter's position in a tally."""
+"""Warning code → the position of its counter in a `Tally`."""
 
 
 _SKIPS = {pb.WarningCode.Value(f"WARNING_CODE_{skip.name}"): skip for skip in Skip}
@@ -62,7 +62,7 @@ _count_skip = {each: SKIPPED_PARTS.labels(each).inc for each in Skip}
 
 
 class Usage:
-    """Counts for all members. Deadlines are times of the event loop's clock, in seconds."""
+    """Counts the calls of all members. Deadlines are times of the event loop's clock, in seconds."""
 
     def __init__(self, store: UsageStore, catalog: Catalog, clock: Clock) -> None:
         self._store = store
@@ -71,21 +71,21 @@ class Usage:
         self._loop = asyncio.get_running_loop()
         self._hours: dict[tuple[int, int], _Hour] = {}
         self._newest = 0
-        """The newest hour that was counted for, or one since the clock was set back by more than an hour."""
+        """The newest hour that was counted for; an earlier one if the clock was set back by more than an hour."""
         self._numbers = count(1)
         self._pace = LinePace()
         self._sweeper = Sweeper()
 
     def count(self, member_id: int, applied: Applied, deadline: float) -> Counted:
-        """Count a call that is applied, in the hour it was read in."""
+        """Count a call that is being applied, in the hour in which it was read."""
         waiter: _Waiter = Waiter(deadline, self._loop.create_future())
         self._hour(member_id, applied.now_ms).add(applied, waiter)
         return waiter.done
 
     def count_failure(self, member_id: int, failure: CallFailure, calls: int = 1) -> Counted:
-        """Count a call that failed, or several. They are counted sooner or later; what to await ends after a moment.
+        """Count failed calls. The future returned ends after `FAILURE_SECONDS` at most; they are counted even later.
 
-        `failures` says which failure it is.
+        `usage/failures.py` has the `CallFailure` of a reason or status.
         """
         _count_failure[failure](calls)
         waiter: _Waiter = Waiter(self._loop.time() + FAILURE_SECONDS, self._loop.create_future())
@@ -93,7 +93,7 @@ class Usage:
         return waiter.done
 
     async def close(self) -> None:
-        """Add what is left, as far as the cluster takes it at once."""
+        """Make the last additions, within `CLOSE_SECONDS`."""
         self._sweeper.close()
         await asyncio.gather(*[hour.close() for hour in self._hours.values()])
 
@@ -110,7 +110,7 @@ class Usage:
 
 
 class _Hour:
-    """An hour of a member: one addition is under way at a time, and the next one gathers."""
+    """The counts of an hour of a member. One addition is under way at a time; what comes meanwhile is in the next."""
 
     def __init__(
         self, store: UsageStore, catalog: Catalog, numbers: "count[int]", pace: LinePace, member_id: int, hour: int
@@ -131,16 +131,16 @@ class _Hour:
 
     @property
     def busy(self) -> bool:
-        """Whether calls wait."""
+        """Whether calls wait to be counted."""
         return bool(self._asked or self._waiting)
 
     @property
     def open(self) -> bool:
-        """Whether there is something left to add."""
+        """Whether an addition is under way or anything is left to add."""
         return self._addition is not None or any(self._tally) or bool(self._samples)
 
     def add(self, applied: Applied, waiter: _Waiter) -> None:
-        """Count a call, with the next addition."""
+        """Count a call in the next addition."""
         tally = self._tally
         users, adds, removes = applied.totals
         applied_parts.add(applied.totals)
@@ -158,18 +158,18 @@ class _Hour:
         self._wait(waiter)
 
     def add_failure(self, waiter: _Waiter, failure: CallFailure, calls: int) -> None:
-        """Count calls that failed, with the next addition."""
+        """Count failed calls in the next addition."""
         self._reasons[failure] += calls
         self._tally[_OTHER_ERRORS] += calls
         self._wait(waiter)
 
     def fail_overdue(self, now: float) -> None:
-        """Fail the calls whose deadline is over; what they did is counted all the same."""
+        """Fail the calls whose deadline has passed; they are counted all the same."""
         error = partial(unavailable, NOT_COUNTED)
         self._asked, self._waiting = fail_late(self._asked, now, error), fail_late(self._waiting, now, error)
 
     async def close(self) -> None:
-        """Add what is left, within a moment; calls that still wait fail."""
+        """Make the last additions, within `CLOSE_SECONDS`; calls that still wait then fail."""
         self._samples.hurry()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -195,7 +195,7 @@ class _Hour:
             self._loop.call_soon(self._send)
 
     def _send(self) -> None:
-        """Add what has gathered."""
+        """Start an addition of everything that has been counted since the last one."""
         self._gathering = False
         if self._addition is not None:
             return
@@ -219,12 +219,12 @@ class _Hour:
         self._addition.add_done_callback(partial(self._attempted, addition))
 
     def _durability(self) -> Durability | None:
-        """What the member's additions wait for; None: what the service's do."""
+        """The durability that the member's additions need; None for the service's default."""
         member = self._catalog.members.get(self._member_id)
         return None if member is None else member.durability
 
     def _attempted(self, addition: Addition, attempt: "asyncio.Future[None]") -> None:
-        """The first attempt is over. Hardly any fails; a task goes on with those that do."""
+        """Finish an addition after its first attempt; if that failed, which is rare, start a task that retries."""
         if not attempt.cancelled() and isinstance(attempt.exception(), AudienceError):
             self._addition = self._loop.create_task(self._deliver(addition))
             self._addition.add_done_callback(self._delivered)
@@ -232,8 +232,9 @@ class _Hour:
             self._delivered(attempt)
 
     async def _deliver(self, addition: Addition) -> None:
-        """Send an addition until the cluster has taken it: its calls are gone by then, but what they did is counted.
-        Others wait behind it, so it has to stand where its member wants it by now."""
+        """Retry an addition until the cluster has taken it, for `KEPT_SECONDS` at most, even if its calls have failed
+        meanwhile. Each attempt uses the durability that the member has by then, because later additions wait for it.
+        """
         give_up = self._loop.time() + KEPT_SECONDS
         while True:
             await asyncio.sleep(RETRY_SECONDS)
@@ -246,7 +247,7 @@ class _Hour:
                     raise
 
     def _delivered(self, addition: "asyncio.Future[None]") -> None:
-        """An addition was made, or is lost."""
+        """Give the calls of an addition, which was made or is lost, their results; start the next one."""
         asked, self._asked, self._addition = self._asked, [], None
         error = unavailable(NOT_COUNTED) if addition.cancelled() else addition.exception()
         if error is not None and not addition.cancelled():

@@ -1,4 +1,4 @@
-"""What a failed call counts as, by why it failed."""
+"""What a failed call counts as in its member's usage report."""
 
 from instantaudience_server.errors import Reason
 from instantaudience_server.store.interfaces.usage import CallFailure
@@ -20,7 +20,7 @@ REASONS = {
     Reason.UNAVAILABLE: CallFailure.UNAVAILABLE,
     Reason.INTERNAL: CallFailure.INTERNAL,
 }
-"""What calls count as that the service fails."""
+"""For calls that the service fails: by reason."""
 REFUSALS = {
     400: CallFailure.SYNTAX,
     404: CallFailure.NOT_FOUND,
@@ -29,4 +29,4 @@ REFUSALS = {
     413: CallFailure.LIMIT,
     422: CallFailure.INVALID,
 }
-"""What calls count as that the gateway refuses, by HTTP status: all that it refuses calls of members with."""
+"""For calls that the gateway refuses: by HTTP status. It refuses members' calls with no other status."""

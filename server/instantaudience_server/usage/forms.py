@@ -1,6 +1,6 @@
-"""How usage looks to callers: the contract's JSON ("GET /rt-segment-processed") and the messages of usage.proto.
+"""Encodes usage reports: as the contract's JSON ("GET /rt-segment-processed") and as messages of usage.proto.
 
-An hour is encoded once, and compressed where that is asked for, and then copied into any number of reports.
+Each hour is encoded (and compressed, if asked for) once, and then copied into any number of reports.
 """
 
 import json
@@ -38,7 +38,7 @@ _JSON_COUNTERS = {
     "num_inactive_segments": "inactive_segments",
     "num_other_errors": "other_errors",
 }
-"""Key → field of `Tally`, in the contract's order."""
+"""JSON key → field of `Tally`, in the contract's order."""
 _FAILURES = {each: f"CALL_FAILURE_{each.name}" for each in CallFailure}
 _SKIPS = {each: f"WARNING_CODE_{each.name}" for each in Skip}
 _NONE = Lines()
@@ -47,7 +47,7 @@ _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Piece(NamedTuple):
-    """Hours in a form: the last one, what was counted in all of them, and the whole of them, encoded."""
+    """One or more encoded hours: the last hour, the sum of all counts, and the encoding of all."""
 
     hour: int
     tally: Tally
@@ -68,18 +68,19 @@ def _sum_reasons(pieces: Sequence[Piece]) -> Reasons:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form of hours: whether lines are in it, what encodes the hour of a member, and what joins encoded hours."""
+    """A way to encode hours: whether it includes lines, `encode(member_id, hour, usage)`, and a function that joins
+    encoded hours."""
 
     with_lines: bool
     encode: Callable[[int, int, HourUsage], bytes]
     join: Callable[[Sequence[bytes]], bytes]
 
     def piece(self, member_id: int, hour: int, usage: HourUsage) -> Piece:
-        """An hour of a member."""
+        """Encode an hour of a member."""
         return Piece(hour, usage.tally, self.encode(member_id, hour, usage), usage.reasons)
 
     def joined(self, pieces: Sequence[Piece]) -> Piece | None:
-        """Pieces of this form as one; None where there are none."""
+        """Join pieces of this form into one; None if there are none."""
         if not pieces:
             return None
         encoded = self.join([piece.encoded for piece in pieces])
@@ -87,7 +88,7 @@ class Form:
 
 
 class EncodedAnswer:
-    """An answer in pieces that are encoded already: what a message would be built for, only to be encoded again."""
+    """An answer that is already encoded, in pieces. It saves building a message only to encode it again."""
 
     def __init__(self, *pieces: bytes | memoryview) -> None:
         self._pieces = pieces
@@ -98,7 +99,7 @@ class EncodedAnswer:
 
 
 def match_rate(tally: Tally) -> float:
-    """Valid users in percent of those who could be told, with one decimal; 100 where there were none."""
+    """The percentage of valid users among valid and invalid ones, to one decimal; 100 if there are none."""
     users = tally.valid_users + tally.invalid_users
     return round(100 * tally.valid_users / users, 1) if users else 100.0
 
@@ -125,7 +126,7 @@ def _object(member_id: int, hour: int, tally: Tally, errors: str | None, segment
 
 
 def hour_message(member_id: int, hour: int, usage: HourUsage) -> pb.UsageHour:
-    """An hour as a message."""
+    """Make the message of an hour."""
     tally, lines, reasons = usage
     message = pb.UsageHour(
         member_id=member_id,
@@ -164,33 +165,33 @@ COUNTS = Form(False, lambda member_id, hour, usage: _hour_field(member_id, hour,
 
 
 def hours_report(pieces: Sequence[Piece]) -> EncodedAnswer:
-    """The JSON report of hours in the form JSON, as google.api.HttpBody."""
+    """The JSON report of hours in the form `JSON`, as google.api.HttpBody."""
     hours = [piece.encoded for piece in pieces]
     return _http_body(_JSON_BODY, _OPEN, *_list(_COMMA, hours), _CLOSE)
 
 
 def gzip_report(pieces: Sequence[Piece]) -> EncodedAnswer:
-    """The JSON report of hours in the form GZIP, compressed, as google.api.HttpBody."""
+    """The compressed JSON report of hours in the form `GZIP`, as google.api.HttpBody."""
     hours = [piece.encoded for piece in pieces]
     return _http_body(_GZIP_BODY, *gzip_parts.finish([_GZIP_OPEN, *_list(_GZIP_COMMA, hours), _GZIP_CLOSE]))
 
 
 def sum_report(member_id: int, last: int, pieces: Sequence[Piece]) -> EncodedAnswer:
-    """The JSON report of the sum of hours, as google.api.HttpBody; `last` is the last hour covered."""
+    """The JSON report with the sum of all hours, as google.api.HttpBody; `last` is the last hour covered."""
     hour, total = _total(last, pieces)
     report = _object(member_id, hour, total, None, None)
     return _http_body(_JSON_BODY, b'{"response":{"status":"OK","report":', report, b"}}")
 
 
 def usage_answer(member_id: int, last: int, pieces: Sequence[Piece]) -> EncodedAnswer:
-    """GetUsageResponse of hours in the form TYPED or COUNTS."""
+    """The GetUsageResponse of hours in the form `TYPED` or `COUNTS`; `last` is the last hour covered."""
     hour, tally = _total(last, pieces)
     total = hour_message(member_id, hour, HourUsage(tally, _NONE, _sum_reasons(pieces))).SerializeToString()
     return EncodedAnswer(*[piece.encoded for piece in pieces], _field(_TOTAL, total))
 
 
 def _total(last: int, pieces: Sequence[Piece]) -> tuple[int, Tally]:
-    """The last hour, which may be one of another worker that is ahead of us, and the sum of all."""
+    """The last hour, and the sum of all. The hour may be later than `last`, if another worker's clock is ahead."""
     return max([last, *(piece.hour for piece in pieces[-1:])]), _sum(pieces)
 
 
@@ -210,5 +211,5 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _start(number: int, size: int) -> bytes:
-    """What stands before the content of a field."""
+    """The tag and length before the content of a field."""
     return tag(number) + varint(size)

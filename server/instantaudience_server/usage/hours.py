@@ -1,9 +1,9 @@
-"""Reads what members sent, hour by hour, for reports: finished hours from memory, open ones always from the cluster.
+"""Reads the hours of usage reports: finished ones from memory where possible, open ones always from the cluster.
 
-A report must hold every call that was acknowledged before it was asked for, whichever worker took the call. So an hour
-that calls may still count for is read after the report was asked for; reports that come close together share a reading.
-An hour is finished when nothing can be added to it any more; for the case that clocks disagree by more than the margin,
-it is not kept for long.
+A report must include every call that was acknowledged before the report was asked for, whichever worker took the call.
+So an hour to which calls may still be added is read after that moment; reports that come close together share a
+reading. An hour is finished when nothing can be added any more. It is kept for a limited time, in case clocks differ by
+more than the margin.
 """
 
 import asyncio
@@ -20,26 +20,26 @@ from instantaudience_server.usage.kept_hours import SHORTEST_RUN, Pieces, Shelf
 from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 
 SHARED_SECONDS = 0.005
-"""A member's readings begin at least so far apart: reports in between share one."""
+"""The least time between the beginnings of two readings of a member; reports that come in between share one."""
 BYTES_PER_TURN = 256 * 1024
-"""After encoding so much, other calls get their turn."""
+"""How many bytes are encoded before the event loop may run other calls."""
 NOT_READ = "the cluster did not tell in time what was sent"
 
 
 class UsageHours:
-    """Hours of all members, in all forms. Deadlines are times of the event loop's clock, in seconds."""
+    """The hours of all members, in all forms. Deadlines are times of the event loop's clock, in seconds."""
 
     def __init__(self, store: UsageStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._readers: OrderedDict[tuple[int, Form], _Reader] = OrderedDict()
-        """The one that was used last is the last one."""
+        """In the order of their last use."""
         self._size = 0
         self._sweeper = Sweeper()
 
     async def read(self, member_id: int, hours: Sequence[int], form: Form, deadline: float) -> list[Piece]:
-        """Those of some hours in a row in which something was sent, in their order; a piece may be many hours.
+        """Read consecutive hours; returns, in order, those in which something was sent. A piece may have many hours.
 
         Raises:
             AudienceError: UNAVAILABLE.
@@ -59,7 +59,7 @@ class UsageHours:
         if lacking:
             self._sweeper.arm(reader)
             found |= await reader.read(lacking, deadline)
-        # Another caller of the reader may have been the first to go on, and have forgotten it.
+        # While this call waited, `_make_room` of another one may have removed the reader.
         if len(rest) >= SHORTEST_RUN and self._readers.get(key) is reader:
             reader.shelf.keep_run(hours)
         self._make_room()
@@ -67,12 +67,12 @@ class UsageHours:
         return [piece for piece in pieces if piece is not None]
 
     def kept_bytes(self, member_id: int, hours: Sequence[int], form: Form) -> int:
-        """How much is kept of some hours in a row; they have no less."""
+        """How many encoded bytes of consecutive hours are in memory: the least size of a report on them."""
         reader = self._readers.get((member_id, form))
         return reader.shelf.kept_bytes(hours) if reader and hours else 0
 
     async def close(self) -> None:
-        """End the readings under way, and the calls that wait for them."""
+        """Cancel the readings under way, and the calls that wait for them."""
         self._sweeper.close()
         await asyncio.gather(*[reader.close() for reader in self._readers.values()])
 
@@ -80,7 +80,7 @@ class UsageHours:
         self._size += size
 
     def _make_room(self) -> None:
-        """Forget what was used longest ago, until the rest is small enough."""
+        """Remove the least recently used readers until the rest is small enough."""
         while self._size > kept_hours.MOST_BYTES:
             key = next((key for key, reader in self._readers.items() if not reader.busy), None)
             if key is None:
@@ -89,7 +89,7 @@ class UsageHours:
 
 
 class _Reading:
-    """Hours to read, and who waits for them."""
+    """A set of hours to read, the calls that wait for them, and the result."""
 
     def __init__(self) -> None:
         self.hours: set[int] = set()
@@ -98,7 +98,8 @@ class _Reading:
 
 
 class _Reader:
-    """Reads a member's hours in one form: one reading is under way at a time, and the next one gathers."""
+    """Reads a member's hours in one form. One reading is under way at a time; calls that come meanwhile share the
+    next."""
 
     def __init__(self, store: UsageStore, member_id: int, form: Form, shelf: Shelf) -> None:
         self._store = store
@@ -117,7 +118,7 @@ class _Reader:
         return self._task is not None
 
     async def read(self, hours: Iterable[int], deadline: float) -> Pieces:
-        """Read hours: at least those, as they are after this was called."""
+        """Read hours in their state after this call; the result may have further ones."""
         if self._next is None:
             self._next = _Reading()
             if self._task is None:
@@ -130,12 +131,12 @@ class _Reader:
         return reading.pieces
 
     def fail_overdue(self, now: float) -> None:
-        """Fail the calls whose deadline is over."""
+        """Fail the calls whose deadline has passed."""
         for reading in filter(None, (self._under_way, self._next)):
             reading.waiters = fail_late(reading.waiters, now, partial(unavailable, NOT_READ))
 
     async def close(self) -> None:
-        """End the reading under way, and all calls."""
+        """Cancel the reading under way, and all calls."""
         for reading in filter(None, (self._under_way, self._next)):
             for waiter in reading.waiters:
                 waiter.done.cancel()
@@ -144,7 +145,7 @@ class _Reader:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _read_on(self) -> None:
-        """Read while there is something to read."""
+        """Carry out readings as long as there is one to do."""
         try:
             while self._next is not None:
                 pause = self._started + SHARED_SECONDS - self._loop.time()
@@ -157,7 +158,7 @@ class _Reader:
             self._task = None
 
     async def _answer(self, reading: _Reading) -> None:
-        """Read what is still waited for, and let the calls go on."""
+        """Carry out a reading, unless nobody waits any more, and give the calls their results."""
         if all(waiter.done.done() for waiter in reading.waiters):
             return
         try:
@@ -170,7 +171,7 @@ class _Reader:
                 waiter.succeed(None)
 
     async def _carry_out(self, reading: _Reading) -> None:
-        """Read what is not kept by now; finished hours are kept."""
+        """Read the hours that are not in memory, and keep those that are finished."""
         self.shelf.tidy()
         open_from = self.shelf.open_from
         pieces, deadline = self.shelf.kept(reading.hours), max([waiter.deadline for waiter in reading.waiters])

@@ -1,4 +1,4 @@
-"""Finished hours of members in memory, for a while: one by one, and joined where reports ask for many."""
+"""Keeps finished hours of usage in memory for a while: each by itself, and joined where reports ask for many."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -9,29 +9,31 @@ from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.usage.forms import Form, Piece
 
 MARGIN_MS = 300_000
-"""How long after its end an hour is open: an acknowledged call was counted within a minute, the rest is for clocks."""
+"""How long after its end an hour stays open: a call is counted within a minute, the rest allows for clocks that differ.
+"""
 KEPT_SECONDS = 600.0
-"""How long a finished hour is kept, at most."""
+"""The longest that a finished hour is kept."""
 MOST_BYTES = 64 * 2**20
-"""What a worker keeps, about."""
+"""About how much memory a worker uses for kept hours."""
 PIECE_BYTES, SHELF_BYTES = 700, 2000
-"""What a kept hour costs beyond its encoded bytes, and a member's form beyond its hours, about."""
+"""About how much memory a kept hour takes beyond its encoded bytes, and a shelf beyond its hours."""
 
 SHORTEST_RUN = 8
 LARGEST_RUN_BYTES = 4 * 2**20
 MOST_RUNS = 4
-"""Finished hours in a row that were asked for, small ones, are kept joined as well, for a few beginnings."""
+"""Consecutive finished hours that a report asked for are also kept joined (a run), if there are at least `SHORTEST_RUN`
+of them and they are not larger than `LARGEST_RUN_BYTES`; a shelf has at most `MOST_RUNS` runs."""
 
 _SPREAD = 0.618
-"""The times for which neighbouring hours are kept differ by this part of the range of such times, modulo the range: so
-they are not all read anew at once."""
+"""The times for which consecutive hours are kept differ by this fraction of their range (modulo the range), so that
+they do not all expire, and have to be read again, at once."""
 
 Pieces = dict[int, Piece | None]
-"""Hours; None where nothing was sent."""
+"""By hour; None if nothing was sent in it."""
 
 
 class Run(NamedTuple):
-    """The first so many of the hours asked for, joined, and until when they are kept."""
+    """Consecutive hours that are joined in one piece: how many, and until when they are kept (event loop's clock)."""
 
     hours: int
     until: float
@@ -42,7 +44,7 @@ _NO_RUN = Run(0, 0.0, None)
 
 
 class Shelf:
-    """A member's finished hours in one form. `grow` is told of every change of its `size` in bytes, about."""
+    """A member's finished hours in one form. `grow` is called with every change of its approximate `size` in bytes."""
 
     def __init__(self, form: Form, clock: Clock, grow: Callable[[int], None]) -> None:
         self._form = form
@@ -50,9 +52,9 @@ class Shelf:
         self._grow = grow
         self._time = asyncio.get_running_loop().time
         self._finished: dict[int, tuple[float, Piece | None]] = {}
-        """Until when an hour is kept, and the hour."""
+        """By hour: until when it is kept (event loop's clock), and its piece."""
         self._runs: dict[int, Run] = {}
-        """By their first hour."""
+        """By first hour."""
         self._tidy_at = self._time() + KEPT_SECONDS
         self.size = 0
         self._resize(SHELF_BYTES)
@@ -63,16 +65,16 @@ class Shelf:
         return (self._clock.now_ms() - MARGIN_MS) // MS_PER_HOUR
 
     def run(self, hours: Sequence[int]) -> Run:
-        """The first ones of those hours."""
+        """The kept run that begins with the first of these hours; an empty one if there is none."""
         run = self._runs.get(hours[0], _NO_RUN)
         is_kept = self._time() < run.until and hours[0] + run.hours <= self.open_from
         return run if is_kept and run.hours <= len(hours) else _NO_RUN
 
     def keep_run(self, hours: Sequence[int]) -> None:
-        """Join the first ones of those hours, as many as are kept, unless they are large."""
+        """Keep a run of the first of these hours, as many as are kept, unless they are too few or too large."""
         finished_bytes = self.size - sum([_size(run.piece) for run in self._runs.values()])
         if len(hours) * finished_bytes > 2 * LARGEST_RUN_BYTES * max(1, len(self._finished)):
-            return  # on the average they are too large; looking at each would take longer
+            return  # too large, by the average size of kept hours; adding up the sizes of these would take longer
         now, nothing = self._time(), (0.0, None)
         kept = list(takewhile(lambda entry: now < entry[0], (self._finished.get(hour, nothing) for hour in hours)))
         pieces = [piece for _, piece in kept if piece is not None]
@@ -85,19 +87,19 @@ class Shelf:
         self._resize(_size(run.piece))
 
     def kept(self, hours: Iterable[int]) -> Pieces:
-        """Those hours that are kept. One that was finished is open again where the clock was set back."""
+        """The hours among these that are kept; without those that are open again because the clock was set back."""
         now, finished, open_from = self._time(), self._finished, self.open_from
         entries = [(hour, finished.get(hour)) for hour in hours if hour < open_from]
         return {hour: entry[1] for hour, entry in entries if entry is not None and now < entry[0]}
 
     def kept_bytes(self, hours: Sequence[int]) -> int:
-        """How much is kept of some hours."""
+        """How many encoded bytes of these hours are kept."""
         run = self.run(hours)
         pieces = (run.piece, *self.kept(hours[run.hours :]).values())
         return sum([len(piece.encoded) for piece in pieces if piece is not None])
 
     def keep(self, hour: int, piece: Piece | None) -> None:
-        """Keep an hour that was finished before it was read, if there is room."""
+        """Keep an hour, if there is room. It must have been finished before it was read."""
         self.drop(hour)
         if self.size + _size(piece) <= MOST_BYTES:
             until = self._time() + KEPT_SECONDS * (1 + hour * _SPREAD % 1) / 2
@@ -105,14 +107,14 @@ class Shelf:
             self._resize(_size(piece))
 
     def drop(self, hour: int) -> None:
-        """Forget an hour, and what it is joined into."""
+        """Remove an hour, and the runs that contain it."""
         if (entry := self._finished.pop(hour, None)) is not None:
             self._resize(-_size(entry[1]))
             for first in [first for first, run in self._runs.items() if first <= hour < first + run.hours]:
                 self._drop_run(first)
 
     def tidy(self) -> None:
-        """Forget, now and then, what is kept no longer: the hours that nobody asks for any more."""
+        """Remove what has expired, once every `KEPT_SECONDS`: otherwise hours that nobody asks for would stay."""
         now = self._time()
         if now < self._tidy_at:
             return

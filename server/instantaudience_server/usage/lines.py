@@ -1,8 +1,8 @@
-"""The sampled lines of a usage report: what of the newest calls was applied, and what was not (source: contract, "GET
-/rt-segment-processed"; contract-neighbours, "report lines").
+"""Writes the sampled lines of a usage report: what of the newest calls was applied, and what was refused (source:
+contract, "GET /rt-segment-processed"; contract-neighbours, "report lines").
 
-There is a line for each kind that a call has. What was applied stands as it is stored, what was refused as the caller
-sent it: a segment that a member may not use is named by nothing that the member did not say.
+Each call gives one line for each kind of entry that it has. What was applied is written as it is stored, what was
+refused as the caller sent it: a member must not learn from the report about segments that it may not use.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,11 +16,11 @@ from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from instantaudience_server.store.interfaces.usage import MOST_LINE_BYTES, MOST_LINES
 
 LONGEST_LINE = 2000
-"""Characters of a line; users, segments and memberships that have no place in it are left out."""
+"""The most characters of a line; users, segments and memberships that do not fit are left out."""
 MOST_ITEMS = 500
-"""What was refused in a call is looked at so far; what was refused twice stands once."""
+"""How many refusals of a kind are looked at in a call; equal ones are written once."""
 LINE_CHARACTERS, ITEM_CHARACTERS = 70, 35
-"""What a line has beyond its items, and each item, about."""
+"""About how many characters a line has without its items, and each item."""
 
 _SEGMENT = "(id, code, segment owner member id)"
 _MEMBERSHIP = "(user id, segment id, expiration)"
@@ -34,29 +34,29 @@ _KINDS = {
 
 
 def error_lines(catalog: Catalog, calls: Sequence[Applied]) -> list[str]:
-    """What was refused in calls that are given in their order: the newest lines, oldest first."""
+    """The newest lines about what was refused in `calls`; both calls and lines are in order, oldest first."""
     return _newest(_error_lines(catalog, applied.refusals) for applied in reversed(calls))
 
 
 def segment_lines(catalog: Catalog, calls: Sequence[Applied]) -> list[str]:
-    """What was applied in calls that are given in their order: the newest lines, oldest first."""
+    """The newest lines about what was applied by `calls`; both calls and lines are in order, oldest first."""
     newest = (each for applied in reversed(calls) for each in (applied.apart() if applied.apart else (applied,)))
     return _newest(_segment_lines(catalog, applied) for applied in newest)
 
 
 def count_lines(applied: Applied) -> tuple[int, int]:
-    """How many error lines and segment lines a call has, about."""
+    """About how many error lines and segment lines a call has."""
     return len({refusal.code for refusal in applied.refusals}), 3 * applied.calls if applied.totals.users else 0
 
 
 def count_characters(applied: Applied, lines: int) -> int:
-    """How many characters so many lines of a call have, about."""
+    """About how many characters `lines` lines of a call have."""
     items = len(applied.refusals) + 2 * sum(applied.totals)
     return min(lines * LINE_CHARACTERS + items * ITEM_CHARACTERS, lines * LONGEST_LINE)
 
 
 def _newest(calls: Iterable[Sequence[str]]) -> list[str]:
-    """Of the lines of calls, the newest call first: as many as are kept, oldest first."""
+    """The newest lines, as many as a report keeps, oldest first. `calls` has the lines of each call, newest first."""
     lines: list[str] = []  # newest first
     characters = 0
     for own in calls:
@@ -68,7 +68,7 @@ def _newest(calls: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _error_lines(catalog: Catalog, refusals: Iterable[Refusal]) -> list[str]:
-    """The lines of a call, the kinds in the order they came."""
+    """The error lines of a call, with the kinds in order of appearance."""
     kinds: dict[pb.WarningCode, list[Refusal]] = {}
     for refusal in refusals:
         kinds.setdefault(refusal.code, []).append(refusal)
@@ -80,7 +80,7 @@ def _error_lines(catalog: Catalog, refusals: Iterable[Refusal]) -> list[str]:
 
 
 def _segment_lines(catalog: Catalog, applied: Applied) -> list[str]:
-    """The lines of a call: its users, its segments, and what was added and removed."""
+    """The segment lines of a call: its users, its segments, what was added, and what was removed."""
     changed = [keys for keys, _ in applied.changes]
     users = (_user_id(key) for keys in (*changed, applied.unchanged) for key in keys)
     segments = {
@@ -96,7 +96,7 @@ def _segment_lines(catalog: Catalog, applied: Applied) -> list[str]:
 
 
 def _line(kind: str, items: Iterator[str]) -> str:
-    """A line of as many items as have their place in it; "" where there are none."""
+    """A line with as many items as fit; "" if there are none."""
     first = next(items, None)
     if first is None:
         return ""
@@ -123,7 +123,7 @@ def _memberships(applied: Applied, wanted: Callable[[int], bool]) -> Iterator[st
 
 
 def _refused(catalog: Catalog, refusal: Refusal) -> str:
-    """A user or a segment as it was sent; an inactive segment, which the caller may use, as the catalog has it."""
+    """A user or segment as it was sent. An inactive segment, which the caller may see, is as in the catalog."""
     part = refusal.part
     if isinstance(part, pb.RtSegment):
         return part.user_id
@@ -136,12 +136,12 @@ def _refused(catalog: Catalog, refusal: Refusal) -> str:
 
 
 def _segment(catalog: Catalog, segment_id: int) -> str:
-    """As `(321456, 'segment_312456', 123)`; 0 and an empty code stand for what is not there, or not known any more."""
+    """A segment as `(321456, 'segment_312456', 123)`; 0 or an empty code where that is absent or no longer known."""
     segment = catalog.segment(segment_id)
     code, member_id = (segment.code or "", segment.member_id) if segment else ("", 0)
     return f"({segment_id}, {code!r}, {member_id})"
 
 
 def _user_id(key: bytes) -> str:
-    """The user of a membership's key, in the form it is stored in."""
+    """The user ID in a key, as it is stored."""
     return key.split(b":", 2)[2].decode()

@@ -1,5 +1,7 @@
-"""The newest calls of an hour, of which lines are kept for its report, and how fast these are written down: only the
-newest are kept anyway, and writing down more than can be read is waste (docs/adr/0014-usage.md)."""
+"""Samples the newest calls of an hour for the lines of its report, and limits how fast lines are written.
+
+A report keeps only the newest lines, so it would be a waste to write all (docs/adr/0014-usage.md).
+"""
 
 import asyncio
 from collections import deque
@@ -12,27 +14,30 @@ from instantaudience_server.usage.lines import count_characters, count_lines, er
 
 CHARACTERS_AT_ONCE = 2 * MOST_LINE_BYTES
 CHARACTERS_PER_SECOND = MOST_LINE_BYTES // 5
-"""How much of lines an hour takes in a burst, and a second on: all that it keeps of a kind, in five seconds. Past it,
-they come a little later."""
+"""How many characters of lines an hour takes in a burst, and per second after it: in five seconds as much as a report
+keeps of a kind of line. Past it, lines are held back for a moment."""
 CHARACTERS_PER_SECOND_OF_ALL = 5 * MOST_LINE_BYTES
-"""What all hours of a worker take that have had their burst."""
+"""The limit of all hours together whose lines are held back, in a worker."""
 
 
 class LinePace:
-    """What hours whose lines are held back take in a second: they share it."""
+    """The rate of hours whose lines are held back, which share a limit."""
 
     def __init__(self) -> None:
         self.held_back = 0
-        """How many hours are held back now."""
+        """How many hours' lines are held back now."""
 
     @property
     def characters_per_second(self) -> float:
-        """What each hour that is held back may take."""
+        """The rate of each hour whose lines are held back."""
         return min(CHARACTERS_PER_SECOND, CHARACTERS_PER_SECOND_OF_ALL / max(1, self.held_back))
 
 
 class Samples:
-    """What there is to write down of an hour; calls `resume` when lines that were held back may be taken."""
+    """The sampled calls of an hour whose lines are not written yet.
+
+    `resume` is called when lines that were held back may be taken.
+    """
 
     def __init__(self, catalog: Catalog, pace: LinePace, resume: Callable[[], None]) -> None:
         self._catalog = catalog
@@ -49,7 +54,7 @@ class Samples:
         return bool(self._errors or self._segments)
 
     def add(self, applied: Applied) -> None:
-        """Keep a call, where it has lines."""
+        """Sample a call, if it gives any lines."""
         error_count, segment_count = count_lines(applied)
         if error_count:
             self._errors.add(error_count, applied)
@@ -57,7 +62,7 @@ class Samples:
             self._segments.add(segment_count, applied)
 
     def take(self) -> Lines:
-        """The lines that have gathered; none, for now, where there were many just before."""
+        """Take the lines of the sampled calls; none if they are held back for now."""
         if not self:
             return Lines()
         now, rate = self._loop.time(), self._pace.characters_per_second
@@ -74,7 +79,7 @@ class Samples:
         return Lines(errors, segments)
 
     def hurry(self) -> None:
-        """What is left may be taken at once: it is the end."""
+        """Hold nothing back any longer, because the worker ends."""
         self._room = float(CHARACTERS_AT_ONCE)
         if self._later is not None:
             self._later.cancel()
@@ -90,7 +95,7 @@ class Samples:
 
 
 class _Sample:
-    """The newest calls that have lines of one kind, as many as those lines need."""
+    """The newest calls that give lines of one kind: as many as are needed for the lines that a report keeps."""
 
     __slots__ = ("_calls", "_characters", "_lines")
 
@@ -102,7 +107,7 @@ class _Sample:
         return bool(self._calls)
 
     def add(self, lines: int, applied: Applied) -> None:
-        """Keep a call that has so many lines, and let go of calls that later ones leave no room for."""
+        """Add a call with about `lines` lines, and drop the oldest calls that are no longer needed."""
         calls = self._calls
         characters = count_characters(applied, lines)
         calls.append((lines, characters, applied))
@@ -114,7 +119,7 @@ class _Sample:
             self._characters -= characters
 
     def take(self) -> list[Applied]:
-        """The calls, in their order; none is left."""
+        """Remove and return the calls, oldest first."""
         calls = [applied for _, _, applied in self._calls]
         self._calls.clear()
         self._lines = self._characters = 0

@@ -1,4 +1,4 @@
-"""Reports of what members sent, and how they stand with their limits (source: usage.proto; contract, "GET
+"""Answers usage reports, and how much of its limits a member uses (source: usage.proto; contract, "GET
 /rt-segment-processed")."""
 
 import asyncio
@@ -21,24 +21,24 @@ from instantaudience_server.usage.spans import DEFAULT_HOURS, Span, cover, read_
 
 REPORT = "rt-segment-processed"
 OVERVIEW = "overview"
-"""What reads are counted for, as the contract's text names it."""
+"""The resources that the error text of an exceeded quota names (source: contract, "Limits")."""
 MOST_BYTES = 60 * 2**20
-"""How large a report may be: the gateway takes answers of 64 MB."""
+"""The largest report: the gateway accepts answers up to 64 MB."""
 MOST_TYPED_BYTES = 4_000_000
-"""The same for a report with lines in messages. gRPC clients take 4 MB by default, and while the gateway makes JSON of
-it, 20 ms for each MB, nothing else runs there."""
+"""The largest report with lines as messages: the default limit of gRPC clients is 4 MB, and the gateway's thread is
+blocked while it converts one to JSON, for 20 ms for each MB."""
 _OR = {TYPED: ", or without lines", JSON: ", or accept gzip"}
 SMALL_BYTES = 256 * 1024
 BYTES_PER_SECOND, BURST_BYTES = 16 * 2**20, 64 * 2**20
-"""What a worker sends of a member's reports in a second, and at once, those that are small left out: reports must not
-slow the writes, and a thousand reports with two weeks of lines would be 14 GB."""
+"""How fast a worker sends a member's reports, and how much in a burst; reports up to `SMALL_BYTES` do not count.
+Reports must not slow down writes, and a thousand reports with two weeks of lines would be 14 GB."""
 
 
 class UsageService:
     """The reports. Deadlines are times of the event loop's clock, in seconds.
 
-    Callers with the role `admin` may ask for every member, others for their own. Every method raises AudienceError:
-    RATE_LIMIT_EXCEEDED; SYNTAX, with the field and the rule; UNAUTH, for another member; NOT_FOUND, when there is no
+    Callers with the role `admin` may ask about every member, others about their own. Every method raises AudienceError:
+    RATE_LIMIT_EXCEEDED; SYNTAX, naming the field and the rule; UNAUTH, for another member; NOT_FOUND, when there is no
     such member; UNAVAILABLE.
     """
 
@@ -61,7 +61,7 @@ class UsageService:
         """The contract's report, as google.api.HttpBody.
 
         Raises:
-            AudienceError: LIMIT, when the report would be too large; others as above.
+            AudienceError: LIMIT, when the report would be too large; others as described for the class.
         """
         admitted = self._quotas.ask_gets(caller.member, REPORT, 1, deadline)
         start, end = read_moment(request.start, "start"), read_moment(request.end, "end")
@@ -74,7 +74,7 @@ class UsageService:
         return forms.gzip_report(pieces) if form is GZIP else forms.hours_report(pieces)
 
     async def get_usage(self, request: pb.GetUsageRequest, caller: Caller, deadline: float) -> EncodedAnswer:
-        """The same as GetUsageResponse.
+        """The same report as an encoded GetUsageResponse.
 
         Raises:
             AudienceError: as `get_processed`.
@@ -88,7 +88,7 @@ class UsageService:
     async def get_overview(
         self, request: pb.GetOverviewRequest, caller: Caller, deadline: float
     ) -> pb.GetOverviewResponse:
-        """Who calls, and what of a member's limits is used in the second under way."""
+        """The caller, and how much of a member's limits is used in the present second."""
         await self._quotas.ask_gets(caller.member, OVERVIEW, 1, deadline)
         member = await member_of(request, self._feed, caller, deadline)
         posts, gets = await asyncio.gather(
@@ -106,7 +106,7 @@ class UsageService:
         )
 
     async def _read(self, member: Member, span: Span, form: Form, admitted: Admitted, deadline: float) -> list[Piece]:
-        """The hours, once the request is admitted; they are read meanwhile, because each takes a round trip."""
+        """Read hours while the quota is being asked, as each takes a round trip; raises if the request is refused."""
         if self._hours.kept_bytes(member.id, span.hours, form) > SMALL_BYTES:
             try:
                 self._pace.check(member.id, deadline)

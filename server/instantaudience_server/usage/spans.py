@@ -1,4 +1,4 @@
-"""Which hours a report covers (source: contract, "GET /rt-segment-processed")."""
+"""Determines the hours that a report covers (source: contract, "GET /rt-segment-processed")."""
 
 import re
 from collections.abc import Sequence
@@ -12,25 +12,25 @@ from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.store.interfaces.usage import KEPT_HOURS
 
 DEFAULT_HOURS = 14 * 24
-"""Hours that are covered where no beginning is asked for."""
+"""How many hours a report without `start` covers."""
 AHEAD_MS = 60_000
-"""How far the clock of another worker may be ahead of ours: its calls may count for an hour that has not begun here."""
+"""How far another worker's clock may be ahead of this one: its calls may count for an hour that has not begun here."""
 
 _EPOCH = datetime(1970, 1, 1)  # UTC, as all times here
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
-"""The years 1 to 9999 (source: google/protobuf/timestamp.proto)."""
+"""The range of a Timestamp, the years 1 to 9999, in Unix time (source: google/protobuf/timestamp.proto)."""
 MOMENT = (
     r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[ +]"
     r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 )
-"""The form of moments, but for how many days a month has."""
+"""The form of moments, as a regular expression that does not check the number of days of a month."""
 _is_moment = re.compile(MOMENT).fullmatch
 
 
 class Span(NamedTuple):
-    """What a report is about. Hours are given by how many had passed since 1970 when they began (UTC).
+    """The hours of a report. An hour is given by the number of hours from 1970 to its beginning (UTC).
 
-    `hours` are those to look at, oldest first; `last` is the last one covered, which may be none of them.
+    `hours` are those to read, oldest first; `last` is the last hour that is covered, which need not be among them.
     """
 
     hours: Sequence[int]
@@ -38,12 +38,12 @@ class Span(NamedTuple):
 
 
 def cover(start_ms: int | None, end_ms: int | None, now_ms: int, hours: int = DEFAULT_HOURS) -> Span:
-    """The hours from `start_ms` to `end_ms` (Unix times in ms, the end excluded), those that are covered in part too.
+    """The hours from `start_ms` to `end_ms` (Unix times in ms, the end excluded), including those covered in part.
 
-    Without a beginning they are so many up to the last one; without an end, the hour under way is the last one.
+    Without a start, these are the last `hours` hours; without an end, the present hour is the last one.
 
     Raises:
-        AudienceError: SYNTAX, when the beginning is not before the end.
+        AudienceError: SYNTAX, when the start is not before the end.
     """
     if start_ms is not None and start_ms >= (now_ms if end_ms is None else end_ms):
         text = (
@@ -59,9 +59,9 @@ def cover(start_ms: int | None, end_ms: int | None, now_ms: int, hours: int = DE
 
 
 def read_moment(text: str, field: str) -> int | None:
-    """A moment in the contract's form, `2014-05-22+00:00:00` (UTC), as Unix time in ms; None where there is no text.
+    """Parse a moment in the contract's form, `2014-05-22+00:00:00` (UTC), as Unix time in ms; None for an empty text.
 
-    In a query a `+` is a space; over gRPC it may stand as it is.
+    In the query of a URL, `+` is a space; over gRPC, both are accepted.
 
     Raises:
         AudienceError: SYNTAX.
@@ -79,7 +79,7 @@ def read_moment(text: str, field: str) -> int | None:
 
 
 def read_timestamp(moment: Timestamp, field: str) -> int:
-    """A moment as Unix time in ms.
+    """Convert a timestamp to Unix time in ms.
 
     Raises:
         AudienceError: SYNTAX, when it is not within the years 1 to 9999.
@@ -90,5 +90,5 @@ def read_timestamp(moment: Timestamp, field: str) -> int:
 
 
 def write_hour(hour: int) -> str:
-    """An hour in the contract's form, `2014-05-22 00:00:00`."""
+    """Format an hour as the contract does: `2014-05-22 00:00:00`."""
     return (_EPOCH + timedelta(hours=hour)).isoformat(" ")

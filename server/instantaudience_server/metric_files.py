@@ -1,8 +1,8 @@
-"""The files that workers write their metrics into, on a disk that may be full.
+"""The files that workers write their metrics into, protected against a full disk.
 
-prometheus_client maps files into memory whose blocks the file system looks for when they are written to; where it has
-none, the kernel ends the process (SIGBUS). So they are taken beforehand, and a series that there is no room for stays
-in memory: it is not told, and nobody else notices.
+prometheus_client maps sparse files into memory. If the disk is full when such a block is first written to, the kernel
+kills the process (SIGBUS). So blocks are allocated beforehand. A series that there is no room for stays in memory: it
+is not reported, and nothing else is affected.
 """
 
 import os
@@ -14,16 +14,16 @@ from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
 FIRST_BYTES = 1 << 16
-"""prometheus_client's own first length; it doubles it when there is need."""
+"""The first size of a file in prometheus_client, which doubles it when necessary."""
 _BESIDE_KEY_BYTES = 32
-"""What a series takes beside its key, at most: two lengths, two numbers."""
+"""The most bytes that a series takes beside its key: a length, padding, and two numbers."""
 
 
 class ReservedDict(MmapedDict):
-    """A file whose blocks are there before they are mapped.
+    """A file of prometheus_client whose blocks are allocated before they are mapped.
 
     Raises:
-        OSError: there is no room for them.
+        OSError: the disk is full.
     """
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
@@ -47,13 +47,15 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, max(FIRST_BYTES, size))
         except OSError:
             if size == 0:
-                path.unlink()  # whoever reads all files would stumble over it
+                path.unlink()  # readers of the directory fail on an empty file
             raise
 
 
 def keep_in_files(worker: str) -> None:
     """Have all metrics that are made from now on write into this worker's files, in prometheus_client's directory.
-    prometheus_client's own choice names files after process IDs."""
+
+    By default, prometheus_client would name the files after the process ID.
+    """
     values.MmapedDict = ReservedDict  # type: ignore[attr-defined]
     in_file: Callable[..., Any] = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
 

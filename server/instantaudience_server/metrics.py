@@ -1,11 +1,11 @@
-"""Every metric of the service, declared once, for Prometheus.
+"""Declares every metric of the service, for Prometheus.
 
-Labels are bounded: no user ID, member ID, token or text of a caller is one. Each worker writes what it counts into
+Labels have bounded values: never a user ID, member ID, token or text from a caller. Each worker writes its metrics into
 files of its own, in a directory that the supervisor makes (prometheus_client's multiprocess mode); `MergedMetrics`
-adds them up. A worker's files are named after its number, so that its successor counts on in them: counters never go
-backwards, and the files do not become more with each restart. Without the directory, metrics stay in memory.
+merges them. The files are named after the worker's number, so that its successor continues them: counters never
+decrease, and restarts add no files. Without the directory, metrics stay in memory.
 
-What is observed many times for each turn of the event loop (durations, sizes) goes through `observations`.
+Values that are observed many times in each turn of the event loop (durations, sizes) go through `observations`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from instantaudience_server.metric_files import keep_in_files
 from instantaudience_server.observations import Added, Observed
 
 SAMPLE_SECONDS = 1.0
-"""The pause between two looks at what only shows in a look."""
+"""The interval at which `sample` reads gauges."""
 _QUICK_SECONDS = (0.0002, 0.0005, *exemplars.BOUNDS_SECONDS)
 _CALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -35,15 +35,15 @@ _DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's
 _WORKER_VARIABLE = "INSTANT_AUDIENCE_WORKER"
 
 WORKER = os.environ.get(_WORKER_VARIABLE, "")
-"""This worker's number; empty where the supervisor collects no metrics."""
+"""This worker's number; empty if the supervisor collects no metrics."""
 if WORKER:
-    # Chosen before the first metric is made, as each of them opens its file then.
+    # Before the first metric is made, because that opens its file.
     keep_in_files(WORKER)
     exemplars.EXEMPLARS.keep_in(os.environ[_DIRECTORY_VARIABLE], WORKER)
 
 
 def _gauge(name: str, description: str, *labels: str) -> Gauge:
-    """A gauge of each worker, which vanishes with it ("live")."""
+    """A gauge for each worker, which is removed when the worker ends ("live")."""
     return Gauge(name, description, ["worker", *labels], multiprocess_mode="livemax")
 
 
@@ -221,12 +221,12 @@ GATEWAY_UNANSWERED_CALLS = (
     "instant_audience_gateway_unanswered_calls_total",
     "Calls to an Envoy that no worker has answered, so that it did: with 503 mostly.",
 )
-"""Names and descriptions; `running/gateway_metrics.py` asks Envoys for them when somebody asks."""
+"""Names and descriptions; `running/gateway_metrics.py` gets the values from Envoy when metrics are read."""
 CATALOG_AGE = (
     "instant_audience_catalog_age_seconds",
     "How long ago the cluster last said that the worker knows every change of the catalog.",
 )
-"""Name and description; calculated from `CATALOG_CURRENT_TIMESTAMP` when somebody asks, so that it also grows for a
+"""Name and description; calculated from `CATALOG_CURRENT_TIMESTAMP` when metrics are read, so that it also grows for a
 worker that hangs."""
 WHEN_ASKED = (
     CATALOG_AGE,
@@ -237,10 +237,11 @@ WHEN_ASKED = (
     GATEWAY_CONNECTION_FAILURES,
     GATEWAY_UNANSWERED_CALLS,
 )
-"""All that are not kept but found out when somebody asks."""
+"""The metrics that are not stored but determined when metrics are read."""
 
 
-# A series that begins with its first count has not grown in the eyes of an alert: so those begin at 0.
+# Alerts watch these series for increases, and Prometheus sees none in a series that appears with its first count: so
+# they start at 0.
 for _reason in ("INVALID_LOGIN", "OK"):
     SIGN_IN_RESULTS.labels(_reason)
 for _reason in ("connections", "certificates"):
@@ -258,18 +259,17 @@ waited = Observed(WAITING_SECONDS)
 acknowledged = Observed(ACKNOWLEDGEMENT_SECONDS)
 gathered = Observed(GATHERED_CALLS)
 applied_parts = Added(APPLIED_USERS, APPLIED_BLOCKS.labels("add"), APPLIED_BLOCKS.labels("remove"))
-"""The users, and the blocks to add and to remove, of calls whose writing begins."""
+"""The valid users, and the blocks that add and remove, of calls whose writing begins."""
 
 
 @cache
 def store_replies(node: str) -> Observed:
-    """The durations of a node's replies."""
+    """The buffer for a node's reply times."""
     return Observed(STORE_REPLY_SECONDS.labels(node))
 
 
 def count_call(path: str, code: int, seconds: float | None = None, calls: int = 1) -> None:
-    """Count answers by the method's path and the answer's gRPC code; and how long a call has taken, where that says
-    something."""
+    """Count `calls` answers by the method's path and their gRPC code; observe a call's duration unless it is None."""
     try:
         count, durations = _call_meters[path, code]
     except KeyError:
@@ -280,7 +280,7 @@ def count_call(path: str, code: int, seconds: float | None = None, calls: int = 
 
 
 def count_answers(path: str, seconds: Sequence[float]) -> None:
-    """Count answers (OK) by the method's path, and how long each call has taken."""
+    """Count OK answers by the method's path, and observe the duration of each call."""
     count_call(path, code_pb2.OK, calls=len(seconds))
     _, durations = _call_meters[path, code_pb2.OK]
     durations.observe_all(seconds)
@@ -299,7 +299,7 @@ def _meter(path: str, code: int) -> tuple[Callable[[float], None], Observed]:
 
 
 async def sample(readings: Mapping[Gauge, Callable[[], float]]) -> None:
-    """Look at what changes too often to be written down each time, forever."""
+    """Set gauges from readings regularly, forever: for values that change too often to be set each time."""
     while True:
         for gauge, read in readings.items():
             gauge.set(read())
@@ -307,7 +307,7 @@ async def sample(readings: Mapping[Gauge, Callable[[], float]]) -> None:
 
 
 class WorkerMetrics:
-    """Where workers write their metrics: a directory, which is made. None: nowhere."""
+    """The directory into which workers write their metrics, which is created here; None: they write none."""
 
     def __init__(self, directory: Path | None) -> None:
         if directory is not None:
@@ -315,13 +315,13 @@ class WorkerMetrics:
         self._directory = directory
 
     def environment(self, number: int) -> dict[str, str]:
-        """What the environment of the worker with this number must have."""
+        """The environment variables for the worker with this number."""
         if self._directory is None:
             return {}
         return {_DIRECTORY_VARIABLE: str(self._directory), _WORKER_VARIABLE: str(number)}
 
     def forget_gauges(self, number: int) -> None:
-        """Remove the gauges of a worker that has ended; its counters stay."""
+        """Remove the gauges of a worker that has ended; its counters remain."""
         if self._directory is not None:
             mark_process_dead(number, str(self._directory))  # type: ignore[no-untyped-call]
 
@@ -334,8 +334,7 @@ class MergedMetrics(Collector):
         self._workers = MultiProcessCollector(None, str(directory))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterable[Metric]:
-        """Counters added up, gauges by worker, traces that stand for durations, and the age of each worker's
-        catalog."""
+        """The sums of counters, the gauges of each worker, exemplars, and the age of each worker's catalog."""
         for metric in self._workers.collect():  # type: ignore[no-untyped-call]
             if metric.name == "instant_audience_call_seconds" and (newest := exemplars.of_all(self._directory)):
                 _add_exemplars(metric, newest)

@@ -37,8 +37,8 @@ AHEAD_MS = 300
 """How long before that time is over a session is read again in advance, so that calls need not wait for it."""
 OUTAGE_SECONDS = 0.25
 """How long a call waits for a session that its worker has read before. If the node that holds the session does not
-answer, the worker goes on trusting what it read, up to the session's end at that time: users on other nodes are served.
-"""
+answer, the worker goes on trusting what it read, up to the session's end as of then, so that callers with data on other
+nodes are served."""
 MOST_LOOKUPS = 500
 """The most unknown tokens that a worker looks up at once. Anyone can invent tokens."""
 MOST_TRUSTED = 10_000

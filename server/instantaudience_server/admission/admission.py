@@ -25,8 +25,7 @@ MOST_UNDER_WAY = 5000
 """The most calls that run, including slow ones."""
 PATIENCE_SHARE = 0.2
 PATIENCE_SECONDS = 1.0
-"""How long a call waits for its turn: this share of the time until its deadline when it came in, and at most this long.
-"""
+"""How long a call waits for its turn: this share of the time that it had when it came in, and at most this long."""
 FEW = 8
 """A member with fewer calls under way has not caused a queue: its calls are admitted even if they come here late."""
 LOOK_SECONDS = 0.02

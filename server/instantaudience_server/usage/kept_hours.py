@@ -9,8 +9,7 @@ from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.usage.forms import Form, Piece
 
 MARGIN_MS = 300_000
-"""How long after its end an hour stays open: a call is counted within a minute, the rest allows for clocks that differ.
-"""
+"""How long after its end an hour stays open: a call is counted within a minute, the rest is for differing clocks."""
 KEPT_SECONDS = 600.0
 """The longest that a finished hour is kept."""
 MOST_BYTES = 64 * 2**20

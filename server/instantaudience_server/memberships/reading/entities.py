@@ -22,9 +22,9 @@ _double = struct.Struct("<d").pack
 PER_TURN = 200
 """About how many users and blocks are encoded before the event loop may run other calls."""
 LEAST_BLOCK_BYTES = 20
-"""What each block is taken to need at least when a limit of bytes is checked; a block with any field needs no less. An
-empty one does, but costs as much time here and in the conversion to JSON, and a request may have hundreds of
-thousands of them."""
+"""The bytes that each block is assumed to need when a limit is checked. A block with any field needs at least that. An
+empty one needs less, but as much time, here and in the conversion to JSON, and a request may have hundreds of thousands
+of them."""
 
 
 def delimited(tag: bytes, content: bytes) -> bytes:

@@ -5,6 +5,7 @@ certificates (`--client-certificates required`), it has none to show: give the c
 """
 
 import http.client
+import ipaddress
 import os
 import ssl
 import sys
@@ -23,16 +24,18 @@ def setting(name: str) -> Any:
 
 
 def main() -> None:
-    """Ask GET /healthz on loopback. The certificate is for other names than that, so nobody looks at it."""
-    port = int(setting("http_port") or 8080)
+    """Ask GET /healthz where the service listens. The certificate is for other names than that: it is not checked."""
+    host, port = setting("host") or "127.0.0.1", int(setting("http_port") or 8080)
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "127.0.0.1"
     connection: http.client.HTTPConnection
     if setting("tls_cert"):
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=SECONDS, context=context)
+        connection = http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
     else:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status

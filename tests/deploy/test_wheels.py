@@ -73,8 +73,15 @@ async def test_the_images_health_check_finds_it(service: Service, tmp_path: Path
     port = service.http_address.rpartition(":")[2]
     file = tmp_path / "settings.toml"
     file.write_text(f"http_port = {port}\n")
-    unset = {"INSTANT_AUDIENCE_HTTP_PORT": "", "INSTANT_AUDIENCE_TLS_CERT": ""}
-    for told in ({"INSTANT_AUDIENCE_HTTP_PORT": port}, {"INSTANT_AUDIENCE_CONFIG": str(file)}):
+    unset = {"INSTANT_AUDIENCE_HOST": "", "INSTANT_AUDIENCE_HTTP_PORT": "", "INSTANT_AUDIENCE_TLS_CERT": ""}
+    by_port = {"INSTANT_AUDIENCE_HTTP_PORT": port}
+    for told in (
+        by_port,
+        {"INSTANT_AUDIENCE_CONFIG": str(file)},
+        by_port | {"INSTANT_AUDIENCE_HOST": "0.0.0.0"},
+        by_port | {"INSTANT_AUDIENCE_HOST": "::"},
+    ):
         run(sys.executable, ROOT / "deploy/healthcheck.py", **unset | told)
-    with pytest.raises(AssertionError, match="no answer"):
-        run(sys.executable, ROOT / "deploy/healthcheck.py", INSTANT_AUDIENCE_HTTP_PORT="1")
+    for elsewhere in ({"INSTANT_AUDIENCE_HTTP_PORT": "1"}, by_port | {"INSTANT_AUDIENCE_HOST": "127.0.0.2"}):
+        with pytest.raises(AssertionError, match="no answer"):
+            run(sys.executable, ROOT / "deploy/healthcheck.py", **unset | elsewhere)

@@ -1,11 +1,12 @@
-//! The native host: gRPC's transport and framing for the service in Python, and the JSON of some of its calls. And what
-//! is regular in requests to apply memberships, and in files of them, read and packed.
+//! The native host: HTTP/2 and gRPC framing for the Python service, JSON transcoding for some of its calls, and the
+//! fast path that reads regular requests and batch files of memberships and packs their Redis commands.
 //!
-//! It knows HTTP/2, gRPC's frames and the form of JSON, and no rule of the contract: what a call may do, how it ends and
-//! what is said of it is Python's. `instantaudience_native.pyi` describes what Python sees.
+//! It implements HTTP/2, gRPC framing and JSON syntax, and none of the contract's rules: what a call may do, how it
+//! ends and which error text it gets is decided in Python. `instantaudience_native.pyi` describes the interface that
+//! Python sees.
 //!
-//! A folder uses only those that stand behind it: `python`, `connections`, `calls`, `handover` and `bounds`, `grpc`; and
-//! `requests`, `files` and `json`, which know nothing of calls, `cluster`.
+//! Modules depend on those to their right only: `python`, `connections`, `calls`, `handover` and `bounds`, `grpc`; and
+//! `requests`, `files` and `json`, which know nothing of calls, then `cluster`.
 
 mod bounds;
 mod calls;

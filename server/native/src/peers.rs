@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and where its calls come from.
+//! The peer of a connection, and the origin of the calls on it.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -6,20 +6,22 @@ use std::sync::Arc;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 const CALLER_ADDRESS: HeaderName = HeaderName::from_static("x-caller-address");
-/// Says which URI and which DNS name there are in the caller's certificate: `uri=… dns=…`; nothing or `-` for none.
+/// Header of the gateway with the URI and the DNS name of the caller's certificate: `uri=… dns=…`; empty or `-` stands
+/// for none.
 const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-client-certificate");
 const NO_NAME: &[u8] = b"-";
-/// Begins what a caller shows by its certificate: no header can.
+/// First byte of a credential that comes from a certificate. A header value cannot contain it, so no token can pass for
+/// one.
 const CERTIFICATE: u8 = 0;
-/// The bits of an IPv6 address that name its network: whoever has one address has all others that begin like it.
+/// Mask of the /64 network of an IPv6 address: whoever has one address of it usually has all of them.
 const NETWORK: u128 = u128::MAX << 64;
 
-/// The name in a caller's certificate, as `tokens.py` takes it in the place of a token.
+/// The name in a caller's certificate, encoded as the credential that `tokens.py` accepts in place of a token.
 #[derive(Clone)]
 pub struct Name(Arc<[u8]>);
 
 impl Name {
-    /// The name as it stands in the certificate.
+    /// The credential for a name as it stands in the certificate.
     pub fn of_certificate(name: &str) -> Self {
         Self::of_bytes(name.as_bytes())
     }
@@ -28,12 +30,12 @@ impl Name {
         Self(std::iter::once(CERTIFICATE).chain(name.iter().copied()).collect())
     }
 
-    /// What it is in the place of a token.
+    /// The encoded credential.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The name as the gateway says it. Several names have commas between them, which is a name that nobody has.
+    /// Parses the gateway's header. Several names arrive joined by commas, which matches no member's name.
     fn told(value: &HeaderValue) -> Option<Self> {
         let mut words = value.as_bytes().split(|byte| *byte == b' ');
         let (uri, dns) = (words.next()?.strip_prefix(b"uri=")?, words.next()?.strip_prefix(b"dns=")?);
@@ -44,17 +46,17 @@ impl Name {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone)]
 pub enum Peer {
-    /// A caller, with its address, and with the name in its certificate where it has shown one.
+    /// A caller that connected directly: its address, and the name in its certificate if it presented one.
     Caller(IpAddr, Option<Name>),
-    /// The gateway, which says whose call each is, with which certificate it came, and when.
+    /// The gateway, which tells in headers each call's origin, certificate and time of arrival.
     Gateway,
 }
 
 impl Peer {
-    /// With which certificate a call comes.
+    /// The name in the certificate of the call's caller.
     pub fn name(&self, headers: &HeaderMap) -> Option<Name> {
         match self {
             Peer::Caller(_, name) => name.clone(),
@@ -62,7 +64,7 @@ impl Peer {
         }
     }
 
-    /// Where a call comes from.
+    /// The origin of a call.
     pub fn origin(&self, headers: &HeaderMap) -> Origin {
         match self {
             Peer::Caller(address, _) => Origin::Known(*address),
@@ -70,7 +72,7 @@ impl Peer {
         }
     }
 
-    /// The address of whose call it is, where it is known.
+    /// The address of a call's caller, if it is known.
     pub fn address(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         match self {
             Peer::Caller(address, _) => HeaderValue::try_from(address.to_string()).ok(),
@@ -78,7 +80,7 @@ impl Peer {
         }
     }
 
-    /// What a header says that the gateway alone sets.
+    /// The value of a header that is trusted only if it comes from the gateway; None for other peers.
     pub fn told<'a>(&self, headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
         match self {
             Peer::Caller(..) => None,
@@ -87,15 +89,15 @@ impl Peer {
     }
 }
 
-/// Where a call comes from, as far as that is known.
+/// The address that a call comes from.
 pub enum Origin {
     Known(IpAddr),
-    /// What the gateway says.
+    /// The address according to the gateway's header, not parsed yet.
     Told(Option<HeaderValue>),
 }
 
 impl Origin {
-    /// The caller's address.
+    /// The address; None if the gateway named none or it cannot be parsed.
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             Origin::Known(address) => Some(*address),
@@ -104,7 +106,8 @@ impl Origin {
     }
 }
 
-/// The network that an address stands for, as its own first address (in Python, `guesses.network_of`).
+/// The network that an address is counted under: its /64 for IPv6, the address itself for IPv4 (as `guesses.network_of`
+/// in Python).
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),

@@ -1,24 +1,24 @@
-//! How often something may happen: so many times at once, and so many a second.
+//! A rate limit with a burst (token bucket).
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often it may still happen.
+/// What is left of the limit.
 pub struct Allowance {
     most: u32,
     every: Duration,
-    /// When all of it is there again.
+    /// When the full burst will be available again.
     full: Instant,
 }
 
 impl Allowance {
-    /// It may happen `most` times at once, and then once `every` so long.
+    /// A limit of `most` at once, refilled by one per `every`.
     pub fn new(most: u32, every: Duration) -> Self {
         Self { most, every, full: Instant::now() }
     }
 
-    /// Whether it may happen so many times more; they are counted where it may.
+    /// Takes `times` from the limit if that much is left; returns whether it was.
     pub fn take(&mut self, times: u32, now: Instant) -> bool {
         let full = self.full.max(now) + self.every * times;
         if full - now > self.every * self.most {

@@ -1,5 +1,5 @@
-//! How many connections there are on the ports: in all, and of one address (of IPv6, of all that begin like it), so that
-//! none shuts others out.
+//! Limits the number of open connections on the ports: in all, and per address (for IPv6, per /64 network), so that no
+//! caller can shut others out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use crate::locks::lock;
 use crate::peers::network_of;
 
-/// The connections that are open.
+/// The open connections, counted.
 pub struct Callers {
     most: usize,
     most_of_one: usize,
@@ -22,28 +22,28 @@ struct Open {
     refused: Refused,
 }
 
-/// Connections that were refused since this was asked last.
+/// Connections refused since the last report.
 #[derive(Default)]
 pub struct Refused {
-    /// There were too many, in all or of their address.
+    /// Refused because of the limits.
     pub connections: u64,
-    /// Their callers showed no certificate, or none that is good.
+    /// Refused because the caller presented no certificate, or an invalid one.
     pub certificates: u64,
 }
 
-/// The place of a connection; it is free when this is dropped.
+/// An open connection's place in the count; dropping it frees the place.
 pub struct Place {
     callers: Arc<Callers>,
     address: IpAddr,
 }
 
 impl Callers {
-    /// No connections yet; `most` may be open, and `most_of_one` from one address.
+    /// Allows `most` open connections, `most_of_one` of them from one address.
     pub fn new(most: usize, most_of_one: usize) -> Arc<Self> {
         Arc::new(Self { most, most_of_one, open: Mutex::default() })
     }
 
-    /// A place for a connection of this address, if there is one.
+    /// Counts a new connection from this address; None, counted as refused, if a limit is reached.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = network_of(address);
         let mut open = lock(&self.open);
@@ -57,12 +57,12 @@ impl Callers {
         Some(Place { callers: Arc::clone(self), address })
     }
 
-    /// A caller's certificate was refused.
+    /// Counts a connection that was refused because of its caller's certificate.
     pub fn count_certificate(&self) {
         lock(&self.open).refused.certificates += 1;
     }
 
-    /// What was refused since this was asked last.
+    /// What was refused since the last call.
     pub fn take_refused(&self) -> Refused {
         std::mem::take(&mut lock(&self.open).refused)
     }

@@ -1,29 +1,29 @@
-//! How long the header blocks are that come on a connection, told by the heads of their frames: before anything of what
-//! is too long is decoded (RFC 9113, sections 4.1, 6.2 and 6.10).
+//! Measures header blocks by their frame headers, so that one that is too long is refused before any of it is decoded
+//! (RFC 9113, sections 4.1, 6.2 and 6.10).
 
 const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 
-/// Looks at what comes on a connection, from its beginning on.
+/// Scans the bytes that arrive on a connection, from its first byte on.
 pub struct HeaderBlocks {
     most_bytes: usize,
     block_bytes: usize,
-    /// What is left of the preface, or of a frame's payload.
+    /// How many bytes of the preface, or of the current frame's payload, are still to come.
     skipping: usize,
-    /// What has come of the next frame's head.
+    /// The part of the next frame's header that has arrived.
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
 }
 
 impl HeaderBlocks {
-    /// A block may have so many bytes, as they come.
+    /// Allows header blocks of at most this many bytes as encoded.
     pub fn new(most_bytes: usize) -> Self {
         Self { most_bytes, block_bytes: 0, skipping: PREFACE_BYTES, head: [0; HEAD_BYTES], head_bytes: 0 }
     }
 
-    /// Look at what comes next; whether no block in it is too long.
+    /// Scans the next bytes; returns false once a header block is too long.
     pub fn look(&mut self, mut data: &[u8]) -> bool {
         while !data.is_empty() {
             let (skipped, rest) = data.split_at(self.skipping.min(data.len()));

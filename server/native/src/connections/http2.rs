@@ -1,4 +1,4 @@
-//! HTTP/2 connections: their bounds, their age, and whether anyone is at the other end.
+//! HTTP/2 connections: their limits, their maximum age, and the detection of dead peers.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,49 +17,50 @@ use crate::connections::presence::{LOOK, Next, Presence};
 use crate::connections::sharing::{Share, Sharing};
 use crate::peers::Peer;
 
-/// How long the beginning of a connection may take.
+/// Time limit of the TLS handshake and of the HTTP/2 handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a connection without calls is kept that is asked to end by a drain: what is on its way comes until then. Whoever
-/// has gone says nothing, and would keep the drain from its end.
+/// How long a draining connection is kept open without calls, for calls that are on their way to it. A peer that has
+/// vanished would otherwise delay the end of the drain.
 const SETTLING: Duration = Duration::from_secs(1);
-/// What a caller may send of a stream before it is read, at most (as HTTP/2 has it), and what the gateway may.
+/// Flow control windows of a stream: a caller's, which is HTTP/2's initial one, and the gateway's.
 const STREAM_WINDOW_BYTES: u32 = 65_535;
 const GATEWAYS_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// What a stream has in memory of what its caller does not read yet.
+/// Size of h2's send buffer for a stream.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// Streams that were reset here because of what came on them; past it, the connection ends.
+/// How many streams the host may reset because of what arrived on them before it closes the connection.
 const MOST_ERRORS: usize = 1024;
-/// A caller may give up a call so often, beside those that it may at once: all of its streams, at deadlines of a second.
+/// Rate at which a caller may cancel calls, beyond the burst: enough for all of its streams with deadlines of a second.
 const GIVEN_UP_EVERY: Duration = Duration::from_millis(10);
 
-/// What one connection may have, by who is at its other end.
+/// The limits of a connection, which depend on its peer.
 #[derive(Clone, Copy)]
 struct Bounds {
     most_streams: u32,
-    /// How long a request's headers may be, counted as HTTP/2 does; past it, the call ends.
+    /// Maximum size of a request's header list, counted as in HTTP/2 (RFC 9113, section 6.5.2); beyond it, the call
+    /// fails.
     headers_bytes: u32,
     share: Share,
-    /// The windows of a stream and of the connection: the latter is so large that streams which are not read hold up no
-    /// others.
+    /// Windows of a stream and of the connection. The latter is large enough that streams which are not read do not
+    /// block others.
     stream_window_bytes: u32,
     window_bytes: u32,
-    /// Whether the window of a stream of messages becomes smaller where it is read slowly (`calls/window.rs`).
+    /// Whether the windows of streams shrink when they are read slowly (`calls/window.rs`).
     narrows: bool,
-    /// What all that comes in pieces may have in memory (requests until they are answered); past it, it is not read on.
-    /// None: what there is room for (`bounds/rooms.rs`).
+    /// Memory budget of requests that arrive in several pieces, until they are answered; beyond it they are not read
+    /// on. None: only the budgets of the address and the worker apply (`bounds/rooms.rs`).
     held_bytes: Option<usize>,
-    /// What all answers may have that h2 has taken and the socket has not; past it, they wait. None: no bound.
+    /// How many bytes of responses may be inside h2; beyond that they wait in their calls. None: no limit.
     unwritten_bytes: Option<usize>,
-    /// Streams that were reset before anyone looked at them; past it, the connection ends. A caller that gives everything
-    /// up resets all of them, and perhaps again as many.
+    /// How many streams may be reset by the peer before they were accepted; beyond it, the connection is closed. A
+    /// caller that cancels everything resets all of its streams, and perhaps as many again.
     most_reset: usize,
-    /// Calls that are given up, at once; past it, the connection ends. None: as many as it likes.
+    /// How many calls may be cancelled in a burst; beyond it, the connection is closed. None: no limit.
     most_given_up: Option<u32>,
-    /// Whether it is asked to end when it is old.
+    /// Whether the connection is closed when it reaches the maximum age.
     grows_old: bool,
 }
 
-/// A caller's, who may have so many streams, and headers of so many bytes in a request.
+/// The limits of a caller's connection.
 const fn callers(most_streams: u32, headers_bytes: u32) -> Bounds {
     Bounds {
         most_streams,
@@ -76,8 +77,8 @@ const fn callers(most_streams: u32, headers_bytes: u32) -> Bounds {
     }
 }
 
-/// The gateway's: it has bounds of its own for each caller (headers of 60 KB), and puts the calls of all on few
-/// connections.
+/// The limits of a gateway connection. The gateway has limits of its own for each caller (headers of 60 KB), and sends
+/// the calls of all callers over few connections.
 const GATEWAYS: Bounds = Bounds {
     most_streams: 20_000,
     headers_bytes: 64 * 1024,
@@ -92,17 +93,17 @@ const GATEWAYS: Bounds = Bounds {
     grows_old: false,
 };
 
-/// How the end of connections comes about.
+/// When connections are closed.
 #[derive(Clone)]
 pub struct Ends {
-    /// A connection of this age is asked to end (GOAWAY): so long-lived callers spread over workers.
+    /// Maximum age of a connection; then it gets a GOAWAY, so that long-lived callers spread over the workers.
     pub age: Duration,
-    /// Becomes true when the server takes no new calls.
+    /// Becomes true when the server begins to drain.
     pub draining: watch::Receiver<bool>,
 }
 
 impl Ends {
-    /// What the beginning of a connection comes to, where it is there in time.
+    /// The result of a handshake; None if it takes too long or a drain ends it.
     pub async fn in_time<T>(&mut self, beginning: impl Future<Output = T>) -> Option<T> {
         let drained = async {
             self.drain().await;
@@ -114,14 +115,14 @@ impl Ends {
         }
     }
 
-    /// Wait until the server takes no new calls.
+    /// Waits until the server begins to drain.
     pub async fn drain(&mut self) {
-        // An error says that nobody is left to tell.
+        // An error means that the sender is gone: the server is closing.
         let _ = self.draining.wait_for(|draining| *draining).await;
     }
 }
 
-/// Serve a connection until its end.
+/// Serves a connection until it is closed.
 pub async fn serve<S>(socket: S, peer: Peer, service: Arc<Service>, mut ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -145,7 +146,8 @@ where
     let mut may_give_up = bounds.most_given_up.map(|most| Allowance::new(most, GIVEN_UP_EVERY));
     loop {
         tokio::select! {
-            // What else there is to do is looked at when no request has come; the socket lets others have their turn.
+            // In this order: new requests come before the rest. `Sharing` yields now and then, so that they cannot keep
+            // it from its turn.
             biased;
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
@@ -158,7 +160,7 @@ where
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     }
                 }
-                // It has ended, or broken: its streams are told by h2.
+                // Closed or broken; h2 informs the streams.
                 Some(Err(_)) | None => return,
             },
             () = &mut old, if bounds.grows_old && !ending => ending = ask_to_end(&mut connection),
@@ -168,7 +170,7 @@ where
             }
             () = &mut settled, if draining => {
                 if !connection.has_streams() {
-                    // The end of an answer may still have to be written.
+                    // The end of a response may still have to be written.
                     connection.abrupt_shutdown(Reason::NO_ERROR);
                 }
                 settled.as_mut().reset(Instant::now() + SETTLING);
@@ -207,7 +209,7 @@ fn ping(pings: &mut Option<PingPong>) -> bool {
 
 async fn pong(pings: &mut Option<PingPong>) {
     if let Some(pings) = pings {
-        // Where there is none, the connection has broken, which it says itself.
+        // An error means that the connection is broken, which `accept` reports.
         let _ = poll_fn(|context| pings.poll_pong(context)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Where calls come in: addresses in gRPC's notation.
+//! The listening sockets. Addresses are written as in gRPC.
 
 use std::fs;
 use std::future::poll_fn;
@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// Connections that wait to be taken.
+/// How many connections the kernel queues.
 const BACKLOG: i32 = 1024;
-/// After a connection could not be taken (there are no descriptors left, mostly), the next one is not tried at once.
+/// Pause after a failed `accept`; usually the process has run out of file descriptors.
 const AGAIN: Duration = Duration::from_millis(50);
 const UNIX: &str = "unix:";
 
-/// Sockets that are bound; callers are let in once they listen.
+/// Bound sockets that do not listen yet.
 pub struct Sockets(Vec<(Socket, bool)>);
 
 impl Sockets {
-    /// `host:port`, shared with others (`SO_REUSEPORT`), or `unix:/path`. A host may have several addresses.
+    /// Binds `host:port`, with `SO_REUSEPORT`, or `unix:/path`. A host that resolves to several addresses gets a socket
+    /// for each.
     pub fn to(addresses: Vec<String>) -> io::Result<Self> {
         let mut sockets = Vec::new();
         for address in addresses {
@@ -36,7 +37,7 @@ impl Sockets {
         Ok(Self(sockets))
     }
 
-    /// Let callers in. To be called in the runtime that is to serve them.
+    /// Starts to listen. Must be called inside the runtime that will accept the connections.
     pub fn listen(self) -> io::Result<Vec<Listener>> {
         self.0
             .into_iter()
@@ -58,7 +59,7 @@ fn bind_port(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     if address.is_ipv6() {
-        // As gRPC does it: `[::]` takes callers of IPv4, too.
+        // As in gRPC, `[::]` accepts IPv4 callers, too.
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
@@ -69,7 +70,7 @@ fn bind_path(path: &Path) -> io::Result<Socket> {
     if path.as_os_str().is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a unix socket needs a path"));
     }
-    // A worker that was killed has left it there.
+    // Left behind by a worker that was killed.
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         fs::remove_file(path)?;
     }
@@ -79,20 +80,20 @@ fn bind_path(path: &Path) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket that listens.
+/// A listening socket.
 pub enum Listener {
     Path(tokio::net::UnixListener),
     Port(tokio::net::TcpListener),
 }
 
-/// A caller's connection.
+/// An accepted connection.
 pub enum Connection {
     Path(tokio::net::UnixStream),
     Port(tokio::net::TcpStream),
 }
 
 impl Listener {
-    /// The next connection.
+    /// Accepts the next connection.
     pub async fn accept(&self) -> Connection {
         loop {
             let taken = poll_fn(|context| match self {

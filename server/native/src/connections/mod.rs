@@ -1,5 +1,4 @@
-//! The host's own thread, and the connections on it: where they come in, how many there may be, TLS, and the bounds of
-//! HTTP/2.
+//! The host's network thread and its connections: listening, connection limits, TLS and HTTP/2.
 
 mod allowance;
 mod callers;

@@ -1,16 +1,16 @@
-//! Whether anyone is at the other end of a connection: it is asked now and then, and who does not answer for long has
-//! gone. Networks of phones stand still for half a minute, and what is sent slowly stands before the question.
+//! Detects dead peers by pings. The time limit is generous: mobile networks stall for half a minute, and a ping is
+//! queued behind data that is sent slowly.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often it is looked.
+/// Interval between checks.
 pub const LOOK: Duration = Duration::from_secs(20);
-/// How long a question may be without an answer: as long as an answer of which nothing is taken.
+/// How long a ping may remain unanswered; also how long a caller may accept nothing of a response.
 const GONE: Duration = Duration::from_secs(60);
 
-/// What is to be done.
+/// What to do at a check.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     Ask,
@@ -18,14 +18,15 @@ pub enum Next {
     End,
 }
 
-/// What is known of the other end.
+/// Whether the peer has answered.
 #[derive(Default)]
 pub struct Presence {
     asked: Option<Instant>,
 }
 
 impl Presence {
-    /// What to do next. `now` is when that is asked, not when it was due: a machine that stood still has heard nobody.
+    /// What to do now. `now` is the time of the check, not when it was due: while the machine was suspended, nothing
+    /// was heard.
     pub fn look(&self, now: Instant) -> Next {
         match self.asked {
             None => Next::Ask,
@@ -34,17 +35,17 @@ impl Presence {
         }
     }
 
-    /// Note that the peer was asked whether it is there.
+    /// Notes that a ping was sent.
     pub fn ask(&mut self, now: Instant) {
         self.asked = Some(now);
     }
 
-    /// Whether an answer is awaited.
+    /// Whether a ping is unanswered.
     pub fn is_asked(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// There was an answer.
+    /// Notes that the ping was answered.
     pub fn answer(&mut self) {
         self.asked = None;
     }

@@ -1,4 +1,4 @@
-//! The host's own thread: everything of HTTP/2 is on it, and it never waits for Python.
+//! The host's network thread: it does all HTTP/2 work and never waits for Python.
 
 use std::io;
 use std::net::IpAddr;
@@ -19,34 +19,34 @@ use crate::connections::tls::{self, Tls};
 use crate::handover::Event;
 use crate::peers::Peer;
 
-/// How long the thread rests before it looks again what has come, while many calls wait for their turn: what it finds
-/// together costs less.
+/// How long the thread sleeps between polls while many calls wait for their turn: handling more events at once costs
+/// less.
 const REST: Duration = Duration::from_millis(2);
 
-/// What the host is to do.
+/// The state that the host is asked to be in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serve,
-    /// Take no new calls, and let those under way finish in this time.
+    /// Accept no new calls, and let current ones finish within this time.
     Drain(Duration),
     Close,
 }
 
-/// What connections on the ports pass.
+/// What connections on the ports have to pass: connection limits and TLS.
 #[derive(Clone)]
 pub struct Door {
     pub callers: Arc<Callers>,
     pub tls: Arc<Tls>,
 }
 
-/// A server that runs.
+/// A running server.
 pub struct Running {
     phase: watch::Sender<Phase>,
     thread: JoinHandle<()>,
 }
 
 impl Running {
-    /// Let callers in. A connection is asked to end when it is of this age.
+    /// Starts to accept connections; `age` is their maximum age.
     pub fn start(sockets: Sockets, service: Arc<Service>, door: Door, age: Duration) -> io::Result<Self> {
         let waiting = Arc::clone(&service);
         let rest = move || {
@@ -65,15 +65,15 @@ impl Running {
         Ok(Self { phase, thread })
     }
 
-    /// Take no new calls, and say `Drained` when none is left or the grace is over.
+    /// Accepts no new calls, and reports `Drained` when the last has ended or the grace period is over.
     pub fn drain(&self, grace: Duration) {
         self.phase.send_replace(Phase::Drain(grace));
     }
 
-    /// End now, whatever is under way.
+    /// Stops at once, whatever is in progress.
     pub fn close(self) {
         self.phase.send_replace(Phase::Close);
-        // It has ended, one way or the other.
+        // Whether the thread panicked does not matter any more.
         let _ = self.thread.join();
     }
 }
@@ -98,7 +98,7 @@ fn serve(
         tokio::spawn(async move { answering.answers.pass_on().await });
         let refusing = Arc::clone(service);
         tokio::spawn(async move { refusing.refusals.refuse_late(&refusing.arrivals, &refusing.answers).await });
-        // An error says that nobody is left to tell: then it is time to close.
+        // An error means that the sender is gone: time to close.
         let _ = phases.wait_for(|phase| *phase != Phase::Serve).await;
         let phase = *phases.borrow();
         if let Phase::Drain(grace) = phase {
@@ -112,7 +112,7 @@ fn serve(
     });
 }
 
-/// Take connections until the drain. `open` is dropped when the last of them has ended.
+/// Accepts connections until the drain. Each holds a clone of `open`, whose last one is dropped when all have ended.
 async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends: Ends, open: mpsc::Sender<()>) {
     loop {
         let connection = tokio::select! {
@@ -128,11 +128,11 @@ async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends:
                 });
             }
             Connection::Port(socket) => {
-                // Where there is no place, it is closed.
+                // Dropping the socket closes the connection.
                 let Ok(peer) = socket.peer_addr() else { continue };
                 let Some(place) = door.callers.take(peer.ip()) else { continue };
                 tokio::spawn(async move {
-                    // Where it cannot be set, answers are a little late.
+                    // If this fails, responses are only delayed a little.
                     let _ = socket.set_nodelay(true);
                     serve_caller(socket, peer.ip(), &door, service, ends).await;
                     drop((place, open));
@@ -142,7 +142,7 @@ async fn accept(listener: Listener, service: Arc<Service>, door: Door, mut ends:
     }
 }
 
-/// Serve who came through a port, behind a handshake where there is TLS.
+/// Serves a connection on a port, after the TLS handshake if TLS is configured.
 async fn serve_caller(socket: TcpStream, address: IpAddr, door: &Door, service: Arc<Service>, mut ends: Ends) {
     let Some(acceptor) = door.tls.acceptor() else {
         return http2::serve(socket, Peer::Caller(address, None), service, ends).await;
@@ -150,7 +150,7 @@ async fn serve_caller(socket: TcpStream, address: IpAddr, door: &Door, service: 
     match ends.in_time(tls::accept(&acceptor, socket)).await {
         Some(Ok((stream, name))) => http2::serve(stream, Peer::Caller(address, name), service, ends).await,
         Some(Err(error)) if tls::is_of_certificate(&error) => door.callers.count_certificate(),
-        // It has broken off, or is too slow.
+        // The connection broke off or was too slow.
         Some(Err(_)) | None => {}
     }
 }

@@ -1,5 +1,5 @@
-//! A socket whose reader lets others have the host's thread now and then, and reads no header block that is too long:
-//! whoever sends more than can be read holds up nobody else for longer than it takes to read a little of it.
+//! A socket that yields the host's thread after a share of bytes, and fails at a header block that is too long. A
+//! caller that sends faster than it can be read delays the others by no more than one share.
 
 use std::future::Future;
 use std::io;
@@ -16,7 +16,7 @@ use crate::connections::header_blocks::HeaderBlocks;
 pub struct Share {
     /// How much is read before others have their turn.
     pub turn_bytes: usize,
-    /// How long a header block may be, as it comes.
+    /// Maximum size of a header block as encoded.
     pub block_bytes: usize,
 }
 
@@ -43,7 +43,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sharing<S> {
     ) -> Poll<io::Result<()>> {
         if self.left == 0 {
             self.left = self.turn_bytes;
-            // It has the task woken when all others that can have run, and those whose bytes have come meanwhile.
+            // Wakes the task only after the other runnable tasks, and those whose data has arrived meanwhile.
             ready!(pin!(yield_now()).poll(context));
         }
         let before = buffer.filled().len();

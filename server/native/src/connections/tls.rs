@@ -1,4 +1,4 @@
-//! TLS on the ports: the certificate that is shown, and those that callers may show.
+//! TLS on the ports: the server's certificate, and the verification of clients' certificates.
 
 use std::fmt::Display;
 use std::io;
@@ -21,23 +21,23 @@ use webpki::EndEntityCert;
 use crate::locks::lock;
 use crate::peers::Name;
 
-/// What callers speak behind the handshake.
+/// The ALPN protocol.
 const HTTP2: &[u8] = b"h2";
 
-/// Files as they are on disk (PEM).
+/// Contents of the configured files, in PEM except where noted.
 pub struct Files {
     pub chain: Vec<u8>,
     pub key: Vec<u8>,
-    /// Who vouches for callers' certificates (DER), and until when (Unix time, in seconds); None: callers are asked for
-    /// none.
+    /// Client CA certificates (DER) and when each expires (Unix time in seconds); None: no client certificates are
+    /// requested.
     pub client_ca: Option<Vec<(Vec<u8>, u64)>>,
-    /// Which of them count no more.
+    /// The certificate revocation list.
     pub client_crl: Option<Vec<u8>>,
-    /// Whether a caller needs one.
+    /// Whether clients must present a certificate.
     pub required: bool,
 }
 
-/// What is wrong with the files.
+/// Why the files cannot be used.
 pub struct Unusable(String);
 
 impl Unusable {
@@ -50,38 +50,38 @@ fn unusable<E: Display>(what: &str) -> impl Fn(E) -> Unusable {
     move |error| Unusable(format!("{what}: {error}"))
 }
 
-/// How handshakes are made; None until somebody says it: then there is no TLS.
+/// The TLS configuration of new connections; None as long as there is none, which means no TLS.
 #[derive(Default)]
 pub struct Tls(Mutex<Option<Arc<ServerConfig>>>);
 
 impl Tls {
-    /// From now on, handshakes are made with these; connections that are open stay as they are.
+    /// Uses these files for new connections; open ones are unaffected.
     pub fn secure(&self, files: &Files) -> Result<(), Unusable> {
         let config = Arc::new(server_config(files)?);
         *lock(&self.0) = Some(config);
         Ok(())
     }
 
-    /// What makes the next handshake; None where there is no TLS.
+    /// An acceptor with the current configuration; None without TLS.
     pub fn acceptor(&self) -> Option<TlsAcceptor> {
         lock(&self.0).clone().map(TlsAcceptor::from)
     }
 }
 
-/// Make a handshake; also returns the name in the caller's certificate, if it has shown one.
+/// Performs the handshake; also returns the name in the client's certificate, if it presented one.
 pub async fn accept(acceptor: &TlsAcceptor, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, Option<Name>)> {
     let stream = acceptor.accept(socket).await?;
     let name = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(name_in);
     Ok((stream, name))
 }
 
-/// Whether a handshake failed as the caller showed no certificate, or none that is good.
+/// Whether a handshake failed because the client presented no certificate or an invalid one.
 pub fn is_of_certificate(error: &io::Error) -> bool {
     let error = error.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
 }
 
-/// The only URI in a certificate or, where it has none, its only DNS name.
+/// The only URI SAN of a certificate or, if it has none, its only DNS SAN.
 fn name_in(certificate: &CertificateDer<'_>) -> Option<Name> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let mut names = certificate.valid_uri_names().peekable();
@@ -108,14 +108,14 @@ fn server_config(files: &Files) -> Result<ServerConfig, Unusable> {
         .map_err(unusable("certificate and key"))?;
     config.alpn_protocols = vec![HTTP2.to_vec()];
     if files.client_ca.is_some() {
-        // A session that is resumed brings its certificate along, and nobody would see whether that has ended meanwhile.
+        // A resumed session would carry over its certificate, and nobody would notice that it has expired meanwhile.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
     Ok(config)
 }
 
-/// Who looks at callers' certificates. One that is past its end, or a list that is, lets nobody in.
+/// The verifier of client certificates. Expired certificates and expired revocation lists are rejected.
 fn verifier(files: &Files) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
     let Some(client_ca) = &files.client_ca else {
         return Ok(Arc::new(NoClientAuth));
@@ -130,30 +130,30 @@ fn verifier(files: &Files) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
     }))
 }
 
-/// The authorities that vouch for callers, each until its certificate ends: the library does not look at that.
+/// Client CAs, each trusted only until its certificate expires: rustls does not check trust anchors for that.
 #[derive(Debug)]
 struct Authorities {
-    /// With the end of each, as in `Files`.
+    /// With their expiry, as in `Files`.
     certificates: Vec<(Vec<u8>, u64)>,
     client_crl: Option<Vec<u8>>,
     required: bool,
-    /// Asks all of them, whether they have ended or not.
+    /// Verifies against all CAs, expired or not.
     usual: Arc<dyn ClientCertVerifier>,
-    /// One at a time: each has all of the list, which may be long.
+    /// The verifier that is in use; only one is kept, as each contains the whole revocation list, which may be long.
     vouching: Mutex<Vouching>,
 }
 
-/// The authorities that vouch from one such end to the next.
+/// The CAs that are valid from one expiry to the next (Unix time in seconds).
 #[derive(Debug)]
 struct Vouching {
     from: u64,
     until: u64,
-    /// None: nobody.
+    /// None if no CA is valid.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Authorities {
-    /// What asks those who have not ended at this time, where there are any.
+    /// The verifier for the CAs that are valid at this time; None if there is none.
     fn verifier_at(&self, now: u64) -> Option<Arc<dyn ClientCertVerifier>> {
         let mut vouching = lock(&self.vouching);
         if !(vouching.from..vouching.until).contains(&now) {
@@ -218,7 +218,7 @@ impl ClientCertVerifier for Authorities {
     }
 }
 
-/// For those that these authorities vouch for; there has to be one.
+/// A verifier for certificates of these CAs, of which there must be at least one.
 fn verifier_of<'a>(
     authorities: impl Iterator<Item = &'a (Vec<u8>, u64)>,
     client_crl: Option<&[u8]>,

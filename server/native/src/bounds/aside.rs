@@ -1,5 +1,6 @@
-//! Work that would hold the host's thread for milliseconds: long bodies are decompressed, read as JSON and written as
-//! JSON in a thread beside it, one after the other, and short ones of other callers pass them by.
+//! A background thread for work that would block the host's thread for milliseconds: decompressing long bodies, and
+//! reading and writing long JSON. It does one piece of work at a time, while short bodies of other callers are
+//! processed on the host's thread.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,16 +13,17 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::grpc::{Flaw, Packed};
 
-/// Up to this size, work is done at once: it takes at most 0.4 ms, and to hand it to another thread would cost a tenth
-/// of that.
+/// Bodies up to this size are processed on the host's thread: that takes at most 0.4 ms, and handing the work over
+/// would cost a tenth of it.
 const SHORT_BYTES: usize = 128 * 1024;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A thread for such work. It ends with what was handed to it.
+/// The background thread. It ends when this is dropped and the work that it was given is done.
 pub struct Aside {
     work: Sender<Work>,
-    /// One piece is handed over at a time: whoever waits for his turn, and leaves, leaves no work behind.
+    /// Held by the one piece of work that is queued or running: a caller that leaves while it waits for it leaves no
+    /// work behind.
     turn: Arc<Semaphore>,
 }
 
@@ -32,7 +34,7 @@ impl Aside {
         Ok(Self { work, turn: Arc::new(Semaphore::new(1)) })
     }
 
-    /// What some work with so many bytes comes to; None where nobody is left to do it.
+    /// The result of `work`, which processes a body of this size; None if the work panicked or the thread has ended.
     pub async fn run<T: Send + 'static>(&self, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         if bytes <= SHORT_BYTES {
             return Some(work());
@@ -40,7 +42,7 @@ impl Aside {
         let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
         let (done, end) = oneshot::channel();
         let work = move || {
-            // Where the caller has left, nobody wants to know.
+            // Nobody receives the result if the caller has left.
             let _ = done.send(work());
             drop(turn);
         };
@@ -48,7 +50,7 @@ impl Aside {
         end.await.ok()
     }
 
-    /// A message as it was before it was packed; None as `run`.
+    /// Decompresses a message; None as for `run`.
     pub async fn unpack(&self, message: Packed) -> Option<Result<Bytes, Flaw>> {
         if message.len() <= SHORT_BYTES {
             match message.unpack(SHORT_BYTES) {
@@ -60,11 +62,11 @@ impl Aside {
     }
 }
 
-/// How nice the thread is: whatever else a worker does is a matter of microseconds, and goes first.
+/// The thread's niceness: everything else that a worker does takes microseconds and should go first.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
-/// Where it cannot be had, the thread has its share as others have.
+/// Lowers the thread's priority; without effect if the system does not allow it.
 fn be_nice() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(NICE);
@@ -73,7 +75,7 @@ fn be_nice() {
 fn run(coming: &Receiver<Work>) {
     be_nice();
     while let Ok(work) = coming.recv() {
-        // A defect ends the call that the work is for: its caller waits for it no more.
+        // A panic fails only the call that the work belongs to: its result is never sent.
         let _ = catch_unwind(AssertUnwindSafe(work));
     }
 }

@@ -1,5 +1,5 @@
-//! How much is decompressed for callers whose tokens are not known: a kilobyte can become a megabyte, and whoever sends
-//! such messages with no token, or with tokens that are made up, holds up nobody else by them.
+//! A rate limit on decompression for callers whose tokens are not known yet. A kilobyte can expand to a megabyte; this
+//! keeps senders without a token, or with invented ones, from taking the host's time from everyone else.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use tokio::time::sleep;
 use crate::grpc::Flaw;
 use crate::locks::lock;
 
-/// What a decompressed byte costs: all of these callers together have 50 MB a second.
+/// Price of a decompressed byte: all these callers together get 50 MB a second.
 const BYTE: Duration = Duration::from_nanos(20);
-/// What they may have at once: 16 MB, which takes the host's thread some 10 ms.
+/// Permitted burst: 16 MB, which take the host's thread some 10 ms.
 const AT_ONCE: Duration = Duration::from_millis(320);
 
-/// What was decompressed for them.
+/// The rate limit's state.
 pub struct Inflations {
-    /// When all of it is paid for.
+    /// When everything decompressed so far is paid for.
     paid: Mutex<Instant>,
 }
 
@@ -28,7 +28,7 @@ impl Default for Inflations {
 }
 
 impl Inflations {
-    /// Wait until another message may be decompressed, which may become so many bytes.
+    /// Waits until the limit permits another message, and charges it with `most` bytes, the most that it can expand to.
     pub async fn turn(&self, most: usize) {
         loop {
             let now = Instant::now();
@@ -40,7 +40,7 @@ impl Inflations {
         }
     }
 
-    /// A message has had its turn. One that is wrong, or too long, may have become `most` bytes.
+    /// Refunds what the message stayed below `most` bytes. A message that is malformed or too long is charged in full.
     pub fn note(&self, message: &Result<Bytes, Flaw>, most: usize) {
         let bytes = message.as_ref().map_or(most, Bytes::len);
         let mut paid = lock(&self.paid);

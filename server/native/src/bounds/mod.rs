@@ -1,4 +1,4 @@
-//! What calls take of a worker, so that none of them takes it from others: memory, the host's thread, and decompression.
+//! Bounds on the memory, host thread time and decompression that one caller's calls can take from the others'.
 
 mod aside;
 mod inflations;

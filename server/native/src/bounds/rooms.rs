@@ -1,7 +1,7 @@
-//! Room in memory for requests that come in pieces, until they are answered, and for long messages of streams, until
-//! Python has read them: of a connection, of an address, of all. So nobody fills the memory, and none of an address shuts
-//! others out. Where a room is full, one request at a time goes beyond it: else all that have parts of it and wait for
-//! more would wait in vain.
+//! Memory budgets for requests that arrive in several pieces, until they are answered, and for long messages of
+//! streams, until Python has read them. There is one for each connection, address and the whole worker, so that nobody
+//! fills the memory and one address cannot shut out others. When a budget is exhausted, one request at a time may
+//! exceed it; otherwise requests that each hold a part of it would wait for each other forever.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,15 +12,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::locks::lock;
 use crate::peers::network_of;
 
-/// What those of one address (of IPv6, of one network) have together.
+/// Budget of one address (for IPv6, of its /64 network).
 const ADDRESS_BYTES: usize = 256 * 1024 * 1024;
-/// What all have together.
+/// Budget of the whole worker.
 const ALL_BYTES: usize = 512 * 1024 * 1024;
 
-/// Bytes that requests have together.
+/// A budget of bytes.
 pub struct Room {
     bytes: Arc<Semaphore>,
-    /// Who has it needs none of them.
+    /// Held by the one request that may exceed the budget.
     turn: Arc<Semaphore>,
 }
 
@@ -30,10 +30,10 @@ impl Room {
     }
 }
 
-/// What requests have that come in pieces.
+/// The budgets of all addresses and of the whole worker.
 pub struct Rooms {
     all: Arc<Room>,
-    /// By the address; None: of those who do not say it.
+    /// By network; under None, the budget of calls whose address is unknown.
     of: Mutex<HashMap<Option<IpAddr>, Weak<Room>>>,
 }
 
@@ -44,14 +44,14 @@ impl Default for Rooms {
 }
 
 impl Rooms {
-    /// Nothing yet, of a caller's room; a `connection` that is one caller's has room of its own.
+    /// A reservation, empty at first, in the budgets of the address, the worker and, if given, the `connection`.
     pub fn hold(&self, connection: Option<&Arc<Room>>, address: Option<IpAddr>) -> Held {
         let levels = connection.cloned().into_iter().chain([self.of(address), Arc::clone(&self.all)]);
         let levels = levels.map(|room| Level { room, permit: None }).collect();
         Held { levels, turn: None, counted: 0, reserved: 0 }
     }
 
-    /// How many bytes all have together.
+    /// How many bytes are reserved in the worker's budget.
     #[cfg(test)]
     pub fn held(&self) -> usize {
         ALL_BYTES - self.all.bytes.available_permits()
@@ -80,7 +80,7 @@ impl Level {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
-    /// Hold so many bytes at least, or have the room's turn, whichever is there first.
+    /// Waits until at least this many bytes are reserved, or until it is this request's turn to exceed the budget.
     async fn hold(&mut self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
         let more = self.missing(bytes)?;
         let Room { bytes, turn } = &*self.room;
@@ -94,14 +94,14 @@ impl Level {
         }
     }
 
-    /// Hold so many bytes at least, where they are there.
+    /// Reserves at least this many bytes, if they are free now.
     fn try_hold(&mut self, bytes: usize) -> Option<()> {
         let permit = Arc::clone(&self.room.bytes).try_acquire_many_owned(self.missing(bytes)?).ok()?;
         self.add(permit);
         Some(())
     }
 
-    /// How many bytes more than it holds; None: more than can be asked for.
+    /// How many bytes are missing; None if they are more than a semaphore can count.
     fn missing(&self, bytes: usize) -> Option<u32> {
         u32::try_from(bytes.saturating_sub(self.held())).ok()
     }
@@ -114,34 +114,34 @@ impl Level {
     }
 }
 
-/// What a request holds, until this is dropped.
+/// What a request has reserved in the budgets; released on drop.
 pub struct Held {
-    /// From the narrowest room to that of all.
+    /// From the narrowest budget to the widest.
     levels: Vec<Level>,
-    /// The turn that it has, and of which level; on those before it, it needs no room either: else it might wait there
-    /// for the one whose turn it is, and that one for it.
+    /// The turn to exceed a budget, with that budget's level. It exempts the request from the narrower levels too;
+    /// otherwise it could wait there for the holder of their turn while that one waits for it.
     turn: Option<(usize, OwnedSemaphorePermit)>,
     counted: usize,
-    /// How many bytes it will have, where that is known.
+    /// Size of the whole request, as far as it was announced.
     reserved: usize,
 }
 
 impl Held {
-    /// Wait for room for all of a request that will have so many bytes, before more of it is read: where requests had
-    /// parts of the room and waited for the rest, none would ever be whole. Only the narrowest room is held like this:
-    /// who says much and sends little shuts nobody else out.
+    /// Reserves space for a whole request of this size before more of it is read: if requests held parts of the budget
+    /// and waited for the rest, none would ever complete. Only the narrowest budget is reserved in advance, so that
+    /// announcing much and sending little shuts out nobody else.
     pub async fn reserve(&mut self, bytes: usize) -> Option<()> {
         self.reserved = self.reserved.max(bytes);
         self.hold(0, bytes).await
     }
 
-    /// Count bytes that have come; wait for room for them.
+    /// Counts bytes that have arrived, and waits until they are reserved.
     pub async fn count(&mut self, bytes: usize) -> Option<()> {
         self.counted += bytes;
         self.widen(self.counted).await
     }
 
-    /// Wait for room for so many bytes, whatever has come: what is decompressed may be as long.
+    /// Waits until this many bytes are reserved, regardless of how many have arrived: a message may expand to them.
     pub async fn widen(&mut self, bytes: usize) -> Option<()> {
         for place in 0..self.levels.len() {
             self.hold(place, bytes).await?;
@@ -149,7 +149,7 @@ impl Held {
         Some(())
     }
 
-    /// Hold so many bytes of a level; where they are not there, wait for all that it will need, or for a turn.
+    /// Reserves this many bytes at a level; if they are not free, waits for the announced size or for a turn.
     async fn hold(&mut self, place: usize, bytes: usize) -> Option<()> {
         let level = self.levels.get_mut(place)?;
         let in_turn = self.turn.as_ref().is_some_and(|(widest, _)| *widest >= place);
@@ -162,24 +162,25 @@ impl Held {
         Some(())
     }
 
-    /// Hold room for so many bytes; whether there is as much.
+    /// Reserves this many bytes if they are free now; returns whether they were.
     pub fn try_widen(&mut self, bytes: usize) -> bool {
         self.levels.iter_mut().all(|level| level.try_hold(bytes).is_some())
     }
 
-    /// How many bytes were counted.
+    /// How many bytes have been counted.
     pub fn counted(&self) -> usize {
         self.counted
     }
 
-    /// All has come, and is a message of so many bytes: what was reserved beyond that is free.
+    /// Called when the request is complete, as a message of this size: counts it, and releases what was reserved
+    /// beyond.
     pub async fn settle(&mut self, bytes: usize) -> Option<()> {
         self.count(bytes.saturating_sub(self.counted)).await?;
         self.shrink(self.counted);
         Some(())
     }
 
-    /// No more than so many bytes are held from now on.
+    /// Releases what is reserved beyond this many bytes.
     pub fn shrink(&mut self, bytes: usize) {
         for permit in self.levels.iter_mut().filter_map(|level| level.permit.as_mut()) {
             drop(permit.split(permit.num_permits().saturating_sub(bytes)));

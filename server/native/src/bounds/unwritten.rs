@@ -1,5 +1,6 @@
-//! What of a connection's answers has left its calls and is not in its socket yet. Past so much it waits in the calls,
-//! where it has room (`bounds/rooms.rs`): else callers who read nothing would have a buffer of h2 filled for each stream.
+//! How many bytes of a connection's responses may be inside h2, neither held by their calls nor written to the socket.
+//! Beyond a limit they wait in their calls, where they count against a budget (`bounds/rooms.rs`); otherwise callers
+//! that read nothing could have h2 buffer data for every stream.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,7 @@ use bytes::{Buf, Bytes};
 
 use crate::locks::lock;
 
-/// A connection's.
+/// The count of one connection.
 pub struct Unwritten {
     most_bytes: usize,
     state: Mutex<State>,
@@ -19,7 +20,7 @@ pub struct Unwritten {
 struct State {
     bytes: usize,
     next_turn: u64,
-    /// By their turns.
+    /// The streams that wait, by turn.
     waiting: BTreeMap<u64, Waker>,
 }
 
@@ -31,12 +32,12 @@ impl State {
 }
 
 impl Unwritten {
-    /// Pieces are taken as long as there are fewer bytes.
+    /// Pieces are accepted while fewer bytes than this are inside h2.
     pub fn new(most_bytes: usize) -> Arc<Self> {
         Arc::new(Self { most_bytes, state: Mutex::default() })
     }
 
-    /// The place of a stream, behind all others.
+    /// A turn for a new stream, behind those of all others.
     pub fn turn(self: &Arc<Self>) -> Turn {
         Turn { of: Arc::clone(self), number: lock(&self.state).last_turn() }
     }
@@ -53,14 +54,14 @@ impl Unwritten {
     }
 }
 
-/// A stream's place among those of its connection: who has just had a piece taken is the last to have the next one taken.
+/// A stream's turn among those of its connection. Each piece that is accepted moves the stream behind all others.
 pub struct Turn {
     of: Arc<Unwritten>,
     number: u64,
 }
 
 impl Turn {
-    /// Whether a piece is taken now; if not, the task is woken when one is, in its turn.
+    /// Whether a piece is accepted now; if not, the task is woken once one is.
     pub fn is_now(&self, context: &Context<'_>) -> bool {
         let mut state = lock(&self.of.state);
         let now = state.bytes < self.of.most_bytes;
@@ -70,7 +71,7 @@ impl Turn {
         now
     }
 
-    /// A piece that is taken, which counts until it is in the socket, or nobody wants it any more.
+    /// Accepts a piece, which counts until it has been written to the socket or is discarded.
     pub fn count(&mut self, data: Bytes) -> Piece {
         let mut state = lock(&self.of.state);
         state.bytes += data.len();
@@ -86,10 +87,10 @@ impl Drop for Turn {
     }
 }
 
-/// A piece of an answer, which h2 has until it is written.
+/// A piece of a response, owned by h2 until it is written.
 pub struct Piece {
     data: Bytes,
-    /// None where it counts nowhere.
+    /// None if the piece is not counted.
     _counted: Option<Counted>,
 }
 

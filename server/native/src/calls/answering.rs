@@ -1,4 +1,4 @@
-//! How a unary call is answered: with what Python says, in the form that its caller has.
+//! Sends the response of a unary call, in the format that its caller expects.
 
 use std::future::poll_fn;
 
@@ -14,17 +14,17 @@ use crate::grpc::{Gone, end, fail, start};
 use crate::handover::{Answer, CallId, Event, Listener, Wait};
 use crate::peers::Origin;
 
-/// Who waits for an answer.
+/// The caller of a unary call.
 pub struct Caller<'a> {
     pub respond: SendResponse<Piece>,
-    /// The form of the answer, where it is JSON.
+    /// How the response becomes JSON; None for a gRPC response.
     pub json: Option<&'a JsonForm>,
     pub origin: Origin,
     pub shared: &'a Shared,
 }
 
 impl Caller<'_> {
-    /// Tell Python why there is no call, for its words.
+    /// Reports an event to Python in place of a call, and sends the failure with which Python answers.
     pub async fn tell(&mut self, event: impl FnOnce(CallId) -> Event) {
         let (answer, answered) = oneshot::channel();
         let id = self.shared.service.answers.listen(Listener::Unary(answer));
@@ -32,12 +32,13 @@ impl Caller<'_> {
         self.finish(id, Wait::Express, answered).await;
     }
 
-    /// Wait for the answer and send it, or tell Python that nobody waits for it.
+    /// Waits for Python's answer and sends it; or, if the caller cancels, withdraws the call.
     pub async fn finish(&mut self, id: CallId, wait: Wait, answered: oneshot::Receiver<Answer>) {
         tokio::select! {
             biased;
             answer = answered => {
-                // Where it cannot be sent, nobody waits for it. Where Python has none, the stream is reset.
+                // Sending fails only if the caller has gone. If Python dropped the call without an answer, the stream
+                // is reset.
                 if let Ok(answer) = answer {
                     let _ = self.send(answer).await;
                 }

@@ -1,5 +1,5 @@
-//! What comes of a unary call: its only message, or its text. One that comes in pieces has room in memory
-//! (`bounds/rooms.rs`) before it is read on.
+//! Reads the body of a unary call. One that arrives in several pieces reserves memory (`bounds/rooms.rs`) before it is
+//! read on.
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -9,7 +9,7 @@ use crate::calls::incoming::{Message, Trouble};
 use crate::calls::service::Service;
 use crate::grpc::{Encoding, Flaw, Messages, only_message};
 
-/// The only message of a request, and what it holds of the room where it has come in pieces.
+/// Reads a request's only message. It comes with a memory reservation if it arrived in several pieces.
 pub async fn read(
     body: &mut RecvStream,
     room: impl FnOnce() -> Held,
@@ -49,7 +49,7 @@ pub async fn read(
     Ok((message, Some(held)))
 }
 
-/// A body that is no gRPC message, and what the request holds of the room where it has come in pieces.
+/// Reads a body that is not gRPC framed. It comes with a memory reservation if it arrived in several pieces.
 pub async fn read_text(body: &mut RecvStream, room: impl FnOnce() -> Held, limit: usize) -> Result<Message, Trouble> {
     let mut text = next_data(body).await?.unwrap_or_default();
     let mut held = None;

@@ -1,4 +1,4 @@
-//! One HTTP request: is it a call, and of which kind.
+//! Dispatches an HTTP request: whether it is a call, and of which kind.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::grpc::{MEDIA_TYPE, Metadata, encoding};
 use crate::handover::Refusal;
 use crate::peers::Peer;
 
-/// Serve one request, in a task of its own.
+/// Serves a request, in a task of its own.
 pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, shared: &Arc<Shared>, peer: &Peer) {
     let (parts, body) = request.into_parts();
     let (service, shared) = (&shared.service, Arc::clone(shared));
@@ -66,6 +66,6 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 fn refuse_media_type(respond: &mut SendResponse<Piece>) {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    // Where it cannot be sent, nobody waits for it.
+    // Sending fails only if the caller has gone.
     let _ = respond.send_response(response, true);
 }

@@ -1,5 +1,6 @@
-//! What comes on a stream: messages, one after the other. A long one has room in memory (`bounds/rooms.rs`) before it is
-//! read on, or decompressed, and has to be whole in time: else streams of messages that do not end would fill the memory.
+//! The incoming half of a stream, message by message. A long message reserves memory (`bounds/rooms.rs`) before it is
+//! read on or decompressed, and has to arrive within the call timeout; otherwise streams with unfinished messages would
+//! fill the memory.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -17,16 +18,16 @@ use crate::calls::service::Shared;
 use crate::calls::window::Window;
 use crate::grpc::{Encoding, Flaw, Messages, Packed};
 
-/// How much of a message that is not whole needs no room of its own.
+/// How many bytes of an unfinished message need no reservation.
 const SHORT_BYTES: usize = 16 * 1024;
 
-/// A message, and what it holds of the room.
+/// A message, and its memory reservation.
 pub type Message = (Bytes, Option<Held>);
 
-/// Why no more comes.
+/// Why there are no further messages.
 pub enum Trouble {
     Flaw(Flaw),
-    /// The stream is over.
+    /// The stream has ended abnormally.
     Gone,
 }
 
@@ -42,17 +43,17 @@ impl From<h2::Error> for Trouble {
     }
 }
 
-/// A message that has been decompressed, and what it holds; None where the stream is over.
+/// A decompressed message and its reservation; None if the stream has ended.
 type Unpacked = Option<(Result<Bytes, Flaw>, Held)>;
 
-/// What the message has of the room that is coming.
+/// The memory reservation of the message that is arriving.
 enum Room {
-    /// Nothing: it is short, as far as it has come.
+    /// None: what has arrived of it is short.
     None,
-    /// The message waits for room; until then nothing is read.
+    /// Waiting for the reservation; nothing is read meanwhile.
     Waits(Pin<Box<dyn Future<Output = Option<Held>> + Send>>),
     Has(Held),
-    /// The message is being decompressed.
+    /// Decompressing the message.
     Unpacks(Pin<Box<dyn Future<Output = Unpacked> + Send>>),
 }
 
@@ -60,14 +61,14 @@ enum Room {
 pub struct Incoming {
     body: RecvStream,
     messages: Messages,
-    /// None where it always opens by what is read.
+    /// The stream's adaptive flow control window; None if it is reopened by as much as is read.
     window: Option<Window>,
-    /// What came last, and is being read.
+    /// Size of the last chunk, for which the window has not been reopened yet.
     coming_bytes: usize,
     room: Room,
-    /// Whether what is decompressed for it counts no more.
+    /// Whether the caller is known, so that decompression is not rate limited.
     trusted: bool,
-    /// When the message has to be whole, where we wait for it.
+    /// When the message that is waited for must be complete.
     until: Option<Pin<Box<Sleep>>>,
     origin: Option<IpAddr>,
     shared: Arc<Shared>,
@@ -80,7 +81,7 @@ impl Incoming {
         Self { body, messages, window, coming_bytes: 0, room: Room::None, trusted: false, until: None, origin, shared }
     }
 
-    /// The next message; None at the end. Of those before, Python has so many bytes still to read.
+    /// The next message; None at the end of the stream. Python has not read `unread_bytes` of the earlier ones.
     pub fn poll_next(
         &mut self,
         unread_bytes: usize,
@@ -133,17 +134,18 @@ impl Incoming {
         }
     }
 
-    /// Where it comes from.
+    /// The caller's address.
     pub fn origin(&self) -> Option<IpAddr> {
         self.origin
     }
 
-    /// Python reads what comes: it knows whose stream this is.
+    /// Lifts the rate limit on decompression. Called once Python reads the stream: it has authenticated the caller by
+    /// then.
     pub fn trust(&mut self) {
         self.trusted = true;
     }
 
-    /// All messages that have come are handed over: the caller may send more.
+    /// Lets the caller send more. Called when all complete messages have been handed over.
     fn open_window(&mut self, unread_bytes: usize) -> Result<(), h2::Error> {
         let came = std::mem::take(&mut self.coming_bytes);
         let opened = match &mut self.window {
@@ -153,11 +155,12 @@ impl Incoming {
                 window.open(came, unread, self.messages.missing_bytes(), Instant::now())
             }
         };
-        // Of nothing, too: what was little beside what was still open, the caller is told now if that is used up.
+        // Even by 0 bytes: h2 may have withheld an update that was small against what was still open, and sends it now
+        // if that has been used up.
         self.body.flow_control().release_capacity(opened)
     }
 
-    /// Ask for room for what has come of a message, and for the rest of it; whether it has to wait for that.
+    /// Starts to reserve memory for a long message, if it has none yet; returns whether to wait for it.
     fn hold(&mut self) -> bool {
         let begun = self.messages.begun_bytes();
         if begun <= SHORT_BYTES || matches!(&self.room, Room::Has(held) if held.counted() >= begun) {
@@ -173,7 +176,7 @@ impl Incoming {
         true
     }
 
-    /// Decompress a message, once there is room for so many bytes.
+    /// Starts to decompress a message, once this many bytes are reserved.
     fn unpack(&mut self, message: Packed, bytes: usize) {
         let mut held = self.held();
         let (service, trusted) = (Arc::clone(&self.shared.service), self.trusted);
@@ -183,7 +186,7 @@ impl Incoming {
         }));
     }
 
-    /// A message, and what it holds of the room from now on.
+    /// Completes a message: with its reservation, reduced to its size.
     fn whole(&mut self, message: Bytes) -> Message {
         self.until = None;
         let held = match std::mem::replace(&mut self.room, Room::None) {
@@ -196,7 +199,7 @@ impl Incoming {
         (message, held)
     }
 
-    /// What the message has of the room, or a beginning.
+    /// Takes the message's reservation, or begins one.
     fn held(&mut self) -> Held {
         match std::mem::replace(&mut self.room, Room::None) {
             Room::Has(held) => held,
@@ -204,7 +207,7 @@ impl Incoming {
         }
     }
 
-    /// Wait for more, where there is time for it.
+    /// Waits for more data, at most until the message must be complete.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<Result<T, Trouble>> {
         if matches!(self.room, Room::None) {
             return Poll::Pending;

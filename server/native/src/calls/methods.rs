@@ -1,4 +1,4 @@
-//! What can be called.
+//! The methods that can be called.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use crate::json::{Reader, Writer};
 /// A method.
 #[derive(Clone, Copy)]
 pub struct Method {
-    /// Its place in the list that Python gave.
+    /// Index in the list of methods that Python passed.
     pub number: usize,
     pub kind: Kind,
 }
 
-/// What kind of method one is.
+/// How a method's calls are scheduled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Unary, and its calls wait for their turn.
+    /// Unary; calls wait for their turn (admission).
     InTurn,
-    /// As `InTurn`, and calls of one caller are carried out together.
+    /// As `InTurn`; calls of one caller are carried out together.
     Gathered,
-    /// Unary, and everybody may call it at once.
+    /// Unary; open to everyone, and not subject to admission.
     Express,
     Stream,
 }
 
-/// How a method's messages look in JSON.
+/// How a method's messages are read from and written as JSON.
 pub struct JsonForm {
     pub reader: Arc<Reader>,
     pub writer: Arc<Writer>,
-    /// The answer to a body that is not there in time.
+    /// The response to a body that does not arrive in time.
     pub too_slow: Arc<Failure>,
 }

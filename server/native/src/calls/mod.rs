@@ -1,4 +1,4 @@
-//! A call's way: from an HTTP request to its answer.
+//! The path of a call, from HTTP request to response.
 
 mod answering;
 mod bodies;

@@ -1,6 +1,6 @@
-//! What is sent to a caller, as far as it takes it. What waits until it does has room in memory (`bounds/rooms.rs`), unless
-//! it is little; where there is none, or where nothing of what is long is taken for long, the call ends: else answers that
-//! nobody reads would fill the memory.
+//! The outgoing half of a call, sent as fast as the caller reads. Unless it is small, what waits counts against a
+//! memory budget (`bounds/rooms.rs`). The call ends when that is exhausted or when the caller accepts nothing of a long
+//! response for too long; otherwise responses that nobody reads would fill the memory.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -16,23 +16,24 @@ use crate::calls::service::{Service, Shared};
 use crate::grpc::Gone;
 use crate::peers::Origin;
 
-/// How much of a stream needs no room of its own, beside what its connection has on its way.
+/// How many bytes of a stream may wait without a reservation, beside what is inside h2 for its connection.
 const LITTLE_BYTES: usize = 1024;
-/// How much may wait for as long as its caller likes.
+/// How many bytes may wait for as long as the caller likes.
 const SHORT_BYTES: usize = 128 * 1024;
 
-/// What is to be sent on a stream.
+/// The data that waits to be sent on a stream.
 pub struct Outgoing<'a> {
     left: BytesMut,
     held: Option<Held>,
-    /// When the caller has to have taken some of it.
+    /// When the caller must have accepted some of it.
     until: Option<Pin<Box<Sleep>>>,
     origin: Option<IpAddr>,
-    /// Whether all that waits is like what is long: it waits for callers who have filled the gateway's memory, too.
+    /// Whether the time limit of long data applies to all that waits: callers behind the gateway fill the gateway's
+    /// memory, too.
     all_long: bool,
-    /// Whether so much has waited, until all is sent.
+    /// Whether the time limit applies, until everything is sent.
     long: bool,
-    /// Its place among the streams of its connection; None: the gateway's, which takes all.
+    /// The stream's turn on its connection; None for the gateway's connections, which are not limited.
     turn: Option<Turn>,
     service: &'a Service,
 }
@@ -43,7 +44,7 @@ impl<'a> Outgoing<'a> {
         Self { left: BytesMut::new(), held: None, until: None, origin, all_long, long: false, turn, service }
     }
 
-    /// Have this sent behind all else.
+    /// Queues data behind what waits already.
     pub fn push(&mut self, data: Bytes) {
         if self.left.is_empty() {
             self.left = data.into();
@@ -52,12 +53,12 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// Whether all is sent.
+    /// Whether everything has been sent.
     pub fn is_empty(&self) -> bool {
         self.left.is_empty()
     }
 
-    /// Send what the caller has room for; ready when nothing is left.
+    /// Sends as much as the caller accepts; ready when nothing is left.
     pub fn poll(&mut self, sending: &mut SendStream<Piece>, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         while !self.left.is_empty() {
             sending.reserve_capacity(self.left.len());
@@ -88,7 +89,7 @@ impl<'a> Outgoing<'a> {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether the caller may take the rest later.
+    /// Whether the rest may wait: there is memory for it, and the time limit has not passed.
     fn may_wait(&mut self, context: &mut Context<'_>) -> bool {
         let left = self.left.len();
         self.long |= left > SHORT_BYTES || self.all_long;
@@ -96,7 +97,7 @@ impl<'a> Outgoing<'a> {
             return true;
         }
         let held = self.held.get_or_insert_with(|| self.service.unsent.hold(None, self.origin));
-        // What grows by pieces has more memory than it needs for a while.
+        // Reserves the buffer's capacity, not its length: a buffer that grew piece by piece is larger than its content.
         if !held.try_widen(self.left.capacity()) {
             return false;
         }
@@ -108,7 +109,7 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// Send all of it; `last`: nothing follows.
+/// Sends all of `data`; if `last`, ends the stream.
 pub async fn send_all(
     mut data: Bytes,
     last: bool,
@@ -122,7 +123,7 @@ pub async fn send_all(
         poll_fn(|context| outgoing.poll(sending, context)).await?;
     }
     if last || !data.is_empty() {
-        // Who reads slowly has this waiting, where it is little.
+        // A small rest is left to h2, which keeps it for callers that read slowly.
         sending.send_data(data.into(), last)?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Calls with JSON: what the gateway passes on as its callers sent it, and what they get back.
+//! REST calls that the gateway passes on untranscoded: which requests these are, and their JSON responses.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use crate::grpc::{Gone, PREFIX_BYTES};
 use crate::handover::{Answer, Failure};
 use crate::peers::{Origin, Peer};
 
-/// The gateway sets it on such calls (`transport/rest.py`). What callers send as JSON is no call here, as it is none on
-/// the other hosts.
+/// Set by the gateway on such calls (`transport/rest.py`). JSON that a caller sends directly is refused, as on the
+/// other hosts.
 const PASSED_ON: HeaderValue = HeaderValue::from_static("application/x-passed-on+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Whether a request is such a call.
+/// Whether a request is a REST call passed on by the gateway.
 pub fn is_call(request: &Parts, peer: &Peer) -> bool {
     matches!(peer, Peer::Gateway)
         && request.method == Method::POST
         && request.headers.get(CONTENT_TYPE).is_some_and(|value| value == PASSED_ON)
 }
 
-/// Answer such a call.
+/// Sends an answer as JSON.
 pub async fn send(
     form: &JsonForm,
     answer: Answer,
@@ -48,7 +48,7 @@ pub async fn send(
     }
 }
 
-/// Answer such a call with a failure.
+/// Sends a failure as JSON.
 pub fn fail(failure: &Failure, respond: &mut SendResponse<Piece>) -> Result<(), Gone> {
     let body = failure.body.clone();
     Ok(start(respond, failure.status, failure.headers.clone(), body.len())?.send_data(body.into(), true)?)

@@ -1,4 +1,4 @@
-//! What calls share, all of them and those of a connection.
+//! State that calls share: all calls of the host, and those of one connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,39 +13,39 @@ use crate::calls::methods::{JsonForm, Method};
 use crate::grpc::{Flaw, Packed, Patience};
 use crate::handover::{Answers, Arrivals, Refusals, Tokens};
 
-/// What they may be, and the way to Python and back.
+/// What all calls of the host share: the methods, the limits, and the queues to and from Python.
 pub struct Service {
-    /// By path.
+    /// The methods, by path.
     pub methods: HashMap<String, Method>,
-    /// The forms of the methods that can be called with JSON, by the methods' numbers.
+    /// JSON forms of the methods that can be called with JSON, by method number.
     pub json_forms: HashMap<usize, JsonForm>,
     pub message_limit_bytes: usize,
-    /// How many streams a caller's connection may have.
+    /// How many streams a caller's connection may have open.
     pub most_streams: u32,
     /// How many bytes of headers a caller's request may have.
     pub headers_bytes: u32,
-    /// How long a call may take, at most.
+    /// Maximum duration of a call.
     pub call_timeout_seconds: f64,
     pub patience: Patience,
     pub arrivals: Arrivals,
     pub answers: Answers,
     pub tokens: Mutex<Tokens>,
     pub refusals: Refusals,
-    /// What requests have that come in pieces.
+    /// Memory budgets for requests.
     pub rooms: Rooms,
-    /// What answers have that their callers have not taken.
+    /// Memory budgets for responses that callers have not accepted yet.
     pub unsent: Rooms,
-    /// For how long a caller may take nothing of one.
+    /// How long a caller may accept nothing of a long response.
     pub standstill: Duration,
-    /// What was decompressed for those who are not known.
+    /// Rate limit on decompression for unknown callers.
     pub inflations: Inflations,
-    /// Where long bodies are read.
+    /// Processes long bodies.
     pub aside: Aside,
 }
 
 impl Service {
-    /// A compressed message as it was before, once there is room for so many bytes; None where the stream is over. Unless
-    /// its caller is known, it waits for its turn, and counts.
+    /// Decompresses a message once `bytes` are reserved for it; None if the stream has ended. For callers that are not
+    /// known, it is rate limited.
     pub async fn unpack(
         &self,
         message: Packed,
@@ -66,21 +66,21 @@ impl Service {
     }
 }
 
-/// What the calls of a connection share.
+/// What the calls of one connection share.
 pub struct Shared {
     pub service: Arc<Service>,
-    /// What is left for requests that come in pieces, in bytes, where that is counted by connections.
+    /// The connection's memory budget for requests; None if it has none of its own.
     room: Option<Arc<Room>>,
-    /// What a stream's window is at most, where it becomes smaller.
+    /// Maximum of the streams' adaptive flow control windows; None if they are not adaptive.
     pub window_bytes: Option<usize>,
-    /// What is on its way of the answers to its caller; None: the gateway's, which takes all.
+    /// Limits how much of the responses is inside h2; None for the gateway's connections.
     pub unwritten: Option<Arc<Unwritten>>,
     given_up: AtomicU32,
 }
 
 impl Shared {
-    /// What calls in pieces may have in memory, what a stream's window is at most, where it becomes smaller, and how much
-    /// of answers may be on its way.
+    /// `room_bytes` is the connection's memory budget for requests, `window_bytes` the maximum of an adaptive window,
+    /// `unwritten_bytes` how much of the responses may be inside h2; None: no such limit.
     pub fn new(
         service: Arc<Service>,
         room_bytes: Option<usize>,
@@ -96,17 +96,17 @@ impl Shared {
         }
     }
 
-    /// Nothing yet, of the room for what one of them brings in pieces from this address.
+    /// An empty memory reservation for a request of this connection, from this address.
     pub fn hold_room(&self, address: Option<IpAddr>) -> Held {
         self.service.rooms.hold(self.room.as_ref(), address)
     }
 
-    /// The caller has given a call up.
+    /// Counts a call that the caller has cancelled.
     pub fn give_up(&self) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many calls it has given up since this was asked.
+    /// How many calls the caller has cancelled since the last time that this was asked.
     pub fn take_given_up(&self) -> u32 {
         self.given_up.swap(0, Ordering::Relaxed)
     }
@@ -114,7 +114,7 @@ impl Shared {
 
 #[cfg(test)]
 impl Service {
-    /// One that nobody has said anything of.
+    /// A service without methods, for tests.
     pub fn without_methods() -> std::io::Result<Self> {
         Ok(Self {
             methods: HashMap::new(),

@@ -1,4 +1,4 @@
-//! Streams: messages in both directions, as far as each side has room.
+//! Streaming calls: messages in both directions, with flow control.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -17,13 +17,13 @@ use crate::calls::service::{Service, Shared};
 use crate::grpc::{Flaw, Gone, Metadata, end, fail, start};
 use crate::handover::{CallId, Event, Failure, Listener, Order};
 
-/// How many messages Python has been handed that it has not read; then the stream is read no further, and flow control
-/// holds its sender.
+/// How many messages may be handed over that Python has not read; beyond that the stream is not read, and HTTP/2 flow
+/// control holds the sender back.
 const MOST_UNREAD: usize = 32;
-/// The same, in bytes; one message may be longer.
+/// The same limit in bytes; a single message may exceed it.
 const MOST_UNREAD_BYTES: usize = 256 * 1024;
 
-/// Serve a call of a streaming method.
+/// Serves a call of a streaming method.
 pub async fn serve(
     method: Method,
     metadata: Box<Metadata>,
@@ -67,22 +67,22 @@ struct Stream<'a> {
     id: CallId,
     service: &'a Service,
     orders: mpsc::UnboundedReceiver<Order>,
-    /// None when all has come.
+    /// None when everything has arrived.
     incoming: Option<Incoming>,
-    /// How long each message is that Python has not read, and what it holds of the room.
+    /// Size and memory reservation of each message that Python has not read yet.
     unread: VecDeque<(usize, Option<Held>)>,
     unread_bytes: usize,
     respond: SendResponse<Piece>,
-    /// None as long as no answer has begun.
+    /// None until the response has begun.
     sending: Option<SendStream<Piece>>,
     outgoing: Outgoing<'a>,
-    /// Whether Python waits until all is sent.
+    /// Whether Python waits for everything to be sent.
     asked: bool,
     ending: Option<Ending>,
 }
 
 impl Stream<'_> {
-    /// Go on as far as possible; ready when the stream has ended.
+    /// Makes as much progress as possible; ready when the stream has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         while let Poll::Ready(Some(order)) = self.orders.poll_recv(context) {
             self.obey(order);
@@ -116,14 +116,15 @@ impl Stream<'_> {
         }
     }
 
-    /// Python takes no more of it: what its messages hold of the room is free, however long the caller takes to read on.
+    /// Ends the incoming half: Python reads no more, so memory reservations are released at once, however slowly the
+    /// caller reads the rest.
     fn finish(&mut self, ending: Ending) {
         self.ending = Some(ending);
         self.incoming = None;
         self.unread.clear();
     }
 
-    /// Hand messages over as long as there is room for them.
+    /// Hands messages over to Python, up to the limits.
     fn read(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
         while let Some(incoming) = &mut self.incoming {
             if self.unread.len() >= MOST_UNREAD || self.unread_bytes >= MOST_UNREAD_BYTES {
@@ -149,7 +150,7 @@ impl Stream<'_> {
         self.service.arrivals.add_event(Event::HalfClosed { id: self.id, flaw });
     }
 
-    /// Send what the caller has room for; ready when nothing is left.
+    /// Sends as much as the caller accepts; ready when nothing is left.
     fn write(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, Gone> {
         if !self.outgoing.is_empty() {
             let sending = match &mut self.sending {

@@ -1,4 +1,4 @@
-//! Unary calls: read whole, handed over, answered.
+//! Unary calls: reads the request, hands it over to Python, sends the response.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -21,23 +21,23 @@ use crate::handover::{Event, Impatience, Listener, Refusal, UnaryCall, Wait, Who
 use crate::locks::lock;
 use crate::peers::Origin;
 
-/// The form of a request and of its answer.
+/// The format of a request and its response.
 #[derive(Clone, Copy)]
 pub enum Form {
-    /// With its messages compressed in this way, where they are.
+    /// gRPC, with the announced compression.
     Grpc(Encoding),
-    /// JSON, as the method's `JsonForm` says.
+    /// JSON, by the method's `JsonForm`.
     Json,
 }
 
-/// What is to be read of a call.
+/// The part of a request that has not been read yet.
 pub struct Request {
     pub body: RecvStream,
     pub form: Form,
     pub origin: Origin,
 }
 
-/// Serve a call of a unary method.
+/// Serves a call of a unary method.
 pub async fn serve(
     method: Method,
     mut metadata: Box<Metadata>,
@@ -57,7 +57,7 @@ pub async fn serve(
             }
         }
     };
-    // What the request holds of the room, it holds until it is answered.
+    // The memory reservation is held until the call is answered.
     let read = tokio::select! {
         biased;
         read = timeout_at(until, reading) => read,
@@ -69,7 +69,7 @@ pub async fn serve(
     };
     let mut caller = Caller { respond, json, origin, shared: &shared };
     if let (Some(json), true) = (json, Instant::now() > until) {
-        // It is the sender who was slow: the gateway says so too.
+        // The sender was too slow; this is the gateway's answer for such bodies, too.
         let _ = rest::fail(&json.too_slow, &mut caller.respond);
         return;
     }
@@ -106,7 +106,7 @@ pub async fn serve(
     hand_over(method, metadata, message, &mut caller).await;
 }
 
-/// Have a call wait for its turn where it needs one, and answer it.
+/// Queues a call for Python, behind others of its kind if it needs a turn, and sends its answer.
 async fn hand_over(method: Method, metadata: Box<Metadata>, message: Result<Bytes, Flaw>, caller: &mut Caller<'_>) {
     let service = &caller.shared.service;
     let (answer, answered) = oneshot::channel();
@@ -128,7 +128,7 @@ async fn hand_over(method: Method, metadata: Box<Metadata>, message: Result<Byte
     caller.finish(id, wait, answered).await;
 }
 
-/// Have Python refuse a call, in its words.
+/// Has Python refuse a request that is no valid call, and sends its answer.
 pub async fn refuse(
     respond: SendResponse<Piece>,
     method: Option<Method>,
@@ -141,7 +141,7 @@ pub async fn refuse(
     caller.tell(|id| Event::Refused { id, method, metadata, why }).await;
 }
 
-/// Whether a call is one of a caller that is known, before anybody looks at it.
+/// Whether the caller's token was valid lately, which is known without asking Python.
 fn is_known(kind: Kind, metadata: &Metadata, service: &Service) -> bool {
     kind != Kind::Express && lock(&service.tokens).find(metadata.authorization(), metadata.came).is_some()
 }

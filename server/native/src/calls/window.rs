@@ -1,50 +1,51 @@
-//! How much of a stream may be there that Python has not read. Where we read more slowly than its caller sends, that is what
-//! was lately read in a tenth of a second: in a window that is right for large messages, small ones waited for seconds, and
-//! were applied when their sender had long given them up. Where we wait for a caller most of the time, all is open to it:
-//! it may be far away, and send no more than a window each time that it hears of us.
+//! Adaptive flow control for a stream: how many bytes may have arrived that Python has not read. If we read more slowly
+//! than the caller sends, the window is what was read lately in a tenth of a second: with a window sized for large
+//! messages, small ones would wait for seconds and be applied long after their sender gave up. If we mostly wait for
+//! the caller, the window is fully open: a distant caller can send only a window per round trip.
 
 use std::time::{Duration, Instant};
 
-/// For which time is counted what was read, and how long nothing was there; in a part of it, a window's worth is read.
+/// Period over which bytes read and time waited are counted; the window is what is read in a `WINDOWS_A_PERIOD`th of
+/// it.
 const PERIOD: Duration = Duration::from_secs(1);
 const WINDOWS_A_PERIOD: usize = 10;
-/// The window of a stream from which little was read, or nothing yet.
+/// Minimum size of the window.
 const LEAST_BYTES: usize = 4096;
 
-/// A stream's window. All of it is open at first; from then on, it opens again by what is read, or by less or more.
+/// The window of a stream. It is fully open at first, and then reopened by what is read, or by less or more.
 pub struct Window {
     most: usize,
-    /// What of it is not open.
+    /// How many bytes of `most` are not open to the caller.
     kept: usize,
-    /// Since when we have waited for the caller.
+    /// Since when we have been waiting for the caller.
     waits_since: Option<Instant>,
     since: Instant,
     now: Period,
     before: Period,
 }
 
-/// What a period came to.
+/// Totals of a period.
 #[derive(Clone, Copy, Default)]
 struct Period {
     time: Duration,
-    /// How much of it we waited for the caller.
+    /// How long we waited for the caller.
     waited: Duration,
     read: usize,
 }
 
 impl Window {
-    /// A window of `most` bytes, at most.
+    /// A window of at most `most` bytes.
     pub fn new(most: usize, now: Instant) -> Self {
         Self { most, kept: 0, waits_since: None, since: now, now: Period::default(), before: Period::default() }
     }
 
-    /// Nothing is there that could be read.
+    /// Notes that there is nothing to read.
     pub fn wait(&mut self, now: Instant) {
         self.waits_since.get_or_insert(now);
     }
 
-    /// So many bytes have come, and so many are there that Python has not read; the next message lacks so many. For how many
-    /// the window opens again.
+    /// By how many bytes to reopen the window, after `came` bytes have arrived; `unread` are there that Python has not
+    /// read, and `missing` are missing from the next message.
     pub fn open(&mut self, came: usize, unread: usize, missing: usize, now: Instant) -> usize {
         self.kept += came;
         self.count(came, now);
@@ -61,7 +62,7 @@ impl Window {
         LEAST_BYTES.max(self.now.read.max(self.before.read) / WINDOWS_A_PERIOD)
     }
 
-    /// Whether we have waited for it most of the time.
+    /// Whether we waited for the caller most of the time.
     fn caller_is_slower(&self) -> bool {
         (self.now.waited + self.before.waited) * 2 > self.now.time + self.before.time
     }

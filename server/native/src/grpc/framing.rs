@@ -1,36 +1,36 @@
-//! gRPC's messages on the wire (source: doc/PROTOCOL-HTTP2.md in grpc/grpc, "Length-Prefixed-Message").
+//! gRPC message framing (source: doc/PROTOCOL-HTTP2.md in grpc/grpc, "Length-Prefixed-Message").
 
 use std::io::Read;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 
-/// A flag (0: as it is, 1: compressed) and the message's length, 4 bytes, big-endian.
+/// Size of the prefix: a flag (0: uncompressed, 1: compressed) and the message's length, 4 bytes, big-endian.
 pub const PREFIX_BYTES: usize = 5;
 const PLAIN: u8 = 0;
 const COMPRESSED: u8 = 1;
 
-/// What is wrong with a request; Python has the words for it.
+/// What is wrong with a request. Python has the error texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// The request has no message.
     Missing,
-    /// It has more than one message.
+    /// The request has more than one message.
     Several,
-    /// It ends in the middle of a message.
+    /// The request ends in the middle of a message.
     Truncated,
-    /// A message is compressed in a way that was not announced, or that is not known.
+    /// A message is compressed, but the announced encoding is missing or not supported.
     UnknownCompression,
-    /// A compressed message cannot be read.
+    /// A compressed message cannot be decompressed.
     Unreadable,
-    /// It was not there in time.
+    /// The request did not arrive in time.
     NotReceived,
-    /// A message has so many bytes, and may not; of one that grew too long when it was read, the first byte too many.
+    /// A message exceeds the limit: its size or, if it was found while decompressing, the limit plus one.
     TooLong(usize),
 }
 
 impl Flaw {
-    /// Its name, and the bytes that there were too many, or 0.
+    /// Its name for Python, and the size in bytes for `TooLong`, else 0.
     pub fn parts(self) -> (&'static str, usize) {
         match self {
             Flaw::Missing => ("missing", 0),
@@ -44,10 +44,10 @@ impl Flaw {
     }
 }
 
-/// How the compressed messages of a request are compressed.
+/// The announced encoding of compressed messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// Not in a way that is known here: there must be none.
+    /// None, or not supported here.
     Other,
     /// RFC 1952.
     Gzip,
@@ -56,7 +56,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// By the header `grpc-encoding`.
+    /// By the value of the `grpc-encoding` header.
     pub fn named(name: &[u8]) -> Self {
         match name {
             b"gzip" => Encoding::Gzip,
@@ -66,7 +66,7 @@ impl Encoding {
     }
 }
 
-/// The messages in a stream of bytes. A message has at most `limit` bytes, before and after decompression.
+/// Splits a byte stream into messages of at most `limit` bytes, before and after decompression.
 pub struct Messages {
     buffer: BytesMut,
     encoding: Encoding,
@@ -74,34 +74,34 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Nothing has come yet.
+    /// A splitter for a new stream.
     pub fn new(encoding: Encoding, limit: usize) -> Self {
         Self { buffer: BytesMut::new(), encoding, limit }
     }
 
-    /// Add what has come.
+    /// Adds bytes that have arrived.
     pub fn push(&mut self, data: &[u8]) {
         self.buffer.extend_from_slice(data);
     }
 
-    /// How many bytes have come of what `next` has not given.
+    /// How many bytes have arrived that `next` has not returned yet.
     pub fn begun_bytes(&self) -> usize {
         self.buffer.len()
     }
 
-    /// How many bytes are missing of the next message, where it has begun.
+    /// How many bytes are missing from the next message; 0 if its prefix has not arrived.
     pub fn missing_bytes(&self) -> usize {
         prefix(&self.buffer).map_or(0, |(_, length)| (PREFIX_BYTES + length).saturating_sub(self.buffer.len()))
     }
 
-    /// How many bytes the next message will take in memory until it is read, where it has begun and may be so long.
+    /// How much memory the next message takes until it is read; None if its prefix has not arrived or it is too long.
     pub fn announced(&self) -> Option<usize> {
         let (flag, length) = prefix(&self.buffer)?;
         let inflated = if inflates(flag, self.encoding) { self.limit } else { 0 };
         (length <= self.limit).then_some(PREFIX_BYTES + length + inflated)
     }
 
-    /// The next message, where it is complete.
+    /// The next message; None if it has not arrived completely.
     pub fn next(&mut self) -> Result<Option<Packed>, Flaw> {
         let Some((flag, length)) = prefix(&self.buffer) else { return Ok(None) };
         if length > self.limit {
@@ -115,13 +115,13 @@ impl Messages {
         Ok(Some(Packed { flag, bytes, encoding: self.encoding, limit: self.limit }))
     }
 
-    /// Say that nothing follows.
+    /// Checks, at the end of the stream, that it does not end within a message.
     pub fn finish(&self) -> Result<(), Flaw> {
         if self.buffer.is_empty() { Ok(()) } else { Err(Flaw::Truncated) }
     }
 }
 
-/// A message as it came.
+/// A message as it arrived, possibly compressed.
 pub struct Packed {
     flag: u8,
     bytes: Bytes,
@@ -130,17 +130,17 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// How many bytes have come.
+    /// Size in bytes as it arrived.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// How many bytes it takes in memory until it is decompressed; None where it need not be.
+    /// How much memory the message takes while it is decompressed; None if it is not compressed.
     pub fn inflating(&self) -> Option<usize> {
         inflates(self.flag, self.encoding).then_some(PREFIX_BYTES + self.len() + self.limit)
     }
 
-    /// The message. One that is compressed, and longer than `most` bytes, is too long, as one beyond the limit is.
+    /// The decompressed message. `most` lowers the size limit for a compressed message.
     pub fn unpack(&self, most: usize) -> Result<Bytes, Flaw> {
         let most = most.min(self.limit);
         match (self.flag, self.encoding) {
@@ -158,16 +158,14 @@ impl Packed {
     }
 }
 
-/// The message of a unary request, where `data` is all of it and the message is not compressed.
+/// The message of a unary request that consists of `data`; None if that is not one whole, uncompressed message.
 pub fn only_message(data: &Bytes, limit: usize) -> Option<Bytes> {
     let (flag, length) = prefix(data)?;
     let whole = flag == PLAIN && length <= limit && length == data.len() - PREFIX_BYTES;
     whole.then(|| data.slice(PREFIX_BYTES..))
 }
 
-/// A message with its prefix.
-///
-/// None for one of 4 GB and more, which has none.
+/// Adds the prefix to a message; None if it has 4 GB or more, which the prefix cannot express.
 pub fn frame(message: &[u8]) -> Option<Bytes> {
     let length = u32::try_from(message.len()).ok()?;
     let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len());
@@ -187,7 +185,7 @@ fn prefix(data: &[u8]) -> Option<(u8, usize)> {
     Some((flag, usize::try_from(length).ok()?))
 }
 
-/// Read at most a byte past the limit; `all_read` tells whether the decoder has left nothing.
+/// Reads at most one byte past the limit. `all_read` tells whether the decoder has consumed all of its input.
 fn inflate<D: Read>(decoder: &mut D, limit: usize, all_read: impl Fn(&D) -> bool) -> Result<Bytes, Flaw> {
     let most = limit.saturating_add(1);
     let mut plain = Vec::new();

@@ -1,4 +1,4 @@
-//! What is taken of a request's headers, and how long its call may wait.
+//! The metadata of a call, read from its headers, and the deadlines that follow from it.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,48 +13,48 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 const REQUEST_BODY_BYTES: HeaderName = HeaderName::from_static("x-request-body-bytes");
-/// How many digits a size may have; a longer one is ignored.
+/// Maximum number of digits of a size; longer ones are ignored.
 const MOST_DIGITS: usize = 10;
 
-/// How calls wait: Python says so.
+/// How long calls may wait for their turn; set by Python.
 #[derive(Clone, Copy)]
 pub struct Patience {
-    /// For this share of the time that they have.
+    /// Share of the call's total time.
     pub share: f64,
-    /// And at most so long.
+    /// Upper bound.
     pub most: Duration,
 }
 
 impl Patience {
-    /// How long a call waits for its turn that has so many seconds in all.
+    /// How long a call with this many seconds in total waits for its turn.
     pub fn of(&self, seconds: f64) -> Duration {
         Duration::try_from_secs_f64(seconds * self.share).map_or(self.most, |share| share.min(self.most))
     }
 }
 
-/// What a call is beside its messages; `transport/calls/call.py` says what of it means what.
+/// The metadata of a call; `transport/calls/call.py` describes its meaning.
 #[derive(Clone)]
 pub struct Metadata {
     authorization: Option<HeaderValue>,
-    /// Counts where there is no such header.
+    /// Takes the place of a missing `authorization` header.
     certificate: Option<Name>,
     request_id: Option<HeaderValue>,
-    /// The trace that it is part of (W3C Trace Context).
+    /// The trace context of the caller (W3C Trace Context).
     trace_parent: Option<HeaderValue>,
-    /// The caller's address, where it is noted.
+    /// The caller's address, if it was noted.
     address: Option<HeaderValue>,
     pub by_gateway: bool,
-    /// How long the body was, where the message was made from it.
+    /// Size of the REST body that the message was made from; 0 for gRPC.
     pub body_bytes: u64,
     timeout_seconds: Option<f64>,
-    /// What had passed before the call came here.
+    /// How long the call had been under way when it arrived here.
     waited_seconds: f64,
-    /// When the call came here.
+    /// When the call arrived here.
     pub came: Instant,
 }
 
 impl Metadata {
-    /// The metadata of a call that comes now.
+    /// The metadata of a call that arrives now.
     pub fn read(headers: &HeaderMap, peer: &Peer) -> Box<Self> {
         Box::new(Self {
             authorization: headers.get(AUTHORIZATION).filter(|value| !is_blank(value)).cloned(),
@@ -70,54 +70,54 @@ impl Metadata {
         })
     }
 
-    /// Note whose call it is: by the address of who sent it here or, where that is the gateway, by what it says.
+    /// Notes the caller's address: the peer's or, behind the gateway, the one that the gateway names.
     pub fn note_address(&mut self, headers: &HeaderMap, peer: &Peer) {
         self.address = peer.address(headers);
     }
 
-    /// The caller's address; empty where it is not noted.
+    /// The caller's address; empty if it was not noted.
     pub fn address(&self) -> &[u8] {
         self.address.as_ref().map_or(b"", HeaderValue::as_bytes)
     }
 
-    /// The header of that name or, where there is none, the certificate's name; empty where there is neither.
+    /// The `authorization` header or, without one, the name in the certificate; empty if there is neither.
     pub fn authorization(&self) -> &[u8] {
         let certificate = || self.certificate.as_ref().map_or(&b""[..], Name::bytes);
         self.authorization.as_ref().map_or_else(certificate, HeaderValue::as_bytes)
     }
 
-    /// The call's name in the log; empty where it has none.
+    /// The call's request ID; empty if it has none.
     pub fn request_id(&self) -> &[u8] {
         self.request_id.as_ref().map_or(b"", HeaderValue::as_bytes)
     }
 
-    /// The trace that the call is part of; empty where it names none.
+    /// The caller's trace context; empty if it has none.
     pub fn trace_parent(&self) -> &[u8] {
         self.trace_parent.as_ref().map_or(b"", HeaderValue::as_bytes)
     }
 
-    /// How long ago the call came in.
+    /// How long ago the call was received, here or at the gateway.
     pub fn waited_seconds(&self, now: Instant) -> f64 {
         self.waited_seconds + now.saturating_duration_since(self.came).as_secs_f64()
     }
 
-    /// What is left of the caller's deadline when the call has waited so long; None when there is none.
+    /// What is left of the caller's deadline after this time; None if the caller set none.
     pub fn remaining_seconds(&self, waited_seconds: f64) -> Option<f64> {
         self.timeout_seconds.map(|timeout| timeout - waited_seconds)
     }
 
-    /// When the call came in, here or at the gateway; long ago where it says so.
+    /// When the call was received, here or at the gateway; `came` if that cannot be represented.
     fn began(&self) -> Instant {
         let before = Duration::try_from_secs_f64(self.waited_seconds).unwrap_or_default();
         self.came.checked_sub(before).unwrap_or(self.came)
     }
 
-    /// Until when the call waits for its turn, which may take `most_seconds` in all where the caller sets less.
+    /// Until when the call may wait for its turn. Its total time is `most_seconds`, or less if the caller sets less.
     pub fn wait_until(&self, most_seconds: f64, patience: Patience) -> Instant {
         self.began() + patience.of(self.timeout_seconds.unwrap_or(f64::MAX).min(most_seconds))
     }
 
-    /// Until when the request has to be there, which may take `most_seconds` where the caller sets no earlier deadline.
+    /// Until when the request must have arrived. Its total time is `most_seconds`, or less if the caller sets less.
     pub fn receive_until(&self, most_seconds: f64) -> Instant {
         let seconds = self.timeout_seconds.unwrap_or(f64::MAX).min(most_seconds) - self.waited_seconds;
         self.came + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default()
@@ -128,12 +128,12 @@ fn is_blank(value: &HeaderValue) -> bool {
     value.as_bytes().iter().all(u8::is_ascii_whitespace)
 }
 
-/// How the messages may be compressed.
+/// The announced encoding of a request's messages.
 pub fn encoding(headers: &HeaderMap) -> Encoding {
     headers.get(GRPC_ENCODING).map_or(Encoding::Other, |value| Encoding::named(value.as_bytes()))
 }
 
-/// A `grpc-timeout` in seconds; None for an unreadable one, which a server has to ignore.
+/// A `grpc-timeout` in seconds; None for an invalid one, which is ignored.
 fn timeout_seconds(value: &[u8]) -> Option<f64> {
     let (&unit, digits) = value.split_last()?;
     if digits.len() > 8 {
@@ -155,7 +155,7 @@ fn body_bytes(value: &[u8]) -> u64 {
     if value.len() > MOST_DIGITS { 0 } else { number(value).unwrap_or(0) }
 }
 
-/// Digits alone; not so many that their number has no place.
+/// Parses ASCII digits; None for anything else.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -163,7 +163,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// How long ago a moment was, given as Unix time in seconds; 0 where the value says nothing.
+/// How long ago a Unix time in seconds was; 0 if the header cannot be parsed.
 fn waited_seconds(value: &HeaderValue) -> f64 {
     let then = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());

@@ -1,4 +1,4 @@
-//! gRPC over HTTP/2: messages, what a request's headers say, and what answers look like.
+//! gRPC over HTTP/2: message framing, request headers and responses.
 
 mod framing;
 mod metadata;

@@ -1,4 +1,4 @@
-//! What gRPC's answers look like in HTTP/2.
+//! gRPC responses over HTTP/2.
 
 use h2::SendStream;
 use h2::server::SendResponse;
@@ -7,13 +7,13 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::bounds::Piece;
 
-/// What gRPC's messages are called.
+/// Content type of gRPC requests and responses.
 pub const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip, deflate, identity");
 
-/// The call is over: nobody waits for its answer.
+/// The call is over: nobody waits for its response.
 pub struct Gone;
 
 impl From<h2::Error> for Gone {
@@ -22,19 +22,19 @@ impl From<h2::Error> for Gone {
     }
 }
 
-/// Begin an answer.
+/// Starts a response.
 pub fn start(respond: &mut SendResponse<Piece>) -> Result<SendStream<Piece>, Gone> {
     Ok(respond.send_response(response(HeaderMap::with_capacity(2)), false)?)
 }
 
-/// End an answer that has begun with OK.
+/// Ends a response successfully, with status OK.
 pub fn end(sending: &mut SendStream<Piece>) -> Result<(), Gone> {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
     Ok(sending.send_trailers(trailers)?)
 }
 
-/// Answer with a failure alone.
+/// Responds with a failure only (gRPC's "Trailers-Only").
 pub fn fail(respond: &mut SendResponse<Piece>, trailers: HeaderMap) -> Result<(), Gone> {
     respond.send_response(response(trailers), true)?;
     Ok(())

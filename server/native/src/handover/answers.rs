@@ -1,4 +1,4 @@
-//! What Python says of calls, and whom it is for.
+//! Answers and orders of Python, and the calls that they are for.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,44 +12,44 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::handover::call::CallId;
 use crate::locks::lock;
 
-/// How a call fails, whichever form its answer has.
+/// A failure, ready to be sent in either format.
 pub struct Failure {
-    /// gRPC's answer.
+    /// For gRPC.
     pub trailers: HeaderMap,
-    /// JSON's answer.
+    /// For JSON.
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-/// How a unary call ends.
+/// The result of a unary call.
 pub enum Answer {
-    /// With this message, framed, and OK.
+    /// Success, with this framed message.
     Message(Bytes),
     Failure(Arc<Failure>),
 }
 
-/// What a stream is told.
+/// What Python orders for a stream.
 pub enum Order {
-    /// Send this message, framed; `asked`: say when it is on its way.
+    /// Send this framed message; if `asked`, report `Event::Sent` once it is on its way.
     Send {
         message: Bytes,
         asked: bool,
     },
-    /// The next message was read.
+    /// The next incoming message has been read.
     Read,
-    /// End with OK.
+    /// End with status OK.
     End,
     Fail(Arc<Failure>),
 }
 
-/// Who waits for what Python says.
+/// The receiver of what Python says about a call.
 pub enum Listener {
     Unary(oneshot::Sender<Answer>),
     Stream(mpsc::UnboundedSender<Order>),
 }
 
-/// What Python has said and nobody has been told yet, and all who wait.
+/// Answers that have not been delivered yet, and the calls that wait for theirs.
 #[derive(Default)]
 pub struct Answers {
     outbox: Mutex<Vec<(CallId, Order)>>,
@@ -59,39 +59,39 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// A number for a call, and who waits for what Python says of it.
+    /// Registers a call; returns its number.
     pub fn listen(&self, listener: Listener) -> CallId {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         lock(&self.listeners).insert(id, listener);
         id
     }
 
-    /// Nobody waits any more; whether somebody did.
+    /// Unregisters a call; returns whether it was still registered.
     pub fn forget(&self, id: CallId) -> bool {
         lock(&self.listeners).remove(&id).is_some()
     }
 
-    /// Python says something; it is heard after `wake`.
+    /// Queues an order; it is delivered after `wake`.
     pub fn say(&self, id: CallId, order: Order) {
         lock(&self.outbox).push((id, order));
     }
 
-    /// Python says all this.
+    /// Queues several orders.
     pub fn say_all(&self, said: impl Iterator<Item = (CallId, Order)>) {
         lock(&self.outbox).extend(said);
     }
 
-    /// Tell who waits for this call, at once.
+    /// Delivers an order at once.
     pub fn tell(&self, id: CallId, order: Order) {
         pass(&mut lock(&self.listeners), id, order);
     }
 
-    /// Have it heard.
+    /// Has the queued orders delivered.
     pub fn wake(&self) {
         self.ready.notify_one();
     }
 
-    /// Tell those who wait, for ever.
+    /// Delivers queued orders, for ever.
     pub async fn pass_on(&self) {
         loop {
             self.ready.notified().await;
@@ -108,7 +108,7 @@ fn pass(listeners: &mut HashMap<CallId, Listener>, id: CallId, order: Order) {
     let Entry::Occupied(listener) = listeners.entry(id) else { return };
     if let Listener::Stream(stream) = listener.get() {
         let last = matches!(order, Order::End | Order::Fail(_));
-        // Who has just left needs no answer.
+        // Sending fails only if the caller has just gone.
         let _ = stream.send(order);
         if last {
             listener.remove();
@@ -117,7 +117,7 @@ fn pass(listeners: &mut HashMap<CallId, Listener>, id: CallId, order: Order) {
         let _ = match order {
             Order::Send { message, .. } => call.send(Answer::Message(message)),
             Order::Fail(failure) => call.send(Answer::Failure(failure)),
-            // No answer: the call is reset.
+            // No answer: the call's stream is reset.
             Order::Read | Order::End => Ok(()),
         };
     }

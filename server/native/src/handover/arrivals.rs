@@ -1,4 +1,4 @@
-//! What has come for Python: lists that the event loop takes once a turn.
+//! What has arrived for Python, which takes it once per turn of its event loop.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,77 +14,77 @@ use crate::handover::call::{CallId, UnaryCall};
 use crate::handover::waiting::{Prices, Room, Turn, Waiting};
 use crate::locks::lock;
 
-/// How often it is looked who has waited too long.
+/// How often calls are checked for having waited too long.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Why a call is refused whose message nobody looks at.
+/// Why a call is refused without looking at its message.
 #[derive(Clone, Copy)]
 pub enum Refusal {
     NoSuchMethod,
     /// The header `te: trailers` is missing.
     NoTrailers,
-    /// The request was not there in time.
+    /// The request did not arrive in time.
     NotReceived,
 }
 
-/// Whatever else happens to calls.
+/// What happens to calls, other than the arrival of a unary one.
 pub enum Event {
-    /// A call to refuse; `method` is None where there is no such method.
+    /// A call to refuse; `method` is None if there is no such method.
     Refused { id: CallId, method: Option<usize>, metadata: Box<Metadata>, why: Refusal },
-    /// A call whose body is not what it should be, and why.
+    /// A REST call whose body is invalid, and why.
     Misread { id: CallId, method: usize, metadata: Box<Metadata>, text: String },
-    /// A stream begins.
+    /// A stream has been opened.
     Opened { id: CallId, method: usize, metadata: Box<Metadata> },
     /// A stream's next message.
     Message { id: CallId, message: Bytes },
-    /// A stream has no more messages, for this reason where it should have.
+    /// A stream has no further messages; `flaw` is what ended it early, if anything.
     HalfClosed { id: CallId, flaw: Option<Flaw> },
-    /// All that a stream was to send is on its way.
+    /// Everything that a stream had to send is on its way.
     Sent { id: CallId },
-    /// Nobody waits for the call any more.
+    /// The caller has gone.
     Gone { id: CallId },
-    /// No connection is left, or the grace is over.
+    /// All connections are closed, or the grace period is over.
     Drained,
 }
 
-/// What has come and Python has not taken.
+/// What has arrived and Python has not taken yet.
 struct Inbox {
     /// Calls that need no turn.
     express: Vec<UnaryCall>,
     waiting: Waiting,
-    /// When Python has looked who may begin, or the first began to wait for it.
+    /// When Python last took calls, or the first call began to wait since then.
     looked: Instant,
     events: Vec<Event>,
 }
 
-/// What Python takes.
+/// What Python takes at once.
 pub struct Taken {
     pub calls: Vec<UnaryCall>,
     pub events: Vec<Event>,
-    /// How many calls wait for their turn.
+    /// How many calls still wait for their turn.
     pub left: usize,
 }
 
-/// How a call waits.
+/// Whether, and how long, a call waits for Python to take it.
 #[derive(Clone, Copy)]
 pub enum Wait {
-    /// Not at all.
+    /// Taken at the next opportunity.
     Express,
-    /// For this turn, until then.
+    /// Waits for this turn, until this time.
     Turn(Turn, Instant),
 }
 
-/// The list, and a bell that wakes the event loop when there is something on it.
+/// The inbox, and a socket pair that wakes Python's event loop when something arrives.
 pub struct Arrivals {
     inbox: Mutex<Inbox>,
     bell: UnixStream,
     heard: UnixStream,
-    /// Says that calls wait.
+    /// Notified when calls begin to wait.
     waits: Notify,
 }
 
 impl Arrivals {
-    /// No arrivals yet; `most_waiting` calls may wait for their turn.
+    /// An empty inbox, in which `most_waiting` calls may wait for their turn.
     pub fn new(most_waiting: usize) -> io::Result<Self> {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
@@ -94,14 +94,15 @@ impl Arrivals {
         Ok(Self { inbox: Mutex::new(inbox), bell, heard, waits: Notify::new() })
     }
 
-    /// What becomes readable when something has come.
+    /// The file descriptor that becomes readable when something has arrived.
     pub fn fd(&self) -> RawFd {
         self.heard.as_raw_fd()
     }
 
-    /// A call comes; returns the one to refuse, where there is no room for both.
+    /// Adds a call; returns the call to refuse if too many wait.
     ///
-    /// Python is woken by the first that waits: as long as one does, it knows, and comes back when it has room.
+    /// Python is woken only by the first waiting call: as long as there is one, Python knows, and returns when it has
+    /// room.
     pub fn add_call(&self, call: UnaryCall, wait: Wait) -> Option<(Turn, UnaryCall)> {
         let mut inbox = lock(&self.inbox);
         let (first, refused) = match wait {
@@ -135,17 +136,17 @@ impl Arrivals {
         }
     }
 
-    /// Whether so many calls wait that none of those that come now is answered soon.
+    /// Whether so many calls wait that new ones will not be answered soon.
     pub fn are_crowded(&self) -> bool {
         lock(&self.inbox).waiting.is_crowded()
     }
 
     fn ring(&self) {
-        // It cannot be full for long: each byte stands for a time that a list was empty. And then it rings.
+        // May fail only if the buffer is full, and then the socket is readable anyway.
         let _ = (&self.bell).write(&[1]);
     }
 
-    /// A call's caller has left; whether it still waited.
+    /// Withdraws a call whose caller has gone; returns whether it was still waiting.
     pub fn forget(&self, id: CallId, wait: Wait) -> bool {
         match wait {
             Wait::Express => false,
@@ -153,7 +154,7 @@ impl Arrivals {
         }
     }
 
-    /// The calls that have waited too long; returns when there are some.
+    /// Waits until calls have waited too long, and returns these.
     pub async fn late(&self) -> Vec<(Turn, UnaryCall)> {
         loop {
             if lock(&self.inbox).waiting.is_empty() {
@@ -170,7 +171,8 @@ impl Arrivals {
         }
     }
 
-    /// All that has come, but of the calls that wait only so many as there is room for, by turns (see `Waiting::take`).
+    /// Takes everything that has arrived; of the calls that wait for a turn, as many as there is room for (see
+    /// `Waiting::take`).
     pub fn take(&self, room: &Room, prices: &Prices) -> Taken {
         let _ = (&self.heard).read(&mut [0; 64]);
         let mut inbox = lock(&self.inbox);

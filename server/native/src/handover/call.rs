@@ -1,22 +1,22 @@
-//! A unary call, as it waits for Python.
+//! A unary call on its way to Python.
 
 use bytes::Bytes;
 
 use crate::grpc::{Flaw, Metadata};
 
-/// A call's number; none is given twice.
+/// A call's number, which is never reused.
 pub type CallId = u64;
 
-/// A unary call, whole.
+/// A unary call that has been received.
 pub struct UnaryCall {
     pub id: CallId,
-    /// The method, by its place in the list that Python gave.
+    /// Index in the list of methods that Python passed.
     pub method: usize,
     pub metadata: Box<Metadata>,
-    /// Its message, or why there is none.
+    /// The message, or why there is none.
     pub message: Result<Bytes, Flaw>,
-    /// Whether it is known whose token it has.
+    /// Whether the caller's token is known to be valid.
     pub known: bool,
-    /// Whether it is carried out together with others of its caller.
+    /// Whether it is carried out together with other calls of its caller.
     pub gathered: bool,
 }

@@ -1,5 +1,5 @@
-//! What the host's thread and Python hand each other: calls, when it is their turn, and all else that has come; and what
-//! Python says of them.
+//! The exchange between the host's network thread and Python: calls, in the order of their turns, and events in one
+//! direction, answers in the other.
 
 mod answers;
 mod arrivals;

@@ -1,4 +1,4 @@
-//! Calls that are refused before Python sees them: it has said how, and is told how many.
+//! Refusal of calls that Python never sees, with answers that Python prepared; Python gets the counts.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +10,12 @@ use crate::handover::call::UnaryCall;
 use crate::handover::waiting::{Impatience, Turn};
 use crate::locks::lock;
 
-/// What was refused: the method, whose call, and why.
+/// What is counted: method, turn and reason.
 pub type Refused = (usize, Turn, Impatience);
 
-/// How calls are refused, and how many were.
+/// The prepared answers, and counts of the calls refused.
 pub struct Refusals {
-    /// One after the other, so that their callers come back one after the other.
+    /// Used in rotation; they differ in `Retry-After`, so that callers do not all come back at once.
     failures: Vec<Arc<Failure>>,
     used: AtomicUsize,
     counts: Mutex<HashMap<Refused, u64>>,
@@ -26,7 +26,7 @@ impl Refusals {
         Self { failures, used: AtomicUsize::new(0), counts: Mutex::default() }
     }
 
-    /// Refuse a call.
+    /// Refuses a call.
     pub fn refuse(&self, (turn, call): (Turn, UnaryCall), why: Impatience, answers: &Answers) {
         let number = self.used.fetch_add(1, Ordering::Relaxed) % self.failures.len().max(1);
         if let Some(failure) = self.failures.get(number) {
@@ -35,7 +35,7 @@ impl Refusals {
         *lock(&self.counts).entry((call.method, turn, why)).or_default() += 1;
     }
 
-    /// Refuse who has waited too long, for ever.
+    /// Refuses calls that have waited too long, for ever.
     pub async fn refuse_late(&self, arrivals: &Arrivals, answers: &Answers) {
         loop {
             for late in arrivals.late().await {
@@ -44,7 +44,7 @@ impl Refusals {
         }
     }
 
-    /// How many were refused since this was asked last.
+    /// How many calls were refused since the last call of this.
     pub fn take(&self) -> HashMap<Refused, u64> {
         std::mem::take(&mut *lock(&self.counts))
     }

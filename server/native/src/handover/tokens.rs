@@ -1,30 +1,30 @@
-//! Whose tokens are whose: Python has taught it.
+//! A cache of tokens that Python found valid lately, with their owners.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Tokens whose members are known; past it, all are forgotten, and taught again.
+/// Size of the cache; when it is exceeded, all are forgotten and learnt again.
 const MOST_TOKENS: usize = 20_000;
-/// A longer one is none of ours.
+/// Longer tokens are not cached: the service issues none.
 const TOKEN_BYTES: usize = 256;
-/// How long it counts what was taught of a token.
+/// How long a token is remembered.
 const KNOWN: Duration = Duration::from_secs(30);
 
-/// Which token is whose.
+/// Tokens, with their owner and when they were learnt.
 #[derive(Default)]
 pub struct Tokens(HashMap<Box<[u8]>, (Who, Instant)>);
 
-/// Who calls.
+/// The owner of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// An account of this member.
     Member(u64),
-    /// Who needs no turn.
+    /// An admin, whose calls need no turn.
     Admin,
 }
 
 impl Tokens {
-    /// This token is theirs.
+    /// Notes the owner of a token.
     pub fn learn(&mut self, token: &[u8], who: Who, now: Instant) {
         if token.len() > TOKEN_BYTES {
             return;
@@ -35,7 +35,7 @@ impl Tokens {
         self.0.insert(token.into(), (who, now));
     }
 
-    /// Whose the token is, where that was taught lately.
+    /// The owner of a token, if it was learnt lately.
     pub fn find(&self, token: &[u8], now: Instant) -> Option<Who> {
         let (who, since) = self.0.get(token)?;
         (now.saturating_duration_since(*since) < KNOWN).then_some(*who)

@@ -1,25 +1,24 @@
-//! Unary calls that wait for their turn (docs/adr/0018-admission.md). Members take turns, by what their calls cost
-//! (docs/adr/0031-turns-by-cost.md); whose a call is, Python has taught. Those whose tokens are not known have one queue
-//! together, so that nobody gets turns by making tokens up.
+//! The queues of unary calls that wait for their turn (docs/adr/0018-admission.md). Members take turns, weighted by
+//! what their calls cost (docs/adr/0031-turns-by-cost.md). Calls whose tokens are not known share one queue, so that
+//! inventing tokens gains no turns.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::handover::call::{CallId, UnaryCall};
 
-/// What the messages of the calls that wait may have in memory; past it, the newest of the queue that has
-/// most of them is refused.
+/// Limit on the size of all waiting messages; beyond it, the newest call of the queue with the most bytes is refused.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
-/// What a call costs beside its message, in bytes of messages that would cost as much.
+/// A call's cost beside its message, in bytes of message.
 const CALL_COST: u64 = 1024;
-/// A turn with less calls than this is not to blame when nobody takes any.
+/// A queue shorter than this is not the cause when no calls are taken.
 const FEW: usize = 8;
-/// Python looks every 20 ms who may begin, as long as calls wait: where it has not for so long, it stands still.
+/// Python takes calls every 20 ms while any wait; if it has not for this long, it has stalled.
 const STANDSTILL: Duration = Duration::from_millis(100);
-/// How many waiting calls are a crowd: none that comes now is answered soon.
+/// With this many calls waiting, new ones will not be answered soon.
 const CROWD: usize = 256;
 
-/// Whose queue: a member's, or that of all who are not known.
+/// The key of a queue: a member, or None for all callers that are not known.
 pub type Turn = Option<u64>;
 
 /// Why a call was refused without being handed over.
@@ -27,35 +26,36 @@ pub type Turn = Option<u64>;
 pub enum Impatience {
     /// Its turn did not come in time.
     Waited,
-    /// There was no room to wait in.
+    /// Too many calls were waiting.
     Full,
 }
 
-/// How much room there is for calls: Python says so.
+/// How much room there is for calls; set by Python.
 pub struct Room {
     pub free: usize,
-    /// How much of it is for members that have no call running.
+    /// The part reserved for members that have no calls running.
     pub kept: usize,
     /// The members that have calls running.
     pub running: HashSet<u64>,
-    /// Whether the calls of these, and of all who are not known, wait until those that run have ended, to begin
-    /// together then.
+    /// Whether further calls of these members, and of callers that are not known, wait until the running ones have
+    /// ended, in order to start together.
     pub wait: bool,
 }
 
-/// How much room calls take: Python says so.
+/// How much room calls take; set by Python.
 pub struct Prices {
-    /// Any but the small ones of known callers that are carried out together: those take 1.
+    /// Price of a call, unless it is a small one of a known caller that is carried out together with others: those take
+    /// 1.
     pub call: usize,
-    /// A turn's first call, beyond its own.
+    /// Additional price of a turn's first call.
     pub first_more: usize,
     /// Messages up to this size are small.
     pub small_bytes: usize,
-    /// For each so many bytes of its message, a call takes as much again.
+    /// A call's price is multiplied by 1 plus its size in units of this many bytes.
     pub place_bytes: usize,
-    /// What it takes at most.
+    /// Maximum price of a call.
     pub most: usize,
-    /// What the calls of a turn take in a row, before others have theirs.
+    /// How much the calls of one turn may take in a row before the next turn.
     pub turn: usize,
 }
 
@@ -84,30 +84,30 @@ impl Waiter {
     }
 }
 
-/// When a queue's first call may begin, in virtual time; whether it has had its turns as others have, and not come back;
-/// and which of equals came to that first.
+/// A queue's position: the virtual time at which its next call may start; whether it has been served lately, which puts it
+/// behind others with the same start; and a counter that breaks ties.
 type Place = (u64, bool, u64);
 
-/// The calls of one turn that wait.
+/// The waiting calls of one turn.
 struct Queue {
     waiters: VecDeque<Waiter>,
-    /// How long their messages are together.
+    /// Total size of their messages.
     bytes: usize,
     place: Place,
 }
 
-/// The calls that wait, by whose turn they wait for: start-time fair queueing (Goyal, Vin and Cheng, 1996). Virtual time
-/// is the cost that each turn has been served while it had calls; whoever has been served least is next.
+/// All waiting calls: start-time fair queueing (Goyal, Vin and Cheng, 1996). Virtual time is the cost that a turn has
+/// been served; the turn that has been served least is next.
 pub struct Waiting {
     most_calls: usize,
     queues: HashMap<Turn, Queue>,
-    /// The turn of each place that a queue has.
+    /// The queues, ordered by position.
     places: BTreeMap<Place, Turn>,
-    /// How many places were given.
+    /// How many positions have been assigned.
     given: u64,
-    /// When those begin again that had calls lately, where that is not past in virtual time.
+    /// Start times of queues that have become empty, as far as they lie in the future of virtual time.
     ended: HashMap<Turn, u64>,
-    /// The virtual time: where the call began that was taken last.
+    /// The virtual time: the start of the call that was taken last.
     time: u64,
     calls: usize,
     bytes: usize,
@@ -131,7 +131,7 @@ impl Waiting {
         self.calls >= CROWD
     }
 
-    /// A call waits until then; returns the one to refuse, where there is no room for both.
+    /// Adds a call, which may wait until `until`; returns the call to refuse if too many wait.
     pub fn add(&mut self, turn: Turn, call: UnaryCall, until: Instant) -> Option<(Turn, UnaryCall)> {
         let waiter = Waiter { call, until };
         self.calls += 1;
@@ -141,7 +141,7 @@ impl Waiting {
             queue.bytes += bytes;
             queue.waiters.push_back(waiter);
         } else {
-            // One whose start is past may wait for room: nobody is served less than it.
+            // A queue whose start has passed may be waiting for room; a new queue must not start later than it.
             let least = self.places.first_key_value().map_or(self.time, |((start, ..), _)| self.time.min(*start));
             let begins = self.ended.remove(&turn).filter(|begins| *begins >= least);
             let place = self.place(turn, begins.unwrap_or(least), begins.is_some());
@@ -156,7 +156,7 @@ impl Waiting {
             Some(queue) => queue.bytes,
             None => 0,
         };
-        // Of equals the one that has just come: it is the newest.
+        // Of equally long queues, the one of the new call: that is the newest.
         let longest = self.places.values().copied().filter(|other| *other != turn).max_by_key(length);
         let longest = longest.filter(|other| length(other) > length(&turn)).unwrap_or(turn);
         let newest = self.queues.get_mut(&longest)?.waiters.pop_back()?;
@@ -164,7 +164,7 @@ impl Waiting {
         Some((longest, newest.call))
     }
 
-    /// The calls whose turn it is, as long as there is room for them.
+    /// Takes the calls whose turn it is, as long as there is room.
     pub fn take(&mut self, room: &Room, prices: &Prices) -> Vec<UnaryCall> {
         let (mut calls, mut turns, mut taken) = (Vec::new(), HashSet::new(), 0);
         let shared = room.free.saturating_sub(room.kept);
@@ -194,21 +194,21 @@ impl Waiting {
         }
     }
 
-    /// Whose turn it is, of those that may begin.
+    /// The next turn among those that may begin.
     fn next(&mut self, may_begin: impl Fn(&Turn) -> bool) -> Option<Turn> {
         let ((start, ..), turn) = self.places.iter().find(|(_, turn)| may_begin(turn))?;
         self.time = *start;
         Some(*turn)
     }
 
-    /// Whether the next call of this turn begins with the last one, where there is room no more: one that is carried out
-    /// together with others costs little beside what its turn's first has cost, unless it is large.
+    /// Whether a turn's next call is taken with the last one although there is no room left: beside the first call of a
+    /// turn, one more that is carried out together with it costs little, unless it is large.
     fn goes_along(&self, turn: Turn, prices: &Prices) -> bool {
         let next = self.queues.get(&turn).and_then(|queue| queue.waiters.front());
         next.is_some_and(|Waiter { call, .. }| call.gathered && call.known && prices.of(call) <= prices.call)
     }
 
-    /// The call that has waited longest for this turn.
+    /// Takes the oldest call of a turn.
     fn first_of(&mut self, turn: Turn) -> Option<UnaryCall> {
         let queue = self.queues.get_mut(&turn)?;
         let waiter = queue.waiters.pop_front()?;
@@ -220,7 +220,7 @@ impl Waiting {
         Some(waiter.call)
     }
 
-    /// The next call of this turn may begin then.
+    /// Assigns a position to a turn's queue.
     fn place(&mut self, turn: Turn, start: u64, has_had_turns: bool) -> Place {
         self.given += 1;
         let place = (start, has_had_turns, self.given);
@@ -228,8 +228,8 @@ impl Waiting {
         place
     }
 
-    /// The calls that have waited too long, where Python has looked last at `looked`. While it stands still, nobody's
-    /// refusal would bring others their turn sooner: those with few calls are judged as they were then.
+    /// Takes the calls that have waited too long. `looked` is when Python last took calls: while it stalls, refusing
+    /// calls would not bring others their turn sooner, so short queues are judged as of then.
     pub fn late(&mut self, now: Instant, looked: Instant) -> Vec<(Turn, UnaryCall)> {
         let mut late = Vec::new();
         let moves = now.saturating_duration_since(looked) < STANDSTILL;
@@ -247,7 +247,7 @@ impl Waiting {
         late
     }
 
-    /// A call's caller has left; whether it waited.
+    /// Withdraws a call whose caller has gone; returns whether it was waiting.
     pub fn forget(&mut self, turn: Turn, id: CallId) -> bool {
         let Some(queue) = self.queues.get_mut(&turn) else { return false };
         let Some(place) = queue.waiters.iter().position(|waiter| waiter.call.id == id) else { return false };
@@ -256,7 +256,8 @@ impl Waiting {
         true
     }
 
-    /// A queue is there as long as somebody waits in it. Where nobody waits at all, nobody has been served more.
+    /// Updates the totals after a call has left its queue, and removes the queue when it is empty. Once no calls wait
+    /// at all, past service is forgotten.
     fn took(&mut self, turn: Turn, waiter: &Waiter) {
         self.calls -= 1;
         self.bytes -= waiter.bytes();

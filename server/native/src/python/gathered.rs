@@ -1,5 +1,5 @@
-//! Calls that are carried out together with others of their caller, and that are regular: Python takes them by caller,
-//! read as far as they are read here, so that it can do for all of them at once what it does.
+//! Regular calls that are carried out together, grouped by caller and with their users already located, so that Python
+//! can process a whole group at once.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -12,19 +12,19 @@ use crate::handover::{CallId, UnaryCall};
 use crate::python::tuples::{LastText, call_tuple, message_of, text};
 use crate::requests::EncodedUsers;
 
-/// How long a call may take: Python says so.
+/// How long a call may take; set by Python.
 #[derive(Clone, Copy)]
 pub struct Budget {
-    /// At most.
+    /// Maximum, in seconds.
     pub call_seconds: f64,
-    /// This share of what its caller leaves it is kept for the answer's way back.
+    /// Share of the caller's remaining time that is kept for the response's way back.
     pub kept_share: f64,
-    /// But at most so long.
+    /// Upper bound of that, in seconds.
     pub kept_seconds: f64,
 }
 
 impl Budget {
-    /// What a call has left that has waited so long, and whose caller leaves it so much; nothing or less for a late one.
+    /// How many seconds are left for a call; 0 or less if it is too late.
     fn left(&self, waited_seconds: f64, remaining_seconds: Option<f64>) -> f64 {
         let most = self.call_seconds - waited_seconds;
         let of_caller = |remaining: f64| remaining - self.kept_seconds.min(remaining * self.kept_share);
@@ -32,7 +32,7 @@ impl Budget {
     }
 }
 
-/// A regular call, as a `memberships.posts.Post`.
+/// A regular call; in Python, a `memberships.posts.Post`.
 #[pyclass]
 pub struct GatheredCall {
     method: usize,
@@ -46,12 +46,12 @@ pub struct GatheredCall {
     user_count: usize,
     #[pyo3(get)]
     size_bytes: usize,
-    /// What its caller sent has so many bytes.
+    /// Size of the body that the caller sent: JSON, if the message was made from that.
     #[pyo3(get)]
     sent_bytes: usize,
     #[pyo3(get)]
     waited_seconds: f64,
-    /// When it came, by the event loop's clock.
+    /// When the call was received, by the event loop's clock.
     #[pyo3(get)]
     came: f64,
     #[pyo3(get)]
@@ -86,30 +86,30 @@ impl GatheredCall {
     }
 }
 
-/// The place of a method, a token, and calls.
+/// A method's number, a token, and the calls of both.
 pub type GatheredCalls<'py> = (usize, Bound<'py, PyAny>, Bound<'py, PyList>);
 
-/// Sorts the calls of a turn.
+/// Groups the calls that are taken in one turn of the event loop.
 pub struct Gathering<'py> {
     py: Python<'py>,
     budget: Budget,
     at: Instant,
-    /// The same time, by the event loop's clock.
+    /// The same time by the event loop's clock.
     now: f64,
     last: LastText<'py>,
     gathered: Vec<GatheredCalls<'py>>,
-    /// Tokens of calls that went alone: those that came later follow them, and overtake none.
+    /// Tokens of calls in this turn that are not grouped; later calls with the same token must not overtake them.
     alone: HashSet<Vec<u8>>,
 }
 
 impl<'py> Gathering<'py> {
-    /// Nothing gathered yet, in a turn at this time, which is `now` by the event loop's clock.
+    /// Empty groups; `now` is the time `at` by the event loop's clock.
     pub fn new(py: Python<'py>, budget: Budget, at: Instant, now: f64) -> Self {
         let (last, gathered, alone) = (LastText::default(), Vec::new(), HashSet::new());
         Self { py, budget, at, now, last, gathered, alone }
     }
 
-    /// Sort a call; one that goes no further together with others is returned for Python.
+    /// Adds a call to its group; returns one that cannot be grouped as a tuple for Python.
     pub fn add(&mut self, call: UnaryCall) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let UnaryCall { id, method, metadata, message, known, gathered } = call;
         let authorization = self.last.of(self.py, metadata.authorization());
@@ -153,7 +153,7 @@ impl<'py> Gathering<'py> {
         Ok(None)
     }
 
-    /// The calls that go together.
+    /// The groups.
     pub fn finish(self) -> Vec<GatheredCalls<'py>> {
         self.gathered
     }

@@ -1,4 +1,4 @@
-//! The host, as Python sees it.
+//! The `Host` class that Python sees.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -22,7 +22,7 @@ use crate::locks::lock;
 use crate::python::gathered::{Budget, GatheredCalls, Gathering};
 use crate::python::tuples::event_tuple;
 
-/// How a call fails: made once, and used for many.
+/// A failure, built once and used for many calls.
 #[pyclass(frozen)]
 pub struct FailedAnswer(Arc<Failure>);
 
@@ -60,7 +60,6 @@ enum State {
     Closed,
 }
 
-/// The host.
 #[pyclass(frozen)]
 pub struct Host {
     service: Arc<Service>,
@@ -239,7 +238,7 @@ impl Host {
     }
 }
 
-/// Calls, those that go together, events, and how many calls wait.
+/// Calls, grouped calls, events, and the number of calls that still wait.
 type Handed<'py> = (Bound<'py, PyList>, Vec<GatheredCalls<'py>>, Bound<'py, PyList>, usize);
 
 type JsonClasses<'py> = (Bound<'py, JsonReader>, Bound<'py, JsonWriter>, Bound<'py, FailedAnswer>);

@@ -1,4 +1,4 @@
-//! What Python sees of the host (`instantaudience_native.pyi` describes it): the host itself, and what it hands over.
+//! The Python classes of the host and what it passes to Python (`instantaudience_native.pyi` describes them).
 
 mod gathered;
 mod host;

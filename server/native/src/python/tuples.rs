@@ -1,4 +1,4 @@
-//! What has come, as Python takes it.
+//! Calls and events as Python tuples.
 
 use std::time::Instant;
 
@@ -11,12 +11,12 @@ use crate::handover::{CallId, Event, Refusal};
 
 type Object<'py> = Bound<'py, PyAny>;
 
-/// The text that was made last: most calls of a turn have the same token.
+/// Caches the last string that was made: most calls of a turn have the same token.
 #[derive(Default)]
 pub struct LastText<'py>(Option<(Vec<u8>, Object<'py>)>);
 
 impl<'py> LastText<'py> {
-    /// The text of these bytes.
+    /// The string for these bytes.
     pub fn of(&mut self, py: Python<'py>, value: &[u8]) -> Object<'py> {
         match &self.0 {
             Some((last, made)) if last == value => made.clone(),
@@ -25,7 +25,7 @@ impl<'py> LastText<'py> {
     }
 }
 
-/// A unary call: its number, its method and whether its token is known; its message and its token; and its metadata.
+/// The tuple of a unary call: number, method, whether its token is known; message, token; metadata.
 pub fn call_tuple<'py>(
     py: Python<'py>,
     (id, method, known): (CallId, usize, bool),
@@ -38,7 +38,7 @@ pub fn call_tuple<'py>(
         .into_pyobject(py)
 }
 
-/// A call's message, or what is wrong with it.
+/// A call's message, or the tuple that says what is wrong with it.
 pub fn message_of<'py>(py: Python<'py>, message: &Result<Bytes, Flaw>) -> PyResult<Object<'py>> {
     Ok(match message {
         Ok(message) => PyBytes::new(py, message).into_any(),
@@ -46,7 +46,7 @@ pub fn message_of<'py>(py: Python<'py>, message: &Result<Bytes, Flaw>) -> PyResu
     })
 }
 
-/// Whatever else has happened.
+/// The tuple of an event.
 pub fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_, PyTuple>> {
     match event {
         Event::Refused { id, method, metadata, why } => {
@@ -99,7 +99,7 @@ fn metadata_parts<'py>(py: Python<'py>, metadata: &Metadata, now: Instant) -> Pa
     )
 }
 
-/// Bytes of a header as Latin-1.
+/// Decodes a header value as Latin-1.
 pub fn text<'py>(py: Python<'py>, value: &[u8]) -> Object<'py> {
     match str::from_utf8(value) {
         Ok(ascii) if ascii.is_ascii() => PyString::new(py, ascii).into_any(),

@@ -1,22 +1,22 @@
-//! Keys of the platform's users in the cluster, and where they stand there.
+//! Redis keys of platform users, and their hash slots.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-/// The slots of a cluster.
+/// Number of hash slots of a Redis Cluster.
 const SLOTS: u16 = 16_384;
 /// CRC-16/XMODEM's polynomial.
 const POLYNOMIAL: u16 = 0x1021;
 const CRC_TABLE: [u16; 256] = crc_table();
-/// What keys of the platform's own users begin with.
+/// Prefix of the keys of platform users.
 const PREFIX: &[u8] = b"m:p:";
 const PREFIX_CRC: u16 = crc_of(PREFIX);
-/// The longest decimal of 64 bits.
+/// Length of the longest 64-bit decimal.
 const MOST_DIGITS: usize = 20;
-/// All that have so many digits have 64 bits: without any doubt, they are IDs of the platform's users.
+/// Numbers with up to this many digits fit into 64 bits, so they are certainly IDs of platform users.
 pub const SHORT_DIGITS: usize = 19;
 
-/// The ID of a platform user that these digits are; None for what is no such ID, or has 20 digits.
+/// The platform user ID in these digits; None if they are none, or 20 digits long.
 pub fn user_id_of(digits: &[u8]) -> Option<u64> {
     if digits.len() > SHORT_DIGITS || digits.first().is_none_or(|first| *first == b'0') {
         return None;
@@ -31,17 +31,17 @@ pub fn user_id_of(digits: &[u8]) -> Option<u64> {
     Some(user_id)
 }
 
-/// The key of a user.
+/// The key of a platform user.
 pub struct Key {
     bytes: [u8; Self::MOST_BYTES],
     size: usize,
 }
 
 impl Key {
-    /// The longest one.
+    /// Length of the longest key.
     pub const MOST_BYTES: usize = PREFIX.len() + MOST_DIGITS;
 
-    /// The key of a platform user.
+    /// The key of a user.
     pub fn of(mut user_id: u64) -> Self {
         let mut digits = [0; MOST_DIGITS];
         let mut size = 0;
@@ -56,12 +56,12 @@ impl Key {
         Self::with(digits.get(MOST_DIGITS - size..).unwrap_or_default())
     }
 
-    /// As `user_id_of`, with the user's key.
+    /// Like `user_id_of`, and the user's key.
     pub fn of_digits(digits: &[u8]) -> Option<(Self, u64)> {
         user_id_of(digits).map(|user_id| (Self::with(digits), user_id))
     }
 
-    /// The ID of the platform user whose key this is; None for another key, or an ID of 20 digits.
+    /// The platform user ID in a key; None for other keys, and for IDs of 20 digits.
     pub fn user_id(key: &[u8]) -> Option<u64> {
         key.strip_prefix(PREFIX).and_then(user_id_of)
     }
@@ -76,12 +76,12 @@ impl Key {
         Self { bytes, size: PREFIX.len() + digits.len() }
     }
 
-    /// The key itself.
+    /// The key's bytes.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.size).unwrap_or_default()
     }
 
-    /// Its slot.
+    /// The key's hash slot.
     pub fn slot(&self) -> u16 {
         let digits = self.bytes.get(PREFIX.len()..self.size).unwrap_or_default();
         let crc = digits.iter().fold(PREFIX_CRC, |crc, byte| {
@@ -122,7 +122,8 @@ const fn crc_table() -> [u16; 256] {
     table
 }
 
-/// The indexes of commands on keys in these slots, by what a list has for their slots.
+/// Groups commands by node: `nodes` has the node of each slot, `slots` the slot of each command; the result has the
+/// indexes of each node's commands.
 pub fn by_node<'py>(nodes: &Bound<'py, PyList>, slots: impl Iterator<Item = u16>) -> PyResult<Bound<'py, PyDict>> {
     let mut found: Vec<(Bound<'py, PyAny>, Vec<usize>)> = Vec::new();
     for (index, slot) in slots.enumerate() {

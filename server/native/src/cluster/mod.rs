@@ -1,5 +1,5 @@
-//! What has to be known of the cluster to write to it: users' keys and their slots, and the words of commands. And the
-//! numbers by which users are counted there.
+//! What is needed to write to the Redis Cluster: keys and slots of users, and the encoding of commands; also the hashes
+//! of users for segment sizes.
 
 mod keys;
 mod numbers;

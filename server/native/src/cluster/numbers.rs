@@ -1,13 +1,13 @@
-//! Users' numbers, by which sizes of segments are counted: `sizes.hyperloglog.numbers_of` in Rust.
+//! Hashes of users' keys, by which segment sizes are counted; the same as `sizes.hyperloglog.numbers_of` in Python.
 
 const SEED: u64 = 0xADC8_3B19;
 const FACTOR: u64 = 0xC6A4_A793_5BD1_E995;
 const SHIFT: u32 = 47;
 const WORD_BYTES: usize = 8;
-/// User keys are at most so long.
+/// Maximum length of a user's key, in words.
 const LONGEST_KEY_WORDS: u64 = 6;
 
-/// `MurmurHash64A` of a key, filled up with zeros.
+/// `MurmurHash64A` of a key, padded with zeros to the maximum length.
 pub fn number_of(key: &[u8]) -> u64 {
     let length = LONGEST_KEY_WORDS * 8;
     let mut hash = SEED ^ length.wrapping_mul(FACTOR);

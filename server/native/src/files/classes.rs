@@ -1,4 +1,4 @@
-//! The readers that Python sees: `instantaudience_native.pyi` describes them.
+//! The Python classes that read files, described in `instantaudience_native.pyi`.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -10,7 +10,7 @@ use crate::files::read::ReadRows;
 use crate::files::records::{Field, Form, split_record};
 use crate::files::rows::{LastOnes, Rows};
 
-/// Reads lines.
+/// Reads lines of text.
 #[pyclass]
 pub struct LineReader {
     layout: Layout,
@@ -74,7 +74,7 @@ fn one_byte(separator: &[u8]) -> PyResult<Option<u8>> {
     }
 }
 
-/// Reads records.
+/// Reads Avro records.
 #[pyclass]
 pub struct RecordReader {
     form: Form,

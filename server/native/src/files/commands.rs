@@ -1,4 +1,4 @@
-//! Commands on users' keys, packed for the wire.
+//! Encoded commands on users' keys.
 
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
@@ -6,7 +6,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::cluster::{Key, by_node, push_argument, push_number};
 
-/// What a command is long without its fields, at most.
+/// Maximum length of a command without its fields.
 const MOST_COMMAND_BYTES: usize = 110;
 
 struct Command {
@@ -15,7 +15,7 @@ struct Command {
     user_id: u64,
 }
 
-/// Commands of one kind, one after the other.
+/// Encoded commands of one kind, in one buffer.
 #[pyclass(frozen)]
 pub struct PackedCommands {
     name: &'static [u8],
@@ -27,15 +27,17 @@ pub struct PackedCommands {
 }
 
 impl PackedCommands {
-    /// None yet, of this name and with this reply where each one was carried out (empty: replies differ). Room for
-    /// so many, and so many bytes beside their own words, is made with the first one: buffers that grow leave holes.
+    /// An empty list of commands of this name. `usual_reply` is the reply to a successful one (empty: replies differ).
+    /// The first command reserves `room`, a number of commands and the bytes of their fields: growing buffers fragment
+    /// memory.
     pub fn new(python: Python<'_>, name: &'static [u8], usual_reply: &[u8], room: (usize, usize)) -> Self {
         let usual_reply = PyBytes::new(python, usual_reply).unbind();
         Self { name, usual_reply, packed: Vec::new(), commands: Vec::new(), room }
     }
 
-    /// Add a command: the words after its key are those of `head`, then, after their number where it is `counted`, those
-    /// of each of the `fields`.
+    /// Appends a command. After its key come the arguments in `head`, already encoded, with their number; then the
+    /// encoded `fields`, of two arguments each and preceded by `FIELDS` and their number, if `counted`, else of one
+    /// argument each.
     pub fn push<'a>(
         &mut self,
         user_id: u64,
@@ -66,7 +68,7 @@ impl PackedCommands {
         self.commands.push(Command { end: self.packed.len(), slot: key.slot(), user_id });
     }
 
-    /// Whether there is none.
+    /// Whether there are no commands.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }

@@ -1,29 +1,29 @@
-//! What texts of segments mean.
+//! The meanings of segment texts in files, as learnt from Python.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::cluster::push_argument;
 
-/// The end that has the user leave the segment.
+/// The end that stands for leaving the segment.
 pub const REMOVE: i64 = -1;
-/// The end of a membership that never ends.
+/// The end of a membership without expiration.
 const NEVER: i64 = 0;
 
-/// A membership, or the end of one: places of its segment and of its end, and its field as words of a command.
+/// The meaning of a text, a membership or its removal: indexes of its segment and its end, and its encoded field.
 pub struct Membership {
     pub segment: usize,
     pub end: usize,
     pub packed: Box<[u8]>,
 }
 
-/// An end, as words of a command.
+/// An end, and the encoded arguments of a command that sets it.
 pub struct End {
     pub removes: bool,
     pub packed: Box<[u8]>,
 }
 
-/// Texts of segments: of those that users join or stay in, and of those that they leave by the place in their row.
+/// The known texts: those in the part of a row for memberships that are set, and those in the part for removals.
 #[derive(Default)]
 pub struct Known {
     staying: HashMap<Box<[u8]>, usize>,
@@ -35,7 +35,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Keep what a text means, unless it is known.
+    /// Remembers what a text means, unless it is known.
     pub fn learn(&mut self, text: &[u8], leaving: bool, segment_id: i64, end: i64, value: i64) {
         if self.find(text, leaving).is_none() {
             let place = self.push(segment_id, end, value);
@@ -48,22 +48,22 @@ impl Known {
         self.memberships.len()
     }
 
-    /// The different segments' IDs.
+    /// The distinct segment IDs, in the order of their indexes.
     pub fn segments(&self) -> &[i64] {
         &self.segments.values
     }
 
-    /// The membership that a text means.
+    /// The index of the membership that a text means; None if the text is not known.
     pub fn find(&self, text: &[u8], leaving: bool) -> Option<usize> {
         if leaving { &self.leaving } else { &self.staying }.get(text).copied()
     }
 
-    /// A membership by its place.
+    /// The membership with an index.
     pub fn membership(&self, place: usize) -> Option<&Membership> {
         self.memberships.get(place)
     }
 
-    /// The end of a membership.
+    /// A membership's end.
     pub fn end(&self, membership: &Membership) -> Option<&End> {
         self.packed_ends.get(membership.end)
     }
@@ -90,7 +90,7 @@ impl Known {
     }
 }
 
-/// Different values, in the order in which they came.
+/// Distinct values, indexed in the order of their first appearance.
 struct Places<T> {
     places: HashMap<T, usize>,
     values: Vec<T>,
@@ -103,7 +103,7 @@ impl<T> Default for Places<T> {
 }
 
 impl<T: Copy + Eq + Hash> Places<T> {
-    /// The place of a value, and whether it is new.
+    /// The index of a value, and whether it is new.
     fn place(&mut self, value: T) -> (usize, bool) {
         if let Some(place) = self.places.get(&value) {
             return (*place, false);

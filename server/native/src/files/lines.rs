@@ -1,22 +1,22 @@
-//! Lines of text, cut into a user's ID and segments.
+//! Splits lines of text into a user ID and segments.
 
 use crate::cluster::{SHORT_DIGITS, user_id_of};
 
-/// How a member's lines are read.
+/// The separators in a member's lines: after the user, between segments, before removals.
 pub struct Layout {
     pub user: u8,
     pub segment: Option<u8>,
     pub removal: Option<u8>,
 }
 
-/// The user that a line begins with, and what follows it; None where it may be no platform user's, or has 20 digits.
+/// The user ID at the start of a line, and the rest; None if it is not certainly a platform user's, or has 20 digits.
 pub fn split_user<'a>(line: &'a [u8], layout: &Layout) -> Option<(u64, &'a [u8])> {
     let size = line.iter().take(SHORT_DIGITS + 1).position(|byte| *byte == layout.user)?;
     let (digits, rest) = line.split_at_checked(size)?;
     Some((user_id_of(digits)?, rest.get(1..)?))
 }
 
-/// The texts of segments, and whether each is one that the user leaves by its place.
+/// The segments' texts, and whether each is in the part for removals.
 pub fn split_segments<'a>(rest: &'a [u8], layout: &Layout) -> impl Iterator<Item = (&'a [u8], bool)> {
     let removal = layout.removal.and_then(|separator| rest.iter().position(|byte| *byte == separator));
     let (staying, leaving) = match removal {

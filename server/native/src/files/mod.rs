@@ -1,5 +1,5 @@
-//! Files of memberships: rows that are regular beyond doubt are read here, and packed as commands. All others are
-//! Python's, and so are the rules: what a segment of a row means is said by Python, once for each text.
+//! Fast path for files of memberships: rows that are certainly regular are read here and encoded as commands. Python
+//! reads all others, and has the rules: it tells once for each distinct segment text what it means.
 
 mod classes;
 mod commands;

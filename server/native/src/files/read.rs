@@ -1,4 +1,4 @@
-//! What Python sees of rows that were read.
+//! The result of reading rows, as Python sees it.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use crate::files::commands::PackedCommands;
 use crate::files::known::Known;
 use crate::files::rows::{LastOnes, Rows};
 
-/// Rows that were read, and packed.
+/// Rows that have been read, and their encoded commands.
 #[pyclass(frozen)]
 pub struct ReadRows {
-    /// How many there are.
+    /// Number of rows.
     #[pyo3(get)]
     number: usize,
-    /// Lines that are for Python to read.
+    /// Lines that Python has to read.
     #[pyo3(get)]
     others: Py<PyList>,
     #[pyo3(get)]
@@ -27,12 +27,12 @@ pub struct ReadRows {
     commands: Vec<Py<PackedCommands>>,
     user_ids: Vec<u64>,
     segments: Vec<i64>,
-    /// Segments' places in `segments`, and users' in `user_ids`: sorted.
+    /// Index in `segments` and index in `user_ids` of each membership that is set; sorted.
     joined: Vec<(usize, u32)>,
 }
 
 impl ReadRows {
-    /// What rows say, and `others` that were passed over.
+    /// The result for these rows; `others` are the lines that were not read.
     pub fn of(
         python: Python<'_>,
         known: &Known,
@@ -71,7 +71,7 @@ impl ReadRows {
     }
 }
 
-/// Segments' places among those that are there, and these segments' IDs.
+/// Renumbers segments to those that occur, and returns their IDs.
 fn numbered(joined: Vec<(usize, u32)>, known: &Known) -> (Vec<(usize, u32)>, Vec<i64>) {
     let mut segments = Vec::new();
     let mut before = None;
@@ -90,12 +90,12 @@ fn numbered(joined: Vec<(usize, u32)>, known: &Known) -> (Vec<(usize, u32)>, Vec
 
 #[pymethods]
 impl ReadRows {
-    /// The users' keys.
+    /// The keys of all users.
     fn keys<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         PyList::new(python, self.user_ids.iter().map(|each| PyBytes::new(python, Key::of(*each).bytes())))
     }
 
-    /// The keys of the users that join something.
+    /// The keys of the users that join segments.
     fn joining<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let joining: HashSet<u32> = self.joined.iter().map(|(_, user)| *user).collect();
         let keys = (0_u32..).zip(&self.user_ids).filter(|(place, _)| joining.contains(place));
@@ -103,7 +103,7 @@ impl ReadRows {
         PyList::new(python, keys)
     }
 
-    /// Who joins what: see `instantaudience_native.pyi`.
+    /// Which users join which segments; `instantaudience_native.pyi` describes the arrays.
     fn joins<'py>(
         &self,
         python: Python<'py>,

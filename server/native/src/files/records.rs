@@ -1,25 +1,25 @@
-//! Avro's records of a plain `uid` and of segments without long texts, cut into a user's ID and segments
-//! (Avro 1.12 specification, "Binary Encoding").
+//! Splits Avro records with a plain `uid`, and with segments that have only short strings, into a user ID and encoded
+//! segments (Avro 1.12 specification, "Binary Encoding").
 
-/// What a record is made of: what stands before the number of its `uid`, and the fields of its segments.
+/// The shape of a record: the bytes before the number of its `uid`, and the fields of its segments.
 pub struct Form {
     pub uid_head: Box<[u8]>,
     pub fields: Box<[Field]>,
 }
 
-/// A field of a segment.
+/// The type of a segment's field.
 #[derive(Clone, Copy)]
 pub enum Field {
-    /// An int, a long or a place in an enum.
+    /// An int, a long or an enum.
     Number,
-    /// A text of few bytes.
+    /// A string of at most 63 bytes.
     Text,
     /// A boolean.
     Byte,
 }
 
 impl Field {
-    /// The field that a letter stands for.
+    /// The type that a letter stands for; None for other letters.
     pub fn of(letter: u8) -> Option<Self> {
         match letter {
             b'n' => Some(Self::Number),
@@ -31,19 +31,19 @@ impl Field {
 }
 
 const LONGEST_NUMBER: usize = 10;
-/// A text whose size needs one byte has at most so many.
+/// Maximum length of a string whose length takes one byte.
 const MOST_TEXT_BYTES: u64 = 63;
-/// An array's size that needs one byte is at most this.
+/// Maximum length of an array whose length takes one byte.
 const MOST_SEGMENTS: u64 = 63;
 
-/// A record: its user, its encoded segments, and how long all of it is.
+/// A record: its user, its encoded segments, and its size in bytes.
 pub struct Record<'a> {
     pub user_id: u64,
     pub segments: Vec<&'a [u8]>,
     pub size: usize,
 }
 
-/// The record that data begins with; None where it is of another form, or nobody's.
+/// The record at the start of `data`; None if it has another shape, or is for no user.
 pub fn split_record<'a>(data: &'a [u8], form: &Form) -> Option<Record<'a>> {
     let mut left = data.strip_prefix(form.uid_head.as_ref())?;
     let encoded = take_number(&mut left)?;
@@ -73,7 +73,7 @@ pub fn split_record<'a>(data: &'a [u8], form: &Form) -> Option<Record<'a>> {
     Some(Record { user_id, segments, size: data.len() - after.len() })
 }
 
-/// A number as it is encoded, seven bits a byte.
+/// Reads a varint, still zigzag-encoded.
 fn take_number(left: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for (index, byte) in (0_u32..).zip(left.iter().take(LONGEST_NUMBER)) {
@@ -90,7 +90,7 @@ fn take_number(left: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// A size that is no more than `most`.
+/// Reads a length of at most `most`.
 fn take_size(left: &mut &[u8], most: u64) -> Option<usize> {
     let encoded = take_number(left)?;
     let size = encoded >> 1;

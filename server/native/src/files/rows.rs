@@ -1,4 +1,4 @@
-//! Rows as they come, and what they change together.
+//! Collects rows and turns them into commands.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use pyo3::Python;
 use crate::files::commands::PackedCommands;
 use crate::files::known::Known;
 
-/// Keeps the last of several memberships in the same segment.
+/// Keeps only the last of several memberships in the same segment. Reused, to avoid allocations.
 #[derive(Default)]
 pub struct LastOnes {
     seen: Vec<(u64, usize)>,
@@ -15,7 +15,7 @@ pub struct LastOnes {
 }
 
 impl LastOnes {
-    /// Leave out the others, of the memberships from `start` on. All are known.
+    /// Removes earlier duplicates from `memberships`, starting at `start`.
     fn keep(&mut self, known: &Known, memberships: &mut Vec<usize>, start: usize) {
         if memberships.len() < start + 2 {
             return;
@@ -42,7 +42,7 @@ impl LastOnes {
     }
 }
 
-/// The memberships of a row, and the place of the next row of the same user.
+/// The range of a row's memberships, and the index of the next row of the same user.
 struct Span {
     start: usize,
     end: usize,
@@ -55,7 +55,7 @@ struct User {
     last_row: usize,
 }
 
-/// Rows of users whose memberships are known.
+/// Rows that have been read; their memberships are indexes in `Known`.
 #[derive(Default)]
 pub struct Rows {
     places: HashMap<u64, usize>,
@@ -64,7 +64,7 @@ pub struct Rows {
     memberships: Vec<usize>,
 }
 
-/// What rows change: commands, and for each membership of a user that joins a segment, places of both.
+/// The commands for rows, and for each membership that is set, the indexes of its segment and its user.
 pub struct Changes {
     pub sets: PackedCommands,
     pub removes: PackedCommands,
@@ -72,7 +72,7 @@ pub struct Changes {
 }
 
 impl Rows {
-    /// Add a row; where `memberships` ends with None, it is none.
+    /// Adds a row; returns false, and adds nothing, if a membership is not known (None) or there are more than `most`.
     pub fn push(
         &mut self,
         known: &Known,
@@ -106,17 +106,17 @@ impl Rows {
         true
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// The users, in the order in which they came.
+    /// The users, in the order of their first appearance.
     pub fn user_ids(&self) -> impl ExactSizeIterator<Item = u64> {
         self.users.iter().map(|user| user.id)
     }
 
-    /// How many memberships are added and removed, by the places of segments.
+    /// Number of memberships added and removed, by segment index.
     pub fn counts(&self, known: &Known) -> HashMap<usize, (u64, u64)> {
         let mut counts = HashMap::new();
         for membership in self.memberships.iter().filter_map(|each| known.membership(*each)) {

@@ -1,4 +1,4 @@
-//! What Python sees of it: `instantaudience_native.pyi` describes it.
+//! The Python interface of this module, described in `instantaudience_native.pyi`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::json::schema::Row;
 use crate::json::writer::put_text;
 use crate::json::{Reader, Writer};
 
-/// Reads bodies.
+/// Reads JSON bodies.
 #[pyclass(frozen)]
 pub struct JsonReader(pub Arc<Reader>);
 
@@ -37,7 +37,7 @@ impl JsonReader {
     }
 }
 
-/// A string as JSON, as answers have it.
+/// Encodes a string as JSON, as responses contain it.
 #[pyfunction]
 pub fn json_text(text: &str) -> String {
     let mut json = String::with_capacity(text.len() + 2);
@@ -45,7 +45,7 @@ pub fn json_text(text: &str) -> String {
     json
 }
 
-/// Writes answers.
+/// Writes JSON responses.
 #[pyclass(frozen)]
 pub struct JsonWriter(pub Arc<Writer>);
 

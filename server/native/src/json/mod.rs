@@ -1,6 +1,6 @@
-//! JSON to protobuf messages and back, as the transcoder of the gateway in front of the other hosts has it.
+//! Transcodes JSON to protobuf messages and back, in the same way as the gateway's transcoder does for the other hosts.
 //!
-//! Which keys there are, what they hold and what is said of them comes from Python as data (`schema.rs`).
+//! The keys, their types and the error texts come from Python as data (`schema.rs`).
 
 mod classes;
 mod lists;

@@ -1,9 +1,9 @@
-//! Numbers as the gateway's transcoder prints them: as C does with `%.15g`, or `%.17g` where that is not exact (source:
+//! Formats numbers as the gateway's transcoder does: like C's `%.15g`, or `%.17g` if that does not round-trip (source:
 //! `SimpleDtoa` in protobuf).
 
 use std::fmt::Write;
 
-/// Add a number; one that JSON does not have is null.
+/// Appends a number, or null for one that JSON cannot represent.
 pub fn put_double(out: &mut String, number: f64) {
     if !number.is_finite() {
         *out += "null";
@@ -13,7 +13,7 @@ pub fn put_double(out: &mut String, number: f64) {
     *out += &if short.parse() == Ok(number) { short } else { general(number, 17) };
 }
 
-/// A number with so many significant digits, as C's `%g` has it.
+/// Formats a number with this many significant digits, like C's `%g`.
 fn general(number: f64, digits: usize) -> String {
     let scientific = format!("{number:.*e}", digits - 1);
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -24,7 +24,7 @@ fn general(number: f64, digits: usize) -> String {
     }
     let mut text = without_zeros(mantissa).to_owned();
     let sign = if exponent < 0 { '-' } else { '+' };
-    // A String takes all that is written to it.
+    // Writing to a String cannot fail.
     let _ = write!(text, "e{sign}{:02}", exponent.abs());
     text
 }

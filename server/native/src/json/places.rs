@@ -1,23 +1,23 @@
-//! Where in a body the reader is, and how that is written.
+//! The reader's position in a body, and how error texts describe it.
 
 use std::fmt::Write;
 
 use crate::json::schema::{Field, Kind};
 
-/// What may stand at a place.
+/// What is allowed next.
 #[derive(Clone, Copy)]
 pub enum Due<'a> {
-    /// Any value: the key is not known.
+    /// Any value, since the key is unknown.
     Any,
-    /// The object that is the body.
+    /// The object that is the whole body.
     Root,
     /// The value of a known key.
     Value(&'a Field),
-    /// An element of its list.
+    /// An element of a known key's list.
     Element(&'a Field),
 }
 
-/// The form of what may stand at a place.
+/// The JSON type of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Any,
@@ -28,7 +28,7 @@ pub enum Form {
 }
 
 impl Due<'_> {
-    /// Which form it must have.
+    /// The type that the value must have.
     pub fn form(self) -> Form {
         match self {
             Due::Any => Form::Any,
@@ -43,23 +43,23 @@ impl Due<'_> {
     }
 }
 
-/// A container that is open.
+/// An open container.
 #[derive(Clone)]
 pub enum Level<'a> {
-    /// `fields` are the known keys, `key` is the one being read, `seen` has the bits of those that had a value. The
-    /// message's content begins at `start` where it has a length before it.
+    /// `fields` are the known keys, `key` is the current one, `seen` has the bits of those that had a value. `start` is
+    /// where the content of a nested message begins in the output.
     Object { fields: &'a [Field], key: Option<&'a Field>, seen: u64, start: Option<usize> },
-    /// `index` counts elements from 0. The list began at these places in the body and in the message.
+    /// `index` is that of the current element, from 0. `began` is where the list began in the body and in the output.
     List { elements: Option<&'a Field>, index: usize, began: (usize, usize) },
 }
 
-/// What is wrong at a place: its path and the rule that is broken.
+/// An error text: the path of the current position, and the rule that is broken.
 pub fn fault(levels: &[Level<'_>], rule: &str) -> String {
     let mut text = String::new();
     for (depth, level) in levels.iter().enumerate() {
         match level {
             Level::List { index, .. } => {
-                // A String takes all that is written to it.
+                // Writing to a String cannot fail.
                 let _ = write!(text, "[{index}]");
             }
             Level::Object { key, .. } => {

@@ -1,8 +1,8 @@
-//! Reads a JSON body strictly into the bytes of a protobuf message, in one pass.
+//! Reads a JSON body strictly into an encoded protobuf message, in one pass.
 //!
-//! What is wrong with the form of a body, or cannot be read, counts before what is wrong with its values, wherever they
-//! stand: the gateway's transcoder, which reads the bodies of the other hosts, gets no such body. Of several wrong values
-//! it names the last one.
+//! Errors in the structure of a body take precedence over wrong values, wherever these are: on the other hosts, such a
+//! body never reaches the gateway's transcoder. Of several wrong values, the last one is reported, as the transcoder
+//! does.
 
 use std::collections::HashMap;
 
@@ -14,25 +14,24 @@ use crate::json::text::{lone_surrogate, unescape};
 use crate::json::tokens::{after_literal, after_number, after_space, byte, closing_quote};
 use crate::json::wire::{begin_delimited, end_delimited, put_int32};
 
-/// For how many levels of nesting there is room from the beginning.
+/// Number of nesting levels that space is reserved for.
 const USUAL_LEVELS: usize = 8;
 
-/// Reads bodies that are one message.
+/// Reads bodies of one message type.
 #[derive(Debug)]
 pub struct Reader {
     schema: Schema,
-    /// What every message begins with.
+    /// Bytes that every message begins with.
     start: Vec<u8>,
     depth: usize,
-    /// What is said where there is no body.
+    /// Error text for an empty body.
     empty: String,
     text_rule: String,
     int32_rule: String,
 }
 
 impl Reader {
-    /// Every message begins with `start`. `depth` is how many levels of nesting there may be, `rules` says what values of
-    /// a scalar type must be.
+    /// Every message begins with `start`; `depth` is the maximum nesting, `rules` has the error texts for scalar types.
     pub fn new(
         rows: HashMap<String, Vec<Row>>,
         root: &str,
@@ -49,7 +48,7 @@ impl Reader {
         Ok(Self { text_rule: rule("STRING")?, int32_rule: rule("INT32")?, schema, start: start.to_vec(), depth, empty })
     }
 
-    /// The message that a body is, or what is wrong with it.
+    /// The message that a body encodes, or an error text.
     pub fn read(&self, body: &[u8]) -> Result<Vec<u8>, String> {
         if body.is_empty() {
             return Err(self.empty.clone());
@@ -84,9 +83,9 @@ struct Reading<'a> {
     body: &'a [u8],
     at: usize,
     levels: Vec<Level<'a>>,
-    /// Up to here it is UTF-8.
+    /// How many bytes of the body are valid UTF-8.
     utf8_bytes: usize,
-    /// Where the last wrong value is; nowhere as long as there is none.
+    /// Position of the last wrong value; empty if there is none.
     wrong: Vec<Level<'a>>,
     lists: Lists<'a>,
     out: Vec<u8>,
@@ -105,7 +104,7 @@ impl<'a> Reading<'a> {
         if self.wrong.is_empty() { Ok(self.out) } else { Err(fault(&self.wrong, &self.reader.int32_rule)) }
     }
 
-    /// Go on so many bytes, to the next token.
+    /// Skips this many bytes and the white space after them.
     fn skip(&mut self, bytes: usize) {
         self.at = after_space(self.body, self.at + bytes);
     }
@@ -118,7 +117,7 @@ impl<'a> Reading<'a> {
         Err(format!("The body is not JSON (byte {}).", self.at + 1))
     }
 
-    /// Read a scalar, or open a container; whether a container is open now and not empty.
+    /// Reads a scalar, or opens a container; returns whether a non-empty container has been opened.
     fn begin(&mut self, due: Due<'a>) -> Result<bool, String> {
         match self.byte() {
             b'{' => self.open(due, Form::Object, b'}'),
@@ -169,7 +168,7 @@ impl<'a> Reading<'a> {
         Level::Object { fields, key: None, seen: 0, start }
     }
 
-    /// Close the innermost container, whose last byte is here.
+    /// Closes the innermost container, at its last byte.
     fn close(&mut self) {
         self.at += 1;
         match self.levels.pop() {
@@ -182,7 +181,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// A value has ended: go on to the next one, closing what closes; whether there is one.
+    /// Goes on after a value, closing the containers that end; returns whether another value follows.
     fn go_on(&mut self) -> Result<bool, String> {
         loop {
             self.skip(0);
@@ -202,7 +201,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// What may stand next in the innermost container; a key is read for that.
+    /// What is allowed next in the innermost container; in an object, reads the key.
     fn due(&mut self) -> Result<Due<'a>, String> {
         match self.levels.last() {
             Some(Level::List { elements, .. }) => Ok(elements.map_or(Due::Any, Due::Element)),
@@ -233,7 +232,8 @@ impl<'a> Reading<'a> {
         Ok(Due::Value(field))
     }
 
-    /// What stands between the quotes of the string that starts here, and whether it has escapes; None when it is none.
+    /// The text between the quotes of the string that starts here, and whether it has escapes; None if there is no
+    /// string.
     fn string(&self) -> Option<(&'a [u8], bool)> {
         if self.byte() != b'"' {
             return None;
@@ -242,7 +242,7 @@ impl<'a> Reading<'a> {
         Some((self.body.get(self.at + 1..end)?, escapes))
     }
 
-    /// Look at the characters of the string that starts here, of which this is between the quotes.
+    /// Checks the encoding of the string that starts here; `raw` is the text between its quotes.
     fn check(&self, due: Due<'a>, raw: &[u8], escapes: bool) -> Result<(), String> {
         let start = self.at + 1;
         let lone = if escapes { lone_surrogate(raw).map(|at| start + at) } else { None };
@@ -253,7 +253,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// What is said of what is at `at` and cannot be read; its path, where the keys are known.
+    /// An error text for what cannot be read at `at`; it names the path if the keys are known.
     fn unreadable(&self, due: Due<'a>, must: &str, at: usize) -> String {
         let levels = if due.form() == Form::Any { &[][..] } else { &self.levels };
         fault(levels, &format!("must {must} (byte {})", at + 1))

@@ -1,43 +1,43 @@
-//! Which messages there are, and what they hold.
+//! The message types and their fields.
 
 use std::collections::HashMap;
 
-/// A field as Python gives it: its key, its number, whether it is a list, and what it holds: the name of a scalar type
+/// A field as Python describes it: its key, its number, whether it is a list, and its type, the name of a scalar type
 /// or of a message.
 pub type Row = (String, u32, bool, String);
 
 const STRUCT: &str = "google.protobuf.Struct";
-/// How many fields a message may have: a bit of a word stands for each.
+/// Maximum number of fields of a message: each has a bit of a word.
 const MOST_FIELDS: usize = 64;
 
-/// What a field holds; a list of it where `Field::is_list`.
+/// The type of a field, or of its elements if `Field::is_list`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
     Int32,
-    /// A message, by its place in the schema.
+    /// A message, by its index in the schema.
     Message(usize),
     /// Any JSON object.
     Struct,
 }
 
-/// A key of a JSON object.
+/// A field, which is a key of a JSON object.
 #[derive(Debug)]
 pub struct Field {
     pub key: String,
-    /// The key as protobuf's JSON spells it (source: protobuf.dev/programming-guides/json), which will do as well.
+    /// The key in lowerCamelCase, which is accepted too (source: protobuf.dev/programming-guides/json).
     pub json_name: String,
     pub number: u32,
     pub is_list: bool,
     pub kind: Kind,
-    /// Its own among those of its message.
+    /// The field's bit, unique in its message.
     pub bit: u64,
 }
 
 /// The fields of a message.
 pub type Message = Vec<Field>;
 
-/// The messages that can be in a message, and that one.
+/// A message type and all that it can contain.
 #[derive(Debug)]
 pub struct Schema {
     messages: Vec<Message>,
@@ -45,7 +45,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// The schema of the message `root` and of all that it can hold; the error says what is missing.
+    /// The schema of the message `root` and all that it can contain; the error tells what is missing.
     pub fn new(rows: HashMap<String, Vec<Row>>, root: &str) -> Result<Self, String> {
         let (names, rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         let places: HashMap<&str, usize> = names.iter().map(String::as_str).zip(0..).collect();
@@ -54,17 +54,17 @@ impl Schema {
         Ok(Self { messages, root })
     }
 
-    /// The outermost message.
+    /// Index of the outermost message.
     pub fn root(&self) -> usize {
         self.root
     }
 
-    /// The fields of the message at a place.
+    /// The fields of the message with an index.
     pub fn fields(&self, place: usize) -> &[Field] {
         self.messages.get(place).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a field somewhere holds this.
+    /// Whether any field has this type.
     pub fn has(&self, kind: Kind) -> bool {
         self.messages.iter().flatten().any(|field| field.kind == kind)
     }

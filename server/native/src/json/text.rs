@@ -1,8 +1,8 @@
-//! What stands between the quotes of a string (RFC 8259, section 7).
+//! Escapes in strings (RFC 8259, section 7). `raw` is the text between the quotes.
 
 use crate::json::tokens::byte;
 
-/// Where the first surrogate without its other half is. The string is well-formed otherwise.
+/// Position of the first unpaired surrogate, in a string that is otherwise well-formed.
 pub fn lone_surrogate(raw: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at < raw.len() {
@@ -19,7 +19,7 @@ pub fn lone_surrogate(raw: &[u8]) -> Option<usize> {
     None
 }
 
-/// Add the string that has this between its quotes. It is well-formed, and no surrogate is alone.
+/// Appends the unescaped string. It must be well-formed, without unpaired surrogates.
 pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     let mut rest = raw;
     while let Some(place) = rest.iter().position(|byte| *byte == b'\\') {
@@ -33,7 +33,7 @@ pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// What the escape at `at` stands for, and its length; that of a pair of surrogates is one.
+/// The character of the escape at `at`, and the escape's length; a surrogate pair counts as one escape.
 fn escape(raw: &[u8], at: usize) -> (u32, usize) {
     match byte(raw, at + 1) {
         b'u' => {

@@ -1,7 +1,7 @@
-//! Where tokens of JSON end (RFC 8259). Nothing here passes the end of the text: there, the byte is taken for NUL, which
-//! is no part of any token.
+//! Finds the ends of JSON tokens (RFC 8259). Nothing reads past the end of the text: bytes there count as NUL, which is
+//! part of no token.
 
-/// The byte at a place.
+/// The byte at `at`.
 pub fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or(0)
 }
@@ -14,8 +14,8 @@ pub fn after_space(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Where the string that starts with the quote before `at` has its closing quote, and whether escapes are in it; None
-/// when it is none (section 7). UTF-8 and surrogates are not looked at.
+/// Position of the closing quote of the string whose content starts at `at`, and whether it has escapes; None if it is
+/// not a string (section 7). UTF-8 and surrogates are not checked.
 pub fn closing_quote(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
     let mut escapes = false;
     loop {
@@ -42,7 +42,7 @@ fn after_escape(text: &[u8], at: usize) -> Option<usize> {
 const ONES: u64 = u64::MAX / 0xff;
 const HIGH_BITS: u64 = ONES * 0x80;
 
-/// Where the next quote, backslash or control character is, or the end.
+/// Position of the next quote, backslash or control character, or the end.
 fn after_plain(text: &[u8], at: usize) -> usize {
     let (words, rest) = text.get(at..).unwrap_or_default().as_chunks::<8>();
     let mut place = at;
@@ -57,8 +57,8 @@ fn after_plain(text: &[u8], at: usize) -> usize {
     place + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
 }
 
-/// The high bit of each byte of a word that is below `least`, which is 128 at most. Above the lowest of them there may be
-/// others that are not ("Bit Twiddling Hacks", hasless).
+/// Sets the high bit of each byte of a word that is below `least`, at most 128. Bytes above the lowest such byte may be
+/// set wrongly ("Bit Twiddling Hacks", hasless).
 fn below(word: u64, least: u64) -> u64 {
     word.wrapping_sub(ONES * least) & !word & HIGH_BITS
 }
@@ -70,8 +70,8 @@ fn after_digits(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Where the number that starts at `at` has ended, and whether it has neither fraction nor exponent; None when it is
-/// none (section 6).
+/// The end of the number at `at`, and whether it has neither fraction nor exponent; None if it is not a number (section
+/// 6).
 pub fn after_number(text: &[u8], at: usize) -> Option<(usize, bool)> {
     let first = at + usize::from(byte(text, at) == b'-');
     let whole = after_digits(text, first);
@@ -94,7 +94,7 @@ fn some_digits(text: &[u8], at: usize) -> Option<usize> {
     (end > at).then_some(end)
 }
 
-/// Where the literal that starts at `at` has ended; None when it is none.
+/// The end of the literal at `at`; None if it is not a literal.
 pub fn after_literal(text: &[u8], at: usize) -> Option<usize> {
     let rest = text.get(at..)?;
     [&b"true"[..], b"false", b"null"].iter().find(|literal| rest.starts_with(literal)).map(|found| at + found.len())

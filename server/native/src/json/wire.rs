@@ -1,11 +1,11 @@
-//! Protobuf's wire format (source: protobuf.dev/programming-guides/encoding).
+//! The protobuf wire format (source: protobuf.dev/programming-guides/encoding).
 
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
 const DELIMITED: u64 = 2;
 const FIXED32: u64 = 5;
 
-/// Add a number.
+/// Appends a varint.
 pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(low_bits(number) | 0x80);
@@ -18,20 +18,20 @@ fn low_bits(number: u64) -> u8 {
     u8::try_from(number & 0x7f).unwrap_or(0)
 }
 
-/// Add a field that holds an int32.
+/// Appends an int32 field.
 pub fn put_int32(out: &mut Vec<u8>, number: u32, value: i32) {
     put_varint(out, u64::from(number) << 3 | VARINT);
     put_varint(out, i64::from(value).cast_unsigned());
 }
 
-/// Begin a field that has a length; returns what `end_delimited` needs.
+/// Begins a length-delimited field; returns the start of its content, for `end_delimited`.
 pub fn begin_delimited(out: &mut Vec<u8>, number: u32) -> usize {
     put_varint(out, u64::from(number) << 3 | DELIMITED);
     out.push(0);
     out.len()
 }
 
-/// What was added since is the field's content.
+/// Ends a length-delimited field: sets the length of what was appended since `start`.
 pub fn end_delimited(out: &mut Vec<u8>, start: usize) {
     let mut length = Vec::new();
     let content = out.len() - start;
@@ -43,7 +43,7 @@ pub fn end_delimited(out: &mut Vec<u8>, start: usize) {
     out.splice(start - 1..start, length);
 }
 
-/// What a field holds.
+/// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     Varint(u64),
@@ -52,11 +52,11 @@ pub enum Value<'a> {
     Fixed32,
 }
 
-/// What is no message.
+/// The bytes are not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// The fields of a message, in the order in which they stand there.
+/// Iterates over the fields of a message, in encoded order.
 pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {

@@ -1,5 +1,5 @@
-//! Writes protobuf messages as JSON, as the gateway's transcoder does: fields under their own names, zeros and empty
-//! lists too, and no others than the schema has.
+//! Writes protobuf messages as JSON, as the gateway's transcoder does: under the fields' original names, with zeros and
+//! empty lists, and without fields that the schema does not have.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -8,12 +8,12 @@ use crate::json::numbers::put_double;
 use crate::json::schema::{Field, Kind, Row, Schema};
 use crate::json::wire::{Fields, Malformed, Value};
 
-/// Levels of nesting in a Struct.
+/// Maximum nesting in a `google.protobuf.Struct`.
 const MOST_DEPTH: usize = 100;
-/// An answer without warnings has some 100 bytes.
+/// Initial size of the output; a response without warnings has some 100 bytes.
 const USUAL_BYTES: usize = 256;
 
-/// Numbers of the fields of `google.protobuf.Struct`, and of what is in it.
+/// Field numbers of `google.protobuf.Struct` and the messages that it contains.
 mod numbers {
     pub const ENTRY: u64 = 1;
     pub const KEY: u64 = 1;
@@ -27,19 +27,19 @@ mod numbers {
     pub const LIST: u64 = 6;
 }
 
-/// Writes messages of one kind.
+/// Writes messages of one type.
 #[derive(Debug)]
 pub struct Writer {
     schema: Schema,
 }
 
 impl Writer {
-    /// A writer of the message `root`.
+    /// A writer for the message `root`.
     pub fn new(rows: HashMap<String, Vec<Row>>, root: &str) -> Result<Self, String> {
         Ok(Self { schema: Schema::new(rows, root)? })
     }
 
-    /// The JSON of a message.
+    /// A message as JSON.
     pub fn write(&self, message: &[u8]) -> Result<String, Malformed> {
         let mut out = String::with_capacity(USUAL_BYTES.max(2 * message.len()));
         self.put_message(&mut out, self.schema.root(), message)?;
@@ -87,7 +87,7 @@ impl Writer {
     }
 }
 
-/// The values of the field of a number.
+/// The values of the field with this number.
 fn values(message: &[u8], number: u64) -> impl Iterator<Item = Result<Value<'_>, Malformed>> {
     Fields(message).filter_map(move |field| match field {
         Ok((found, value)) => (found == number).then_some(Ok(value)),
@@ -103,7 +103,7 @@ fn put_key(out: &mut String, separator: char, key: &str) {
 }
 
 fn put_int32(out: &mut String, number: u64) {
-    // A negative one stands there as one of 64 bits. A String takes all that is written to it.
+    // Negative int32 values are encoded in 64 bits. Writing to a String cannot fail.
     let _ = write!(out, "{}", number.cast_signed());
 }
 
@@ -162,7 +162,8 @@ fn utf8(text: &[u8]) -> Result<&str, Malformed> {
     str::from_utf8(text).map_err(|_| Malformed)
 }
 
-/// Add a string, with escapes for what may do harm in pages and terminals (source: `json_escaping.cc` in protobuf).
+/// Appends a string, escaping characters that are dangerous in web pages and terminals (source: `json_escaping.cc` in
+/// protobuf).
 pub fn put_text(out: &mut String, text: &str) {
     let mut rest = text;
     out.push('"');
@@ -196,7 +197,7 @@ fn put_escape(out: &mut String, character: char) {
         '\t' => 't',
         _ => {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                // A String takes all that is written to it.
+                // Writing to a String cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
             }
             return;

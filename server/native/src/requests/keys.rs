@@ -1,4 +1,4 @@
-//! The keys of users with equal blocks, and one command on each.
+//! Keys of users with equal blocks, and commands that are the same for each of them.
 
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
@@ -6,13 +6,13 @@ use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList};
 
 use crate::cluster::{Key, by_node, number_of, push_number};
 
-/// A key, and its slot.
+/// A key and its hash slot.
 struct UserKey {
     key: Key,
     slot: u16,
 }
 
-/// The keys of some users, in an order.
+/// An ordered list of keys.
 #[pyclass(frozen)]
 #[derive(Default)]
 pub struct UserKeys {
@@ -21,13 +21,13 @@ pub struct UserKeys {
 }
 
 impl UserKeys {
-    /// Add the key of another user.
+    /// Appends a key.
     pub fn push(&mut self, key: Key) {
         self.size_bytes += key.bytes().len();
         self.keys.push(UserKey { slot: key.slot(), key });
     }
 
-    /// How many there are.
+    /// Number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
@@ -66,7 +66,7 @@ impl UserKeys {
     }
 }
 
-/// The same command on each of some users' keys.
+/// The same command for each key of a list.
 #[pyclass(frozen)]
 pub struct SpreadCommands {
     #[pyo3(get)]
@@ -77,7 +77,7 @@ pub struct SpreadCommands {
     usual_reply: Py<PyBytes>,
 }
 
-/// How long a key's length is on the wire: all have two digits, but those of a few very short IDs.
+/// Encoded size of a key's length: all have two digits, except for a few very short IDs.
 const LENGTH_BYTES: usize = 5;
 
 #[pymethods]

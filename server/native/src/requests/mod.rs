@@ -1,6 +1,6 @@
-//! Requests to apply memberships: users that are regular beyond doubt are read here, many requests at once, and the
-//! commands on their keys packed. What follows a user's ID is bytes here: what they mean, and what is regular no more, is
-//! Python's.
+//! Fast path for requests to apply memberships: locates the users in many requests at once, as long as they are
+//! certainly regular, and encodes the commands on their keys. What follows a user's ID is opaque here: Python
+//! interprets it, and handles everything irregular.
 
 mod keys;
 mod sets;

@@ -1,4 +1,4 @@
-//! Which users requests change.
+//! Sets of users that requests change.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
@@ -8,28 +8,28 @@ use pyo3::types::{PyBytes, PyIterator, PyList};
 
 use crate::cluster::Key;
 
-/// Nobody knows which users' places fall together.
+/// Random, so that nobody can choose users that collide in the hash table.
 static FACTOR: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish() | 1);
 
-/// Users by their IDs, none of which is 0.
+/// A set of nonzero user IDs; a hash table with open addressing.
 pub struct UserSet {
     places: Vec<u64>,
     shift: u32,
 }
 
 impl UserSet {
-    /// None yet, with room for so many.
+    /// An empty set with room for this many users.
     pub fn for_users(count: usize) -> Self {
         let size = (2 * count).next_power_of_two().max(2);
         Self { places: vec![0; size], shift: 64 - size.trailing_zeros() }
     }
 
-    /// How many places there are.
+    /// Size of the table.
     pub fn places(&self) -> usize {
         self.places.len()
     }
 
-    /// Add a user, who keeps this place; an error where it was there already.
+    /// Adds a user; returns its slot in the table, which never changes, or, as an error, the slot where it already was.
     pub fn insert(&mut self, user_id: u64) -> Result<usize, usize> {
         let place = self.place(user_id);
         match self.places.get_mut(place) {
@@ -41,17 +41,17 @@ impl UserSet {
         }
     }
 
-    /// Whether a user is there.
+    /// Whether a user is in the set.
     pub fn contains(&self, user_id: u64) -> bool {
         self.places.get(self.place(user_id)) == Some(&user_id)
     }
 
-    /// All users.
+    /// All users in the set.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         self.places.iter().copied().filter(|each| *each != 0)
     }
 
-    /// Where a user stands, or would stand.
+    /// The slot where a user is or would be.
     fn place(&self, user_id: u64) -> usize {
         let mut place = usize::try_from(user_id.wrapping_mul(*FACTOR) >> self.shift).unwrap_or_default();
         while let Some(found) = self.places.get(place) {
@@ -64,7 +64,7 @@ impl UserSet {
     }
 }
 
-/// The keys of users, as a set.
+/// The keys of a set of users.
 #[pyclass(frozen)]
 pub struct KeySet(pub UserSet);
 

@@ -1,4 +1,4 @@
-//! Several requests of one caller, read as one.
+//! Reads several requests of one caller as one.
 
 use std::collections::HashMap;
 
@@ -10,18 +10,18 @@ use crate::requests::keys::UserKeys;
 use crate::requests::sets::{KeySet, UserSet};
 use crate::requests::users::EncodedUsers;
 
-/// Lists of blocks that are compared one by one: more of them are found by their hash.
+/// Up to this many groups are searched linearly, more by hash.
 const FEW: usize = 8;
 
-/// The users that have the same bytes after their IDs.
+/// Users with the same bytes after their IDs.
 struct Group<'a> {
     rest: &'a [u8],
     keys: UserKeys,
-    /// How often one of them stands in a request.
+    /// Number of users in all requests; `keys` has each user once.
     size: usize,
 }
 
-/// Users by what follows their IDs.
+/// Users grouped by the bytes after their IDs.
 #[derive(Default)]
 struct Groups<'a> {
     found: Vec<Group<'a>>,
@@ -30,7 +30,7 @@ struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    /// Add a user that is `new`, or stands in a further request; the place of its group.
+    /// Adds a user to its group, and its key if it is `new`; returns the group's index.
     fn push(&mut self, key: Key, rest: &'a [u8], new: bool) -> usize {
         let place = self.find(rest).unwrap_or_else(|| {
             self.found.push(Group { rest, keys: UserKeys::default(), size: 0 });
@@ -58,27 +58,27 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// Users of requests, by what follows their IDs.
+/// The users of several requests, grouped by the bytes after their IDs.
 #[pyclass(frozen)]
 pub struct UsersTogether {
-    /// What follows the IDs: bytes.
+    /// The bytes after the IDs of each group.
     #[pyo3(get)]
     rests: Py<PyList>,
-    /// The keys of the users that have each, those of several requests once.
+    /// The keys of each group's users, without duplicates.
     #[pyo3(get)]
     keys: Py<PyList>,
-    /// How many users of requests have each.
+    /// Number of users of each group, counted in every request.
     #[pyo3(get)]
     sizes: Vec<usize>,
     #[pyo3(get)]
     key_set: Py<KeySet>,
-    /// How many users each request has.
+    /// Number of users of each request.
     request_sizes: Vec<usize>,
-    /// The place in `rests` of each user.
+    /// The group of each user, over all requests.
     places: Vec<usize>,
 }
 
-/// Read requests as one; None where one of them is for Python to read, or a user stands twice in one of them, or has
+/// Reads several requests as one. None if Python has to read one of them, or a user occurs twice in a request or with
 /// different bytes after its ID.
 #[pyfunction]
 pub fn users_together(requests: &Bound<'_, PyList>) -> PyResult<Option<UsersTogether>> {
@@ -91,7 +91,7 @@ pub fn users_together(requests: &Bound<'_, PyList>) -> PyResult<Option<UsersToge
     let request_sizes: Vec<usize> = requests.iter().map(|each| each.get().len()).collect();
     let count = request_sizes.iter().sum();
     let (mut groups, mut users, mut places) = (Groups::default(), UserSet::for_users(count), Vec::with_capacity(count));
-    // Where the user of each place in the set stood last, by all users of the requests.
+    // For each slot of the set, the position of its user's latest occurrence among all users of the requests.
     let mut stood = vec![0_usize; users.places()];
     for request in &requests {
         let start = places.len();
@@ -124,7 +124,7 @@ pub fn users_together(requests: &Bound<'_, PyList>) -> PyResult<Option<UsersToge
 
 #[pymethods]
 impl UsersTogether {
-    /// How many blocks each request has, where so many follow the IDs of each group.
+    /// Number of valid blocks in each request, given the number in each group.
     #[allow(clippy::needless_pass_by_value, reason = "what Python hands over")]
     fn segments(&self, valid: Vec<usize>) -> Vec<usize> {
         let mut places = self.places.iter();

@@ -1,4 +1,4 @@
-//! One request: where its users are.
+//! Locates the users in a request.
 
 use std::collections::HashSet;
 
@@ -6,14 +6,14 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyList, PySlice};
 
-/// What a user of a request begins with: field 1, length-delimited. And a user's ID.
+/// Tag of field 1, length-delimited: a user in a request, and the ID in a user.
 const FIRST_FIELD: u8 = 0x0A;
 const SHORT: u8 = 0x80;
 const LONGEST_VARINT: usize = 10;
-/// Bytes of a length, at most: protobuf's own readers take no more.
+/// Maximum size of a length; protobuf's own parsers accept no longer ones.
 const LONGEST_LENGTH: usize = 5;
 
-/// What a request says: how many users there are, and its other fields, as they are encoded.
+/// The parts of a request: the number of users, and the other fields, still encoded.
 pub struct Split {
     pub users: usize,
     pub others: Vec<u8>,
@@ -21,8 +21,8 @@ pub struct Split {
     pub regular: bool,
 }
 
-/// What is in a request; None for a request that Python has to look at, and unless `irregular` users are wanted, for one
-/// in which a user does not begin with a short ID.
+/// Splits a request. None if Python has to read it or, unless `irregular` users are accepted, if a user does not begin
+/// with a short ID.
 pub fn split(message: &[u8], irregular: bool) -> Option<Split> {
     let (mut users, mut others, mut regular, mut place) = (0, Vec::new(), true, 0);
     while let Some(tag) = message.get(place) {
@@ -45,8 +45,8 @@ pub fn split(message: &[u8], irregular: bool) -> Option<Split> {
     Some(Split { users, others, regular })
 }
 
-/// The users of a request that has been split, one after the other: some have hundreds of thousands, of which most are
-/// never looked at.
+/// Iterates over the users of a request that `split` has accepted. They are not stored: there may be hundreds of
+/// thousands, most of which are never looked at.
 pub struct Users<'a> {
     message: &'a [u8],
     place: usize,
@@ -65,13 +65,13 @@ impl<'a> Iterator for Users<'a> {
     }
 }
 
-/// The user whose tag is at a place, and where it ends.
+/// The user whose tag is at `tag`, and where it ends.
 fn user_at(message: &[u8], tag: usize) -> Option<(&[u8], usize)> {
     let (start, end) = content_at(message, tag + 1)?;
     Some((message.get(start..end)?, end))
 }
 
-/// The digits of a user's ID, and what follows it; None where it does not begin with a short one.
+/// The digits of a user's ID, and the bytes after it; None if the user does not begin with a short ID.
 fn id_and_rest(user: &[u8]) -> Option<(&[u8], &[u8])> {
     match user {
         [FIRST_FIELD, size @ ..SHORT, more @ ..] => more.split_at_checked(usize::from(*size)),
@@ -79,7 +79,7 @@ fn id_and_rest(user: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// Where the field ends, or should, that begins at a place, and is not the first one.
+/// Where the field that begins at `place` ends; possibly beyond the message. None for field 1 and for malformed fields.
 fn field_end(message: &[u8], place: usize) -> Option<usize> {
     let (tag, value) = varint(message, place)?;
     if tag >> 3 <= 1 {
@@ -94,7 +94,7 @@ fn field_end(message: &[u8], place: usize) -> Option<usize> {
     }
 }
 
-/// Where what has its length at a place begins, and where it ends.
+/// Where the content whose length is at `place` begins and ends.
 fn content_at(message: &[u8], place: usize) -> Option<(usize, usize)> {
     let (size, start) = varint(message, place)?;
     if start - place > LONGEST_LENGTH {
@@ -103,7 +103,7 @@ fn content_at(message: &[u8], place: usize) -> Option<(usize, usize)> {
     Some((start, start.checked_add(usize::try_from(size).ok()?)?))
 }
 
-/// A varint at a place, and where it ends (<https://protobuf.dev/programming-guides/encoding/>).
+/// The varint at `place`, and where it ends (<https://protobuf.dev/programming-guides/encoding/>).
 fn varint(message: &[u8], place: usize) -> Option<(u64, usize)> {
     let first = *message.get(place)?;
     if first & SHORT == 0 {
@@ -124,11 +124,11 @@ fn varint(message: &[u8], place: usize) -> Option<(u64, usize)> {
 pub struct EncodedUsers {
     message: Py<PyBytes>,
     count: usize,
-    /// Whether all begin with a short ID.
+    /// Whether all users begin with a short ID.
     regular: bool,
 }
 
-/// A request's users, and its other fields; None where Python has to look closer.
+/// A request's users, and its other fields; None if Python has to read the request.
 #[pyfunction]
 pub fn encoded_users<'py>(
     message: &Bound<'py, PyBytes>,
@@ -139,7 +139,7 @@ pub fn encoded_users<'py>(
     Ok(Some((Bound::new(python, users)?, PyBytes::new(python, &others))))
 }
 
-/// The different ones of a request's users, from one on, where they are `EncodedUsers`.
+/// The distinct users of a request, from index `start` on; None if `users` are not `EncodedUsers`.
 #[pyfunction]
 pub fn different_users<'py>(users: &Bound<'py, PyAny>, start: usize) -> PyResult<Option<Bound<'py, PyList>>> {
     let Ok(users) = users.cast::<EncodedUsers>() else { return Ok(None) };
@@ -154,8 +154,7 @@ pub fn different_users<'py>(users: &Bound<'py, PyAny>, start: usize) -> PyResult
 }
 
 impl EncodedUsers {
-    /// The users of a message (bytes) that says nothing else, where all begin with a short ID; None where Python has to
-    /// look closer.
+    /// The users of a message (bytes) that has no other fields, if all users begin with a short ID; otherwise None.
     pub fn alone_in<'py>(message: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Self>>> {
         let Ok(message) = message.cast::<PyBytes>() else { return Ok(None) };
         match split(message.as_bytes(), false) {
@@ -166,17 +165,17 @@ impl EncodedUsers {
         }
     }
 
-    /// Whether all begin with an ID of fewer than 128 bytes.
+    /// Whether all users begin with an ID of fewer than 128 bytes.
     pub fn regular(&self) -> bool {
         self.regular
     }
 
-    /// The message that they stand in.
+    /// The message that contains the users.
     pub fn message<'py>(&self, python: Python<'py>) -> &Bound<'py, PyBytes> {
         self.message.bind(python)
     }
 
-    /// How many there are.
+    /// Number of users.
     pub fn len(&self) -> usize {
         self.count
     }
@@ -185,7 +184,7 @@ impl EncodedUsers {
         Users { message: self.message.as_bytes(python), place: 0 }
     }
 
-    /// The digits of each ID, and what follows it, where they are regular.
+    /// The digits of each ID, and the bytes after it. Empty for irregular users.
     pub fn parts<'a>(&'a self, python: Python<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.each(python).map(|user| id_and_rest(user).unwrap_or_default())
     }
@@ -215,7 +214,7 @@ impl EncodedUsers {
     }
 }
 
-/// One of a request's users after the other.
+/// Iterator over the users of a request.
 #[pyclass]
 struct EncodedUser {
     users: Py<EncodedUsers>,

@@ -1,4 +1,4 @@
-//! A connection of a lane: its socket, its protocol, and the calls that are under way on it.
+//! A lane's connection: its socket, its protocol, and the calls in flight on it.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,16 +10,17 @@ use crate::plan::{Call, Lane, Request};
 use crate::socket::Socket;
 use crate::verdict::Ending;
 
-/// Bytes that the socket has not taken; past it, no call begins.
+/// Calls are started only while fewer bytes than this wait to be written.
 const MOST_UNWRITTEN_BYTES: usize = 262_144;
 const CLOSED: &str = "the connection was closed";
 
-/// A call that has ended: when it was due, and how it ended. None: it may be sent again, as nobody has looked at it.
+/// A call that has ended: when it was due, and how it ended. None: the server has not processed it, so it may be sent
+/// again.
 pub type Ended = (u64, Option<Ending>);
 
 enum Protocol {
     Unary(Http2),
-    /// The stream's number once it has begun, and when its calls that are not answered were due.
+    /// The stream's ID once it is open, and the due times of its unanswered calls.
     Stream(Http2, Option<u32>, VecDeque<u64>),
     Http1(Http1),
 }
@@ -29,12 +30,12 @@ pub struct Connection {
     is_connected: bool,
     written: usize,
     protocol: Protocol,
-    /// Whether requests say how long their bodies are, as callers of REST do.
+    /// Whether requests have a `content-length`, as those of REST callers do.
     says_length: bool,
 }
 
 impl Connection {
-    /// Begin to connect, for the calls of one token.
+    /// Starts to connect; all calls use this token.
     pub fn new(lane: &Lane, token: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(lane.address)?;
         socket.set_nodelay(true)?;
@@ -65,7 +66,7 @@ impl Connection {
         self.socket.plain()
     }
 
-    /// How many calls are under way.
+    /// Number of calls in flight.
     pub fn under_way(&self) -> usize {
         match &self.protocol {
             Protocol::Unary(http2) => http2.open_streams(),
@@ -74,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// Whether the peer takes no new calls.
+    /// Whether the peer accepts no new calls.
     pub fn is_leaving(&self) -> bool {
         match &self.protocol {
             Protocol::Unary(http2) | Protocol::Stream(http2, ..) => http2.is_leaving(),
@@ -82,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// Whether a call can begin now.
+    /// Whether a call can be started now.
     pub fn has_room(&mut self) -> bool {
         self.out().len() < MOST_UNWRITTEN_BYTES
             && match &self.protocol {
@@ -92,7 +93,7 @@ impl Connection {
             }
     }
 
-    /// Begin a call.
+    /// Starts a call.
     pub fn begin(&mut self, due: u64, timeout_ms: Option<u64>, body: &[u8]) {
         match &mut self.protocol {
             Protocol::Unary(http2) => {
@@ -108,7 +109,7 @@ impl Connection {
         }
     }
 
-    /// Give up calls that were due before then.
+    /// Cancels calls that were due before this time.
     pub fn expire(&mut self, before: u64, ended: &mut Vec<Ended>) {
         let mut give_up = |due| ended.push((due, Some(Ending::Expired)));
         match &mut self.protocol {
@@ -117,7 +118,8 @@ impl Connection {
                     give_up(due);
                 }
             }
-            // The answers of a stream come in order: one that is late is counted when it comes.
+            // A stream's answers come in order, so its calls cannot be cancelled one by one: late answers are counted
+            // when they arrive.
             Protocol::Stream(..) => {}
             Protocol::Http1(http1) => {
                 if http1.tag().is_some_and(|due| due < before) {
@@ -127,7 +129,7 @@ impl Connection {
         }
     }
 
-    /// What becomes of the calls under way when the connection goes.
+    /// Ends all calls in flight, when the connection is lost.
     pub fn lose(&mut self, reason: &str, ended: &mut Vec<Ended>) {
         let dues: Vec<u64> = match &self.protocol {
             Protocol::Unary(http2) => http2.tags().collect(),
@@ -137,7 +139,7 @@ impl Connection {
         ended.extend(dues.into_iter().map(|due| (due, Some(Ending::Lost(reason.to_owned())))));
     }
 
-    /// The socket takes bytes again, or has connected.
+    /// Called when the socket is writable, or has connected.
     pub fn on_writable(&mut self) -> Result<(), String> {
         if let Some(error) = self.socket.take_error().map_err(|error| error.to_string())? {
             return Err(format!("a connection failed: {error}"));
@@ -146,7 +148,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Write what the socket takes. Errors say that the connection is lost.
+    /// Writes as much as the socket accepts. An error means that the connection is lost.
     pub fn flush(&mut self) -> Result<(), String> {
         if !self.is_connected {
             return Ok(());
@@ -172,7 +174,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Read all that has come. Errors say why the connection is of no use any more.
+    /// Reads all that has arrived. An error says why the connection is unusable.
     pub fn read(&mut self, buffer: &mut [u8], ended: &mut Vec<Ended>) -> Result<(), String> {
         loop {
             let count = match self.socket.read(buffer) {
@@ -221,7 +223,7 @@ impl Connection {
     }
 }
 
-/// How a connection was lost. Of what is no error of the system, the text is one: a certificate that does not fit.
+/// Describes a lost connection: errors of TLS by their text, system errors by their kind alone.
 fn failed(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::Other => format!("a connection failed: {error}"),
@@ -229,7 +231,7 @@ fn failed(error: &io::Error) -> String {
     }
 }
 
-/// What a call asks for.
+/// The request of a call.
 fn request_of(call: Call) -> Request {
     let (path, fields): (_, &[_]) = match call {
         Call::Unary => ("/instantaudience.v1.AudienceService/ApplySegments", GRPC_FIELDS),
@@ -242,7 +244,7 @@ fn request_of(call: Call) -> Request {
 
 const GRPC_FIELDS: &[(&str, &str)] = &[("content-type", "application/grpc"), ("te", "trailers")];
 
-/// What an event of a stream with one call means.
+/// Interprets an event of a stream with one call.
 fn of_call(event: Event) -> Ended {
     match event {
         Event::End { tag, head, body } => (tag, Some(Ending::Answer { head, body })),
@@ -252,7 +254,7 @@ fn of_call(event: Event) -> Ended {
     }
 }
 
-/// What an event of a stream with many calls means: its end is that of all that are not answered.
+/// Interprets an event of a stream with many calls; its end ends all unanswered ones.
 fn of_stream(event: Event, id: &mut Option<u32>, dues: &mut VecDeque<u64>, ended: &mut Vec<Ended>) {
     let ending = |event: &Event| match event {
         Event::End { head, .. } => Some(Ending::Answer { head: head.clone(), body: Vec::new() }),

@@ -1,4 +1,4 @@
-//! The loop: one thread that waits for sockets and for the clock, sends what is due, and counts what has come.
+//! The event loop: one thread that waits for sockets and a timer, sends calls when they are due, and counts results.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use crate::outcome::Report;
 use crate::plan::{Pace, Plan};
 use crate::verdict::Ending;
 
-/// How often the clock is looked at in open loops: a call is sent so late at most.
+/// Timer interval in open loops; calls are sent at most this late.
 const TICK_NS: i64 = 250_000;
-/// How often lost connections are made anew, and calls given up whose time is over.
+/// Interval for replacing lost connections and cancelling expired calls.
 const SWEEP_NS: u64 = 20_000_000;
 const TIMER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 262_144;
-/// For answers that are under way when the last call's time is over.
+/// Grace period for answers that are still on their way when the last call has expired.
 const LAST_NS: u64 = 200_000_000;
 
 pub struct Driver {
@@ -29,7 +29,7 @@ pub struct Driver {
     poll: Poll,
     timer: OwnedFd,
     lanes: Vec<Lane>,
-    /// By the token of their events, with the lane and the place of each.
+    /// By event token: each connection with its lane and its place in the lane.
     connections: Vec<Option<(Connection, usize, usize)>>,
     ended: Vec<Ended>,
     body: Vec<u8>,
@@ -59,7 +59,7 @@ impl Driver {
         })
     }
 
-    /// Drive all lanes until each has its answers, or no time left for them.
+    /// Runs all lanes until each call is answered or has expired.
     pub fn run(mut self) -> io::Result<Report> {
         let mut events = Events::with_capacity(1024);
         let mut busy_before = None;
@@ -83,7 +83,7 @@ impl Driver {
             let now = self.now();
             for event in &events {
                 if event.token() == TIMER {
-                    // It begins its next period when it is read.
+                    // A timerfd stays readable until it is read.
                     rustix::io::read(&self.timer, &mut [0; 8])?;
                     continue;
                 }
@@ -97,7 +97,7 @@ impl Driver {
         self.began.elapsed().as_nanos() as u64
     }
 
-    /// Take what has come on a connection.
+    /// Handles the events of a connection.
     fn take(&mut self, token: usize, is_readable: bool, is_writable: bool, now: u64) {
         let Some((connection, lane, _)) = self.connections[token].as_mut() else { return };
         let mut result = if is_writable { connection.on_writable() } else { Ok(()) };
@@ -109,7 +109,7 @@ impl Driver {
         self.keep_or_lose(token, result, now);
     }
 
-    /// Send what is due, on connections in turn, and write out what they hold.
+    /// Starts the calls that are due, on the connections in turn, and flushes all connections.
     fn send(&mut self, now: u64) {
         for lane in &mut self.lanes {
             lane.fall_due(now);
@@ -135,7 +135,7 @@ impl Driver {
         }
     }
 
-    /// Give up calls whose time is over, and have a connection on every place.
+    /// Cancels expired calls, and fills every empty place with a connection.
     fn sweep(&mut self, now: u64) -> io::Result<()> {
         for token in 0..self.connections.len() {
             if let Some((connection, lane, _)) = &mut self.connections[token] {
@@ -170,7 +170,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Let a connection that takes no more calls leave its place, and close it when nothing is under way on it.
+    /// Frees the place of a connection that accepts no more calls, and closes it once no calls are in flight.
     fn keep_or_lose(&mut self, token: usize, result: Result<(), String>, now: u64) {
         let Some((connection, lane, place)) = &mut self.connections[token] else { return };
         let (lane, place) = (*lane, *place);
@@ -214,7 +214,7 @@ impl Driver {
     }
 }
 
-/// Begin the lane's next call on a place; whether there was room.
+/// Starts the lane's next call on a place; returns whether it could.
 fn begin_on(
     lane: &mut Lane,
     place: usize,
@@ -233,7 +233,7 @@ fn begin_on(
     true
 }
 
-/// What this process has taken so far.
+/// CPU time that this process has used so far.
 fn processor_time() -> Duration {
     let spent = time::clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)

@@ -1,4 +1,4 @@
-//! A lane under way: which calls are due, which wait, and what has become of the others.
+//! A running lane: which calls are due, which wait, and the results of the others.
 
 use std::collections::VecDeque;
 
@@ -8,15 +8,16 @@ use crate::plan::{self, Call, Pace};
 use crate::verdict::Ending;
 use crate::workload::Workload;
 
-/// Calls that are not answered, at most; past it, the generator would measure itself.
+/// Maximum number of unanswered calls; with more, the generator would measure itself.
 const MOST_UNANSWERED: usize = 60_000;
-/// How long a stream's caller keeps a call that the stream takes no more: flow control has told it at once.
+/// How long a stream's caller holds back a call that flow control does not let through: a real caller would notice at
+/// once.
 const MOST_HELD_NS: u64 = 250_000_000;
 const NS_PER_MS: u64 = 1_000_000;
-/// Its multiples fall everywhere between whole numbers.
+/// Multiples of the golden ratio's fraction are evenly spread between integers.
 const GOLDEN_SECTION: f64 = 0.618_033_988_749_895;
 
-/// When calls count, in ns since the generator began.
+/// The time in which calls are counted, in ns since the start.
 #[derive(Clone, Copy)]
 pub struct Window {
     pub starts: u64,
@@ -33,14 +34,14 @@ pub struct Lane {
     pub plan: plan::Lane,
     pub workload: Workload,
     pub outcome: Outcome,
-    /// Its connections, each on its place; None while there is none.
+    /// The token of the connection at each place; None while there is none.
     pub places: Vec<Option<usize>>,
     /// The place that gets the next call.
     pub turn: usize,
     window: Window,
-    /// Calls that were due so far.
+    /// Number of calls that have become due.
     scheduled: u64,
-    /// When calls were due that wait for a connection with room.
+    /// Due times of the calls that wait for a connection.
     waiting: VecDeque<u64>,
     unanswered: usize,
 }
@@ -60,7 +61,7 @@ impl Lane {
         }
     }
 
-    /// How many calls a connection has under way in a closed loop.
+    /// Calls in flight per connection in a closed loop; None in an open one.
     pub fn in_flight(&self) -> Option<usize> {
         match self.plan.pace {
             Pace::InFlight(count) => Some(count),
@@ -68,24 +69,24 @@ impl Lane {
         }
     }
 
-    /// The moment before which calls were due whose time is over now.
+    /// Calls due before this time have expired.
     pub fn expired_before(&self, now: u64) -> u64 {
         self.plan.deadline_ms.map_or(0, |ms| now.saturating_sub(u64::from(ms) * NS_PER_MS))
     }
 
-    /// The moment before which calls were due that are not to be sent any more.
+    /// Calls due before this time are not sent any more.
     fn unsent_before(&self, now: u64) -> u64 {
         let expired = self.expired_before(now);
         let held = self.plan.deadline_ms.is_some() && self.plan.call == Call::Stream;
         if held { expired.max(now.saturating_sub(MOST_HELD_NS)) } else { expired }
     }
 
-    /// What is left of the time of a call, in whole ms.
+    /// The remaining time of a call, in whole ms, at least 1.
     pub fn timeout_ms(&self, due: u64, now: u64) -> Option<u64> {
         self.plan.deadline_ms.map(|ms| u64::from(ms).saturating_sub((now - due) / NS_PER_MS).max(1))
     }
 
-    /// Note the calls of an open loop that have become due, and give up those that have waited too long.
+    /// Queues the calls of an open loop that have become due, and drops those that have waited too long.
     pub fn fall_due(&mut self, now: u64) {
         let Pace::PerSecond(rate) = self.plan.pace else { return };
         loop {
@@ -111,7 +112,7 @@ impl Lane {
         }
     }
 
-    /// When the next call was due that waits; in a closed loop, one always is.
+    /// The due time of the next call to send. In a closed loop there always is one, due now.
     pub fn next(&mut self, now: u64) -> Option<u64> {
         match self.plan.pace {
             Pace::InFlight(_) => (now < self.window.ends).then_some(now),
@@ -124,7 +125,7 @@ impl Lane {
         !self.waiting.is_empty()
     }
 
-    /// Take a call that has ended. Calls of an open loop count by when they were due, the others by when they ended.
+    /// Records the end of a call. Calls of an open loop are counted by their due time, others by when they ended.
     pub fn end(&mut self, (due, ending): Ended, now: u64) {
         let is_open = matches!(self.plan.pace, Pace::PerSecond(_));
         let Some(ending) = ending else {
@@ -141,12 +142,12 @@ impl Lane {
         }
     }
 
-    /// Whether nothing is to be waited for any more.
+    /// Whether there is nothing left to wait for.
     pub fn is_over(&self, now: u64) -> bool {
         now >= self.window.ends && self.unanswered == 0
     }
 
-    /// The moment at which every call's time is over.
+    /// When every call has expired.
     pub fn last_moment(&self) -> u64 {
         match self.plan.pace {
             Pace::InFlight(_) => self.window.ends,

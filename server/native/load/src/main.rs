@@ -1,6 +1,6 @@
-//! Calls the service as fast as it answers, or at a steady rate whatever it answers, and tells what became of the calls.
+//! Load generator: calls the service in a closed loop or at a fixed rate, and reports the results.
 //!
-//! The plan comes on standard input, the report goes to standard output, each as one JSON object.
+//! The plan is read from standard input, and the report is written to standard output, each as one JSON object.
 
 mod connection;
 mod driver;

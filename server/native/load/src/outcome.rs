@@ -1,4 +1,4 @@
-//! What became of calls: counted, timed, and told.
+//! Results of calls: counts, latencies, reasons of failures.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use serde::Serialize;
 use crate::plan::Lane;
 use crate::verdict::{Ending, Judge, Verdict};
 
-/// Reasons that are told one by one; there may be a text for each call.
+/// Maximum number of distinct reasons: texts may differ for each call.
 const MOST_REASONS: usize = 20;
 const OTHER_REASONS: &str = "others";
-/// Callers notice what takes longer.
+/// Threshold of the `soon` count: callers notice longer delays.
 const SOON_NS: u64 = 500_000_000;
-/// Latencies are told apart between these.
+/// Range of the latency histograms.
 const LEAST_NS: u64 = 1_000;
 const MOST_NS: u64 = 100_000_000_000;
 const LATENCY_DIGITS: u8 = 3;
 
-/// What became of a lane's calls.
+/// The results of a lane's calls.
 pub struct Outcome {
     name: String,
     judge: Judge,
@@ -50,7 +50,7 @@ impl Outcome {
         }
     }
 
-    /// Count a call that has ended so long after it was due.
+    /// Counts a call that ended this long after it was due.
     pub fn count(&mut self, ending: &Ending, latency_ns: u64) {
         if let Ending::Answer { body, .. } = ending {
             self.body_bytes += body.len() as u64;
@@ -72,7 +72,7 @@ impl Outcome {
         }
     }
 
-    /// Note how late the generator itself was with a call.
+    /// Records how late the generator sent a call.
     pub fn note_lag(&mut self, lag_ns: u64) {
         self.lag.saturating_record(lag_ns);
     }
@@ -98,39 +98,39 @@ impl Outcome {
     }
 }
 
-/// What is told of a run.
+/// The report of a run.
 #[derive(Serialize)]
 pub struct Report {
-    /// How long calls counted.
+    /// Duration of the counted time.
     pub seconds: f64,
-    /// The generator's own processor time since then, and for how many calls of all lanes.
+    /// CPU time of the generator in that time, and the same per call of all lanes.
     pub processor_seconds: f64,
     pub processor_us_per_call: f64,
     pub lanes: Vec<LaneReport>,
 }
 
-/// What is told of a lane.
+/// The report of a lane.
 #[derive(Serialize)]
 pub struct LaneReport {
     name: String,
     pub calls: u64,
-    /// Answered in time, and the answer says that every user and block was valid.
+    /// Answered in time, and every user and block was accepted.
     ok: u64,
-    /// UNAVAILABLE, RESOURCE_EXHAUSTED, 503, 429, in time.
+    /// UNAVAILABLE, RESOURCE_EXHAUSTED, 503 or 429, in time.
     refused: u64,
     /// Not answered in time.
     late: u64,
     failed: u64,
-    /// Due, and not sent.
+    /// Due but never sent.
     missed: u64,
     /// Answered or refused within half a second.
     soon: u64,
-    /// Of all answers.
+    /// Total size of all answers.
     body_bytes: u64,
     ok_per_second: f64,
     answered_ms: Latencies,
     refused_ms: Latencies,
-    /// How late the generator itself was.
+    /// How late the generator itself sent calls.
     lag_ms: Latencies,
     reasons: BTreeMap<String, u64>,
 }

@@ -1,4 +1,4 @@
-//! What to do: one JSON object on standard input, so that no token is on a command line.
+//! The plan of a run. It is read from standard input, so that tokens do not appear on a command line.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,46 +9,46 @@ use serde::Deserialize;
 
 use crate::socket::trusting;
 
-/// A run: its lanes go at once, and share one thread.
+/// A run: its lanes run at the same time, in one thread.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// How long calls count.
+    /// Duration of the counted time.
     pub seconds: f64,
-    /// How long they go on before that.
+    /// Duration of the uncounted time before.
     #[serde(default = "one_second")]
     pub warmup_seconds: f64,
     pub lanes: Vec<Lane>,
 }
 
-/// Calls of one kind and size, measured together.
+/// Calls of one kind and size, which are counted together.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lane {
     pub name: String,
     pub address: SocketAddr,
     pub call: Call,
-    /// What `other` calls ask for.
+    /// The request of `other` calls.
     pub request: Option<Request>,
-    /// Whose calls: each connection has one of them, in turn.
+    /// Tokens, assigned to the connections in turn.
     pub tokens: Vec<String>,
-    /// Of each call, if it posts any; and blocks of each user.
+    /// Users of each call, if it has any, and blocks of each user.
     #[serde(default = "one")]
     pub users: usize,
     #[serde(default = "one")]
     pub blocks: usize,
     pub connections: usize,
     pub pace: Pace,
-    /// From when a call was due; gRPC callers send what is left of it. Without one, callers wait.
+    /// Counted from when a call is due; gRPC callers send what is left of it. None: callers wait without limit.
     pub deadline_ms: Option<u32>,
     #[serde(default)]
     pub pool: Pool,
-    /// How TLS is spoken, if it is; read from the file of an authority that vouches for the service.
+    /// TLS configuration, from the file of the service's CA; None without TLS.
     #[serde(default, rename = "ca", deserialize_with = "trusting")]
     pub tls: Option<Arc<ClientConfig>>,
 }
 
-/// How calls are made.
+/// The kind of call.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
@@ -60,24 +60,24 @@ pub enum Call {
     Rest,
     /// POST /rt-segment over HTTP/1.1, one call at a time on a connection.
     RestHttp1,
-    /// The lane's `request` over HTTP/2, again and again. Of its answers, the status counts alone.
+    /// The lane's `request` over HTTP/2, repeated. Of its answers, only the status is checked.
     Other,
 }
 
 impl Call {
-    /// Whether users and segments go as protobuf.
+    /// Whether the body is protobuf.
     pub fn is_grpc(self) -> bool {
         matches!(self, Self::Unary | Self::Stream)
     }
 }
 
-/// A request that is not one of the above.
+/// The request of `other` calls.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// Fields of the header beside `authorization`.
+    /// Header fields besides `authorization`.
     #[serde(default)]
     pub fields: BTreeMap<String, String>,
     #[serde(default)]
@@ -88,30 +88,30 @@ pub struct Request {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pace {
-    /// In a closed loop: each connection always has so many under way.
+    /// Closed loop: this many calls in flight on each connection.
     InFlight(usize),
-    /// In an open loop: so many a second, whatever becomes of them. One is due in each interval, at a moment in it that
-    /// differs, so that lanes do not march in step.
+    /// Open loop: this many calls per second, regardless of results. One is due in each interval, at a varying moment,
+    /// so that lanes do not run in lockstep.
     PerSecond(f64),
 }
 
-/// The users that calls go round.
+/// The users that calls cycle through.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pool {
     pub users: u64,
-    /// The lowest ID. All have as many digits as this one.
+    /// The lowest ID; all IDs have as many digits as this one.
     pub first_id: u64,
     pub order: Order,
 }
 
-/// In which order calls go round them.
+/// The order in which users are taken.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// By ID.
     Sequential,
-    /// Each user once a round, far from the one before.
+    /// A permutation in which successive users are far apart.
     Scattered,
 }
 
@@ -130,7 +130,7 @@ fn one() -> usize {
 }
 
 impl Plan {
-    /// Read a plan. Errors say in one line what is wrong.
+    /// Parses and checks a plan; an error is one line.
     pub fn read(text: &str) -> Result<Self, String> {
         let plan: Self = serde_json::from_str(text).map_err(|error| format!("the plan: {error}"))?;
         if !(plan.seconds > 0.0 && plan.warmup_seconds >= 0.0) {

@@ -1,4 +1,4 @@
-//! A connection's bytes, as they are or in TLS (RFC 8446), on a socket that never blocks.
+//! A non-blocking socket, with or without TLS (RFC 8446).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-/// Bytes that wait until they are encrypted; past it, the socket takes no more.
+/// Limit of the unencrypted bytes that are buffered; beyond it, the socket accepts no more.
 const MOST_UNENCRYPTED_BYTES: usize = 65_536;
 
 pub struct Socket {
@@ -20,7 +20,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Begin with a socket that is about to connect; with `tls`, its peer has to show a certificate with its address.
+    /// Wraps a socket that is connecting. With `tls`, the peer has to present a certificate for `name`.
     pub fn new(plain: TcpStream, tls: Option<&Arc<ClientConfig>>, name: ServerName<'static>) -> io::Result<Self> {
         let tls = tls
             .map(|config| {
@@ -32,7 +32,7 @@ impl Socket {
         Ok(Self { plain, tls })
     }
 
-    /// What to wait for events on.
+    /// The socket to register for events.
     pub fn plain(&mut self) -> &mut TcpStream {
         &mut self.plain
     }
@@ -41,7 +41,7 @@ impl Socket {
         self.plain.take_error()
     }
 
-    /// Write encrypted bytes that the socket has not taken before.
+    /// Writes encrypted bytes that are still buffered.
     pub fn push(&mut self) -> io::Result<()> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
         while tls.wants_write() {
@@ -83,7 +83,7 @@ impl Write for Socket {
     }
 }
 
-/// Read how to speak TLS (HTTP/2) with whoever an authority vouches for, whose certificate is in a file (PEM).
+/// Deserializes a CA file (PEM) into a TLS client configuration for HTTP/2.
 pub fn trusting<'de, D: Deserializer<'de>>(file: D) -> Result<Option<Arc<ClientConfig>>, D::Error> {
     let Some(file) = Option::<PathBuf>::deserialize(file)? else { return Ok(None) };
     let unreadable = |problem: &dyn std::fmt::Display| D::Error::custom(format!("{}: {problem}", file.display()));

@@ -1,46 +1,46 @@
-//! What the end of a call means for its caller.
+//! Classification of how calls end.
 
 use crate::http::{Head, PREFIX_BYTES, error};
 use crate::plan::{Call, Lane};
 use crate::workload;
 
-/// Of an answer that does not fit its call, so many bytes are told.
+/// How much of an unexpected answer is reported.
 const TOLD_BYTES: usize = 80;
 
-/// What begins the `request_id` of a `StreamSegmentsResponse`: its field 3, of bytes.
+/// Tag of `request_id` in a `StreamSegmentsResponse`: field 3, length-delimited.
 const REQUEST_ID: u8 = 0x1a;
 
 /// How a call ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// With the answer of an RPC or of a REST call.
+    /// With the answer of a unary RPC or a REST call.
     Answer { head: Head, body: Vec<u8> },
     /// With a message of a stream.
     Message(Vec<u8>),
-    /// With an error code of HTTP/2.
+    /// With an HTTP/2 error code.
     Reset(u32),
-    /// Together with its connection.
+    /// Its connection was lost.
     Lost(String),
-    /// By its deadline.
+    /// Its deadline passed.
     Expired,
-    /// Before it was sent: its time was over, or too many others waited.
+    /// It was never sent: it expired, or too many calls waited.
     Unsent,
 }
 
-/// How it counts.
+/// How a call is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The answer says that every user and block was valid.
+    /// Every user and block was accepted.
     Ok,
-    /// UNAVAILABLE, RESOURCE_EXHAUSTED, 503, 429.
+    /// UNAVAILABLE, RESOURCE_EXHAUSTED, 503 or 429.
     Refused,
     Late,
     Failed,
-    /// Due, and not sent.
+    /// Due but never sent.
     Missed,
 }
 
-/// Tells what an ending means.
+/// Classifies the ends of a lane's calls.
 pub struct Judge {
     call: Call,
     whole_message: Vec<u8>,
@@ -60,11 +60,11 @@ impl Judge {
         }
     }
 
-    /// The verdict, and the reason of one that is not OK.
+    /// The verdict and, unless it is OK, the reason.
     pub fn judge(&self, ending: &Ending) -> (Verdict, String) {
         match ending {
             Ending::Answer { head, body } => match head.grpc_status {
-                // The transcoder leaves the status of the RPC in the headers.
+                // Envoy's transcoder leaves `grpc-status` in the headers of REST answers, too.
                 Some(status) if !self.is_rest() => self.judge_grpc(status, &head.grpc_message, body),
                 _ => self.judge_http(head.http_status.unwrap_or(0), body),
             },
@@ -121,7 +121,7 @@ impl Judge {
 
     fn is_whole_json(&self, body: &[u8]) -> bool {
         let text = String::from_utf8_lossy(body);
-        // Go puts spaces where it likes.
+        // Go's JSON encoder varies its white space.
         text.contains(&self.whole_json) || text.split_ascii_whitespace().collect::<String>().contains(&self.whole_json)
     }
 }
@@ -139,7 +139,7 @@ fn verdict_of_grpc(status: u32) -> Verdict {
     }
 }
 
-/// The code of a StreamSegmentsResponse that has an `error`: its field 2, and in it field 1.
+/// The code of the `error` in a StreamSegmentsResponse: field 1 in field 2.
 fn error_of(message: &[u8]) -> Option<u32> {
     let (&tag, rest) = message.split_first()?;
     let start = rest.iter().position(|octet| octet & 0x80 == 0)? + 1;

@@ -1,15 +1,15 @@
-//! Bodies of calls: a template for each campaign that a call can begin with, into which the users' IDs are written.
+//! Request bodies: one template for each campaign that a call can start with; users' IDs are filled in.
 
 use crate::http::PREFIX_BYTES;
 use crate::plan::{Lane, Order, Pool};
 
-/// Users belong to campaigns by turns, so that the users of a call differ in their blocks, as an exporter's do.
+/// Users are assigned to campaigns in rotation, so that the users of a call have different blocks, as in real traffic.
 const CAMPAIGNS: usize = 4;
-/// Between the first segments of two campaigns.
+/// Distance between the first segment IDs of two campaigns.
 const CAMPAIGN_SEGMENTS: usize = 25;
 const EXPIRATION_MINUTES: usize = 1440;
 
-/// The bodies of a lane's calls, one after the other. Neighbouring ones have no user in common.
+/// The bodies of a lane's calls. Neighbouring calls have no users in common.
 pub struct Workload {
     templates: Vec<Template>,
     round: Round,
@@ -18,7 +18,7 @@ pub struct Workload {
     taken: usize,
 }
 
-/// An encoded call, and where its users' IDs stand.
+/// An encoded call, and the offsets of its users' IDs.
 struct Template {
     bytes: Vec<u8>,
     ids: Vec<usize>,
@@ -37,7 +37,7 @@ impl Workload {
         Self { templates, round: Round::new(&lane.pool), first_id: lane.pool.first_id, users: lane.users, taken: 0 }
     }
 
-    /// Write the next call's body.
+    /// Writes the next call's body.
     pub fn write(&mut self, body: &mut Vec<u8>) {
         let template = &self.templates[self.taken % CAMPAIGNS];
         body.clear();
@@ -53,7 +53,7 @@ impl Workload {
     }
 }
 
-/// Goes round the pool. The place of a user tells its campaign in both orders: steps are 1 more than a multiple of 4.
+/// Cycles through the pool. In both orders, a user's position determines its campaign, since steps are 1 modulo 4.
 struct Round {
     users: u64,
     step: u64,
@@ -64,7 +64,7 @@ impl Round {
     fn new(pool: &Pool) -> Self {
         let mut step = 1;
         if pool.order == Order::Scattered {
-            // The golden section puts neighbours far apart.
+            // The golden ratio puts neighbours far apart.
             step = (pool.users as f64 * 0.618) as u64 / 4 * 4 + 1;
             while greatest_common_divisor(step, pool.users) != 1 {
                 step += 4;
@@ -87,7 +87,7 @@ fn greatest_common_divisor(mut larger: u64, mut smaller: u64) -> u64 {
     larger
 }
 
-/// (Segment ID, value) of each block of a campaign's users.
+/// Segment ID and value of each block of a campaign's users.
 fn blocks_of(campaign: usize, blocks: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..blocks).map(move |place| (1 + campaign * CAMPAIGN_SEGMENTS + place, campaign))
 }
@@ -127,14 +127,14 @@ fn json(first: usize, users: usize, blocks: usize, digits: usize) -> Template {
     Template { bytes: text.into_bytes(), ids, digits }
 }
 
-/// The message that answers a call all of whose users and blocks were valid.
+/// The answer to a call whose users and blocks were all accepted.
 pub fn whole_answer(users: usize, blocks: usize) -> Vec<u8> {
     let mut result = field(1, b"OK");
     result.extend(field(2, &numbers(&[(1, users), (2, users * blocks)])));
     field(1, &result)
 }
 
-/// A field of bytes, as protobuf has it.
+/// Encodes a length-delimited protobuf field.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
     put_varint(&mut bytes, content.len());
@@ -142,7 +142,7 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Fields of numbers, as protobuf has them.
+/// Encodes protobuf varint fields.
 fn numbers(fields: &[(u8, usize)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for &(number, value) in fields {

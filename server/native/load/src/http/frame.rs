@@ -1,10 +1,10 @@
-//! Frames of HTTP/2 (RFC 9113, sections 4 and 6).
+//! HTTP/2 frames (RFC 9113, sections 4 and 6).
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const HEADER_BYTES: usize = 9;
 pub const DEFAULT_WINDOW: u32 = 65_535;
 pub const LARGEST_WINDOW: u32 = 0x7FFF_FFFF;
-/// What a peer takes when it says nothing else.
+/// Initial value of SETTINGS_MAX_FRAME_SIZE.
 pub const LARGEST_FRAME: usize = 16_384;
 
 pub mod kind {
@@ -39,7 +39,7 @@ pub mod error {
     pub const ENHANCE_YOUR_CALM: u32 = 11;
 }
 
-/// A frame that was received.
+/// A received frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     pub kind: u8,
@@ -49,7 +49,7 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// The first frame of the data, and how many bytes it takes; None when it is not whole yet.
+    /// The first frame in the data, and its size; None if it is incomplete.
     pub fn first_of(data: &'a [u8]) -> Option<(Self, usize)> {
         let (header, rest) = data.split_at_checked(HEADER_BYTES)?;
         let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
@@ -75,21 +75,21 @@ impl<'a> Frame<'a> {
         content.get(start..end).ok_or("a frame is too short".into())
     }
 
-    /// A number of four bytes in the payload.
+    /// A 4-byte integer in the payload.
     pub fn number(&self, start: usize) -> Result<u32, String> {
         let octets = self.payload.get(start..start + 4).and_then(|octets| octets.try_into().ok());
         octets.map(u32::from_be_bytes).ok_or("a frame is too short".into())
     }
 }
 
-/// Write a frame's header.
+/// Appends a frame header.
 pub fn put_header(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, stream: u32) {
     out.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
     out.extend_from_slice(&[kind, flags]);
     out.extend_from_slice(&stream.to_be_bytes());
 }
 
-/// Write a frame.
+/// Appends a frame.
 pub fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     put_header(out, payload.len(), kind, flags, stream);
     out.extend_from_slice(payload);

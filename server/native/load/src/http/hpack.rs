@@ -1,18 +1,18 @@
-//! Headers of HTTP/2 (RFC 7541): those of requests are encoded once a connection; of answers, only what tells how a
-//! call ended is kept.
+//! HTTP/2 header compression (RFC 7541). Request headers are encoded once per connection; of responses, only what tells
+//! how a call ended is kept.
 
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
 use crate::http::hpack_tables::{HUFFMAN, STATIC};
 
-/// Of the decoder's table; what a peer may use when nothing else was said.
+/// Size of the decoder's dynamic table: the initial value of SETTINGS_HEADER_TABLE_SIZE.
 pub const TABLE_BYTES: usize = 4096;
-/// What an entry counts beside its name and value.
+/// Overhead of an entry (section 4.1).
 const ENTRY_BYTES: usize = 32;
 const END_OF_STRING: u16 = 256;
 
-/// What the headers or trailers of an answer say.
+/// The status in the headers or trailers of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     pub http_status: Option<u16>,
@@ -25,7 +25,7 @@ impl Head {
         let value = std::str::from_utf8(&field.value).unwrap_or("");
         match field.name.as_slice() {
             b":status" => self.http_status = value.parse().ok(),
-            // What is no number stands for UNKNOWN, as gRPC has it.
+            // An invalid `grpc-status` stands for UNKNOWN, as in gRPC.
             b"grpc-status" => self.grpc_status = Some(value.parse().unwrap_or(2)),
             b"grpc-message" => self.grpc_message = value.to_owned(),
             _ => {}
@@ -39,7 +39,7 @@ struct Field {
     value: Vec<u8>,
 }
 
-/// Decodes the header blocks of one connection, in their order.
+/// Decodes the header blocks of a connection, which must be passed in order.
 pub struct Decoder {
     table: VecDeque<Field>,
     table_bytes: usize,
@@ -51,7 +51,7 @@ impl Decoder {
         Self { table: VecDeque::new(), table_bytes: 0, limit_bytes: TABLE_BYTES }
     }
 
-    /// Add what a block says to `head`. Errors say what is wrong with the block.
+    /// Decodes a block into `head`. An error says what is wrong with the block.
     pub fn decode(&mut self, mut block: &[u8], head: &mut Head) -> Result<(), String> {
         while let Some(&first) = block.first() {
             if first & 0x80 != 0 {
@@ -95,7 +95,7 @@ fn entry_bytes(field: &Field) -> usize {
     field.name.len() + field.value.len() + ENTRY_BYTES
 }
 
-/// Section 5.1.
+/// Decodes an integer (section 5.1).
 fn integer(block: &mut &[u8], prefix_bits: u32) -> Result<usize, String> {
     let most = (1 << prefix_bits) - 1;
     let mut value = usize::from(next_octet(block)?) & most;
@@ -112,7 +112,7 @@ fn integer(block: &mut &[u8], prefix_bits: u32) -> Result<usize, String> {
     Err("a number in a header block is too large".into())
 }
 
-/// Section 5.2.
+/// Decodes a string literal (section 5.2).
 fn string(block: &mut &[u8]) -> Result<Vec<u8>, String> {
     let is_huffman = block.first().is_some_and(|octet| octet & 0x80 != 0);
     let length = integer(block, 7)?;
@@ -127,7 +127,7 @@ fn next_octet(block: &mut &[u8]) -> Result<u8, String> {
     Ok(octet)
 }
 
-/// A place in the tree of codes: where each bit leads.
+/// A node of the code tree.
 #[derive(Clone, Copy)]
 enum Place {
     Fork(u16),
@@ -170,20 +170,21 @@ fn huffman(octets: &[u8]) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// A request's headers: the first block of a connection puts them into the peer's table, those after it name them there.
+/// Encoded request headers: the first block on a connection adds them to the peer's dynamic table, later ones refer to
+/// it.
 pub struct RequestHeaders {
     pub first: Vec<u8>,
     pub later: Vec<u8>,
-    /// What stands before the time that is left, in a first and in a later block; both empty without a deadline.
+    /// What precedes the value of `grpc-timeout` in a first and in a later block; both empty without a deadline.
     pub first_timeout: Vec<u8>,
     pub later_timeout: Vec<u8>,
 }
 
-/// The entry that was put into the table last.
+/// Index of the newest entry of the dynamic table.
 const NEWEST: usize = STATIC.len() + 1;
 
 impl RequestHeaders {
-    /// `table_bytes` is what the peer's table holds: where that is too little, nothing is put there.
+    /// `table_bytes` is the size of the peer's dynamic table; if it is too small, the table is not used.
     pub fn new(fields: &[(&str, &str)], has_timeout: bool, table_bytes: usize) -> Self {
         let needed: usize = fields.iter().map(|(name, value)| name.len() + value.len() + ENTRY_BYTES).sum();
         let is_kept = needed + "grpc-timeout".len() + ENTRY_BYTES + TIMEOUT_DIGITS < table_bytes;
@@ -217,17 +218,17 @@ impl RequestHeaders {
     }
 }
 
-/// What gRPC allows for the value of `grpc-timeout`, its unit aside.
+/// Maximum number of digits in `grpc-timeout`, as gRPC defines it.
 const TIMEOUT_DIGITS: usize = 8;
-/// Its place in the static table (RFC 7541, appendix A).
+/// Index in the static table (RFC 7541, appendix A).
 const CONTENT_LENGTH: usize = 28;
 
-/// The value of `grpc-timeout`.
+/// Appends the value of `grpc-timeout`.
 pub fn put_timeout(block: &mut Vec<u8>, timeout_ms: u64) {
     put_string(block, &format!("{timeout_ms}m"));
 }
 
-/// `content-length`, which no table keeps.
+/// Appends `content-length`, without indexing.
 pub fn put_length(block: &mut Vec<u8>, bytes: usize) {
     put_integer(block, 0, 4, CONTENT_LENGTH);
     put_string(block, &bytes.to_string());

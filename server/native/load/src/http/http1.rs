@@ -1,9 +1,9 @@
-//! The client's side of an HTTP/1.1 connection (RFC 9112) with one call at a time.
+//! Client side of an HTTP/1.1 connection (RFC 9112), with one call at a time.
 
 /// Headers of an answer at most.
 const MOST_HEADERS: usize = 64;
 
-/// An answer: the tag of its call, its status and its body.
+/// A response: the tag of its call, its status and its body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
     pub tag: u64,
@@ -20,7 +20,7 @@ pub struct Http1 {
 }
 
 impl Http1 {
-    /// A connection all of whose requests have these fields.
+    /// A connection whose requests all have this path and these header fields.
     pub fn new(path: &str, fields: &[(String, String)]) -> Self {
         let mut head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\n");
         for (name, value) in fields {
@@ -29,28 +29,28 @@ impl Http1 {
         Self { head, out: Vec::new(), incoming: Vec::new(), tag: None, is_leaving: false }
     }
 
-    /// What is to be written to the peer.
+    /// The bytes to be written.
     pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
 
-    /// The call that is under way.
+    /// The tag of the call in flight.
     pub fn tag(&self) -> Option<u64> {
         self.tag
     }
 
-    /// Wait for the call no longer; what comes for it would be taken for the next one's answer.
+    /// Abandons the call; the connection cannot be reused, since its answer would be taken for the next one's.
     pub fn give_up(&mut self) -> Option<u64> {
         self.is_leaving = true;
         self.tag.take()
     }
 
-    /// Whether the peer takes no more calls.
+    /// Whether no more calls can be made on the connection.
     pub fn is_leaving(&self) -> bool {
         self.is_leaving
     }
 
-    /// Send a call.
+    /// Starts a call.
     pub fn begin(&mut self, tag: u64, body: &[u8]) {
         self.tag = Some(tag);
         self.out.extend_from_slice(self.head.as_bytes());
@@ -58,7 +58,7 @@ impl Http1 {
         self.out.extend_from_slice(body);
     }
 
-    /// Take what has come; the answer, once it is whole. Errors say what the peer did wrong.
+    /// Processes received bytes; returns the response once it is complete. An error says what the peer did wrong.
     pub fn receive(&mut self, data: &[u8]) -> Result<Option<Answer>, String> {
         self.incoming.extend_from_slice(data);
         let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
@@ -89,7 +89,7 @@ impl Http1 {
     }
 }
 
-/// A body in chunks, once it is whole; trailers are not expected.
+/// Decodes a chunked body; None while it is incomplete. Trailers are not expected.
 fn chunked(mut content: &[u8]) -> Result<Option<Vec<u8>>, String> {
     let mut body = Vec::new();
     loop {

@@ -1,22 +1,22 @@
-//! The client's side of an HTTP/2 connection (RFC 9113): bytes in, bytes out, and what they mean for the calls.
+//! Client side of an HTTP/2 connection (RFC 9113), without I/O: it consumes and produces bytes, and reports events.
 
 use crate::http::frame::{self, Frame, error, flag, kind, setting};
 use crate::http::hpack::{self, Decoder, Head, RequestHeaders};
 use crate::http::streams::{Stream, Streams};
 
-/// Bytes before each message of gRPC: whether it is compressed, and its length.
+/// Size of the gRPC message prefix: compressed flag and length.
 pub const PREFIX_BYTES: usize = 5;
 
-/// What has come for a stream.
+/// What has happened to a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A message of an answer that goes on.
+    /// A message of a response that continues.
     Message { tag: u64, message: Vec<u8> },
-    /// The end of an answer.
+    /// The end of a response.
     End { tag: u64, head: Head, body: Vec<u8> },
-    /// The peer has ended the stream with this error code.
+    /// The peer has reset the stream with this error code.
     Reset { tag: u64, code: u32 },
-    /// The peer has not looked at it and will not; it may be sent again on another connection.
+    /// The peer has not processed the request; it may be sent again on another connection.
     Unseen { tag: u64 },
 }
 
@@ -28,23 +28,24 @@ pub struct Http2 {
     out: Vec<u8>,
     incoming: Vec<u8>,
     decoder: Decoder,
-    /// A header block that goes on in CONTINUATION: its stream, its first frame's flags, and its bytes so far.
+    /// An incomplete header block, continued in CONTINUATION: its stream, its first frame's flags, and its bytes so
+    /// far.
     block: Option<(u32, u8, Vec<u8>)>,
     window: i64,
     stream_window: i64,
     most_streams: usize,
     streams: Streams,
-    /// Streams whose bodies wait for the peer's windows.
+    /// Streams whose bodies wait for flow control.
     blocked: Vec<u32>,
     received_bytes: u32,
     is_leaving: bool,
 }
 
-/// Received bytes of a connection after which its window is filled up again.
+/// The connection's window is refilled after this many received bytes.
 const REFILL_BYTES: u32 = 1 << 30;
 
 impl Http2 {
-    /// A connection whose requests have these header fields, and `grpc-timeout` if they have deadlines.
+    /// A connection whose requests have these header fields, and `grpc-timeout` if `has_timeout`.
     pub fn new(fields: Vec<(String, String)>, has_timeout: bool) -> Self {
         let mut settings = Vec::new();
         for (name, value) in [(setting::ENABLE_PUSH, 0), (setting::INITIAL_WINDOW_SIZE, frame::LARGEST_WINDOW)] {
@@ -74,38 +75,39 @@ impl Http2 {
         }
     }
 
-    /// What is to be written to the peer.
+    /// The bytes to be written.
     pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
 
-    /// How many streams are open.
+    /// Number of open streams.
     pub fn open_streams(&self) -> usize {
         self.streams.open()
     }
 
-    /// Whether the peer takes no new streams.
+    /// Whether the peer accepts no new streams.
     pub fn is_leaving(&self) -> bool {
         self.is_leaving
     }
 
-    /// Whether bodies wait for the peer's windows.
+    /// Whether bodies wait for flow control.
     pub fn is_blocked(&self) -> bool {
         !self.blocked.is_empty()
     }
 
-    /// Whether a stream can begin now. None can before the peer has said what its header table holds.
+    /// Whether a stream can be opened now. None can before the peer's SETTINGS, with its header table size, have
+    /// arrived.
     pub fn has_room(&self) -> bool {
         self.headers.is_some() && !self.is_leaving && !self.is_blocked() && self.streams.open() < self.most_streams
     }
 
-    /// Tags of the streams that are open, the oldest first.
+    /// Tags of the open streams, oldest first.
     pub fn tags(&self) -> impl Iterator<Item = u64> {
         self.streams.iter().map(|(_, stream)| stream.tag)
     }
 
-    /// Begin a stream; returns its number. Its answer is split into messages where it goes on. Its request says its
-    /// length where one is given.
+    /// Opens a stream; returns its ID. With `splits_messages`, its response is reported message by message; `length` is
+    /// the `content-length`, if the request has one.
     pub fn begin(&mut self, tag: u64, timeout_ms: Option<u64>, splits_messages: bool, length: Option<usize>) -> u32 {
         let id = self.streams.begin(Stream::new(tag, self.stream_window, splits_messages));
         let start = self.out.len();
@@ -131,7 +133,7 @@ impl Http2 {
         id
     }
 
-    /// Send a part of a request's body, or keep it until the peer's windows let it through.
+    /// Sends a part of a request's body, or queues it for flow control.
     pub fn send(&mut self, id: u32, body: &[u8], is_last: bool) {
         let Some(stream) = self.streams.get(id) else { return };
         stream.is_complete = is_last;
@@ -146,14 +148,14 @@ impl Http2 {
         }
     }
 
-    /// Give up the oldest stream if its tag is below this one; returns its tag.
+    /// Cancels the oldest stream if its tag is below this one; returns its tag.
     pub fn cancel_oldest(&mut self, below: u64) -> Option<u64> {
         let id = self.streams.iter().find(|(_, stream)| stream.tag < below)?.0;
         frame::put(&mut self.out, kind::RST_STREAM, 0, id, &error::CANCEL.to_be_bytes());
         self.end(id).map(|stream| stream.tag)
     }
 
-    /// Take what has come. Errors say what the peer did wrong; then the connection is of no use any more.
+    /// Processes received bytes. An error says what the peer did wrong; the connection is then unusable.
     pub fn receive(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
         if self.incoming.is_empty() {
             let taken = self.take_frames(data, events)?;
@@ -240,7 +242,7 @@ impl Http2 {
     }
 
     fn take_block(&mut self, id: u32, flags: u8, block: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
-        // Blocks of streams that have ended change the table, too.
+        // Blocks of closed streams must be decoded, too: they change the dynamic table.
         let mut unknown = Head::default();
         let head = self.streams.get(id).map_or(&mut unknown, |stream| &mut stream.head);
         self.decoder.decode(block, head)?;
@@ -317,7 +319,7 @@ impl Http2 {
     }
 }
 
-/// Write as much of a body as the windows let through; how much that is.
+/// Appends as much of a body as the windows allow; returns how many bytes that was.
 fn put_data(out: &mut Vec<u8>, window: &mut i64, stream: &mut Stream, id: u32, body: &[u8]) -> usize {
     let mut sent = 0;
     loop {
@@ -335,7 +337,7 @@ fn put_data(out: &mut Vec<u8>, window: &mut i64, stream: &mut Stream, id: u32, b
     }
 }
 
-/// Where the first message of gRPC ends, once it is there as a whole.
+/// The end of the first gRPC message; None if it is incomplete.
 fn message_end(body: &[u8]) -> Option<usize> {
     let prefix = body.first_chunk::<PREFIX_BYTES>()?;
     let end = PREFIX_BYTES + u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;

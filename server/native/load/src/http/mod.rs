@@ -1,4 +1,4 @@
-//! HTTP as a client speaks it: bytes in, bytes out, and what became of each call.
+//! Clients for HTTP/1.1 and HTTP/2, without I/O.
 
 mod frame;
 mod hpack;

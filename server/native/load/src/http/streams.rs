@@ -1,20 +1,20 @@
-//! The streams of an HTTP/2 connection. Clients number them 1, 3, 5, …, so that a queue finds each by its number.
+//! The streams of an HTTP/2 connection. Clients number them 1, 3, 5, …, so a queue serves as the index.
 
 use std::collections::VecDeque;
 
 use crate::http::hpack::Head;
 
-/// A request: the caller's tag, what is still to be sent, and what has come of the answer.
+/// A stream: the caller's tag, the unsent part of the request, and what has arrived of the response.
 pub struct Stream {
     pub tag: u64,
-    /// Bytes that the peer takes now.
+    /// How many bytes the peer accepts now.
     pub window: i64,
-    /// What is kept of the body until the peer takes it, and how much of that it has taken.
+    /// The part of the body that waits for flow control, and how much of that has been sent.
     pub kept: Vec<u8>,
     pub taken: usize,
-    /// Whether nothing is added to the body any more.
+    /// Whether the body is complete.
     pub is_complete: bool,
-    /// Whether the peer has been told of the end.
+    /// Whether END_STREAM has been sent.
     pub is_sent: bool,
     pub splits_messages: bool,
     pub head: Head,
@@ -29,7 +29,7 @@ impl Stream {
 }
 
 pub struct Streams {
-    /// From `oldest` on; those that have ended are None until all older ones have.
+    /// Streams from ID `oldest` on. A closed one is None until all older ones are closed.
     queue: VecDeque<Option<Stream>>,
     oldest: u32,
     open: usize,
@@ -40,31 +40,31 @@ impl Streams {
         Self { queue: VecDeque::new(), oldest: 1, open: 0 }
     }
 
-    /// How many are open.
+    /// Number of open streams.
     pub fn open(&self) -> usize {
         self.open
     }
 
-    /// Those that are open, with their numbers, the oldest first.
+    /// The open streams with their IDs, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Stream)> {
         let numbered = (self.oldest..).step_by(2).zip(&self.queue);
         numbered.filter_map(|(id, stream)| stream.as_ref().map(|stream| (id, stream)))
     }
 
-    /// The stream of this number, as long as it is open.
+    /// The stream with this ID, if it is open.
     pub fn get(&mut self, id: u32) -> Option<&mut Stream> {
         let place = self.place(id)?;
         self.queue.get_mut(place)?.as_mut()
     }
 
-    /// Add a stream; returns its number.
+    /// Adds a stream; returns its ID.
     pub fn begin(&mut self, stream: Stream) -> u32 {
         self.open += 1;
         self.queue.push_back(Some(stream));
         self.oldest + 2 * (self.queue.len() as u32 - 1)
     }
 
-    /// Take a stream out.
+    /// Removes a stream.
     pub fn end(&mut self, id: u32) -> Option<Stream> {
         let place = self.place(id)?;
         let stream = self.queue.get_mut(place)?.take()?;
@@ -76,7 +76,7 @@ impl Streams {
         Some(stream)
     }
 
-    /// Change what the peer takes of each.
+    /// Changes the windows of all streams, after the peer has changed SETTINGS_INITIAL_WINDOW_SIZE.
     pub fn grow_windows(&mut self, bytes: i64) {
         self.queue.iter_mut().flatten().for_each(|stream| stream.window += bytes);
     }

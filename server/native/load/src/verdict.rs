@@ -110,7 +110,7 @@ impl Judge {
         matches!(self.call, Call::Rest | Call::RestHttp1)
     }
 
-    /// Whether all of a stream's request was valid; the answer may say what the request is called.
+    /// Whether a stream's request was accepted completely; the answer may also contain a request ID.
     fn is_whole_message(&self, message: &[u8]) -> bool {
         match message.strip_prefix(self.whole_message.as_slice()) {
             Some([]) => true,

@@ -1,6 +1,6 @@
 //! Client side of an HTTP/1.1 connection (RFC 9112), with one call at a time.
 
-/// Headers of an answer at most.
+/// Maximum number of headers in a response.
 const MOST_HEADERS: usize = 64;
 
 /// A response: the tag of its call, its status and its body.

@@ -1,4 +1,4 @@
-"""What a service needs beside its cluster: the store of files, and the collector of traces."""
+"""Checks of what a service needs besides its cluster: the file store and the trace collector."""
 
 import asyncio
 import os
@@ -14,14 +14,14 @@ from instantaudience_server.settings import Settings
 
 FILES, TRACES = "files", "traces"
 LEAST_BYTES = 2 * PART_BYTES
-"""With less room, no file can be kept."""
+"""With less free space, no file can be stored."""
 MORE_ROOM = "make room on its disk, or give --batch-store, or --data-dir, a folder on another one"
 SHARED = "; where several machines have the same cluster, they need the same files there, or --batch-store"
-"""What is added about a folder where the cluster is the operator's own: others may use that cluster, too."""
+"""Appended for a folder if the cluster is the operator's own, because other machines may use it, too."""
 
 
 async def store_of_files(settings: Settings) -> Finding:
-    """Whether files can be kept; of a store elsewhere, whether it can be listed. Nothing is made."""
+    """Checks that files can be stored in the folder or, for remote storage, that it can be listed. Changes nothing."""
     store = FileStore(settings.file_store_url)
     if store.folder is not None:
         finding = _folder(store.folder)
@@ -51,7 +51,7 @@ def _folder(folder: Path) -> Finding:
 
 
 async def collector(settings: Settings) -> AsyncIterator[Finding]:
-    """Whether it takes traces, where there is to be one."""
+    """Checks that the collector accepts traces, if one is configured."""
     if not traces.are_wanted(settings):
         return
     if why := await asyncio.to_thread(traces.problem, settings):

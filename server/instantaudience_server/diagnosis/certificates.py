@@ -1,4 +1,5 @@
-"""How long certificates hold: those in the service's files, and those that it and the cluster's nodes show."""
+"""Checks when certificates expire: those in the configured files, and those that the service and the cluster's nodes
+present."""
 
 import asyncio
 import datetime
@@ -16,14 +17,14 @@ from instantaudience_server.settings import Settings
 TOPIC = "certificates"
 DAYS_PROBLEM, DAYS_WARNING = 3, 21
 LIST_HOURS_PROBLEM, LIST_HOURS_WARNING = 6, 12
-"""Lists of what is revoked are made anew every few days, some every day."""
+"""Certificate revocation lists are reissued every few days, some daily."""
 SECONDS = 5.0
 _DAY, _HOUR = 86_400, 3_600
 _MEND = "replace it: what serves reads it again, without a restart"
 
 
 def in_files(settings: Settings, now: float) -> Iterator[Finding]:
-    """What the files of the settings hold; `now` is Unix time."""
+    """Check the certificate files in the settings; `now` is Unix time."""
     if settings.tls_cert is None:
         return
     try:
@@ -37,7 +38,7 @@ def in_files(settings: Settings, now: float) -> Iterator[Finding]:
 
 
 def for_the_cluster(redis: str, now: float) -> Iterator[Finding]:
-    """What the files hold that the cluster's URL names; `now` is Unix time."""
+    """Check the certificate files that the cluster's URL names; `now` is Unix time."""
     for option in ("ssl_ca_certs", "ssl_keyfile"):
         path = file_of(redis, option)
         if path is not None and not os.access(path, os.R_OK):
@@ -52,7 +53,7 @@ def for_the_cluster(redis: str, now: float) -> Iterator[Finding]:
 
 
 async def shown(host: str, port: int, now: float) -> Finding:
-    """What somebody shows who takes TLS connections; whether one should trust it is not asked."""
+    """Check the certificate that a TLS server presents. Its chain and name are not verified."""
     where = f"{host}:{port}"
     try:
         async with asyncio.timeout(SECONDS):
@@ -69,7 +70,7 @@ async def shown(host: str, port: int, now: float) -> Finding:
 
 
 def ending(where: str, end: float, now: float, *, is_list: bool = False) -> Finding:
-    """What an end means. Days and hours are whole ones; `is_list`: of certificates that are revoked."""
+    """The finding for an expiry. Days and hours are rounded down; `is_list` for certificate revocation lists."""
     unit, name = (_HOUR, "hours") if is_list else (_DAY, "days")
     bad, soon = (LIST_HOURS_PROBLEM, LIST_HOURS_WARNING) if is_list else (DAYS_PROBLEM, DAYS_WARNING)
     left = int((end - now) // unit)

@@ -1,5 +1,5 @@
-"""Whether a cluster is fit for the service, and keeps what was acknowledged (docs/cluster.md, "An own Redis
-Cluster")."""
+"""Checks whether a cluster is suitable for the service, and retains what was acknowledged (docs/cluster.md, "An own
+Redis Cluster")."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -12,43 +12,43 @@ from instantaudience_server.store.inspection import durability_settings
 from instantaudience_server.store.inspection.facts import ClusterFacts
 
 CLOCK_WARNING_SECONDS, CLOCK_PROBLEM_SECONDS = 1.0, 30.0
-"""Calls count for the hour of the worker that takes them, and memberships end by the nodes' clocks; `tests/faults/` has
-tried half a minute."""
+"""Calls are counted in the hour of the worker that receives them, and memberships expire by the nodes' clocks.
+`tests/faults/` covers differences of half a minute."""
 MEMORY_WARNING, MEMORY_PROBLEM = 0.75, 0.9
-"""Shares of `maxmemory`; a node that reaches it takes no writes."""
+"""Shares of `maxmemory`; a node that reaches it accepts no writes."""
 NAMED = 5
-"""How many of the members are named that ask for the same durability."""
+"""How many members are listed by ID for the same durability."""
 _AS_READER = "run this as a user that may read the catalog (HSCAN on c:*)"
 _WITH_ITS_NODE = "bring back the node of the slot of {catalog} (CLUSTER KEYSLOT tells it), and look again"
 _AS_OPERATOR = "run this as an operator's user, with --acl-user and the name of the service's user"
 _ALIKE = "give the user the same password and rights on every node"
 _CLOSED = {"NOPERM": _AS_OPERATOR, "WRONGPASS": _ALIKE, "NOAUTH": _ALIKE}
-"""What to do about a node that refuses to say how it is, by the word that it says."""
+"""What to do about a node that refuses to be inspected, by the code of its error."""
 _DISKS = {
     "aof_last_write_status": "",
     "aof_last_bgrewrite_status": " It stays so until it is written anew: BGREWRITEAOF",
     "rdb_last_bgsave_status": " It stays so until it is written anew: BGSAVE",
 }
-"""Whether a node could write, and what it needs to notice that it can again."""
+"""Fields of INFO that tell whether a node could write to disk, each with what clears an error."""
 _BY_WORDS = 'docs/observability.md, "Health", has the words'
 
 
 class Wanted(NamedTuple):
-    """What an acknowledgement is to mean: for whoever says nothing else, and for members that do. `embedded`: a cluster
-    without replicas, whose disks alone `DISK` waits for."""
+    """The durability that acknowledgements must have: the service's default, and what members ask for. `embedded`: the
+    cluster has no replicas, so `DISK` waits only for its own disks."""
 
     service: Durability
     wishes: Wishes
     embedded: bool
 
     def waits_for_replicas(self, durability: Durability) -> bool:
-        """Whether there is no acknowledgement without a replica."""
+        """Whether acknowledgements with this durability need a replica."""
         return durability is Durability.REPLICA or (durability is Durability.DISK and not self.embedded)
 
 
 class Check(NamedTuple):
-    """What is wrong with a topic; `fine` is what is said where nothing is. A node that refuses one of `asked` may have
-    any fault."""
+    """The check of a topic: `fine` is the text if it finds no faults, `asked` are the commands that it depends on. If a
+    node refuses one of these, the result is unknown."""
 
     topic: str
     fine: str
@@ -57,14 +57,14 @@ class Check(NamedTuple):
 
 
 def judge(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
-    """What is found, topic by topic, each with one finding at least."""
+    """Run all checks; yield at least one finding for each topic."""
     for check in CHECKS:
         found = [*check.faults(facts, wanted), *_untold(facts, check)]
         yield from found or [Finding(Level.OK, check.topic, check.fine)]
 
 
 def _untold(facts: ClusterFacts, check: Check) -> Iterator[Finding]:
-    """What nodes refuse to say of a topic; those that give the same reason are told together."""
+    """Warnings about commands that nodes refuse, one for each reason."""
     for command in check.asked:
         names: dict[str, list[str]] = {}
         for node in facts.nodes:
@@ -198,7 +198,7 @@ def _members(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def _named(ids: Sequence[int]) -> str:
-    """Members, the first of them by their IDs."""
+    """The first few members by ID, and how many others there are."""
     first = ", ".join(map(str, sorted(ids)[:NAMED]))
     return f"member {first}" + (f" (and {len(ids) - NAMED} others)" if len(ids) > NAMED else "")
 

@@ -1,4 +1,4 @@
-"""Everything that is looked at, in its order."""
+"""Runs all checks of a deployment, in order."""
 
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -24,11 +24,13 @@ async def diagnose(
     acl_user: str | None,
     now: Callable[[], float],
 ) -> AsyncIterator[Finding]:
-    """Look at the cluster of the settings, at their certificates, the store of files and the collector of traces and,
-    where a URL is given, at the service there.
+    """Check the cluster and the certificates in the settings, the file store, the trace collector and, if `url` is
+    given, the service there.
 
-    `certificate` has what a service is shown that wants to see one. `acl_user`: whom the service signs in to the
-    cluster as, where the URL has another one. `now` is Unix time.
+    Args:
+        certificate: the client certificate for a service that asks for one.
+        acl_user: the cluster user of the service, if the URL has another one.
+        now: the Unix time.
     """
     try:
         redis = cluster_url(settings.redis, settings.data_dir)

@@ -1,4 +1,4 @@
-"""What was looked at, how it is, and what to do about it."""
+"""The result of a check: how serious it is, and what to do about it."""
 
 import enum
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Level(enum.StrEnum):
-    """How bad it is. A warning may cost something some day; a problem does already, or will surely."""
+    """A warning may cause harm some day; a problem does so already, or certainly will."""
 
     OK = "ok"
     WARNING = "warning"
@@ -14,7 +14,7 @@ class Level(enum.StrEnum):
 
 
 class Finding(NamedTuple):
-    """`topic` is what was looked at, `mend` what to do; empty where all is well."""
+    """One result: `topic` is what was checked, `mend` what to do about it, empty if all is well."""
 
     level: Level
     topic: str
@@ -23,16 +23,16 @@ class Finding(NamedTuple):
 
 
 def warning(topic: str, text: str, mend: str) -> Finding:
-    """What may cost something."""
+    """A finding at level WARNING."""
     return Finding(Level.WARNING, topic, text, mend)
 
 
 def problem(topic: str, text: str, mend: str) -> Finding:
-    """What does cost something."""
+    """A finding at level PROBLEM."""
     return Finding(Level.PROBLEM, topic, text, mend)
 
 
 def worst(findings: Iterable[Finding]) -> Level:
-    """The level of them all together."""
+    """The most serious level among the findings; OK if there are none."""
     levels = list(Level)
     return max((each.level for each in findings), key=levels.index, default=Level.OK)

@@ -1,4 +1,4 @@
-"""What members of the catalog want of acknowledgements, where that is not what the service does."""
+"""Reads which members ask for a durability other than the service's default."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,8 @@ PENDING_BYTES = 2**20
 
 
 class Wishes(NamedTuple):
-    """Members by the durability that they want; or why that is not known. `refused`: we may not ask."""
+    """Members by the durability that they ask for; if they could not be read, `unknown` says why. `refused`: for lack
+    of permission."""
 
     members: dict[Durability, list[int]]
     unknown: str = ""
@@ -27,7 +28,7 @@ class Wishes(NamedTuple):
 
 
 async def wishes(redis: str) -> Wishes:
-    """Ask the cluster with this URL."""
+    """Read the members' durability from the cluster at this URL."""
     members: dict[Durability, list[int]] = {}
     try:
         topology = Topology(redis, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
@@ -46,7 +47,7 @@ async def wishes(redis: str) -> Wishes:
 
 
 async def _members(cluster: Cluster) -> AsyncGenerator[pb.Member, None]:
-    """The catalog's members; the cluster is open meanwhile."""
+    """Yields the catalog's members; keeps the cluster open meanwhile."""
     try:
         await cluster.open()
         async with contextlib.aclosing(ClusterCatalogStore(cluster).load(SECONDS)) as pages:

@@ -1,4 +1,4 @@
-"""Whether a service that runs is well, as anybody may ask it."""
+"""Checks a running service, with requests that need no sign-in."""
 
 import email.utils
 import ssl
@@ -12,13 +12,13 @@ from instantaudience_server.diagnosis.finding import Finding, Level, problem, wa
 TOPIC = "service"
 SECONDS = 5.0
 DATE_SECONDS = 2.0
-"""How exact the `date` header is, and the way here."""
+"""Tolerance for the resolution of the `date` header and the transmission time."""
 _SHOW = "; where it wants to see a certificate, say which one with --cert"
 
 
 async def ask(url: str, certificate: ssl.SSLContext | None, now: float) -> AsyncIterator[Finding]:
-    """What the service says of itself. No secret is sent, so its certificate's names are not checked. `certificate` has
-    the one to show to it; `now` is Unix time."""
+    """Check the service's health endpoints and its clock. The server's certificate is not verified, since nothing
+    secret is sent. `certificate` has the client certificate, for a service that asks for one; `now` is Unix time."""
     context = certificate or ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -45,7 +45,7 @@ async def ask(url: str, certificate: ssl.SSLContext | None, now: float) -> Async
 
 
 def _text(answer: httpx.Response) -> str:
-    """What an error says."""
+    """The error in a response."""
     try:
         return str(answer.json()["response"]["error"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The bytes of a file or of standard input, without gzip; and how far they have been read."""
+"""The decompressed content of a file or of standard input, and how far it has been read."""
 
 import gzip
 import io
@@ -13,14 +13,14 @@ from typing import Self
 from instantaudience_server.sending.records import Place, SourceError
 
 HEAD_BYTES = 4096
-"""What is looked at to know a file, and what tells it from another one."""
+"""How much of a file is used to detect its format and to recognise it again."""
 MOST_LINE_BYTES = 2**24
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 
 
 class _Joined(io.RawIOBase):
-    """What was taken from a stream already, and then the stream."""
+    """A stream with the bytes in front that have been read from it already."""
 
     def __init__(self, head: bytes, rest: "io.BufferedReader[io.FileIO]") -> None:
         self._head = head
@@ -37,18 +37,18 @@ class _Joined(io.RawIOBase):
 
 
 class Content:
-    """A file; without a path, standard input. Close it, or use it with `with`.
+    """A file or, without a path, standard input. A context manager, which closes it.
 
     Attributes:
-        name: what people call it.
-        head: its first bytes, without compression.
-        size_bytes: how large it is as it stands; None where nobody knows.
-        modified_ns: when it was written to, a Unix time; None likewise.
-        offset, line: how far it was read, see `Place`.
+        name: what error messages and output call it.
+        head: the first bytes, decompressed.
+        size_bytes: the size of the file as stored; None for standard input.
+        modified_ns: the time of the last modification, Unix time in nanoseconds; None for standard input.
+        offset, line: how far it has been read, see `Place`.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Open it.
+        """Open the file.
 
         Raises:
             SourceError: it cannot be opened.
@@ -83,26 +83,26 @@ class Content:
             self.pass_by(len(self._file.read(len(_BOM))), 0)
 
     def __enter__(self) -> Self:
-        """The content, which is closed at the end."""
+        """The content itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the file."""
         self._file.close()
         self._raw.close()
 
     @property
     def place(self) -> Place:
-        """How far it was read."""
+        """How far it has been read."""
         return Place(self.offset, self.line)
 
     def seek(self, place: Place) -> None:
-        """Go on from there: not for standard input.
+        """Continue reading at a place; not for standard input.
 
         Raises:
-            SourceError: it has been cut meanwhile.
+            SourceError: the file has been truncated meanwhile.
         """
         try:
             self._file.seek(place.offset)
@@ -111,7 +111,8 @@ class Content:
         self.offset, self.line = place
 
     def done_bytes(self, offset: int) -> int:
-        """About how many of `size_bytes` hold what stands before an offset; 0 where nobody knows."""
+        """Approximately how many of `size_bytes` correspond to this offset, which counts decompressed bytes; 0 if the
+        size is unknown."""
         if self.size_bytes is None:
             return 0
         if not self._is_gzip or not self.offset:
@@ -119,23 +120,23 @@ class Content:
         return int(self._raw.tell() * min(1.0, offset / self.offset))
 
     def read(self, size: int) -> bytes:
-        """The next bytes, at most so many; nothing at the end. The place stays where it is: see `pass_by`.
+        """At most `size` bytes; empty at the end. Does not advance the place: see `pass_by`.
 
         Raises:
-            SourceError: it cannot be read.
+            SourceError: the file cannot be read.
         """
         return self._tried(self._file.read1, size)
 
     def pass_by(self, size: int, lines: int) -> None:
-        """Count bytes that are done with, and the ends of lines in them."""
+        """Advance the place by this many bytes and line ends."""
         self.offset += size
         self.line += lines
 
     def some_lines(self, size: int) -> list[str]:
-        """As `lines`, those of about so many bytes; of standard input, those that are there. None at the end.
+        """The next lines, about `size` bytes of them; of standard input, those that are available. Empty at the end.
 
         Raises:
-            SourceError: as `lines`.
+            SourceError: as for `lines`.
         """
         data = self._tried(self._some, size)
         if data and not data.endswith(b"\n"):
@@ -145,17 +146,17 @@ class Content:
         return lines
 
     def lines(self) -> Iterator[str]:
-        """The lines to come, with their ends; what is no UTF-8 is escaped by surrogates.
+        """The remaining lines, with their line ends. Invalid UTF-8 is decoded with `surrogateescape`.
 
         Raises:
-            SourceError: it cannot be read, or a line is longer than 16 MB.
+            SourceError: the file cannot be read, or a line is longer than 16 MB.
         """
         while line := self._line():
             self.pass_by(len(line), 1)
             yield line.decode(errors="surrogateescape")
 
     def _line(self, ahead: int = 0) -> bytes:
-        """What is left of a line; so many have been read that are not passed by."""
+        """The rest of a line. `ahead` is how many lines have been read that the place does not count yet."""
         line = self._tried(self._file.readline, MOST_LINE_BYTES)
         if len(line) == MOST_LINE_BYTES:
             raise SourceError(f"{self.name}: line {self.line + ahead + 1} is longer than {MOST_LINE_BYTES:,} bytes")

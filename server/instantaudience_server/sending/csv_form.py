@@ -1,4 +1,4 @@
-"""CSV files of users: their columns, by a heading or as they are told."""
+"""The layout of CSV files of users: the delimiter, and which columns hold what."""
 
 import csv
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from instantaudience_server.sending.csv_rows import NAMES, CsvRows, reason_of
 from instantaudience_server.sending.records import Batch, Place
 
 MOST_SHOWN = 500
-"""Characters of columns that are none of ours: a file that is no CSV may have any number."""
+"""Maximum length of the list of columns in an error: a file that is no CSV may have any number of columns."""
 
 
 class ColumnsError(Exception):
@@ -18,10 +18,10 @@ class ColumnsError(Exception):
 
 @dataclass(frozen=True)
 class CsvForm:
-    """How a file looks.
+    """The layout of a CSV file.
 
-    `columns` says what the file calls the columns (`{"seg_id": "segment"}`); `order` what they hold, one after the
-    other, in a file whose first line is no heading: empty for one that does not count.
+    `columns` maps our names of columns to the file's (`("seg_id", "segment")`). `order` lists our names for the columns
+    of a file without a heading, with an empty name for columns to ignore; it is empty if the first line is a heading.
     """
 
     delimiter: str = ","
@@ -29,11 +29,11 @@ class CsvForm:
     order: tuple[str, ...] = ()
 
     def batches(self, content: Content, start: Place) -> Iterator[Batch]:
-        """The records from there on.
+        """Read the records from `start` on.
 
         Raises:
-            SourceError: it cannot be read any further.
-            ColumnsError: the heading lacks a column, or is none.
+            SourceError: the file cannot be read any further.
+            ColumnsError: the heading lacks a column, or is not CSV.
         """
         lines = content.lines()
         headings = list(self.order)
@@ -53,7 +53,11 @@ class CsvForm:
 
 
 def _check(headings: list[str], name: str) -> None:
-    """Raises ColumnsError, where the columns do not tell a user and a segment."""
+    """Check that the columns identify a user and a segment, and none occurs twice.
+
+    Raises:
+        ColumnsError: they do not.
+    """
     if "user_id" not in headings or not {"seg_id", "seg_code"} & set(headings):
         there = ", ".join(filter(None, headings)) or "none"
         if len(there) > MOST_SHOWN:

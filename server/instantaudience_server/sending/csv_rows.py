@@ -1,7 +1,7 @@
-"""The rows of a CSV file: a membership each. Rows of one user that follow are one record.
+"""Reads the rows of a CSV file, with one membership each. Consecutive rows of one user become one record.
 
-Lines are read by the block. Where each is a row, and each row says something, as nearly everywhere, all rows are taken
-at once; else, and where it must be known which row was refused, one by one.
+Lines are read in blocks. Usually every line is a valid row, and a block is processed at once; otherwise, and when it
+must be known which rows were refused, row by row.
 """
 
 import csv
@@ -20,17 +20,17 @@ from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, Record, Row, batch_of
 
 NAMES = ("user_id", "domain", "seg_id", "seg_code", "member_id", "value", "expiration")
-"""What columns can hold, as the REST contract names it."""
+"""The columns that are known, under the names of the REST contract."""
 MOST_LINES = 1000
-"""From the first to the last row of a record."""
+"""Maximum number of lines that a record spans."""
 MOST_KNOWN = 2**16
-"""Memberships that need not be read again."""
+"""Size of the cache of encoded memberships."""
 
 _is_number = re.compile(r"-?[0-9]{1,20}", re.ASCII).fullmatch
 
 
 def _cells(indexes: Sequence[int]) -> Any:
-    """What takes these cells of a row, as something that can be looked up."""
+    """A function that returns these cells of a row, as a hashable value."""
     return itemgetter(*indexes) if indexes else lambda _row: ()
 
 
@@ -43,7 +43,7 @@ def _bytes(text: str) -> int:
 
 
 def reason_of(error: csv.Error) -> str:
-    """Why a row is none; the library's own text says what a Python program would do about it."""
+    """Why a row is invalid. The csv module's own text for a lone carriage return gives advice for Python programs."""
     if "new-line character" in str(error):
         return "a line ends with a carriage return alone, where a line feed is needed"
     return str(error)
@@ -53,20 +53,19 @@ def _is_empty(line: str) -> bool:
     return not line.strip("\r\n")
 
 
-# What stands before the lengths of a user, of its ID, and of its domain.
+# The tags of a user, of its ID, and of its domain: each precedes a length.
 _USER = tag(StreamSegmentsRequest.RT_SEGMENT_FIELD_NUMBER)
 _USER_ID = tag(RtSegment.USER_ID_FIELD_NUMBER)
 _DOMAIN = tag(RtSegment.DOMAIN_FIELD_NUMBER)
 
 _Columns = tuple[Sequence[Any], list[Any]]
-"""Per row: the cells that tell the user; and the memberships, encoded as part of a user, or why there are none."""
+"""For each row: the cells that identify the user, and the membership, encoded as a field of the user, or why it is
+invalid."""
 
 
 class _Said(NamedTuple):
-    """What a row says of a user: a membership, encoded as part of one; why it is none; or None, where nothing stands.
-
-    `end` is where the next row begins.
-    """
+    """The content of a row: a user, and `what`: its membership, encoded as a field of the user; an error; or None for
+    an empty row. `end` is where the next row begins."""
 
     row: Row
     end: Place
@@ -74,14 +73,14 @@ class _Said(NamedTuple):
     what: bytes | str | None
 
     def goes_on(self, first: "_Said") -> bool:
-        """Whether it belongs to the record that `first` begins."""
+        """Whether the row belongs to the record that begins with `first`."""
         if self.what is None:
             return True
         return not isinstance(self.what, str) and self.user == first.user and self.row[0] - first.row[0] < MOST_LINES
 
 
 class CsvRows:
-    """The rows of a file, whose columns hold what `headings` name, as far as that is among NAMES."""
+    """The rows of a file with these column headings; columns that are not in `NAMES` are ignored."""
 
     def __init__(self, content: Content, headings: list[str], delimiter: str) -> None:
         self._content = content
@@ -94,13 +93,13 @@ class CsvRows:
         self._names = [name for name in NAMES[2:] if name in headings]
         self._membership_cells = _cells([headings.index(name) for name in self._names])
         self._known: dict[str | tuple[str, ...], bytes] = {}
-        """What the rest of a row, or its cells, say, encoded as part of a user."""
+        """Cache of encoded memberships, by the rest of a row or by its cells."""
 
     def batches(self) -> Iterator[Batch]:
-        """The records, from where the content is on.
+        """Read the records from the content's current place on.
 
         Raises:
-            SourceError: it cannot be read any further.
+            SourceError: the file cannot be read any further.
         """
         place = self._content.place
         lines: list[str] = []
@@ -120,9 +119,10 @@ class CsvRows:
                 place = batch.end
 
     def _all_at_once(self, lines: list[str], start: Place, is_last: bool) -> Batch | None:
-        """The rows of lines; unless they are the last ones, without the last user, who may go on.
+        """The batch of these lines. Unless `is_last`, the last user is left out, since its rows may continue in the
+        next block.
 
-        None where there are no such rows, or it takes more to read them.
+        None if there is nothing to return, or if the lines need to be read one by one.
         """
         columns = self._begin_with_users(lines) or self._any_columns(lines)
         if columns is None or str in map(type, columns[1]):
@@ -149,7 +149,7 @@ class CsvRows:
         return Batch(_behind(start, taken), request, len(bounds) - 1, len(taken), read)
 
     def _begin_with_users(self, lines: Sequence[str]) -> _Columns | None:
-        """Each line's user, and what the rest of it says; None where that takes more than to look at the delimiter."""
+        """Splits lines at the first delimiter; None unless the user is the first column and nothing is quoted."""
         text = "".join(lines)
         if not self._is_user_first or '"' in text or " " in text or text.count("\r") != text.count("\r\n"):
             return None
@@ -158,7 +158,7 @@ class CsvRows:
         return users, [known(rest) or rest_of_row(rest) for rest in rests]
 
     def _any_columns(self, lines: Sequence[str]) -> _Columns | None:
-        """The same by all rules of CSV; None where a line is no row, or lacks cells."""
+        """Splits lines by all rules of CSV; None if a line is not a valid row or has another number of cells."""
         try:
             rows = list(self._rows(lines))
         except csv.Error:
@@ -170,7 +170,7 @@ class CsvRows:
         ]
 
     def _rest_of_row(self, rest: str) -> bytes | str:
-        """What a row says behind its user; or why it says nothing."""
+        """The membership in the rest of a row, after its user, or why it is invalid."""
         try:
             row = next(self._rows([self._delimiter + rest]))
         except csv.Error as error:
@@ -183,12 +183,12 @@ class CsvRows:
         return membership
 
     def _one_by_one(self, lines: list[str], start: Place, is_last: bool) -> Batch | None:
-        """As `_all_at_once`; None where they hold no record that has come to its end."""
+        """Like `_all_at_once`, for any lines; None if they contain no complete record."""
         records = self._records(lines, start, is_last)
         return batch_of(records) if records else None
 
     def _records(self, lines: list[str], start: Place, is_last: bool) -> list[Record]:
-        """The records of lines; unless they are the last ones, without one that may go on."""
+        """The records of these lines. Unless `is_last`, without a last record that may continue."""
         found: list[Record] = []
         alike: list[_Said] = []
         end = start
@@ -206,7 +206,7 @@ class CsvRows:
         return found
 
     def _each_row(self, lines: list[str], start: Place, is_last: bool) -> Iterator[_Said]:
-        """What each row says; unless the lines are the last ones, without one that may go on."""
+        """The content of each row. Unless `is_last`, without a last row that may continue."""
         offsets = accumulate(map(_bytes, lines), initial=start.offset)
         places = [Place(offset, start.line + number) for number, offset in enumerate(offsets)]
         reader = self._rows(lines)
@@ -231,7 +231,7 @@ class CsvRows:
             yield _Said((start.line + before + 1, shown), places[reader.line_num], user, what)
 
     def _record(self, rows: Sequence[_Said], end: Place) -> Record:
-        """The user that these rows tell of."""
+        """The record of these rows of one user."""
         shown = [said.row for said in rows]
         try:
             encoded = self._encode(rows[0].user, [said.what for said in rows if isinstance(said.what, bytes)])
@@ -240,10 +240,10 @@ class CsvRows:
         return Record(end, shown, RtSegment.FromString(encoded), len(rows))
 
     def _encode(self, cells: Any, memberships: Iterable[bytes]) -> bytes:
-        """The user that these cells tell, with memberships: fields one after the other are a message.
+        """Encode a user with these memberships: a message is the concatenation of its fields.
 
         Raises:
-            UnicodeEncodeError: they are no UTF-8.
+            UnicodeEncodeError: the cells are not valid UTF-8.
         """
         user_id, domain = cells if self._has_domain else (cells, "")
         encoded_id = user_id.encode()
@@ -254,7 +254,7 @@ class CsvRows:
         return encoded
 
     def _membership(self, cells: Any) -> bytes | str:
-        """What the cells say, encoded as part of a user; or why they say nothing."""
+        """The membership in these cells, encoded as a field of a user; or why it is invalid."""
         texts = cells if isinstance(cells, tuple) else (cells,)
         if (encoded := self._known.get(texts)) is not None:
             return encoded

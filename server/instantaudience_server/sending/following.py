@@ -1,4 +1,4 @@
-"""What became of the users of a file: each answer brought back to the lines it is about."""
+"""Matches the service's answers with the records of a file."""
 
 import re
 from collections import Counter, defaultdict, deque
@@ -12,16 +12,16 @@ from instantaudience_server.sending.records import Batch, Place, Record, SourceE
 from instantaudience_server.sending.rejects import Rejects
 
 MOST_UNREADABLE = 100_000
-"""A file with so many unreadable records in a row is taken for none of users, and given up."""
+"""After this many unreadable records in a row, the file is considered not to be one of users, and sending stops."""
 UNREADABLE = "UNREADABLE"
-"""The reason of what was not sent; the others are the service's, of warnings and errors."""
+"""The reason for records that could not be sent; other reasons are those of the service's warnings and errors."""
 
 _PATH = re.compile(r"rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?")
 
 
 @dataclass
 class Totals:
-    """What was sent of a file: users and memberships that were taken, and those that were refused, by reason."""
+    """Totals of a file: users and memberships that were accepted, and memberships that were refused, by reason."""
 
     users: int = 0
     memberships: int = 0
@@ -31,16 +31,19 @@ class Totals:
 @dataclass(frozen=True)
 class _Refusal:
     block: int | None
-    """Which membership of the user; None: all that have no reason of their own."""
+    """Index of the membership; None for all memberships of the user that have no reason of their own."""
     reason: str
     message: str
 
 
 class Following:
-    """Hands users out, in their order, and takes the answers. Requests may be taken in another thread.
+    """Hands out requests in the order of the file, and processes the answers. Requests may be consumed in another
+    thread.
 
-    `place` is how far all is answered: a later run goes on there. `failure` is why no more users came, where that is
-    not the file's end.
+    Attributes:
+        place: everything before it is answered; a later run continues there.
+        totals: counts of what is before `place`.
+        failure: why reading stopped before the end of the file, if it did.
     """
 
     def __init__(self, rejects: Rejects, totals: Totals, place: Place) -> None:
@@ -53,7 +56,7 @@ class Following:
         self._refusals: defaultdict[int, list[_Refusal]] = defaultdict(list)
 
     def requests(self, batches: Iterable[Batch]) -> Iterator[StreamSegmentsRequest]:
-        """The users of batches, up to the file's end or to where it cannot be read any further."""
+        """The requests of batches, up to the end of the file or to where it cannot be read any further."""
         unreadable = 0
         try:
             for batch in batches:
@@ -70,7 +73,7 @@ class Following:
             self.failure = error
 
     def take(self, result: StreamResult) -> None:
-        """The next answer. What is known of its last user may not be all: its batch waits for the next answer."""
+        """Process an answer. More answers may follow for its last user, so that user's batch is not counted yet."""
         if result.error is not None:
             refusal = _Refusal(None, result.error.reason or result.error.code.name, result.error.message)
             for user in range(result.first_user, result.first_user + result.users):
@@ -84,18 +87,18 @@ class Following:
         self._settle(result.first_user + result.users - 1)
 
     def finish(self) -> None:
-        """There are no more answers to come."""
+        """Called after the last answer."""
         self._settle(None)
 
     def _settle(self, before: int | None) -> None:
-        """Count the batches up to a user, and write down what was refused of them."""
+        """Count the batches before a user (None: all), and record what was refused of them."""
         while self._batches:
             batch = self._batches[0]
             end = self._answered + batch.users
             if before is not None and end > before:
                 return
             self._batches.popleft()
-            # Most files have none: to look for each user takes a while.
+            # Most files have no refusals, and checking each user takes time.
             is_refused = self._refusals and not self._refusals.keys().isdisjoint(range(self._answered, end))
             if batch.is_readable and not is_refused:
                 self.totals.users += batch.users

@@ -1,4 +1,4 @@
-"""What form a file has, and what reads it."""
+"""Detection of a file's format, and the reader for each."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ FORMS = ("csv", "ndjson", "json")
 
 
 def form_of(head: bytes) -> str:
-    """The name of the form that a file has which begins so."""
+    """The format of a file that begins with these bytes."""
     text = head.decode(errors="replace")
     if holds_array(text):
         return "json"
@@ -19,11 +19,11 @@ def form_of(head: bytes) -> str:
 
 
 def read_batches(content: Content, form: str | None, csv_form: CsvForm, start: Place) -> Iterator[Batch]:
-    """What a file holds from there on; without a form, in the one that it seems to have.
+    """Read a file from `start` on; if `form` is None, its format is detected.
 
     Raises:
-        SourceError: it cannot be read any further.
-        ColumnsError: it is CSV, and its heading lacks a column.
+        SourceError: the file cannot be read any further.
+        ColumnsError: the file is CSV, and its heading lacks a column.
     """
     form = form or form_of(content.head)
     if form == "csv":

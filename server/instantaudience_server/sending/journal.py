@@ -1,4 +1,4 @@
-"""Where files go, and what is kept beside each: how far it was sent, and what of it was refused."""
+"""Where a file is sent, and the two files beside it: the position up to which it has been sent, and its rejects."""
 
 import time
 from dataclasses import dataclass
@@ -11,39 +11,39 @@ from instantaudience_server.sending.records import Place
 from instantaudience_server.sending.rejects import Rejects
 
 KEPT_SECONDS = 0.2
-"""How often it is written down how far a file has been sent."""
+"""Minimum interval between writes of the position."""
 STDIN = Path("-")
 
 
 @dataclass(frozen=True)
 class Way:
-    """How files are read and where they go."""
+    """How files are read, and where they are sent."""
 
     form: str | None
     csv_form: CsvForm
     rejects: Path | None
     is_dry: bool
     destination: tuple[str, str]
-    """The service, and the account."""
+    """URL of the service, and account."""
 
     def rejects_path(self, file: Path) -> Path:
-        """Where the rejects of a file go."""
+        """The path of a file's rejects."""
         return rejects_path(self.rejects, file, is_dry=self.is_dry)
 
     def position_path(self, file: Path) -> Path | None:
-        """Where it is kept how far a file was sent; None where that cannot be gone on with."""
+        """The path of a file's position; None if it cannot be resumed."""
         return None if self.is_dry else _position_path(file)
 
 
 def rejects_path(named: Path | None, file: Path, *, is_dry: bool) -> Path:
-    """Where the rejects of a file go: to the name that they were given, or beside it. Those of a dry run have a name of
-    their own: an earlier run may be gone on with, which adds to its rejects."""
+    """The path of a file's rejects: `named`, or beside the file. Those of a dry run have a name of their own, because
+    an earlier run may be resumed, which appends to its rejects."""
     ending = "dry-run.rejects.csv" if is_dry else "rejects.csv"
     return named or _beside(Path("standard-input") if file == STDIN else file, ending)
 
 
 def rejects_kept(file: Path) -> Path | None:
-    """The rejects that the next run of a file goes on with; None where it begins anew."""
+    """The rejects to which the next run of this file appends; None if it starts from the beginning."""
     path = _position_path(file)
     return None if path is None else read_rejects(path)
 
@@ -57,7 +57,7 @@ def _beside(file: Path, ending: str) -> Path:
 
 
 class Journal:
-    """Keeps how far a file was sent, and its rejects."""
+    """The position and the rejects of a file that is being sent."""
 
     def __init__(self, way: Way, file: Path, content: Content) -> None:
         self.path = way.position_path(file)
@@ -70,10 +70,10 @@ class Journal:
         self.rejects = Rejects(rejects, self.position.rejects_bytes)
         self._kept = time.monotonic()
         self.goes_on = found is not None and not found.is_done
-        """Whether an earlier run has sent some of it."""
+        """Whether an earlier run has sent a part of the file."""
 
     def keep(self, place: Place, *, now: bool = False, is_done: bool = False) -> None:
-        """Write down that all before a place is answered; from time to time is enough, unless `now`."""
+        """Record that everything before a place is answered; at intervals only, unless `now`."""
         is_time = place != self.position.place and time.monotonic() - self._kept >= KEPT_SECONDS
         if self.path is None or not (now or is_time):
             return
@@ -83,5 +83,5 @@ class Journal:
         self._kept = time.monotonic()
 
     def close(self) -> None:
-        """Close the file of rejects."""
+        """Close the rejects file."""
         self.rejects.close()

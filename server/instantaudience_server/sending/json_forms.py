@@ -1,4 +1,4 @@
-"""JSON: a user a line (NDJSON), or one array of users, bare or as the REST contract has it."""
+"""JSON files: one user per line (NDJSON), or an array of users, either bare or in an object as in the contract."""
 
 import codecs
 import json
@@ -19,15 +19,15 @@ _decoder = json.JSONDecoder()
 
 
 def holds_array(head: str) -> bool:
-    """Whether this is how an array of users begins."""
+    """Whether a file that begins like this is an array of users."""
     return _may_open.match(head) is not None
 
 
 def ndjson_records(content: Content, start: Place) -> Iterator[Record]:
-    """The users from there on, one a line.
+    """The users from `start` on, one per line.
 
     Raises:
-        SourceError: it cannot be read any further.
+        SourceError: the file cannot be read any further.
     """
     if start.offset:
         content.seek(start)
@@ -38,10 +38,10 @@ def ndjson_records(content: Content, start: Place) -> Iterator[Record]:
 
 
 def array_records(content: Content, start: Place) -> Iterator[Record]:
-    """The users of an array from there on.
+    """The users of an array from `start` on.
 
     Raises:
-        SourceError: it cannot be read any further, or is no array.
+        SourceError: the file cannot be read any further, or is not an array.
     """
     text = _Text(content)
     if start.offset:
@@ -67,7 +67,7 @@ def _record(end: Place, line: int, text: str) -> Record:
 
 
 class _Text:
-    """What was read of a content and is not done with."""
+    """The part of the content that has been read and not consumed."""
 
     def __init__(self, content: Content) -> None:
         self._content = content
@@ -76,11 +76,16 @@ class _Text:
         self._ended = False
 
     def error(self, problem: str) -> SourceError:
-        """What to raise here."""
+        """An error at the current position."""
         return SourceError(f"{self._content.name}: line {self._content.place.line + 1}: {problem}")
 
     def drop(self, pattern: re.Pattern[str], whole: bool = False) -> bool:
-        """Drop what matches the pattern, which fits in a chunk, or else nothing; if `whole`, the text ends there."""
+        """Consume text that matches the pattern; returns whether it did. Matches are shorter than a chunk. If `whole`,
+        nothing may follow.
+
+        Raises:
+            SourceError: something follows.
+        """
         while len(self._text) < CHUNK_BYTES // 2 and self._more():
             pass
         found = pattern.match(self._text)
@@ -92,13 +97,18 @@ class _Text:
         return True
 
     def value(self) -> str:
-        """The text of the value that stands here, which is dropped."""
+        """Consume the next JSON value; returns its text.
+
+        Raises:
+            SourceError: there is no valid value.
+        """
         while True:
             try:
                 _, end = _decoder.raw_decode(self._text)
             except (ValueError, RecursionError) as error:
                 size = len(self._text)
-                # Twice as much each time: looked at again for each piece, a few megabytes took a minute.
+                # Doubled each time: parsing again after each chunk would take quadratic time, a minute for a few
+                # megabytes.
                 while size <= MOST_USER_CHARACTERS and len(self._text) < max(2 * size, CHUNK_BYTES) and self._more():
                     pass
                 if len(self._text) == size:

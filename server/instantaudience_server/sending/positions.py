@@ -1,4 +1,5 @@
-"""How far a file has been sent, in a file beside it, so that the next run goes on there."""
+"""The position up to which a file has been sent. It is stored in a file beside it, so that the next run continues
+there."""
 
 import hashlib
 import json
@@ -12,12 +13,12 @@ from instantaudience_server.sending.following import Totals
 from instantaudience_server.sending.records import Place
 
 _NONE = (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError)
-"""What reading a position raises where there is none, or where it is another program's."""
+"""Exceptions when there is no position file, or it is another program's."""
 
 
 @dataclass
 class Position:
-    """How far a file has been sent, what became of that, and how much of it the file of rejects tells."""
+    """The position, the totals up to there, and the size of the rejects file that belongs to it."""
 
     place: Place = field(default_factory=Place)
     is_done: bool = False
@@ -26,12 +27,12 @@ class Position:
 
 
 def fingerprint(*parts: object) -> str:
-    """What tells one sending from another: the file's size, age and beginning, how it is read, and where it goes."""
+    """Identifies a sending: the file's size, modification time and beginning, how it is read, and where it is sent."""
     return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 def read_position(path: Path, expected: str) -> Position | None:
-    """The position that a run of the same file, with this fingerprint, has left behind; None where there is none."""
+    """The position that a run with this fingerprint has left behind; None if there is none."""
     try:
         read = _read(path)
         if read["fingerprint"] != expected:
@@ -43,7 +44,7 @@ def read_position(path: Path, expected: str) -> Position | None:
 
 
 def read_rejects(path: Path) -> Path | None:
-    """The file of rejects of the run that has left a position behind; None where there is none."""
+    """The rejects file of the run that has left a position behind; None if there is none."""
     try:
         return Path(_read(path)["rejects"])
     except _NONE:
@@ -51,7 +52,7 @@ def read_rejects(path: Path) -> Path | None:
 
 
 def write_position(path: Path, its_fingerprint: str, position: Position, rejects: Path) -> None:
-    """Keep it, whole or not at all, whatever ends this process; `rejects` is the file of these."""
+    """Store a position atomically; `rejects` is the path of the rejects file."""
     new = path.with_name(f"{path.name}.new")
     fields = {
         "fingerprint": its_fingerprint,

@@ -1,4 +1,4 @@
-"""What files hold: users with their segments, each with where it stands."""
+"""Users read from files, with their positions in the file, and batches of them."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,11 +10,11 @@ from instantaudience.rules import BODY_BYTES, FRAME_BYTES
 from instantaudience.v1.audience_pb2 import RtSegment, StreamSegmentsRequest
 
 Row = tuple[int, str | Sequence[str]]
-"""The number of a line, from 1, and what stands there: its text, or its cells."""
+"""A line number, from 1, and the line's text or cells."""
 
 
 BATCH_BYTES = 3 * 2**14
-"""About how much of a file a batch holds: a few hundred users."""
+"""Approximate size of a batch in the file: a few hundred users."""
 
 
 class SourceError(Exception):
@@ -22,7 +22,7 @@ class SourceError(Exception):
 
 
 class Place(NamedTuple):
-    """How far a file has been read: bytes, without compression, and lines."""
+    """A position in a file: decompressed bytes and lines before it."""
 
     offset: int = 0
     line: int = 0
@@ -30,9 +30,9 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Record:
-    """A user, with so many memberships; or what cannot be read as one, with the reason.
+    """A user and its number of memberships; or something unreadable, with the reason in `problem`.
 
-    A row has one membership each, or a single row has them all. `end` is where the next record begins.
+    Either each row has one membership, or a single row has all of them. `end` is where the next record begins.
     """
 
     end: Place
@@ -44,10 +44,10 @@ class Record:
 
 @dataclass(slots=True)
 class Batch:
-    """Records that follow each other, whose users go in one request.
+    """Consecutive records whose users are sent in one request.
 
-    `end` is where the next batch begins. `read` gives the records: they are needed where something is refused, and are
-    many objects.
+    `end` is where the next batch begins. `read` returns the records; they are created only when something is refused,
+    since they are many objects.
     """
 
     end: Place
@@ -56,11 +56,12 @@ class Batch:
     memberships: int
     read: Callable[[], Sequence[Record]]
     is_readable: bool = True
-    """Each record holds a user."""
+    """Whether every record contains a user."""
 
 
 def batch_of(records: Sequence[Record]) -> Batch:
-    """The batch of records, one at least. A user who fits no request, however it is split, is none."""
+    """The batch of at least one record. Users that do not fit into a request, however it is split, become unreadable
+    records."""
     request = _request_of(records)
     if request.ByteSize() > BODY_BYTES:
         for record in records:
@@ -80,7 +81,7 @@ def _request_of(records: Iterable[Record]) -> StreamSegmentsRequest:
 
 
 def _too_long(user: RtSegment) -> str | None:
-    """The part of a user for which no request has room."""
+    """The name of the field that makes a user too large for any request; None if it fits."""
     size = len(user.user_id.encode()) + len(user.domain.encode()) + 2 * FRAME_BYTES
     if size > BODY_BYTES:
         return "user_id" if len(user.user_id) >= len(user.domain) else "domain"
@@ -89,7 +90,8 @@ def _too_long(user: RtSegment) -> str | None:
 
 
 def batches_of(records: Iterable[Record], start: Place) -> Iterator[Batch]:
-    """The batches of a file's records from there on. What was read when the file ends, or breaks off, is one."""
+    """Group records, read from `start` on, into batches. The last batch may be smaller; it is also returned if reading
+    fails."""
     some: list[Record] = []
     try:
         for record in records:
@@ -106,10 +108,10 @@ def batches_of(records: Iterable[Record], start: Place) -> Iterator[Batch]:
 
 
 def user_of(value: Any) -> RtSegment:
-    """A user as it stands in JSON (source: contract, "POST /rt-segment").
+    """Convert a user from JSON (source: contract, "POST /rt-segment").
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a valid user.
     """
     if not isinstance(value, dict):
         raise ValueError("a user is an object with 'user_id' and 'seg_block'")

@@ -1,4 +1,4 @@
-"""The file of what was refused, with the reasons: CSV, a row for each row of the source that was not taken."""
+"""The CSV file of rejects: for each row of the source that was not accepted, the row and the reason."""
 
 import csv
 import io
@@ -13,10 +13,11 @@ HEADINGS = ("line", "reason", "message", "record")
 
 
 class Rejects:
-    """Begun with the first row; goes on behind `size_bytes` of an earlier run, whose later rows will come again."""
+    """The rejects of a run. The file is created with the first row; if an earlier run is resumed, it is cut to
+    `size_bytes`, as the rows after that will be sent again."""
 
     def __init__(self, path: Path, size_bytes: int = 0) -> None:
-        """Take what an earlier run wrote after this away."""
+        """Remove what an earlier run wrote after `size_bytes`."""
         self.path = path
         self._file: io.TextIOWrapper | None = None
         if size_bytes and path.exists():
@@ -25,7 +26,7 @@ class Rejects:
             path.unlink(missing_ok=True)
 
     def write(self, row: Row, reason: str, message: str) -> None:
-        """A row of the source, and why it was refused."""
+        """Append a row of the source, and why it was refused."""
         with naming(self.path):
             if self._file is None:
                 self._file = self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
@@ -35,7 +36,7 @@ class Rejects:
             csv.writer(self._file, lineterminator="\n").writerow((line, reason, message, _text(content)))
 
     def saved_bytes(self) -> int:
-        """How large the file is, when all that was written is in it."""
+        """The size of the file, after everything written has been flushed."""
         if self._file is None:
             return self.path.stat().st_size if self.path.exists() else 0
         with naming(self.path):
@@ -50,7 +51,7 @@ class Rejects:
 
 
 def _text(content: str | Sequence[str]) -> str:
-    """A row as it may stand in its file."""
+    """A row as text."""
     if isinstance(content, str):
         return content
     text = io.StringIO()

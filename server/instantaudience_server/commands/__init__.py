@@ -1,4 +1,4 @@
-"""The command line: what people type, a module for each group of commands, and what they see.
+"""The command line: a module for each group of commands.
 
 May use every other room; of a running service it knows no more than its callers do (`connection/`).
 Used by nobody: the script `instant-audience` and `__main__.py` enter here.

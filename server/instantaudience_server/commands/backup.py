@@ -1,4 +1,4 @@
-"""`backup` and `restore`: what the cluster holds, in a file and back."""
+"""`backup` and `restore`: the contents of the cluster, written to a file and restored from one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""`batch`: files of memberships, sent and looked at."""
+"""`batch`: sends files of memberships and shows their jobs."""
 
 import signal
 import sys
@@ -22,9 +22,9 @@ from instantaudience_server.commands.typed import text
 
 PIECE_BYTES = 2**18
 LOOK_SECONDS = 0.5
-"""How often it is asked how far a job is."""
+"""Interval between requests for a job's progress."""
 PATIENCE_SECONDS = 60.0
-"""How long a service may be away while a job is followed."""
+"""How long the service may be unavailable while a job is followed."""
 TERM = "batch_segment_upload_job"
 
 _COUNTERS = {
@@ -128,7 +128,8 @@ def _job(client: Client, job_id: str) -> dict[str, Any]:
 
 
 def _upload(client: Client, file: Path, member_id: int | None, progress: Progress, sent: dict[str, str]) -> str:
-    """Send a file; the ID of its job, by which `sent` has what becomes of it from when it has left."""
+    """Upload a file; returns the ID of its job. Once the upload has been sent, `sent` tells, by job ID, whether the
+    file is or may be applied."""
     created = client.call("POST", "/batch-segment", params=_of_member(member_id))[TERM]
     job_id: str = created["job_id"]
     task = progress.add_task(f"{file.name}: upload", total=max(1, file.stat().st_size))
@@ -157,10 +158,10 @@ def _pieces(file: Path, progress: Progress, task: TaskID) -> Iterator[bytes]:
 
 
 def _followed(client: Client, job_id: str, file: Path, progress: Progress) -> dict[str, Any]:
-    """A job, when it has ended.
+    """Wait for a job to end; returns it.
 
     Raises:
-        AwayError: for long, nobody could say how far it is.
+        AwayError: the service was unavailable for too long.
     """
     task = progress.add_task(f"{file.name}: job", total=100)
     answered = time.monotonic()
@@ -181,7 +182,7 @@ def _followed(client: Client, job_id: str, file: Path, progress: Progress) -> di
 
 
 def _show_jobs(title: str, jobs: list[dict[str, Any]], names: list[str]) -> None:
-    """A table of jobs; counters that are 0 in all of them are left out."""
+    """Print a table of jobs, without counters that are 0 in all of them."""
     counters = [name for name in _COUNTERS if name == "num_valid" or any(job[name] for job in jobs)]
     headings = ("name", "phase", "%", "created", *(_COUNTERS[name] for name in counters))
     rows = [

@@ -13,7 +13,7 @@ from instantaudience_server.commands.typed import text
 
 REFUSED_USERS = ("UNKNOWN_USER_ID", "SUPPRESSED_USER_ID")
 REFUSED_SEGMENTS = ("UNKNOWN_SEGMENT", "UNAUTHORIZED_SEGMENT", "INACTIVE_SEGMENT")
-"""Warnings of parts that have the right form (source: audience.proto, WarningCode)."""
+"""Warnings about well-formed users and segments (source: audience.proto, WarningCode)."""
 
 
 @click.command()
@@ -33,7 +33,8 @@ def apply(client: Client, file: BinaryIO) -> None:
 
 
 def _is_nothing(response: dict[str, Any]) -> bool:
-    """Whether nothing of a request was applied. Its counts are of before the catalog was asked."""
+    """Whether nothing in a request was applied. The counts in the response do not consider the catalog yet, so refusals
+    are subtracted."""
     codes = Counter(warning.get("code", "").removeprefix("WARNING_CODE_") for warning in response["warnings"])
     users: int = response["message"]["users_in_request"]
     segments: int = response["message"]["segments_in_request"]

@@ -1,4 +1,4 @@
-"""`catalog import` and `catalog export`: the catalog from a file, and into one."""
+"""`catalog import` and `catalog export`: reads the catalog from a file, and writes it to one."""
 
 import contextlib
 import json
@@ -31,36 +31,36 @@ from instantaudience_server.commands.printing.as_json import json_option
 from instantaudience_server.commands.printing.progress import progress_bar
 
 DASH = Path("-")
-"""Standard input or output."""
+"""Stands for standard input or output."""
 MOST_BYTES = 500_000
-"""Bytes of a request, about; the service takes 1 MB."""
+"""Approximate maximum size of a request; the service accepts 1 MB."""
 PASSWORD_BYTES = MOST_BYTES // 10
-"""What a plain password counts as: hashing it takes the service some 50 ms."""
+"""What a plain password counts as: the service needs some 50 ms to hash it."""
 
 Failed = dict[int, tuple[Entry, str]]
-"""Entries that could not be put, and why, by their position in the file."""
+"""Entries that could not be imported, with the reason, by their position in the file."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What goes into one request: entries of one list, each with its position in the file."""
+    """The content of a request: entries of one list, with their positions in the file."""
 
     list_name: str
     entries: Sequence[tuple[int, Entry]]
 
     def request(self) -> pb.ImportCatalogRequest:
-        """The request."""
+        """The request message."""
         request = pb.ImportCatalogRequest()
         getattr(request, self.list_name).extend(entry for _, entry in self.entries)
         return request
 
     def entry(self, path: str) -> tuple[int, Entry]:
-        """What stands at a path of the request: `segments[3]`."""
+        """The entry at a path of the request, such as `segments[3]`."""
         return self.entries[int(path.partition("[")[2].partition("]")[0])]
 
 
 def batches(list_name: str, entries: Iterable[tuple[int, Entry]]) -> Iterator[Batch]:
-    """Entries of a list, as many to a request as it takes."""
+    """Divide the entries of a list into requests."""
     batch: list[tuple[int, Entry]] = []
     size = 0
     for position, entry in entries:
@@ -74,14 +74,15 @@ def batches(list_name: str, entries: Iterable[tuple[int, Entry]]) -> Iterator[Ba
 
 
 class Import:
-    """Puts a file's entries, and counts what became of them."""
+    """Imports a file's entries, and counts the results."""
 
     def __init__(self) -> None:
         self.created = self.changed = self.unchanged = 0
         self.problems: list[str] = []
 
     def run(self, client: Client, entries: CatalogEntries) -> Iterator[int]:
-        """Put everything, members first, because the others refer to them; yields how many more are done with."""
+        """Import everything, members first, because the others refer to them; yields how many more entries are
+        finished."""
         lists: tuple[tuple[str, Sequence[Entry]], ...] = (
             ("members", entries.members),
             ("users", entries.users),
@@ -89,8 +90,8 @@ class Import:
         )
         for list_name, entries_of_list in lists:
             failed = yield from self._put(client, batches(list_name, enumerate(entries_of_list)))
-            # What was in the way may have gone with the others: a member that came in a later request is there now, and
-            # a code or user name that a later entry gives up is free.
+            # An entry may succeed once others have been imported: the member that it refers to came in a later request,
+            # or the code or user name that it takes was given up by a later entry.
             while failed:
                 left = [(position, entry) for position, (entry, _) in failed.items()]
                 failed = yield from self._put(client, batches(list_name, left))
@@ -102,7 +103,7 @@ class Import:
             yield len(failed)
 
     def _put(self, client: Client, to_send: Iterator[Batch]) -> Generator[int, None, Failed]:
-        """Put entries of one list; yields how many more were put, and returns the others."""
+        """Import entries of one list; yields how many more were imported, and returns those that were not."""
         sent: deque[Batch] = deque()
         failed: Failed = {}
 
@@ -184,8 +185,8 @@ def export_file(client: Client, file: Path) -> None:
 
 @contextlib.contextmanager
 def whole(file: Path) -> Iterator[IO[str]]:
-    """A file to write, which has its name once it is whole: cut short, it leaves what was there. Standard output, for
-    `-`, and what is no file on a disk get what comes.
+    """Open a file for writing that replaces `file` once it is complete; an interruption leaves the old one. Standard
+    output (`-`) and special files are written directly.
 
     Raises:
         click.FileError: it cannot be written.

@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with a deployment, and how to mend it."""
+"""`doctor`: checks a deployment and says how to fix problems."""
 
 import asyncio
 import shutil
@@ -67,7 +67,7 @@ def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, tls:
 
 
 async def _collect(settings: Settings, url: str | None, acl_user: str | None, tls: Tls) -> list[Finding]:
-    # Only here, as in `serve`: the other commands do without what this needs.
+    # Imported here, as in `serve`: the other commands do not need it.
     from instantaudience_server.diagnosis.deployment import diagnose
 
     certificate = None if tls.cert is None else tls.context()
@@ -75,7 +75,7 @@ async def _collect(settings: Settings, url: str | None, acl_user: str | None, tl
 
 
 def _show(finding: Finding) -> None:
-    """A line or more, as wide as the terminal, and below it what to do."""
+    """Print a finding, wrapped to the width of the terminal, and below it what to do."""
     width = shutil.get_terminal_size((80, 24)).columns
     level = click.style(f"{finding.level:<{_INDENT}}", fg=COLOURS[finding.level])
     for index, line in enumerate(_lines(f"{finding.topic}: {finding.text}", width - _INDENT)):
@@ -85,5 +85,5 @@ def _show(finding: Finding) -> None:
 
 
 def _lines(text: str, width: int) -> list[str]:
-    """Paths and flags are not broken where they have hyphens: they are there to be copied."""
+    """Wrap text, but not at hyphens: paths and flags should remain copyable."""
     return textwrap.wrap(text, max(width, 1), break_on_hyphens=False)

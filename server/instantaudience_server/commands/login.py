@@ -1,4 +1,4 @@
-"""`login` and `logout`: a token for the commands to come, and its end."""
+"""`login` and `logout`: stores a token for later commands, and revokes it."""
 
 import contextlib
 import sys

@@ -1,4 +1,4 @@
-"""`user-data`: what people may ask about what is kept of them (source: contract-neighbours, "Privacy")."""
+"""`user-data`: privacy requests about a user's data (source: contract-neighbours, "Privacy")."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""`report`: what a member sent, hour by hour."""
+"""`report`: a member's usage by hour."""
 
 import csv
 import sys
@@ -16,7 +16,7 @@ from instantaudience_server.commands.printing.as_json import json_option, print_
 from instantaudience_server.commands.printing.tables import show_lines, table_lines, width_of_output
 
 MOST_HOURS = 720
-"""Hours of a report (source: GetUsageRequest)."""
+"""Maximum number of hours in a report (source: GetUsageRequest)."""
 COUNTERS = {
     "calls": "calls",
     "valid_users": "users",
@@ -46,7 +46,7 @@ FAILURES = {
     "UNAVAILABLE": "the service was busy or could not reach its data (503)",
     "INTERNAL": "something went wrong inside the service (500)",
 }
-"""`CallFailure` → words."""
+"""`CallFailure` → description."""
 SKIPS = {
     "TOO_MANY_USERS": "users past the most that a call may have",
     "USER_ID_REQUIRED": "users without an ID",
@@ -60,9 +60,9 @@ SKIPS = {
     "INVALID_EXPIRATION": "segments whose expiration is below -1",
     "TOO_MANY_SEGMENTS": "users with more segments than a user may have",
 }
-"""`WarningCode` of what is skipped → words."""
+"""`WarningCode` of a skipped part → description."""
 STEPS = (1, 2, 3, 6, 12, 24, 48)
-"""Hours of a bar."""
+"""Possible numbers of hours per bar."""
 MOST_BARS = 31
 BAR_WIDTH = 32
 LEAST_BAR_WIDTH = 4
@@ -118,7 +118,7 @@ def report(
 def _request(
     member_id: int | None, start: datetime | None, end: datetime | None, hours: int | None
 ) -> pb.GetUsageRequest:
-    """What asks for these hours; two of `start`, `end` and `hours` are given at most."""
+    """The request for these hours; at most two of `start`, `end` and `hours` are given."""
     request = pb.GetUsageRequest(member_id=member_id, without_lines=True)
     if start is not None and hours is not None:
         end, hours = start + min(timedelta(hours=hours), datetime.max - start), None
@@ -131,7 +131,7 @@ def _request(
 
 
 def _add_lines(client: Client, answer: pb.GetUsageResponse) -> None:
-    """Ask for the lines, a day at a time: those of two weeks are more than a call may answer."""
+    """Request the sampled lines, one day at a time: those of two weeks would exceed the size of a response."""
     hours = {hour.hour.seconds: hour for hour in answer.hours}
     end = 0
     for start in hours:
@@ -146,7 +146,7 @@ def _add_lines(client: Client, answer: pb.GetUsageResponse) -> None:
 
 
 def _fields(hour: pb.UsageHour, lines: bool) -> dict[str, Any]:
-    """An hour by the names of usage.proto. Counters are numbers: protobuf's own JSON has them as strings."""
+    """An hour under the names of usage.proto. Counters stay numbers; protobuf JSON would make them strings."""
     return {
         "hour": _moment(hour).isoformat().replace("+00:00", "Z"),
         "member_id": hour.member_id,
@@ -157,7 +157,7 @@ def _fields(hour: pb.UsageHour, lines: bool) -> dict[str, Any]:
 
 
 def _reasons(hour: pb.UsageHour) -> dict[str, dict[str, int]]:
-    """Why calls failed, and what was skipped."""
+    """Counts of failed calls by failure, and of skipped parts by warning."""
     failed = {pb.CallFailure.Name(each.failure): each.calls for each in hour.failed_calls}
     skipped = {WarningCode.Name(each.code): each.parts for each in hour.skipped_parts}
     return {
@@ -167,7 +167,7 @@ def _reasons(hour: pb.UsageHour) -> dict[str, dict[str, int]]:
 
 
 def _reason_lines(total: pb.UsageHour) -> Iterator[str]:
-    """In words, the most first."""
+    """The reasons in words, most frequent first."""
     found = _reasons(total)
     for title, name, words in (
         ("why calls failed", "failed_calls", FAILURES),
@@ -183,7 +183,7 @@ def _reason_lines(total: pb.UsageHour) -> Iterator[str]:
 
 
 def _lines(answer: pb.GetUsageResponse, width: int | None) -> Iterator[str]:
-    """A table of the hours and their sum, why what was refused, a chart, and the lines that came along."""
+    """The report: a table with a total, the reasons of refusals, a chart, and the sampled lines."""
     rows = [(f"{_moment(hour):%Y-%m-%d %H:%M}", *_cells(hour)) for hour in answer.hours]
     headings = ("hour (UTC)", *COUNTERS.values(), "match rate")
     yield from table_lines(f"member {answer.total.member_id}", headings, rows, ("total", *_cells(answer.total)), width)
@@ -201,9 +201,9 @@ def _cells(hour: pb.UsageHour) -> list[str]:
 
 
 def _chart(hours: Sequence[pb.UsageHour], width: int | None) -> Iterator[str]:
-    """Bars of what was taken and of what was refused, each to its own scale.
+    """A bar chart of what was accepted and what was refused, each on its own scale.
 
-    A bar is for as many hours as make the chart fit on a screen.
+    A bar covers as many hours as needed for the chart to fit on a screen.
     """
     first, last = (hour.hour.seconds // _SECONDS for hour in (hours[0], hours[-1]))
     step = next((step for step in STEPS if (last - first) // step < MOST_BARS), STEPS[-1])

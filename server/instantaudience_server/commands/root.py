@@ -1,4 +1,4 @@
-"""The command `instant-audience`, and where its subcommands are."""
+"""The command `instant-audience`, and the modules of its subcommands."""
 
 import os
 import signal
@@ -28,15 +28,14 @@ WHERE = {
     "user": "objects.accounts",
     "user-data": "privacy",
 }
-"""The module of this package that each subcommand is in."""
+"""Subcommand → module of this package."""
 SENDING = (["send"], ["batch", "send"])
-"""The subcommands that end with FAILED where they are interrupted."""
+"""Subcommands whose exit status is FAILED if they are interrupted."""
 
 
 class _Subcommands(click.Group):
-    """Reads only the subcommand that is asked for: all of them take longer than most do
-    (https://click.palletsprojects.com/en/stable/complex/#lazily-loading-subcommands).
-    """
+    """Imports subcommands lazily: importing all of them takes longer than most commands run
+    (https://click.palletsprojects.com/en/stable/complex/#lazily-loading-subcommands)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(WHERE)
@@ -52,7 +51,7 @@ class _Subcommands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Ctrl-C that has waited ends a command here as it does later on."""
+        """As usual; a Ctrl-C that was held back during start-up ends the command here in the same way as later."""
         try:
             return super().resolve_command(ctx, args)
         except KeyboardInterrupt as error:
@@ -61,13 +60,13 @@ class _Subcommands(click.Group):
             raise
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        """Whatever cannot be read or written ends a command with one line: here, `--help`."""
+        """As usual; reports I/O errors (of `--help`, for instance) in one line."""
         _fill_streams()
         with explained():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Likewise everything else, what is not yet written of the output too."""
+        """As usual; reports I/O errors in one line, including those of flushing the output."""
         with explained():
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -88,8 +87,8 @@ def main() -> None:
 
 
 def _fill_streams() -> None:
-    """Have something where whoever called has closed a standard stream. What is written to the output fails, as on a
-    full disk: who should have had it has not."""
+    """Open replacements for standard streams that the caller has closed. Writing to the replacement of standard output
+    fails, as on a full disk, since the output would be lost."""
     for name, flags in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
             opened = os.open(os.devnull, flags)

@@ -1,4 +1,4 @@
-"""`send`: files of users to the service, in a stream."""
+"""`send`: streams files of users to the service."""
 
 import gc
 import sys
@@ -28,13 +28,13 @@ from instantaudience_server.sending.journal import STDIN, Journal, Way, rejects_
 from instantaudience_server.sending.records import SourceError
 
 PATIENCE_SECONDS = 60.0
-"""How long a service may be away while it is sent to."""
+"""How long the service may be unavailable while files are sent."""
 MOST_BODY_BYTES = 65_536
-"""A request of this size has no more memberships than an answer has room for warnings (10,000)."""
+"""A request of this size has no more memberships than a response has room for warnings (10,000)."""
 WINDOW = 16
-"""Requests under way; what they were read from is in memory, for the rejects."""
+"""Requests in flight. The records that they were read from are kept in memory, for the rejects."""
 MORE_OBJECTS = 100_000
-"""How many more objects there have to be before some are looked for that only refer to each other."""
+"""Threshold of the garbage collector's youngest generation."""
 
 
 def _columns(_context: click.Context, _parameter: click.Parameter, value: str) -> list[tuple[str, str]]:
@@ -112,8 +112,8 @@ def send(
     way = Way(form, csv_form, rejects, dry_run, (client.url, account))
     if restart:
         _forget(way, files)
-    # What is there by now stays, and nearly all that comes goes by itself: looking through it again and again takes a
-    # quarter of the time to read.
+    # Existing objects stay alive, and new ones are nearly all freed by reference counting: collections would take a
+    # quarter of the time that reading takes.
     gc.freeze()
     gc.set_threshold(MORE_OBJECTS)
     bar = progress_bar(TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
@@ -130,7 +130,11 @@ def send(
 
 
 def _check_files(files: Sequence[Path], rejects: Path | None, *, is_dry: bool) -> None:
-    """Raises click.UsageError where one cannot be sent, or has no place for what is refused of it."""
+    """Check that each file can be sent, and has a path for its rejects.
+
+    Raises:
+        click.UsageError: one does not.
+    """
     if rejects and len(files) > 1:
         raise click.UsageError("--rejects is for one FILE")
     sources = {file.resolve() for file in files if file != STDIN}
@@ -164,7 +168,7 @@ def _forget(way: Way, files: Iterable[Path]) -> None:
 
 
 def _audience(client: Client, token: str | None) -> instantaudience.Client:
-    """The Python client, signed in, with requests whose answers tell of every membership."""
+    """The Python client, signed in. It sends requests that are small enough for a warning about each membership."""
     parts = service_url(client.url)
     endpoint = f"{parts.netloc.removesuffix(f':{parts.port}')}:{port_of(parts)}"
     tls = None if parts.scheme == "http" else instantaudience.Tls(*client.tls.pem())
@@ -180,7 +184,7 @@ def _audience(client: Client, token: str | None) -> instantaudience.Client:
 
 
 def _sent(audience: instantaudience.Client, file: Path, way: Way, progress: Progress) -> tuple[Path, Totals]:
-    """Send what is left of a file."""
+    """Send a file, or the rest of it."""
     try:
         with Content(None if file == STDIN else file) as content:
             journal = Journal(way, file, content)
@@ -230,14 +234,14 @@ def _follow(
 def _applied(
     audience: instantaudience.Client, requests: Iterator[StreamSegmentsRequest]
 ) -> Iterator[instantaudience.StreamResult]:
-    """What becomes of users."""
+    """Apply requests; yields the results."""
     return audience.stream_requests(requests, patience_seconds=PATIENCE_SECONDS)
 
 
 def _checked(
     audience: instantaudience.Client, requests: Iterator[StreamSegmentsRequest]
 ) -> Iterator[instantaudience.StreamResult]:
-    """What would become of users."""
+    """Check requests without applying them; yields results as `_applied` does."""
     first = 0
     for request in requests:
         users = request.rt_segment

@@ -1,4 +1,4 @@
-"""`serve`: the service, and what of it can be set."""
+"""`serve`: runs the service; its options are the settings."""
 
 import asyncio
 import os
@@ -90,12 +90,12 @@ def serve(**options: Any) -> None:
     account, which these need to sign in, comes from --catalog.
     """
     settings = read_settings(options)
-    # Whatever is started inherits the environment, and needs nothing of this: it may hold the cluster's password.
+    # Child processes inherit the environment, and need none of this: it may contain the cluster's password.
     for name in [each for each in os.environ if each.startswith("INSTANT_AUDIENCE_")]:
         del os.environ[name]
     os.umask(0o077)  # files that callers upload, among others, are for nobody else on this machine
     configure_logging(settings.log_level, settings.log_format)
-    # Only here: reading all that serves takes longer than to show what can be set.
+    # Imported here: importing all that serves takes longer than showing the options.
     from instantaudience_server.embedded.server import EmbeddedClusterError
     from instantaudience_server.store.cluster.topology import StoreUnusableError
 
@@ -136,5 +136,5 @@ async def _serve(settings: Settings) -> None:
 
 
 def _step(step: str) -> None:
-    """Say what is done now, as a line of the log."""
+    """Log a step of the start or the end."""
     structlog.get_logger().info(Event.SERVICE_STEP, step=step)

@@ -1,4 +1,4 @@
-"""Options that are settings: the same flag, environment variable and file key for every command that has them."""
+"""Options for settings: each has the same flag, environment variable and file key in every command."""
 
 import enum
 import os
@@ -18,7 +18,7 @@ from instantaudience_server.settings import Settings
 DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
 
 URLS = ("redis", "batch_store", "traces_endpoint")
-"""Settings that may hold a password."""
+"""Settings that may contain a password."""
 NOT_NOTHING = {
     "redis": "the embedded cluster",
     "durability": "writes that the primary alone has taken",
@@ -26,14 +26,14 @@ NOT_NOTHING = {
     "client_ca": "callers without certificates",
     "client_crl": "callers whose certificates nobody has revoked",
 }
-"""What there would be instead, without a word, where a variable holds nothing: Click takes it for none."""
+"""What would silently be used if the variable of a setting is empty: Click treats it as unset."""
 FORMS = {
     "allowed_origins": "must be origins as browsers write them, with commas between: https://app.example.com",
     "public_url": "must be a scheme and a host alone: https://audience.example.com",
     "location": "must be 1 to 32 of the characters a-z, 0-9 and -",
     "traces_endpoint": "must be a URL: http://collector:4318",
 }
-"""What is meant by the patterns of settings."""
+"""Descriptions of the patterns of settings."""
 CREDENTIALS_IN_URL = r"://[^/]*:[^/@]+@|[?&]password="
 
 
@@ -41,7 +41,7 @@ FILE = PathType(path_type=Path)
 
 
 def _load_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """Read the settings file into the defaults of the other options."""
+    """Load the settings file into the defaults of the other options."""
     if path is None:
         return
     try:
@@ -54,7 +54,7 @@ def _load_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     for name, value in settings.items():
         if not isinstance(value, str | int | float):
             raise click.BadParameter(f"{path}: {name} must be a text, a number, true or false")
-    # As flags have them: of a number for an integer, Click would leave the rest out.
+    # As strings, like flags: Click would truncate a float for an integer option.
     context.default_map = {name: str(value) for name, value in settings.items()}
 
 
@@ -76,7 +76,7 @@ def _variable(name: str) -> str:
 
 
 def option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The option of a setting."""
+    """The Click option of a setting."""
     name = flag.removeprefix("--").replace("-", "_")
     default = DEFAULTS[name]
     if isinstance(default, enum.Enum):
@@ -93,7 +93,7 @@ def option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[...
     )
 
 
-# Where the cluster is one's own, nothing of it may be needed: who needs it says so where it cannot be read.
+# With a cluster of one's own, the directory is not needed, so it may be unreadable; code that needs it reports that.
 data_dir_option = option(
     "--data-dir",
     "Where the embedded cluster keeps its data.",
@@ -103,11 +103,11 @@ data_dir_option = option(
 
 
 def read_settings(options: dict[str, Any]) -> Settings:
-    """The settings that the options make.
+    """The settings from the options.
 
     Raises:
-        click.UsageError: one of them is no good, or a password is on the command line, which every account of the
-            machine can read.
+        click.UsageError: one is invalid, or a password is on the command line, which every account of the machine can
+            read.
     """
     source_of = click.get_current_context().get_parameter_source
     for name, otherwise in NOT_NOTHING.items():

@@ -1,4 +1,5 @@
-"""How commands end. Those that send files: 0, all was taken; 1, something was refused; 2, not all was done."""
+"""Exit statuses and error messages. Commands that send files exit with 0 if all was accepted, 1 if something was
+refused, 2 if not all was sent."""
 
 import contextlib
 import errno
@@ -15,19 +16,19 @@ FAILED = 2
 
 
 class FailedError(click.ClickException):
-    """Something of what was to be sent was not."""
+    """Not everything was sent."""
 
     exit_code = FAILED
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Have what cannot be read or written said in a line, and have no error steer the terminal: it may repeat what
-    others wrote.
+    """Context manager: reports I/O errors in one line, and removes control characters from messages, which may repeat
+    untrusted text.
 
     Raises:
-        click.ClickException: it says which.
-        OSError: nobody reads the output any more (EPIPE), which is no error.
+        click.ClickException: for an I/O error.
+        OSError: the reader of the output has gone (EPIPE), which is not an error.
     """
     try:
         yield
@@ -42,7 +43,7 @@ def explained() -> Iterator[None]:
         where = f"the output's encoding, {error.encoding}, lacks characters"
         raise click.ClickException(f"{where}: set PYTHONIOENCODING=utf-8") from error
     except click.ClickException as error:
-        # Only here: reading it takes as long as `--help` does.
+        # Imported here: importing it takes as long as `--help` does.
         from instantaudience_server.commands.printing.tables import harmless
 
         error.message = harmless(error.message)  # type: ignore[misc]  # it is on its way to be shown, and only that
@@ -50,8 +51,8 @@ def explained() -> Iterator[None]:
 
 
 def end_output() -> None:
-    """Where the output takes nothing, drop what is left for it: at the end it would be an error once more, and,
-    from Python 3.14 on, take the place of the command's own status."""
+    """Discard buffered output if it cannot be written: it would raise another error at exit and, from Python 3.14 on,
+    replace the exit status."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -59,7 +60,7 @@ def end_output() -> None:
 
 
 def failing_is_two(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Have all errors of a command end it with FAILED, as wrong usage does."""
+    """Decorator: exit with FAILED for every error of a command, as for wrong usage."""
 
     @functools.wraps(command)
     def failing(*values: Any, **arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What `serve` says when it serves: where, and what to type next."""
+"""The message of `serve` after the start: addresses, and commands to try."""
 
 import shlex
 import shutil
@@ -34,8 +34,8 @@ _NAME = "instant-audience"
 
 
 def welcome(settings: Settings, started: "Started") -> None:
-    """Print the addresses, and commands that work as they stand. Whoever read the output may have left, or its disk be
-    full: the service is there all the same."""
+    """Print the addresses, and commands that can be pasted as they are. Errors of the output are ignored: the service
+    runs regardless."""
     try:
         _print(settings, started)
     except OSError:
@@ -79,15 +79,15 @@ def _print(settings: Settings, started: "Started") -> None:
 
 
 def host_of(listening: str, names: Sequence[str]) -> str:
-    """The host of the URL: one that leads here from this machine and, where there is a certificate, is one of its
-    names; else another of these."""
+    """The host for URLs: one that reaches the service from this machine and, with a certificate, is one of its names;
+    if there is none, another name of the certificate."""
     address = LOOPBACK.get(listening, listening)
     local = [address, "localhost"] if address in LOOPBACK.values() else [address]
     return next((each for each in (*local, *names) if each in names), address)
 
 
 def command_name() -> str:
-    """What calls this program again, in the shell and the directory that it was called in."""
+    """The command that runs this program again from the same shell and directory."""
     called = Path(sys.argv[0])
     if called.name != _NAME:
         return f"{shlex.quote(sys.executable)} -m instantaudience_server"

@@ -1,4 +1,4 @@
-"""What a service answers over REST; and what somebody else answers in its place."""
+"""Reads REST responses, including those of something else than the service."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import click
 import httpx
 
 _AWAY = (429, 502, 503, 504)
-"""Statuses of what helps to ask again: some are those of whoever stands before the service."""
+"""Statuses after which it helps to try again; some come from proxies in front of the service."""
 
 
 def and_so(sentence: str, *more: str) -> str:
@@ -21,7 +21,7 @@ def told(answer: httpx.Response, sentence: str) -> str:
 
 
 class TokenRefusedError(click.ClickException):
-    """The service does not take the token; `reason` is its error_id."""
+    """The service rejects the token; `reason` is the `error_id`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class TokenRefusedError(click.ClickException):
 
 
 class AwayError(click.ClickException):
-    """The service does not answer, or does not do it now: after `retry_seconds`, it may."""
+    """The service is unavailable; it may be available again after `retry_seconds`."""
 
     def __init__(self, message: str, retry_seconds: float = 0.0) -> None:
         super().__init__(message)
@@ -37,13 +37,15 @@ class AwayError(click.ClickException):
 
 
 class Response(dict[str, Any]):
-    """The `response` object of an answer. Where it, or what is asked of it, is missing, somebody else has answered."""
+    """The `response` object of a response body. If it, or a key that is read from it, is missing, the response is not
+    the service's."""
 
     def __init__(self, answer: httpx.Response) -> None:
-        """Read it.
+        """Parse a response.
 
         Raises:
-            click.ClickException: there is none; AwayError where that may change soon.
+            AwayError: it is not the service's, but this may change soon.
+            click.ClickException: it is not the service's.
         """
         self._other = f"{answer.url} is not this service: HTTP {answer.status_code}"
         self._error = AwayError if answer.status_code in _AWAY else click.ClickException
@@ -57,10 +59,12 @@ class Response(dict[str, Any]):
 
 
 def response_of(answer: httpx.Response) -> Response:
-    """What a call that succeeded is answered.
+    """The `response` object of a successful call.
 
     Raises:
-        click.ClickException: it has failed; TokenRefusedError, AwayError where it has in one of these ways.
+        TokenRefusedError: the token was rejected.
+        AwayError: the service is unavailable.
+        click.ClickException: the call failed in another way.
     """
     response = Response(answer)
     if not answer.is_error:

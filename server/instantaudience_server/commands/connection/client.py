@@ -1,4 +1,4 @@
-"""How the commands reach a service: over REST and gRPC, signed in."""
+"""The client that commands use: REST and gRPC, with sign-in."""
 
 import contextlib
 import hashlib
@@ -31,7 +31,7 @@ from instantaudience_server.transport.client import CallFailedError, ServiceClie
 TIMEOUT_SECONDS = 30.0
 PAGE_SIZE = 1000
 MOST_WAITS = 30
-"""How often a rate limit is waited for, in a row."""
+"""Maximum number of consecutive waits for a rate limit."""
 
 SIGN_IN_HINT = "`instant-audience login`, or set INSTANT_AUDIENCE_TOKEN, or INSTANT_AUDIENCE_USERNAME and …_PASSWORD"
 DENIED_HINT = "sign in as a user that may do this: `instant-audience login`, or --as"
@@ -40,12 +40,13 @@ Result = TypeVar("Result")
 
 
 class Client:
-    """Calls the service, signing in when it has to; tokens are kept for the next command.
+    """Calls the service, and signs in when necessary; tokens are stored for later commands.
 
-    Without token and credentials, the caller is whoever the client certificate in `tls` names; without a certificate,
-    and on this machine only, it signs in as a user of the demo catalog. `profile` is the one that the token is from;
-    `tls` is used with https:// alone. Every method raises click.ClickException when the call failed; the message says
-    why and what to do.
+    Without token and credentials, the client certificate in `tls` identifies the caller; without a certificate, and for
+    a service on this machine only, the client signs in as a user of the demo catalog. `profile` is the profile that the
+    token comes from; `tls` is only used with https:// URLs.
+
+    Every method raises click.ClickException if the call fails; the message says why and what to do.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Client:
         tls: Tls | None = None,
     ) -> None:
         self._where = service_url(url)
-        # To read all authorities' certificates takes a seventh of what a command needs to begin.
+        # Loading the CA certificates takes a seventh of a command's start-up time, so it is done for https:// only.
         self._is_secure = self._where.scheme == "https"
         self.tls = tls or Tls()
         verify = self.tls.context() if self._is_secure else False
@@ -79,11 +80,11 @@ class Client:
         self._closing.close()
 
     def call(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
-        """The `response` object of a REST call's answer."""
+        """Make a REST call; returns the `response` object of the body."""
         return self._signed_in(lambda token: response_of(self._send(method, path, token, **kwargs)))
 
     def token(self) -> str | None:
-        """A token that the service takes now, for another way to it; None where the certificate says who calls."""
+        """A valid token, for use by another client; None if the certificate identifies the caller."""
         if self._is_named:
             return None
 
@@ -95,10 +96,11 @@ class Client:
         return self._patiently(asked)
 
     def upload(self, path: str, pieces: Iterator[bytes]) -> None:
-        """Send a file to where it is waited for, in pieces.
+        """Upload a file to a URL of the batch service, in chunks.
 
         Raises:
-            click.ClickException: it was refused; AwayError where nobody says so.
+            AwayError: the service is unavailable.
+            click.ClickException: the file was refused.
         """
         try:
             answer = self._http.put(path, content=pieces, timeout=httpx.Timeout(TIMEOUT_SECONDS, read=None, write=None))
@@ -110,15 +112,15 @@ class Client:
         response_of(answer)
 
     def catalog(self, method: str, request: Message) -> Any:
-        """The answer of a unary method of CatalogService, given by its name. A rate limit is waited for."""
+        """Call a unary method of CatalogService by name; waits for rate limits."""
         return self._patiently(lambda token: self._connected().call(method, request, token))
 
     def usage(self, request: usage_pb2.GetUsageRequest) -> usage_pb2.GetUsageResponse:
-        """What a member sent. A rate limit is waited for."""
+        """Call GetUsage; waits for rate limits."""
         return self._patiently(lambda token: self._connected().get_usage(request, token))
 
     def _patiently(self, attempt: Callable[[str | None], Result]) -> Result:
-        """What the attempt returns, signed in, as soon as no rate limit stands in its way."""
+        """The result of an attempt, signed in; waits for rate limits."""
         for _ in range(MOST_WAITS):
             try:
                 return self._signed_in(attempt)
@@ -130,7 +132,7 @@ class Client:
         raise self._explained(failure)
 
     def pages(self, method: str, request: Any, field: str) -> Iterator[Any]:
-        """All objects that a List method has; `field` of its answers holds them."""
+        """All objects that a List method returns, page by page; `field` is the responses' field that holds them."""
         while True:
             request.page_size = PAGE_SIZE
             answer = self.catalog(method, request)
@@ -140,16 +142,16 @@ class Client:
                 return
 
     def import_catalog(self, requests: Iterable[pb.ImportCatalogRequest]) -> Iterator[pb.ImportCatalogResponse]:
-        """The answers of ImportCatalog, in order."""
+        """Call ImportCatalog; yields the responses in order."""
         try:
-            # An empty import first: whoever may not import learns it at once, and an old token is replaced.
+            # An empty import first: it fails at once for callers without permission, and replaces an expired token.
             self._signed_in(lambda token: list(self._connected().import_catalog([pb.ImportCatalogRequest()], token)))
             yield from self._signed_in(lambda token: self._connected().import_catalog(requests, token))
         except CallFailedError as error:
             raise self._explained(error) from None
 
     def _signed_in(self, attempt: Callable[[str | None], Result]) -> Result:
-        """What the attempt returns with a token that the service takes, or without one where the certificate does."""
+        """The result of an attempt with a valid token, or without one if the certificate identifies the caller."""
         if self._is_named:
             return attempt(None)
         if self._token is not None:
@@ -186,7 +188,7 @@ class Client:
             raise click.ClickException(f"the token of profile {self._profile} has ended: `{again}`") from error
 
     def sign_in(self) -> str:
-        """A new token."""
+        """Sign in; returns a new token."""
         credentials = self._required_credentials()
         answer = self._send("POST", "/auth", None, json={"auth": credentials._asdict()})
         if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -202,7 +204,7 @@ class Client:
         return token
 
     def revoke_token(self) -> None:
-        """End the token that was given. One that has ended already is no error."""
+        """Revoke the token that was given. If it has expired, nothing happens."""
         with contextlib.suppress(TokenRefusedError):
             response_of(self._send("DELETE", "/auth", self._token))
 
@@ -228,7 +230,8 @@ class Client:
         return self._grpc
 
     def _reach(self) -> None:
-        """Learn soon where nobody is, or answers (the gateway does by itself), not when a call's time is over."""
+        """Fail early if the host is unreachable or does not answer, instead of after the call's timeout. The gateway
+        answers HEAD requests itself."""
         if not self._is_reached:
             try:
                 reach(self._where)
@@ -258,7 +261,7 @@ class Client:
 
 
 def _user_id(token: str) -> int:
-    """Whose token it is (source: contract, "POST /auth"): hbapi:<user id>:<random hex>:<location>."""
+    """The user ID in a token (source: contract, "POST /auth"): hbapi:<user id>:<random hex>:<location>."""
     found = re.fullmatch(r"hbapi:([0-9]{1,9}):[^:]+:.*", token)
     if found is None:
         raise click.ClickException("the token is none of this service's")
@@ -266,6 +269,6 @@ def _user_id(token: str) -> int:
 
 
 def _kept_token(url: str, credentials: Credentials) -> Path:
-    """Where the token for an account on a service is kept, readable by its owner alone."""
+    """The path of the stored token for an account on a service; only its owner can read the file."""
     name = hashlib.sha256("\n".join((url, *credentials)).encode()).hexdigest()
     return own_directory("XDG_CACHE_HOME", ".cache") / f"token-{name}"

@@ -1,4 +1,4 @@
-"""First calls for newcomers, with the demo catalog's accounts."""
+"""The demo catalog's accounts, and a first call with one."""
 
 import json
 import shlex
@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 
 class Credentials(NamedTuple):
-    """A user name and password."""
+    """A user name and a password."""
 
     username: str
     password: str
 
 
 def demo_credentials(username: str = "demo") -> Credentials:
-    """The account of the demo catalog with this name."""
-    # Only here: most commands have a token, and reading this takes as long as they do.
+    """The demo account with this user name."""
+    # Imported here: most commands have a token, and importing this takes as long as they do.
     import yaml
 
     from instantaudience_server.catalog.file import DEMO
@@ -24,7 +24,7 @@ def demo_credentials(username: str = "demo") -> Credentials:
 
 
 def demo_curl_line(url: str) -> str:
-    """A line for a POSIX shell that signs in and adds a user to two segments."""
+    """A POSIX shell command line that signs in and adds a user to two segments."""
     username, password = demo_credentials()
     sign_in = json.dumps({"auth": {"username": username, "password": password}})
     blocks = [{"seg_id": segment_id, "value": 1, "expiration": 1440} for segment_id in (10001, 10002)]

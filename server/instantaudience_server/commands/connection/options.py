@@ -1,4 +1,4 @@
-"""The options that say where a service is and who calls it, which commands have in common."""
+"""Common options: the URL of the service, and who calls it."""
 
 import contextlib
 import functools
@@ -45,11 +45,11 @@ profile_option = click.option(
 
 
 def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that say where the service is and who calls, and a Client as first argument.
+    """Decorator: adds the options for the service and the caller, and passes a Client as the first argument.
 
-    Who calls: the token in INSTANT_AUDIENCE_TOKEN; the profile that is named; the user that is named, with a password;
-    the default profile, for the service that it is for; the name in the certificate that is shown; on this machine,
-    `demo_username` of the demo catalog.
+    The first of these that is given identifies the caller: the named profile; the token in INSTANT_AUDIENCE_TOKEN; the
+    named user, with a password; the default profile, if it is for this service; the name in the client certificate; on
+    this machine, `demo_username` of the demo catalog.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -68,7 +68,7 @@ def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], 
 
 
 def _client(url: str | None, username: str | None, profile: str | None, demo_username: str, tls: Tls | None) -> Client:
-    # No options: every account of the machine can read command lines.
+    # Secrets are not options: every account of the machine can read command lines.
     token = os.environ.get("INSTANT_AUDIENCE_TOKEN") or None
     if token is not None and not (len(token) <= TOKEN_CHARACTERS and token.isascii() and token.isprintable()):
         raise click.UsageError(

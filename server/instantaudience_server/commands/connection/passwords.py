@@ -1,4 +1,4 @@
-"""Passwords, which come from a terminal or from standard input, and are shown nowhere."""
+"""Reads passwords from a terminal, without echo, or from standard input."""
 
 import sys
 
@@ -22,10 +22,10 @@ stdin_option = click.option(
 
 
 def read_password(what: str, *, from_stdin: bool, new: bool = False) -> str:
-    """A password, which is asked for as `what`, and twice where it is new.
+    """Read a password: prompt for it as `what`, twice if it is new, or read a line of standard input.
 
     Raises:
-        click.ClickException: what comes on standard input is no text.
+        click.ClickException: standard input is not valid text.
     """
     if from_stdin:
         return _line_of_stdin()
@@ -34,10 +34,11 @@ def read_password(what: str, *, from_stdin: bool, new: bool = False) -> str:
 
 
 def check_readable(value: str, where: str) -> None:
-    """Bytes that are not in the terminal's encoding are kept as halves of characters.
+    """Check that a value is valid text: Python decodes bytes that are not in the terminal's encoding as lone
+    surrogates.
 
     Raises:
-        click.ClickException: there are some.
+        click.ClickException: it is not.
     """
     try:
         text(value)

@@ -1,4 +1,4 @@
-"""Profiles: services that somebody has signed in to, each with its token, in files that their owner alone can read."""
+"""Profiles: services that the user has signed in to, with tokens, stored in files that only their owner can read."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from instantaudience_server import private_files
 from instantaudience_server.commands.connection.tls import Tls
 
 DEFAULT = "default"
-"""The profile that counts where none is named."""
+"""The profile that is used if none is named."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Where somebody has signed in, the token, and with which files."""
+    """A sign-in: the service, the user, the token, and the TLS files."""
 
     url: str
     username: str
@@ -26,22 +26,22 @@ class Profile:
 
 
 class DamagedProfileError(click.ClickException):
-    """The file of a profile holds something else."""
+    """The file of a profile does not contain one."""
 
 
 def profile_name(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """A profile's name, which is a file's."""
+    """Validate a profile's name, which becomes a file name."""
     if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
         raise click.BadParameter("a profile's name has letters, digits, _, . and -, 64 at most")
     return value
 
 
 def read_profile(name: str) -> Profile | None:
-    """The profile of this name, where there is one.
+    """Read a profile; None if there is none with this name.
 
     Raises:
-        DamagedProfileError: its file holds something else.
-        click.ClickException: it cannot be read.
+        DamagedProfileError: its file does not contain a profile.
+        click.ClickException: the file cannot be read.
     """
     path = _path(name)
     try:
@@ -58,7 +58,7 @@ def read_profile(name: str) -> Profile | None:
 
 
 def write_profile(name: str, profile: Profile) -> None:
-    """Keep it, for its owner alone.
+    """Store a profile in a file that only its owner can read.
 
     Raises:
         click.ClickException: it cannot be written.
@@ -71,12 +71,12 @@ def write_profile(name: str, profile: Profile) -> None:
 
 
 def remove_profile(name: str) -> None:
-    """Forget it."""
+    """Delete a profile, if it exists."""
     _path(name).unlink(missing_ok=True)
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, in a directory that is made.
+    """Write a file that only its owner can read; creates its directory.
 
     Raises:
         OSError: it cannot be written.
@@ -86,11 +86,11 @@ def write_secret(path: Path, text: str) -> None:
 
 
 def own_directory(variable: str, usual: str) -> Path:
-    """What the caller has for this program, in the directory that the variable names, or in the usual one at home
-    (https://specifications.freedesktop.org/basedir-spec/latest/).
+    """The directory for this program's files in the one that the variable names or, if it is not set, in `usual` in the
+    home directory (https://specifications.freedesktop.org/basedir-spec/latest/).
 
     Raises:
-        click.ClickException: it has no home.
+        click.ClickException: there is no home directory.
     """
     try:
         return Path(os.environ.get(variable) or Path.home() / usual) / "instant-audience"
@@ -99,5 +99,5 @@ def own_directory(variable: str, usual: str) -> Path:
 
 
 def _path(name: str) -> Path:
-    """The file of a profile."""
+    """The path of a profile's file."""
     return own_directory("XDG_CONFIG_HOME", ".config") / "profiles" / f"{name}.json"

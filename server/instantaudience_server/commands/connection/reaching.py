@@ -1,4 +1,4 @@
-"""Where a service is: whether that is a URL, and whether anything is there."""
+"""Validates the URL of a service, and checks whether the service can be reached."""
 
 import ipaddress
 import queue
@@ -10,15 +10,15 @@ import click
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 REACH_SECONDS = 2.0
-"""How long it may take to find a host, to connect to it, and to get an answer."""
+"""Time limit for each of DNS lookup, connecting, and a first response."""
 SCHEMES = {"http": 80, "https": 443}
 
 
 def service_url(url: str) -> SplitResult:
-    """The parts of a URL of a service; `port` is one of them, given or not: see `port_of`.
+    """Parse and validate the URL of a service. `port` may be None: see `port_of`.
 
     Raises:
-        click.ClickException: it is none.
+        click.ClickException: it is not the URL of a service.
     """
     if not url.isprintable():
         raise click.ClickException("the URL has characters that no URL has")
@@ -41,16 +41,16 @@ def service_url(url: str) -> SplitResult:
 
 
 def port_of(parts: SplitResult) -> int:
-    """The port of a URL, or its scheme's."""
+    """The port of a URL, or the default of its scheme."""
     return parts.port or SCHEMES.get(parts.scheme, 0)
 
 
 def reach(parts: SplitResult) -> None:
-    """Connect, and end the connection, so that it is known soon.
+    """Connect and disconnect, to find out early whether the service can be reached.
 
     Raises:
         click.ClickException: there is no such host.
-        OSError: nobody answers there.
+        OSError: nothing accepts connections there.
     """
     host = parts.hostname or ""
     problem = OSError("it has no address")
@@ -66,7 +66,8 @@ def reach(parts: SplitResult) -> None:
 
 
 def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
-    """What a name stands for. Asking cannot be given a time, so it is left alone when it takes too long."""
+    """The addresses of a host. `getaddrinfo` has no timeout, so it runs in a thread that is abandoned if it takes too
+    long."""
     answers: queue.SimpleQueue[list[tuple[int, int, int, str, tuple[str, int]]] | OSError] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -86,7 +87,7 @@ def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str
 
 
 def is_loopback(parts: SplitResult) -> bool:
-    """Whether it is on this machine, so that the demo catalog's accounts may be tried."""
+    """Whether the service is on this machine, so that the demo catalog's accounts may be used."""
     host = parts.hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -1,4 +1,4 @@
-"""How commands meet a service that speaks TLS: whom they trust, and what they show of themselves."""
+"""TLS options of the commands: trusted CAs and the client certificate."""
 
 import functools
 import ssl
@@ -15,14 +15,15 @@ _FILE = click.Path(path_type=Path)
 
 @dataclass(frozen=True)
 class Tls:
-    """Files in PEM. Without `ca`, authorities that everybody knows are trusted; `cert` and `key` come together."""
+    """Paths of PEM files. Without `ca`, the well-known CAs are trusted; `cert` and `key` are either both set or both
+    None."""
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """For REST.
+        """An SSL context for REST calls.
 
         Raises:
             click.ClickException: a file cannot be used.
@@ -38,7 +39,7 @@ class Tls:
         return context
 
     def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """For gRPC: the authorities, the certificate, its key.
+        """The contents for gRPC: CA certificates, client certificate, its key.
 
         Raises:
             click.ClickException: a file cannot be read.
@@ -47,7 +48,7 @@ class Tls:
 
 
 def tls_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say this, and `tls`: None where nothing is said."""
+    """Decorator: adds the TLS options, and passes them as `tls`: None if no option is given."""
 
     @functools.wraps(function)
     def command(cacert: Path | None, cert: Path | None, cert_key: Path | None, **arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""`user`: what accounts have beyond other objects of the catalog, their passwords and tokens."""
+"""`user`: the commands for all objects of the catalog, and those for passwords, tokens and keys."""
 
 from collections.abc import Mapping
 from typing import Any

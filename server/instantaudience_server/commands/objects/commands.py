@@ -1,4 +1,4 @@
-"""`member` and `segment`, and what they have in common with `user`: the catalog's objects one by one."""
+"""The commands `member` and `segment`, and what they share with `user`."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ from instantaudience_server.commands.typed import number
 
 PACKAGE = pb.DESCRIPTOR.package
 NEVER_ANSWERED = "public_keys"
-"""Of a user: `user key list` shows them."""
+"""A field of users that responses never contain; `user key list` shows the keys."""
 
 Complete = Callable[[Any, Mapping[str, Any]], None]
 
@@ -30,7 +30,7 @@ _id_argument = click.argument("object_id", metavar="ID", type=number)
 
 
 def object_commands(noun: Noun) -> click.Group:
-    """The commands of a kind of object."""
+    """The command group of a kind of object."""
     group = click.Group(noun.name, help=f"Add, list, show, change and remove {noun.name}s.")
     for command in (_list, _show, _set, _remove):
         group.add_command(command(noun))
@@ -40,9 +40,9 @@ def object_commands(noun: Noun) -> click.Group:
 def add_command(
     noun: Noun, required: Sequence[str] = (), options: Sequence[Decorator] = (), complete: Complete | None = None
 ) -> click.Command:
-    """The command that creates an object, with options for its fields.
+    """The `add` command, with options for the object's fields.
 
-    `complete` does what is still to do about the request; it gets the values of the other `options`, by name.
+    `complete` may set further fields of the request; it gets the values of the additional `options`, by name.
     """
 
     @catalog_json_option
@@ -152,8 +152,8 @@ def _put(noun: Noun, message: Any, given: Mapping[str, Any]) -> list[str]:
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """A message in protobuf's JSON, with the proto's names, with fields that have their default, and with the words
-    that options have for an enum's values."""
+    """A message as protobuf JSON, with the names of the proto file, including fields with default values; enum values
+    are in the words of the options."""
     fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     names = [field.name for field in message.DESCRIPTOR.fields if field.name != NEVER_ANSWERED]
     return {name: _in_words(fields[name], message.DESCRIPTOR.fields_by_name[name]) for name in names if name in fields}
@@ -180,7 +180,7 @@ def _print(noun: Noun, message: Message, as_json: bool) -> None:
 
 
 def _print_array(messages: Iterable[Message]) -> None:
-    """An object a line, so that a long list need not be in memory."""
+    """Print a JSON array, one object per line, without holding all of them in memory."""
     before = "["
     for message in messages:
         click.echo(f"{before}\n{json.dumps(as_dict(message), ensure_ascii=False)}", nl=False)
@@ -199,7 +199,7 @@ def _cell(value: object) -> object:
 
 
 def _list_cell(message: Any, name: str) -> object:
-    """A field of a message, short, and fast: lists are long."""
+    """A field of a message as a table cell; optimised for long lists."""
     field = message.DESCRIPTOR.fields_by_name[name]
     if field.has_presence and not message.HasField(name):
         return None

@@ -1,4 +1,4 @@
-"""The fields of the catalog's objects, as the commands' options name them (source: catalog.proto)."""
+"""Options for the fields of the catalog's objects (source: catalog.proto)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.typed import ids, json_object, large_number, names, number, text
 
 ENUM_PREFIXES = ("SEGMENT_STATE_", "ROLE_", "DURABILITY_", "BATCH_FIELD_")
-"""What the names of enums' values begin with."""
+"""Prefixes of enum values' names."""
 
 Decorator = Callable[[Any], Any]
 
 
 def batch_fields(value: str) -> list[int]:
-    """Names of `BatchField`s with commas between."""
+    """Parse names of `BatchField`s, separated by commas."""
     names = [f"BATCH_FIELD_{word.strip().upper()}" for word in value.split(",") if word.strip()]
     unknown = [name for name in names if name not in pb.BatchField.keys()]  # noqa: SIM118 - no dict
     if unknown:
@@ -27,14 +27,15 @@ def batch_fields(value: str) -> list[int]:
 
 
 def word_of(name: str) -> str:
-    """The word for an enum's value (ROLE_ADMIN: admin; BATCH_FIELD_SEG_ID: seg_id)."""
+    """The word for an enum value (ROLE_ADMIN: admin; BATCH_FIELD_SEG_ID: seg_id)."""
     prefix = next((each for each in ENUM_PREFIXES if name.startswith(each)), "")
     return name.removeprefix(prefix).lower()
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field that an option sets. `path` is its path in the message; `words` are an enum's values, or a flag's."""
+    """A field that an option sets. `path` is its path in the message; `words` maps the words of an enum or a flag to
+    values."""
 
     path: str
     help: str
@@ -44,17 +45,17 @@ class Field:
 
     @property
     def parameter(self) -> str:
-        """The name of the commands' parameter; those of the connection have other ones."""
+        """The name of the commands' parameter, prefixed so that it does not clash with connection options."""
         return f"field_{self.path.replace('.', '_')}"
 
     def option(self, required: bool = False) -> Decorator:
-        """The option, which is None where it is not given."""
+        """The Click option; its value is None if it is not given."""
         flag = self.flag or f"--{self.path.rpartition('.')[2].replace('_', '-')}"
         kind = click.Choice(list(self.words)) if self.words else self.type
         return click.option(flag, self.parameter, type=kind, help=self.help, required=required)
 
     def put(self, message: Any, value: Any) -> None:
-        """Set it in a message."""
+        """Set the field in a message."""
         *way, name = self.path.split(".")
         for step in way:
             message = getattr(message, step)
@@ -69,9 +70,9 @@ class Field:
 
 @dataclass(frozen=True)
 class Noun:
-    """A kind of object. `first` are the fields that are set once, `fields` those that can be changed.
+    """A kind of object. `first` are the fields that can only be set on creation, `fields` those that can be changed.
 
-    `columns` are the paths that a list shows; `filters` the fields of the request for it.
+    `columns` are the paths of the fields in lists; `filters` are fields of the List request.
     """
 
     name: str
@@ -81,16 +82,16 @@ class Noun:
     filters: tuple[Field, ...] = ()
 
     def request(self, verb: str, **fields: Any) -> Any:
-        """The request of a method."""
+        """The request message of a method."""
         return getattr(pb, f"{verb}{self.title}Request")(**fields)
 
     def call(self, client: Client, verb: str, request: Message) -> Any:
-        """The answer of a method: the object, where it has one."""
+        """Call a method; returns the object in the response, or None if it has none."""
         return getattr(client.catalog(f"{verb}{self.title}", request), self.name, None)
 
     @property
     def title(self) -> str:
-        """As it stands in the names of methods."""
+        """The kind as it appears in the names of methods."""
         return self.name.title()
 
 
@@ -98,7 +99,7 @@ YES_NO = {"yes": True, "no": False}
 
 
 def _batch_fields() -> Iterator[Field]:
-    """How a member's files are read, and how many it may send."""
+    """A member's batch settings: the format of its files, and limits."""
     kinds: tuple[tuple[Callable[[str], Any], Mapping[str, str]], ...] = (
         (
             text,

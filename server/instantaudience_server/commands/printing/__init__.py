@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs, and how far they are.
+"""Output of commands: tables for people, JSON for programs, progress bars.
 
 May use sending, of which it shows how far it is; it knows no command.
 Used by every command.

@@ -1,4 +1,4 @@
-"""The JSON that commands print for programs."""
+"""JSON output for programs."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import click
 
 
 def json_option(help_text: str = "Print JSON.") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--json`, which a command has as `as_json`."""
+    """The option `--json`, which becomes the parameter `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help=help_text)
 
 
@@ -17,5 +17,5 @@ rest_json_option = json_option("Print JSON, as REST has it.")
 
 
 def print_json(value: Any) -> None:
-    """As people read it too: indented, and with the characters of every script as they are."""
+    """Print JSON that is readable for people, too: indented, and without escapes of non-ASCII characters."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

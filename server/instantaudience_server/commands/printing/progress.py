@@ -1,4 +1,4 @@
-"""What a terminal shows while something takes long."""
+"""Progress bars."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from instantaudience_server.sending.following import Following
 
 
 def progress_bar(*columns: ProgressColumn, transient: bool = False) -> Progress:
-    """A bar on standard error, where that is a terminal, with a percentage and these columns behind it."""
+    """A progress bar with a percentage and additional columns on standard error, disabled if that is no terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -24,7 +24,7 @@ def progress_bar(*columns: ProgressColumn, transient: bool = False) -> Progress:
 
 
 class Shown:
-    """How far a file is."""
+    """The progress of a file that is sent."""
 
     def __init__(self, progress: Progress, task: TaskID, content: Content, following: Following) -> None:
         self._progress = progress
@@ -35,7 +35,7 @@ class Shown:
         self._before = following.totals.memberships
 
     def update(self) -> None:
-        """Show how far it is, and how fast."""
+        """Update the bar: position in the file, and memberships per second."""
         taken = self._following.totals.memberships - self._before
         rate = taken / max(0.001, time.monotonic() - self._began)
         done = self._content.done_bytes(self._following.place.offset)

@@ -1,4 +1,4 @@
-"""Shows things to people: tables that fit, with numbers and times in one piece, and long ones in a pager."""
+"""Tables that fit the terminal, without breaking numbers and times; long ones go through a pager."""
 
 import os
 import re
@@ -11,31 +11,31 @@ import click
 from rich.cells import cell_len, chop_cells
 
 WHOLE_CHARACTERS = 20
-"""What is not longer is not broken into lines: numbers, times, states."""
+"""Shorter texts (numbers, times, states) are not broken into lines."""
 WHOLE_WORD_CHARACTERS = 40
-"""Nor is one word: an ID."""
+"""Neither are single words (IDs) up to this length."""
 LEAST_CHARACTERS = 6
-"""A column of other texts has so many at least; then columns go on in a table below."""
+"""Minimum width of other columns; if the table is too wide even so, columns move to a further table."""
 
 _is_number = re.compile(r"[-+]?[0-9][0-9,.]*").fullmatch
 _control = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Others' texts may have them: what steers a terminal, lines that break or turn around until somebody ends that."""
+"""Control characters that others' texts may contain: terminal escapes, line breaks, and bidirectional overrides."""
 
 Cells = Sequence[str]
 
 
 def print_table(title: str, headings: Cells, rows: Iterable[Sequence[object]]) -> None:
-    """Print a table, in a pager where it is longer than the terminal; columns of numbers stand to the right.
+    """Print a table, through a pager if it is longer than the terminal. Columns of numbers are right-aligned.
 
-    Where it is wider than the terminal, texts go on in further lines of their cells; and where that is not enough,
-    columns in further tables, which all have the first one. Into a file, it is as wide as it is. Without rows, there is
-    the title alone.
+    If the table is wider than the terminal, cells are wrapped; if that is not sufficient, columns move to further
+    tables, which repeat the first column. Output to a file is not limited in width. Without rows, only the title is
+    printed.
     """
     show_lines(table_lines(title, headings, rows, None, width_of_output()))
 
 
 def show_lines(lines: Iterable[str]) -> None:
-    """Print lines; on a terminal that has fewer, in a pager."""
+    """Print lines, through a pager if the terminal has fewer."""
     remaining = iter(lines)
     if sys.stdout.isatty():
         first = list(islice(remaining, shutil.get_terminal_size().lines))
@@ -47,12 +47,12 @@ def show_lines(lines: Iterable[str]) -> None:
 
 
 def harmless(lines: str) -> str:
-    """What others wrote, without what would steer a terminal; tabs stay."""
+    """Replace control characters in untrusted text; tabs and line feeds stay."""
     return "\t".join(map(_text, lines.split("\t")))
 
 
 def width_of_output() -> int | None:
-    """Characters of a line of the terminal, or what COLUMNS says; None where there is no bound."""
+    """Width of the terminal, or the value of COLUMNS; None for unlimited."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS"):
         return shutil.get_terminal_size().columns
     return None
@@ -61,7 +61,7 @@ def width_of_output() -> int | None:
 def table_lines(
     title: str, headings: Cells, rows: Iterable[Sequence[object]], footer: Sequence[object] | None, width: int | None
 ) -> Iterator[str]:
-    """The lines of a table."""
+    """Format a table as lines."""
     cells = [[_text(cell) for cell in row] for row in rows]
     last = [] if footer is None else [[_text(cell) for cell in footer]]
     if not cells and not last:
@@ -69,7 +69,7 @@ def table_lines(
         return
     columns = [_Column(heading, [row[index] for row in (*cells, *last)]) for index, heading in enumerate(headings)]
     least = [column.least for column in columns]
-    # Without spaces beside the lines, all columns may fit.
+    # Omit the padding if only that makes all columns fit.
     pad = "" if width is not None and _sum(least, "") <= width < _sum(least, " ") else " "
     for number, (indexes, widths) in enumerate(_groups(columns, width, pad)):
         yield title if number == 0 else f"{title}, continued"
@@ -88,7 +88,7 @@ def table_lines(
 
 
 class _Column:
-    """A column: how wide it is, and how wide at least."""
+    """A column's content width and minimum width."""
 
     def __init__(self, heading: str, cells: Cells) -> None:
         self.heading = heading
@@ -104,7 +104,7 @@ class _Column:
 
 
 def _groups(columns: Sequence[_Column], width: int | None, pad: str) -> Iterator[tuple[list[int], list[int]]]:
-    """Which columns stand in one table, and how wide they are."""
+    """Distribute columns over tables; yields the column indexes of each table, and their widths."""
     left = list(range(len(columns)))
     first, *left = left
     while True:
@@ -119,7 +119,7 @@ def _groups(columns: Sequence[_Column], width: int | None, pad: str) -> Iterator
 
 
 def _spread(columns: Sequence[_Column], width: int | None, pad: str) -> list[int]:
-    """Their widths: the room that is left goes to those that lack the least."""
+    """The widths of columns: spare room goes first to those that lack the least."""
     widths = [column.full for column in columns]
     if width is None or _sum(widths, pad) <= width:
         return widths
@@ -133,17 +133,17 @@ def _spread(columns: Sequence[_Column], width: int | None, pad: str) -> list[int
 
 
 def _sum(widths: Sequence[int], pad: str) -> int:
-    """The width of a table with these columns."""
+    """Total width of a table with these columns."""
     return sum(widths) + (1 + 2 * len(pad)) * len(widths) + 1
 
 
 def _text(cell: object) -> str:
-    """A cell's text, without what would steer a terminal."""
+    """The text of a cell, without control characters."""
     return "" if cell is None else _control.sub("\N{REPLACEMENT CHARACTER}", str(cell))
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of words, as many as fit; a word may be longer."""
+    """Wrap text at spaces; a longer word gets a line of its own."""
     first, *words = text.split(" ")
     lines = [first]
     for word in words:

@@ -1,4 +1,4 @@
-"""The gateway: Envoy, from its configuration to the web page that it serves.
+"""The gateway: Envoy's configuration, the REST contract, and the web pages that Envoy serves.
 
 Used by the server's rooms running and commands; uses the server's table of errors, and the proto descriptor.
 """

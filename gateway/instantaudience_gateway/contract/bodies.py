@@ -1,12 +1,12 @@
-"""What bodies and parameters may be, whoever reads them: the Lua filter, or a host that reads JSON itself.
+"""Rules for request bodies and parameters, shared by the Lua filter and by hosts that read JSON themselves.
 
-Workers read this, too, and no pages with it: those are for the gateway alone.
+Workers import this module, so it must not import the pages, which only the gateway needs.
 """
 
 from collections.abc import Mapping
 
 MAX_DEPTH = 64
-"""Levels of nesting in a body (RFC 8259, section 9, lets a parser set a limit; the transcoder's is 100)."""
+"""Maximum nesting of a body (RFC 8259, section 9, allows parsers to set a limit; the transcoder's is 100)."""
 
 SCALAR_RULES = {
     "STRING": "must be a string",
@@ -15,7 +15,7 @@ SCALAR_RULES = {
     "BOOL": "must be true or false",
     "ENUM": "must be one of the known names",
 }
-"""Protobuf type → what a value must be. A type that comes into a request and is not here stops the start."""
+"""Protobuf type → rule for values. A request field of a type that is missing here stops the start."""
 
 DEFAULTS: Mapping[tuple[str, str], Mapping[str, bool]] = {("POST", "/rt-segment"): {"detail": False}}
-"""What parameters are where they are not given, by method and path: REST's callers get no more than they ask for."""
+"""Values of parameters that are not given, by method and path: REST callers get only what they ask for."""

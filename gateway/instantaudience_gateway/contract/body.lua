@@ -1,5 +1,5 @@
--- Reads a JSON body as strictly as RFC 8259 and the contract want it (source: contract, "POST /rt-segment"); the
--- transcoder behind is more lenient. `CONTRACT` stands in front of this text (`script.py` makes it); of it this uses:
+-- Checks a JSON body as strictly as RFC 8259 and the contract demand (source: contract, "POST /rt-segment"); the
+-- transcoder is more lenient. `script.py` puts the table `CONTRACT` in front of this text, of which it uses:
 --   messages[name][spelling of a key] = {key = the key, bit = 2^n, list = boolean, message = name or nil, type = name of a scalar type or nil,
 --     parameter = "query" where the key is one of the query and not of the body, "both" where it may stand in either}
 --   types[type] = rule; depth = levels of nesting; kept_levels = those in a field that holds any JSON,
@@ -9,7 +9,7 @@ local byte, sub, gsub, char, format = string.byte, string.sub, string.gsub, stri
 local find, gmatch, concat, band, bor = string.find, string.gmatch, table.concat, bit.band, bit.bor
 local abs, huge = math.abs, math.huge
 
--- What may stand as a value. The order counts: from LIST up, only a container will do.
+-- What is allowed as a value. The order matters: from LIST on, only containers are allowed.
 local ANY, SCALAR, STRING, LIST, OBJECT = 0, 1, 2, 3, 4
 local RULES = { [LIST] = "must be a list", [OBJECT] = "must be an object" }
 local NO_FIELDS = {}
@@ -39,8 +39,8 @@ local function token(s, i)
   return i, c
 end
 
--- Where the string that starts after `i - 1` has its closing quote; nil when it is none (RFC 8259, section 7). Then,
--- whether there is anything in it that `string_fault` has to look at.
+-- Position of the closing quote of the string whose content starts at `i`, or nil if it is not a string (RFC 8259,
+-- section 7); and whether `string_fault` has to check the content.
 local function closing_quote(s, i)
   local c, is_odd = byte(s, i), false
   while c ~= 34 do
@@ -68,13 +68,12 @@ local function closing_quote(s, i)
   return i, is_odd
 end
 
--- Of characters beyond ASCII, by their first byte: how many bytes they have, and what the second one is at least and at
--- most (RFC 3629, section 4).
+-- By the first byte of a non-ASCII character: its length, and the range of its second byte (RFC 3629, section 4).
 local LEADS = {}
 for c = 0xC2, 0xF4 do LEADS[c] = { length = c < 0xE0 and 2 or c < 0xF0 and 3 or 4, least = 0x80, most = 0xBF } end
 LEADS[0xE0].least, LEADS[0xED].most, LEADS[0xF0].least, LEADS[0xF4].most = 0xA0, 0x9F, 0x90, 0x8F
 
--- Where the character that starts at `i` with the byte `c` has ended; nil when it is no UTF-8.
+-- The end of the character that starts at `i` with the byte `c`; nil if it is not UTF-8.
 local function after_character(s, i, c)
   if c < 128 then return i + 1 end
   local lead = LEADS[c]
@@ -89,7 +88,7 @@ local function after_character(s, i, c)
   return i + 4
 end
 
--- Which half of a pair of surrogates is written at `i`, if any (RFC 8259, section 7).
+-- Which half of a surrogate pair the escape at `i` stands for, if any (RFC 8259, section 7).
 local HIGH, LOW = 1, 2
 
 local function surrogate(s, i)
@@ -98,7 +97,7 @@ local function surrogate(s, i)
   return digit >= 12 and LOW or digit >= 8 and HIGH or nil
 end
 
--- What is wrong with the characters of a string from `i` to before its closing quote; nil, or the rule that is broken.
+-- Checks the characters of a string from `i` to before its closing quote; returns nil or the rule that is broken.
 local function string_fault(s, i, quote)
   while i < quote do
     local c = byte(s, i)
@@ -131,11 +130,11 @@ local function after_digits(s, i)
   return i, c
 end
 
--- So long, with at most two digits of an exponent, is no number beyond a double.
+-- Shorter numbers, with an exponent of at most two digits, are within the range of a double.
 local SURELY_FINITE = 200
 
--- Where the number that starts at `i` has ended; nil when it is none (RFC 8259, section 6). Then, whether it may be beyond
--- a double.
+-- The end of the number that starts at `i`, or nil if it is not a number (RFC 8259, section 6); and whether it may be
+-- beyond the range of a double.
 local function after_number(s, i)
   local start, is_odd = i, false
   if byte(s, i) == 45 then i = i + 1 end
@@ -157,8 +156,8 @@ local function after_number(s, i)
   return stop, is_odd or stop - start > SURELY_FINITE
 end
 
--- Where the string, number or literal that starts at `i` with the byte `c` has ended; nil when it is none. Then, whether
--- its characters or its size have to be looked at.
+-- The end of the scalar that starts at `i` with the byte `c`, or nil if it is none; and whether its characters or its
+-- size have to be checked.
 local function after_scalar(s, i, c)
   if c == 34 then
     local stop, is_odd = closing_quote(s, i + 1)
@@ -170,19 +169,19 @@ local function after_scalar(s, i, c)
   return nil
 end
 
--- Whether a number is beyond a double. Lua reads exponents of few digits; more make no difference.
+-- Whether a number is beyond the range of a double. Exponents are cut to five digits, which is what Lua parses safely.
 local function is_infinite(number)
   return abs(tonumber((gsub(number, "([eE][+-]?)0*(%d%d%d%d%d)%d*", "%1%2")))) == huge
 end
 
--- Whether a double, which is all that is kept of the number from `i` to before `stop`, has all digits of a whole one.
+-- Whether a double represents the integer from `i` to before `stop` exactly; true for numbers that are not integers.
 local function is_exact(s, i, stop)
   if stop - i <= 15 then return true end
   local text = sub(s, i, stop - 1)
   return find(text, "[.eE]") or format("%.0f", tonumber(text)) == text
 end
 
--- A key as it is compared with the known ones, which are plain ASCII: any other character is as good as another.
+-- Unescapes a key for comparison with the known ones, which are plain ASCII: other characters become `?`.
 local function unescape(key)
   return (gsub(key, "\\(.)(%x?%x?%x?%x?)", function(letter, rest)
     if letter ~= "u" then return "?" .. rest end
@@ -191,8 +190,8 @@ local function unescape(key)
   end))
 end
 
--- The containers that are open, outermost first. An object has index -1 and its fields, the key being read and a bit
--- for each known key that had a value; a list has the index of its element and the field that says what those are.
+-- The open containers, outermost first. An object has index -1, its fields, the current key, and a bit for each known
+-- key that had a value; a list has the index of the current element, and the field that describes its elements.
 local indexes, known, keys, seen, elements = {}, {}, {}, {}, {}
 
 local function fault(depth, rule)
@@ -207,7 +206,7 @@ local function malformed(i)
   return format("The body is not JSON (byte %d)", i)
 end
 
--- The body with other names for keys. An edit is {where it begins, where the rest goes on, what stands between}.
+-- Renames keys in the body. An edit is {first position to replace, position after it, replacement}.
 local function rename_keys(body, edits)
   local parts, start = {}, 1
   for _, edit in ipairs(edits) do
@@ -217,9 +216,9 @@ local function rename_keys(body, edits)
   return concat(parts) .. sub(body, start)
 end
 
--- What is wrong with a body, whose request has the parameters `given` in its query: nil, or a text that names the path
--- and the rule. Then, where the transcoder needs another body than the one received, that body. Where `message` is nil,
--- the body may be any object, and who reads it looks at characters and numbers.
+-- Checks a body; `given` are the parameters in the request's query. Returns nil, or an error text with the path and the
+-- rule; and the body for the transcoder, if that has to differ. If `message` is nil, the body may be any object, and
+-- the caller checks characters and numbers.
 local function check(body, message, given)
   local renamed_keys = {}
   local s = body .. "\0" -- no loop passes the end: NUL is no part of any token
@@ -317,7 +316,7 @@ local function check(body, message, given)
         end
         keys[depth] = field.key or key
         if key == "" or field.parameter and (field.parameter == "query" or given[field.key]) then
-          -- The transcoder refuses an empty key, and would take a parameter of the query from the body.
+          -- The transcoder rejects empty keys, and would read query parameters from the body.
           renamed_keys[#renamed_keys + 1] = { i + 1, i + 1, "?" }
           field = UNKNOWN
         elseif field.key and key ~= field.key then

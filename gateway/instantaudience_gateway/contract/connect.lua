@@ -1,6 +1,6 @@
--- Unary calls of the Connect protocol whose messages are JSON (source: https://connectrpc.com/docs/protocol,
--- "Unary-Request", "Unary-Response"). The transcoder behind it makes protobuf of the JSON, and JSON of the answer; errors
--- get their form here. It stands behind `connect_errors.lua`, and uses of `CONNECT`:
+-- Unary calls of the Connect protocol with JSON messages (source: https://connectrpc.com/docs/protocol,
+-- "Unary-Request", "Unary-Response"). The transcoder after this filter converts the JSON; this filter formats errors.
+-- It follows `connect_errors.lua`, and uses of `CONNECT`:
 --   longest_body = bytes; body_bytes_key = name of a header
 
 function envoy_on_request(handle)

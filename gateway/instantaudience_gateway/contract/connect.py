@@ -1,4 +1,4 @@
-"""The Connect protocol (source: https://connectrpc.com/docs/protocol): its errors, and the filters of calls in JSON."""
+"""The Connect protocol (source: https://connectrpc.com/docs/protocol): its errors, and Lua filters for JSON calls."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ HTTP_STATUSES: Mapping[int, int] = {
 """gRPC code → HTTP status ("Error codes")."""
 
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", STATUS_DETAILS_KEY)
-"""What any gRPC server sends for gRPC callers only."""
+"""Headers and trailers that any gRPC server sends, and that only gRPC callers should see."""
 
 _BODY, _ERRORS, _UNARY, _STREAMS = (
     Path(__file__).with_name(f"{name}.lua") for name in ("body", "connect_errors", "connect", "connect_streams")
@@ -40,7 +40,7 @@ _BODY, _ERRORS, _UNARY, _STREAMS = (
 
 
 def code_name(code: int) -> str:
-    """What Connect calls a gRPC code."""
+    """Connect's name of a gRPC code."""
     return "canceled" if code == code_pb2.CANCELLED else code_pb2.Code.Name(code_pb2.Code.ValueType(code)).lower()
 
 
@@ -54,12 +54,12 @@ def connect_error(failure: Failure) -> str:
 
 
 def connect_script(body_limit_bytes: int) -> str:
-    """The source of the Lua filter of unary calls with JSON."""
+    """The source of the Lua filter for unary calls with JSON."""
     return _script(_UNARY, {"longest_body": body_limit_bytes, "body_bytes_key": BODY_BYTES_KEY})
 
 
 def connect_streams_script(body_limit_bytes: int, failures: Mapping[str, Failure]) -> str:
-    """The source of the Lua filter of streams with JSON; `failures` are those of `replies.stream_failures`."""
+    """The source of the Lua filter for streams with JSON; `failures` are those of `replies.stream_failures`."""
     faults = {name: connect_error(failure) for name, failure in failures.items()}
     script = _script(_STREAMS, {"longest_body": body_limit_bytes, "faults": faults})
     any_object: Literal = {"messages": {}, "types": {}, "depth": MAX_DEPTH}

@@ -1,5 +1,5 @@
--- What fails in calls of the Connect protocol with JSON, in its form (source: https://connectrpc.com/docs/protocol, "Error
--- end-stream"). It stands in front of `connect.lua` and of `connect_streams.lua`, and uses of `CONNECT`:
+-- Errors of Connect calls with JSON (source: https://connectrpc.com/docs/protocol, "Error end-stream"). It precedes
+-- `connect.lua` and `connect_streams.lua`, and uses of `CONNECT`:
 --   errors[<grpc code>] = {name = Connect's code, status = HTTP status}; unknown = the one in place of other codes
 --   details_key = name of a header; hidden_headers = {name, …}
 
@@ -36,8 +36,8 @@ local function varint(data, at)
   end
 end
 
--- Calls `take(number, bytes)` for each field of a message that has a length; google.rpc.Status and Any have, beside
--- these, numbers alone.
+-- Calls `take(number, bytes)` for each length-delimited field of a message. The other fields of google.rpc.Status and
+-- Any are varints.
 local function each_field(data, take)
   local at = 1
   while at <= #data do
@@ -57,7 +57,7 @@ local function json_text(text)
   return '"' .. text:gsub('[%c"\\]', function(sign) return ESCAPES[sign] or string.format("\\u%04x", byte(sign)) end) .. '"'
 end
 
--- What google.rpc.Status says: its message, and its details in Connect's form, whose base64 has no padding.
+-- The content of a google.rpc.Status: its message, and its details in Connect's format, whose base64 has no padding.
 local function status_parts(handle, data)
   local message, details = "", {}
   each_field(data, function(number, value)
@@ -76,8 +76,7 @@ local function plain_message(text)
   return (text:gsub("%%(%x%x)", function(digits) return char(tonumber(digits, 16)) end))
 end
 
--- Takes what is for gRPC callers out of an answer's headers. Returns the JSON of what they say has failed, and its HTTP
--- status; nil where they say nothing of a failure.
+-- Removes gRPC's headers from a response. If they report a failure, returns its JSON and its HTTP status, else nil.
 local function take_failure(handle)
   local headers = handle:headers()
   local code, text = headers:get("grpc-status"), headers:get("grpc-message")

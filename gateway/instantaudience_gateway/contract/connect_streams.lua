@@ -1,8 +1,8 @@
--- Streams of the Connect protocol whose messages are JSON (source: https://connectrpc.com/docs/protocol, "Streaming RPCs").
--- The filter in front of it makes gRPC's headers of Connect's, and Connect's end of a stream of gRPC's trailers. The
--- transcoder behind it reads a stream as an array, and writes it as lines. What is left is done here: envelopes (a flag,
--- four bytes with a length, and a message) become elements, and lines envelopes. It stands behind `body.lua` and
--- `connect_errors.lua`, and uses of `CONNECT`:
+-- Streams of the Connect protocol with JSON messages (source: https://connectrpc.com/docs/protocol, "Streaming RPCs").
+-- The filter before this one translates between the headers and trailers of Connect and gRPC; the transcoder after it
+-- reads a stream as a JSON array, and writes it as lines. This filter turns envelopes (a flag, a length of four bytes,
+-- and a message) into array elements, and lines into envelopes. It follows `body.lua` and `connect_errors.lua`, and
+-- uses of `CONNECT`:
 --   longest_body = bytes; faults = {compressed = JSON of an error, too_large = another one}
 
 local NONE_OF_JSON = "}" -- wherever it stands, whatever comes next: of other text the parser would wait for more
@@ -15,10 +15,10 @@ local function envelope(flag, message)
   return char(flag, digit(16777216), digit(65536), digit(256), digit(1)) .. message
 end
 
--- A piece of a stream's envelopes, as a piece of an array. `place` is where it begins: `head` is what has come of an
--- envelope's first five bytes, `missing` how much of its message has not, `held` the pieces of it that have, `opener` what
--- stands before the next one. A message is passed on when it is whole, and only if it is one object: the transcoder
--- would hold what it leaves open together with all that comes after it.
+-- Converts a chunk of envelopes to a chunk of the array. `place` is the state: `head` has the received part of an
+-- envelope's first five bytes, `missing` is how much of its message has not arrived, `held` has the chunks of it that
+-- have, `opener` precedes the next message. A message is passed on only when it is complete, and only if it is a single
+-- object: the transcoder would buffer an unfinished one together with everything after it.
 local function elements(data, place)
   local parts, at = {}, 1
   while at <= #data and not place.is_over do
@@ -66,7 +66,7 @@ function envoy_on_request(handle)
   last:setBytes(last:getBytes(0, last:length()) .. closer)
 end
 
--- Why a stream ends that has no messages.
+-- The failure of a stream without messages.
 local function failure_of(handle)
   local failure = take_failure(handle)
   if failure then return failure end

@@ -1,5 +1,6 @@
--- The filter: what the REST contract asks of a request before the transcoder, and of an answer after it (source:
--- contract, "Errors" and "Tokens"). It stands behind `CONTRACT` and the other parts in one chunk, and uses of `CONTRACT`:
+-- The Lua filter: checks requests against the REST contract before the transcoder, and formats responses after it
+-- (source: contract, "Errors" and "Tokens"). It follows `CONTRACT` and the other parts in one chunk, and uses of
+-- `CONTRACT`:
 --   endpoints[path] = {allow = "GET, POST", methods[method] = {parameters = {spelling = name}, defaults = {name = value
 --     where it is not given}, body = message name or nil, text = whether the body is a text, gzip = parameter or nil,
 --     origin = parameter or nil, public = whether it needs no token, strict = whether unknown parameters are errors,
@@ -27,16 +28,17 @@ local function refuse(handle, err, text, allow)
   handle:respond(headers, error_body(err.id, text or err.text))
 end
 
--- Refuses a request whose body nobody has read; for a short one it waits, as HTTP/1.1's connection would end else.
+-- Refuses a request without reading its body. A short body is awaited, because HTTP/1.1 would close the connection
+-- otherwise.
 local function refuse_unread(handle, err, text, allow)
   local announced = tonumber(handle:headers():get("content-length") or "")
   if announced and announced <= CONTRACT.short_body then handle:body() end
   refuse(handle, err, text, allow)
 end
 
--- A blank Authorization header is none; the query parameter counts only where there is none (contract, "Tokens"), the
--- cookie only where there is neither. A parameter with anything but visible ASCII can be no token, and must not get into
--- a header.
+-- Puts the token into the Authorization header. A blank header counts as missing; the query parameter counts only
+-- without a header (contract, "Tokens"), the cookie only without both. A parameter with anything but visible ASCII
+-- cannot be a token, and must not get into a header.
 local function take_token(headers, query)
   local authorization = headers:get("authorization")
   if authorization and match(authorization, "%S") then return end
@@ -47,8 +49,8 @@ local function take_token(headers, query)
   if access_token and match(access_token, "^[\33-\126]+$") then headers:add("authorization", access_token) end
 end
 
--- Headers become metadata. What is reserved to gRPC there must not come from a REST caller: it would set the deadline,
--- ask for compressed messages, or, where it is not base64, make grpc refuse the call.
+-- Headers become gRPC metadata, so those reserved to gRPC must not come from a REST caller: they would set the
+-- deadline, ask for compressed messages or, if they are not valid base64, make grpc refuse the call.
 local function remove_grpc_headers(headers)
   local names = {}
   for name in pairs(headers) do
@@ -57,13 +59,13 @@ local function remove_grpc_headers(headers)
   for _, name in ipairs(names) do headers:remove(name) end
 end
 
--- The scheme and host that the caller used, for a query.
+-- The scheme and host that the caller used, escaped for a query.
 local function origin(headers)
   local text = (headers:get("x-forwarded-proto") or "http") .. "://" .. (headers:get(":authority") or "")
   return (gsub(text, "[^%w]", function(sign) return string.format("%%%02X", byte(sign)) end))
 end
 
--- Why a call has no token that can be one, or nil: an error that needs no look at the body.
+-- The error of a request without a possible token, or nil; the body is not needed for it.
 local function token_fault(headers, method)
   if method.public then return nil end
   local authorization = headers:get("authorization")
@@ -71,7 +73,7 @@ local function token_fault(headers, method)
   return #authorization > CONTRACT.longest_authorization and CONTRACT.unknown_token or nil
 end
 
--- What the answer's side has to know of the method.
+-- What the response's side needs to know of the method, in the filter's dynamic metadata.
 local NAMESPACE, NOTED = "instantaudience", { "unreadable", "within" }
 
 local function noted(handle)
@@ -140,7 +142,7 @@ function envoy_on_request(handle)
   note_passed(handle)
 end
 
--- `escaped` is the text as it stands in JSON, `code` the `error_code` where there is one.
+-- Replaces a response by an error. `escaped` is the text as JSON, `code` the `error_code`, if there is one.
 local function answer(handle, body, status, id, escaped, code)
   local headers = handle:headers()
   headers:replace(":status", tostring(status))
@@ -150,8 +152,8 @@ local function answer(handle, body, status, id, escaped, code)
   body:setBytes(error_body(id, escaped, code))
 end
 
--- The transcoder's own texts name inner types and repeat values (a password, even); the path and the type are what is
--- of use outside.
+-- The transcoder's own messages name internal types and repeat values, possibly a password. Only path and type are
+-- passed on.
 local function answer_transcoder_error(handle, body, text)
   local path, type = match(text, "^([%w_%.%[%]]+): invalid value .* for type TYPE_(%u+%d*)")
   local rule = type and CONTRACT.types[type]
@@ -162,8 +164,8 @@ local function answer_transcoder_error(handle, body, text)
   answer(handle, body, err.status, err.id, rule and place .. ": " .. rule .. "." or err.text)
 end
 
--- A gRPC error comes as the transcoder's JSON of google.rpc.Status: {"code":14,"message":"…","details":[…]}. An error of
--- the service names its `error_id`; others are grpc's own, and their texts tell of the inside.
+-- A gRPC error arrives as the transcoder's JSON of google.rpc.Status: {"code":14,"message":"…","details":[…]}. Errors
+-- of the service have an `error_id`; others are grpc's own, whose messages reveal internals.
 local function answer_grpc_error(handle, body, text, id, error_code)
   local code, start = match(text, '^{"code":(%d+),"message":"()')
   if code then
@@ -176,10 +178,10 @@ local function answer_grpc_error(handle, body, text, id, error_code)
   answer(handle, body, err.status, err.id, err.text)
 end
 
--- What the service's own answers have (it knows no other success), and the console's files.
+-- Statuses of successful responses: the service's 200, and those of the console's files.
 local FINE = { ["200"] = true, ["302"] = true, ["304"] = true, ["308"] = true }
 
--- Some paths have a status of their own for what cannot be read, whoever found that.
+-- Some paths have their own status for unreadable requests, whichever part finds them so.
 local function status_of_unreadable(handle, status)
   local own = status == "400" and noted(handle).unreadable
   return own and string.format("%d", own) or status

@@ -1,5 +1,5 @@
--- The session cookie (source: contract's neighbours, section 1): `POST /auth` sets it, and calls that say no token in
--- another way use it. It stands behind `CONTRACT` and `body.lua` in one chunk, and uses of `CONTRACT`:
+-- The session cookie (source: contract's neighbours, section 1): `POST /auth` sets it, and calls without a token
+-- elsewhere use it. It follows `CONTRACT` and `body.lua` in one chunk, and uses of `CONTRACT`:
 --   cookie = {name, path = of sign-in and sign-out, attributes, set = ends with its session, unset = ends now}
 
 local lower, match = string.lower, string.match
@@ -8,7 +8,7 @@ local function without_usual_port(authority)
   return (gsub(lower(authority), ":%d+$", { [":80"] = "", [":443"] = "" }))
 end
 
--- Whether a browser says that another site has it send this request. Such a one must not act in its user's name.
+-- Whether a browser reports that another site caused this request, which must not act with its user's session (CSRF).
 local function is_of_another_site(headers)
   if lower(headers:get("sec-fetch-site") or "") == "cross-site" then return true end
   local origin = headers:get("origin")
@@ -24,14 +24,15 @@ local function cookie_token(headers)
   return match(";" .. cookies, "[;,]%s*" .. CONTRACT.cookie.name .. "=([^;,%s]+)")
 end
 
--- Notes on a request what its answer may have to do. Nor does another site choose as whom a browser is signed in here.
+-- Notes on a request that its response may set the cookie; not for requests from other sites, which could choose the
+-- user otherwise.
 local function note_cookie(handle, path, method)
   if path ~= CONTRACT.cookie.path or is_of_another_site(handle:headers()) then return end
   local secure = handle:headers():get("x-forwarded-proto") == "https" and "; Secure" or ""
   handle:streamInfo():dynamicMetadata():set(CONTRACT.cookie.name, method, secure)
 end
 
--- Sets the cookie in the answer to a sign-in, and takes it away in that to a sign-out. Both have succeeded.
+-- Sets the cookie in the response to a successful sign-in, and removes it in that to a sign-out.
 local function set_cookie(handle)
   local noted = handle:streamInfo():dynamicMetadata():get(CONTRACT.cookie.name)
   if not noted then return end

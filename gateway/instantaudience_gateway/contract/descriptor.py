@@ -1,4 +1,4 @@
-"""What the REST side of the gateway knows of the API, read from the generated stubs (no protoc at run time).
+"""The API as REST callers see it, read from the generated stubs (no protoc at run time).
 
 The proto files decide everything here: the paths and methods (`google.api.http`), the parameters, the shape of a body,
 and which fields exist for gRPC only (`google.api.field_visibility` with the restriction "GRPC").
@@ -20,45 +20,45 @@ from instantaudience.rest.v1 import sign_in_pb2
 from instantaudience.v1 import authentication_pb2, status_pb2
 
 GRPC_ONLY = "GRPC"
-"""The restriction of a field that REST does not have: never in an answer, an unknown key in a request."""
+"""Restriction of fields that REST does not have: never in a response, an unknown key in a request."""
 
 ON_DEMAND = "ON_DEMAND"
-"""The restriction of a field of answers that is in JSON only where the service sends it."""
+"""Restriction of response fields that are in the JSON only if the service sets them."""
 
 _GZIP = "gzip"
-"""The parameter that asks for a compressed answer. Callers do so with `Accept-Encoding`."""
+"""The parameter that requests a compressed response; the gateway derives it from `Accept-Encoding`."""
 
 _PACKAGES = (instantaudience.v1, instantaudience.rest.v1)
-"""The API's packages: what gRPC callers use, and what has the shapes of REST alone."""
+"""The API's packages: the messages of gRPC callers, and those that only REST has."""
 
 _ORIGIN = "origin"
-"""The parameter that says which scheme and host a caller used."""
+"""The parameter for the scheme and host that the caller used."""
 
 FROM_HEADERS = (_GZIP, _ORIGIN)
-"""Parameters that the gateway makes of headers."""
+"""Parameters that the gateway derives from headers."""
 
 _PUBLIC_FILES = (authentication_pb2.DESCRIPTOR, sign_in_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
-"""The files whose services anyone may call: nobody has a token before signing in."""
+"""The files whose services need no token: signing in, and health."""
 
 _SIGN_OUT = sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].methods_by_name["SignOut"].full_name
-"""What is in these files and needs a token: it ends one."""
+"""The method in these files that does need a token, since it revokes it."""
 
 BODY_TOO = frozenset({"member_id"})
-"""Parameters that may also stand in a body; there they count where the query has none."""
+"""Parameters that may also be in the body, where they apply if the query does not have them."""
 
 ANY_BODY = ".google.api.HttpBody"
-"""What a method answers with whose answer over REST is no JSON of a message."""
+"""Output type of methods whose REST response is not the JSON of a message."""
 
 _FREE_FORM = "google.protobuf."
-"""Messages of this package have a JSON form of their own, which is no list of fields."""
+"""Messages of this package have a special JSON format, not an object of their fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A key of a JSON object; it may also be spelled `json_name`, as protobuf's JSON has it.
+    """A key of a JSON object; `json_name` is the alternative spelling of protobuf's JSON.
 
-    `message` is the full name of the objects that the key holds, or None; `scalar_type` is the name of its protobuf
-    type (`STRING`, `INT32`, …), or None. Both are None where any JSON will do.
+    `message` is the full name of the message type that the key holds, or None; `scalar_type` is the name of its
+    protobuf type (`STRING`, `INT32`, …), or None. Both are None if any JSON is allowed.
     """
 
     name: str
@@ -70,14 +70,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path, and the messages of the RPC behind it.
+    """A method of a path, and the messages of its RPC.
 
-    `body` is the message that the body is, None where there is no such; `within` is the field of the request that holds
-    it, None where it is the request. `text` is whether the body is a text, no JSON: a JSON string is made of it for the
-    transcoder. `gzip` is the parameter that asks for a compressed answer; None
-    where there is no such answer. `origin` is the parameter that the caller's scheme and host go into; None where
-    nobody asks. `public` is whether it may be called without a token, `strict` whether a parameter that the method does
-    not know is an error.
+    Attributes:
+        body: the message type of the body, None if there is none.
+        within: the request's field that holds the body; None if the body is the request.
+        text: whether the body is plain text, which becomes a JSON string for the transcoder.
+        gzip: the parameter that requests a compressed response; None if it has none.
+        origin: the parameter for the caller's scheme and host; None if it has none.
+        public: whether it can be called without a token.
+        strict: whether an unknown parameter is an error.
     """
 
     path: str
@@ -97,7 +99,7 @@ class Endpoint:
 
 
 def _files() -> list[FileDescriptor]:
-    """The API's own files."""
+    """The API's own proto files."""
     return [
         importlib.import_module(f"{package.__name__}.{name}").DESCRIPTOR
         for package in _PACKAGES
@@ -117,18 +119,19 @@ def is_visible(options: descriptor_pb2.FieldOptions) -> bool:
 
 
 def is_on_demand(field: FieldDescriptor) -> bool:
-    """Whether answers have a field only where their request has asked for it."""
+    """Whether a response field is in the JSON only if the service sets it."""
     return _restriction(field.GetOptions()) == ON_DEMAND
 
 
 def key_of(field: FieldDescriptor | descriptor_pb2.FieldDescriptorProto) -> str:
-    """The key of a field in JSON: its name in the proto file, or what that file says where it can be no name there."""
+    """The JSON key of a field: its name in the proto file, or its `json_name` if that contains a `-`, which names
+    cannot."""
     return field.json_name if "-" in field.json_name else field.name
 
 
 def _restrict(message: descriptor_pb2.DescriptorProto) -> None:
-    """Takes out what REST does not have, makes the keys of `_key` the only JSON names (the Lua filter gives other
-    spellings these names), and optional what answers have on demand."""
+    """Remove what REST does not have; make the keys of `key_of` the only JSON names, to which the Lua filter maps other
+    spellings; and make on-demand fields optional."""
     kept = [field for field in message.field if is_visible(field.options)]
     if any(field.HasField("oneof_index") for field in message.field if field not in kept):
         raise ValueError(f"{message.name}: a field that is for gRPC only cannot be optional or in a oneof")
@@ -144,7 +147,7 @@ def _restrict(message: descriptor_pb2.DescriptorProto) -> None:
 
 
 def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
-    """The API with its imports and the error details, without the fields that are for gRPC only; imports come first."""
+    """The API with its imports and the error details, without fields for gRPC only; imports come first."""
     result = _with_imports()
     own_names = {file.name for file in _files()}
     for proto in result.file:
@@ -155,15 +158,14 @@ def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
 
 
 def unary_descriptor_set() -> descriptor_pb2.FileDescriptorSet:
-    """As `descriptor_set`, with all fields, and of the methods those that take one message and answer with another one;
-    none has a path of REST's."""
+    """Like `descriptor_set`, with all fields, but only unary methods, and without REST paths."""
     return _of_methods(
         lambda each: not (each.client_streaming or each.server_streaming) and each.output_type != ANY_BODY
     )
 
 
 def streams_descriptor_set() -> descriptor_pb2.FileDescriptorSet:
-    """As `unary_descriptor_set`, of the methods those that take a stream and answer with one."""
+    """Like `unary_descriptor_set`, with bidirectional streaming methods only."""
     return _of_methods(lambda each: each.client_streaming and each.server_streaming)
 
 
@@ -201,7 +203,7 @@ def _with_imports() -> descriptor_pb2.FileDescriptorSet:
 
 
 def scalar_type(field: FieldDescriptor) -> str:
-    """The name of the protobuf type of a field that holds no messages (`STRING`, `INT32`, …)."""
+    """The protobuf type of a field that holds no messages (`STRING`, `INT32`, …)."""
     name: str = descriptor_pb2.FieldDescriptorProto.Type.DESCRIPTOR.values_by_number[field.type].name
     return name.removeprefix("TYPE_")
 
@@ -233,7 +235,7 @@ def _path(rule: http_pb2.HttpRule) -> str:
 
 
 def _body(request: Descriptor, field: str) -> Descriptor | None:
-    """The message that a body is: the request, one that the request holds, or none."""
+    """The message type of a body: the request, a message field of it, or None."""
     if field in {"", "*"}:
         return request if field else None
     return request.fields_by_name[field].message_type
@@ -267,15 +269,15 @@ def _endpoint(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Endpoint:
 def endpoints() -> list[Endpoint]:
     """Every path and method of the REST API, in the order of the proto files.
 
-    Parameters are the scalar fields of the request; a body's objects and lists can only come in the body, and so can
-    the fields of a body that is a part of the request.
+    Parameters are the scalar fields of the request. Objects and lists can only be in the body, as can the fields of a
+    body that is a field of the request.
     """
     return [_endpoint(method, rule) for method in _methods() for rule in _http_rules(method) if "{" not in _path(rule)]
 
 
 def aliases() -> dict[str, str]:
-    """Paths with parameters in them, such as `/segment/{member_id}`, and the plain path of each, which takes the same
-    parameters in the query."""
+    """Paths with parameters, such as `/segment/{member_id}` → the plain path, which takes the same parameters in the
+    query."""
     found: dict[str, str] = {}
     for method in _methods():
         paths = list(map(_path, _http_rules(method)))
@@ -284,13 +286,13 @@ def aliases() -> dict[str, str]:
 
 
 def shapes() -> dict[str, list[Field]]:
-    """Message name → keys, for every message that a request body holds at any depth."""
+    """Message name → keys, for every message type that a request body may contain."""
     bodies = [endpoint.body for endpoint in endpoints() if endpoint.body]
     return {message.full_name: list(map(_field, visible_fields(message))) for message in messages_in(*bodies)}
 
 
 def messages_in(*roots: Descriptor) -> list[Descriptor]:
-    """These messages and those that they hold at any depth, each once, but for those with a JSON form of their own."""
+    """These message types and all that they may contain, without duplicates; not those with a special JSON format."""
     found = list(dict.fromkeys(roots))
     for message in found:
         for field in visible_fields(message):

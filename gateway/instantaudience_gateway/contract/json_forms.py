@@ -1,6 +1,6 @@
-"""The JSON of methods whose bodies pass the gateway as they are, for a host that reads them itself.
+"""The JSON of methods whose bodies the gateway passes on, for a host that reads them itself.
 
-What a body may be is what `body.lua` and the transcoder make of it: both come from the same descriptor.
+The rules are those of `body.lua` and the transcoder, since all come from the same descriptor.
 """
 
 from collections.abc import Collection
@@ -15,14 +15,14 @@ from instantaudience_gateway.contract.bodies import DEFAULTS, MAX_DEPTH, SCALAR_
 from instantaudience_gateway.contract.replies import EMPTY, TOO_SLOW
 
 PASSED_ON = frozenset({("POST", "/rt-segment")})
-"""Methods and paths of such bodies: those that are called so often that it matters."""
+"""Methods and paths whose bodies are passed on: those that are called often enough for it to matter."""
 
 
 def json_forms() -> list[JsonForm]:
-    """The forms of all such methods.
+    """The JSON forms of all these methods.
 
     Raises:
-        ValueError: an answer has a field that is left out where it is not set; the host knows no such fields.
+        ValueError: a response has a field that is omitted if it is not set, which the host does not support.
     """
     return [
         JsonForm(
@@ -40,19 +40,19 @@ def json_forms() -> list[JsonForm]:
 
 
 def passed_on() -> list[descriptor.Endpoint]:
-    """The endpoints whose bodies are passed on, where the call has none of their parameters."""
+    """The endpoints whose bodies are passed on, unless the call has parameters."""
     return [endpoint for endpoint in descriptor.endpoints() if (endpoint.http_method, endpoint.path) in PASSED_ON]
 
 
 def _start(endpoint: descriptor.Endpoint) -> bytes:
-    """What says in a message that parameters are not given."""
+    """The encoded fields that the parameters' defaults set in a request."""
     defaults = DEFAULTS.get((endpoint.http_method, endpoint.path), {})
     message: Message = message_factory.GetMessageClass(endpoint.request)(**defaults)
     return message.SerializeToString()
 
 
 def _shape(root: Descriptor, parameters: Collection[str] = ()) -> Shape:
-    """The fields of the message and of all in it. Parameters are in no body."""
+    """The fields of a message type and of all that it may contain, without the parameters."""
     messages = {
         message.full_name: [
             _row(field)

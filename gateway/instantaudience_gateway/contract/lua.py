@@ -1,4 +1,4 @@
-"""Tables for Lua."""
+"""Lua literals."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -9,7 +9,7 @@ Literal: TypeAlias = "str | bytes | int | bool | Mapping[str, Literal] | Sequenc
 
 
 def lua_literal(value: Literal) -> str:
-    """Writes a value as Lua; a key that holds None is left out."""
+    """A value as a Lua literal; keys with the value None are omitted."""
     match value:
         case bool():
             return "true" if value else "false"

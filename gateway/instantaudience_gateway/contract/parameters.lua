@@ -1,5 +1,5 @@
--- Reads the parameters of a request, wherever they stand: in the query, in the path (`/segment/<member id>`), or, with
--- GET, in a JSON body. It stands behind `CONTRACT` and `body.lua`, and uses of `CONTRACT`:
+-- Reads the parameters of a request from the query, from the path (`/segment/<member id>`) or, with GET, from a JSON
+-- body. It follows `CONTRACT` and `body.lua`, and uses of `CONTRACT`:
 --   aliases = {{pattern = Lua pattern of a path, path = the plain path, parameters = {name, …} for its captures}, …}
 --   meaningless = {[name that is no error where it is no parameter] = true}
 --   counts = {[parameter of which too much is as good as the most] = true}; most = an integer of 32 bits
@@ -17,7 +17,7 @@ local function is_utf8(text)
   return i ~= nil
 end
 
--- A path that has parameters in it, as the plain path and a query.
+-- Splits a path with parameters into the plain path and a query.
 local function plain_path(path, query)
   for _, alias in ipairs(CONTRACT.aliases) do
     local values = { match(path, alias.pattern) }
@@ -29,21 +29,21 @@ local function plain_path(path, query)
   return path, query
 end
 
--- What is wrong with a name that the method does not know, or nil. The token is a parameter of every method.
+-- The error for an unknown parameter, or nil. Every method has the parameter for the token.
 local function unknown_fault(name, method)
   if not method.strict or name == "" or name == "access_token" or CONTRACT.meaningless[name] then return nil end
   return (match(name, "^[%w_.-]+$") or "A parameter") .. ": there is no such parameter"
 end
 
--- A parameter for the transcoder, which takes integers of 32 bits; more than that is the most of a count.
+-- A parameter as the transcoder accepts it: counts beyond 32 bits become the largest integer.
 local function written(name, value)
   local digits = CONTRACT.counts[name] and match(decode_percent(value), "^0*(%d+)$")
   if digits and #digits >= #CONTRACT.most then value = CONTRACT.most end
   return name .. "=" .. value
 end
 
--- The parameters of a query without those that the method does not know (the transcoder would bind them to fields of the
--- body) and without empty ones (it takes them for no number); the set of their names; and what is wrong, or nil.
+-- Filters the parameters of a query: without unknown ones, which the transcoder would bind to fields of the body, and
+-- without empty ones, which it rejects as numbers. Returns the parameters, the set of their names, and an error or nil.
 local function known_parameters(query, method)
   local kept, given, problem = {}, {}, nil
   for parameter in gmatch(query, "[^&]+") do
@@ -69,7 +69,7 @@ local function with_parameters(path, parameters)
   return #parameters > 0 and path .. "?" .. concat(parameters, "&") or path
 end
 
--- The bytes of a character (RFC 3629, section 3). A lone surrogate makes bytes that are no UTF-8.
+-- Encodes a code point as UTF-8 (RFC 3629, section 3). A lone surrogate becomes invalid UTF-8.
 local function utf8_of(code)
   if code < 0x80 then return char(code) end
   local last = char(0x80 + code % 0x40)
@@ -83,7 +83,7 @@ end
 
 local LETTERS = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
--- What a JSON string means (RFC 8259, section 7); `text` is what stands between its quotes.
+-- Unescapes a JSON string (RFC 8259, section 7); `text` is what is between its quotes.
 local function unquote(text)
   local parts, i = {}, 1
   while true do
@@ -107,16 +107,16 @@ local function unquote(text)
   end
 end
 
--- A number or literal of JSON as a parameter has it: an integer that is written as `12.0` or `1.2e1`, as it may be in
--- other bodies, in digits alone, unless a double cannot tell it from the next one.
+-- A JSON number or literal as a parameter: integers written as `12.0` or `1.2e1`, which bodies may contain, become
+-- plain digits, unless a double cannot represent them exactly.
 local function plain_number(text)
   local number = find(text, "[.eE]") and tonumber(text)
   if not number or number % 1 ~= 0 or number >= 2 ^ 53 or number <= -2 ^ 53 then return text end
   return format("%.0f", number)
 end
 
--- Where the value that starts at `i` with the byte `c` has ended, and its text as a parameter has it (nil for null); a
--- list of texts has commas between them. `s` is JSON. The text is false for what can be no parameter.
+-- The end of the JSON value that starts at `i` with the byte `c`, and its text as a parameter: nil for null, false for
+-- what cannot be a parameter; strings in a list are joined by commas.
 local function parameter_value(s, i, c)
   if c == 123 or c == 91 then
     local texts, depth, plain = {}, 0, c == 91
@@ -146,8 +146,8 @@ local function parameter_value(s, i, c)
   return stop, plain_number(sub(s, i, stop - 1))
 end
 
--- Adds the parameters that stand in the JSON object `body` (null is none); those of the query, which are `given`, win.
--- Returns what is wrong, or nil.
+-- Adds the parameters in the JSON object `body` (or null) to those of the query, which are `given` and take precedence.
+-- Returns an error, or nil.
 local function add_parameters(body, method, kept, given)
   if match(body, "^%s*null%s*$") then return nil end
   local problem = check(body, nil, given)

@@ -1,5 +1,5 @@
--- Tells the service of calls that are refused before it sees them, so that they count as their member's (source:
--- contract-neighbours, "num_other_errors" and "order of checks"). It stands behind `CONTRACT` and `body.lua` in one chunk,
+-- Reports calls that the gateway refuses to the service, so that they count in their member's usage (source:
+-- contract-neighbours, "num_other_errors" and "order of checks"). It follows `CONTRACT` and `body.lua` in one chunk,
 -- and uses of `CONTRACT`:
 --   refusals[HTTP status] = message for the service; count_path = the method that takes it, in `cluster`
 --   count_ms = how long that may take; unknown_token_first[HTTP status] = true where a token that turns out to be
@@ -10,13 +10,13 @@
 local NOTES, TOKEN, CERTIFICATE, REQUEST_ID, PASSED = "gateway", "authorization", "certificate", "x-request-id", "passed"
 local UNAUTHENTICATED = "16"
 
--- What the caller's certificate says of who it is, or nil.
+-- The names in the caller's certificate, or nil.
 local function certificate(headers)
   local names = headers:get(CONTRACT.certificate_key)
   return names and not find(names, "^uri=%-? dns=%-?$") and names or nil
 end
 
--- Keeps what is needed when the call turns out to be refused: then, its headers are not to be had any more.
+-- Notes what a later report needs: the request's headers are not available when the response is processed.
 local function note_token(handle)
   local headers, notes = handle:headers(), handle:streamInfo():dynamicMetadata()
   local token = headers:get("authorization")
@@ -27,12 +27,13 @@ local function note_token(handle)
   notes:set(NOTES, REQUEST_ID, headers:get("x-request-id") or "")
 end
 
--- The service may answer from now on: an answer that is held back meanwhile would meet that.
+-- From now on the service may have received the call, so that refusals are not reported.
 local function note_passed(handle)
   handle:streamInfo():dynamicMetadata():set(NOTES, PASSED, true)
 end
 
--- Has a refused call counted, unless the service has it. Returns the error ID and text of what is wrong with its token, where that counts first.
+-- Reports a refused call, unless the service has received it. Returns the error ID and text of an invalid token, if
+-- that takes precedence.
 local function count_refusal(handle, status, by_transcoder)
   local message, notes = CONTRACT.refusals[status], handle:streamInfo():dynamicMetadata():get(NOTES)
   if not (message and notes and (notes[TOKEN] or notes[CERTIFICATE])) then return nil end

@@ -1,6 +1,6 @@
-"""What the gateway answers by itself, in the contract's form (source: contract, "Errors").
+"""The gateway's own error responses, in the contract's format (source: contract, "Errors").
 
-Envoy's own texts tell of the inside, so none of them gets out.
+Envoy's own messages reveal internals, so they are all replaced.
 """
 
 import base64
@@ -24,31 +24,31 @@ from instantaudience_gateway.contract.connect import HTTP_STATUSES, connect_erro
 from instantaudience_gateway.files.served import CONTENT_TYPES
 
 RETRY_AFTER_SECONDS = range(1, 4)
-"""When to send a call again that found no server, or no room; drawn for each, so that they do not come all at once."""
+"""Possible `Retry-After` values of an overload; drawn per request, so that callers do not all return at once."""
 
 GRPC_ROUTE = "grpc"
-"""Name of the route of gRPC calls. (The content type would not do: the transcoder makes it a gRPC one.)"""
+"""Name of the route of gRPC calls. (The content type cannot tell them apart: the transcoder sets gRPC's.)"""
 CONNECT_ROUTE = "connect"
-"""Name of the route of calls of the Connect protocol."""
+"""Name of the route of Connect calls."""
 
 
 EARLY_REQUEST_ID = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "ADD_IF_ABSENT"}
-"""For answers to what is no request yet, and so has no name; others keep theirs."""
+"""A request ID for responses to requests that have none yet, since they were refused early."""
 
 _SAME_BODY = "%LOCAL_REPLY_BODY%"
 
 ENDS = ("connection", "close")
-"""Tells the Lua filter that the connection ends with this answer: the rest of the request is no HTTP."""
+"""Tells the Lua filter that the connection is closed after this response: what was received is not HTTP."""
 
 TRANSCODER_ERROR = "text/x-transcoder-error"
-"""Content type that marks the transcoder's own errors for the Lua filter, which gives them the contract's form."""
+"""Content type that marks the transcoder's own errors for the Lua filter, which rewrites them."""
 
 NO_SUCH_CODING = 501
-"""Envoy's answer to a transfer coding that it does not know: its caller's fault."""
+"""Envoy's status for an unknown transfer coding, which is the caller's error."""
 
 
 def file_route(content_type: str) -> str:
-    """Name of the routes of files of this type that Envoy itself holds."""
+    """Name of the routes of files of this type that Envoy itself serves."""
     return f"file {content_type}"
 
 
@@ -61,7 +61,7 @@ class Reply:
     text: str
 
     def body(self) -> str:
-        """The JSON text."""
+        """The JSON body."""
         return error_body(self.error_id, None, json.dumps(self.text))
 
 
@@ -87,7 +87,7 @@ INTERNAL = _reply(Reason.INTERNAL, "Internal error.")
 
 
 def too_large(limit_bytes: int) -> Reply:
-    """The answer to a body over the limit."""
+    """The reply for a body over the limit."""
     return _reply(Reason.LIMIT, f"The body has more than {limit_bytes} bytes.")
 
 
@@ -96,7 +96,7 @@ def _failure(reason: Reason, reply: Reply, cause: Cause | None = None, after: in
 
 
 def stream_failures(limit_bytes: int) -> dict[str, Failure]:
-    """What ends a stream of the Connect protocol in JSON, by what is wrong with a message of it."""
+    """The failures that a message may cause in a Connect stream with JSON, by the name of the fault."""
     return {
         "too_large": _failure(Reason.LIMIT, too_large(limit_bytes)),
         "compressed": _failure(Reason.SYNTAX, COMPRESSED, Cause.UNREADABLE_REQUEST),
@@ -104,10 +104,10 @@ def stream_failures(limit_bytes: int) -> dict[str, Failure]:
 
 
 def _grpc_headers(reason: Reason, reply: Reply, after: int | None = None) -> tuple[tuple[str, str], ...]:
-    """How the answer to a gRPC call ends, as the servers would end it.
+    """The gRPC headers of a failed call, as the servers would send them.
 
-    `grpc-status` is said outright: an exception that leaves an application in Envoy reaches this place as a local reply
-    with HTTP status 500 and gRPC status 0, OK (`dynamic_module`'s `send_response`).
+    `grpc-status` is set explicitly: an exception that leaves an application in Envoy arrives here as a local reply with
+    HTTP status 500 and gRPC status 0, OK (`dynamic_module`'s `send_response`).
     """
     failure = _failure(reason, reply, after=after)
     encoded = base64.b64encode(failure.status.SerializeToString()).decode().rstrip("=")
@@ -139,7 +139,7 @@ def _any_of(*filters: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_header(name: str, value: str) -> dict[str, Any]:
-    """A header that is set, in place of others of its name."""
+    """A header mutation that replaces existing headers of this name."""
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
@@ -170,13 +170,14 @@ def _retry_after(seconds: int) -> tuple[str, str]:
 
 
 def _drawn(seconds: int) -> dict[str, Any]:
-    """Holds for one request of `RETRY_AFTER_SECONDS`; which one, the millisecond that it came in says."""
+    """A condition that holds for one value of `RETRY_AFTER_SECONDS` per request, chosen by the millisecond of its
+    arrival."""
     number = RETRY_AFTER_SECONDS.index(seconds)
     return _cel(f"request.time.getMilliseconds() % {len(RETRY_AFTER_SECONDS)} == {number}")
 
 
 def _connect_mappers(condition: dict[str, Any], body_limit_bytes: int) -> list[dict[str, Any]]:
-    """The answers to calls of the Connect protocol, which has statuses of its own."""
+    """The mappers for Connect calls, whose statuses differ."""
     rows = [
         (_status("EQ", 413), Reason.LIMIT, too_large(body_limit_bytes), None),
         *((_all(_UNAVAILABLE, _drawn(after)), Reason.UNAVAILABLE, UNAVAILABLE, after) for after in RETRY_AFTER_SECONDS),
@@ -194,13 +195,13 @@ def _connect_mappers(condition: dict[str, Any], body_limit_bytes: int) -> list[d
 
 
 def local_replies(body_limit_bytes: int) -> dict[str, Any]:
-    """Envoy's `local_reply_config`: the first row whose condition holds makes the answer.
+    """Envoy's `local_reply_config`: the first mapper whose condition holds makes the response.
 
-    The Lua filter's answers, and files, pass as they are. The transcoder's texts get the content type
-    `TRANSCODER_ERROR`, for the Lua filter to read. Envoy turns the HTTP status of an answer to a gRPC call into a gRPC
-    code (503 → UNAVAILABLE) and the text into `grpc-message`.
+    Responses of the Lua filter, and files, are left as they are. The transcoder's messages get the content type
+    `TRANSCODER_ERROR`, for the Lua filter to parse. Envoy turns the HTTP status of a response to a gRPC call into a
+    gRPC code (503 → UNAVAILABLE) and the text into `grpc-message`.
     """
-    # What is refused before it has a route: there, the content type is still the caller's.
+    # Refused before routing, when the content type is still the caller's.
     early = "response.code_details == 'overload' && request.headers['content-type'].startsWith('application/grpc')"
     grpc = _cel(f"xds.route_name == '{GRPC_ROUTE}' || ({early})")
     connect = _cel(f"xds.route_name == '{CONNECT_ROUTE}'")

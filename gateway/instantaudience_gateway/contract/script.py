@@ -1,4 +1,4 @@
-"""The gateway's Lua filter: its parts (`SOURCES`) behind the tables they work with (`CONTRACT`)."""
+"""Assembles the gateway's Lua filter: its parts (`SOURCES`), after the tables that they use (`CONTRACT`)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -54,10 +54,10 @@ _PARTS = (
     "contract/contract.lua",
 )
 SOURCES = tuple(_ROOMS / name for name in _PARTS)
-"""The filter's parts, in the order in which they stand in it."""
+"""The filter's parts, in the order in which they are concatenated."""
 
 HIDDEN_HEADERS = (*GRPC_HEADERS, ERROR_ID_KEY, ERROR_CODE_KEY, PUSHBACK_KEY)
-"""What the service sends for gRPC callers only, or for the gateway."""
+"""Headers that the service sends for gRPC callers only, or for the gateway."""
 
 BARE_GRPC_ERRORS = {
     code_pb2.INVALID_ARGUMENT: UNREADABLE,
@@ -67,21 +67,21 @@ BARE_GRPC_ERRORS = {
     code_pb2.DEADLINE_EXCEEDED: UNAVAILABLE,
     code_pb2.CANCELLED: UNAVAILABLE,
 }
-"""gRPC errors without an `error_id`: they come from grpc itself, and their texts tell of the inside."""
+"""gRPC errors without an `error_id`: they come from grpc itself, and their messages reveal internals."""
 
 SHORT_BODY_BYTES = 16_384
-"""A body of at most so many bytes is waited for before its request is refused: HTTP/1.1 would close the connection
-else, and a new one costs more."""
+"""Bodies up to this size are awaited before a request is refused: HTTP/1.1 would close the connection otherwise, and
+opening a new one costs more."""
 
 HEAVY_BODY_BYTES = 262_144
-"""A body over so many bytes has its copies collected at once: after a flood, nobody would for long."""
+"""After a body over this size, the Lua garbage is collected at once; otherwise it would stay for long after a flood."""
 
 HOPELESS_BODIES = 8
-"""A body that is announced with so many times the limit is refused before it comes. Of a shorter one, the first bytes
-past the limit are waited for: many clients look for no answer before they have sent what they have."""
+"""A body whose announced length is this many times the limit is refused before it arrives. For shorter ones, the
+gateway reads up to the limit: many clients do not look for a response before they have sent everything."""
 
 FILE_METHODS = "GET, HEAD"
-"""What the paths of pages take."""
+"""The methods of paths of pages."""
 
 PAGES = {**console.files(), **reference.files()}
 """The files of all pages, by path."""
@@ -93,29 +93,31 @@ COOKIE = {
     "set": f"; Max-Age={LIFETIME_MS // 1000}",
     "unset": "; Max-Age=0",
 }
-"""The session cookie (RFC 6265, section 4.1): no script reads it, and no browser sends it for another site."""
+"""The session cookie (RFC 6265, section 4.1): scripts cannot read it, and browsers do not send it from other sites."""
 REFUSAL_MESSAGES = {status: frame(HttpResponse(status=status).SerializeToString()) for status in REFUSALS}
-"""HTTP status → the message that tells the service of a call refused with it."""
+"""HTTP status → the message that reports a refused call to the service."""
 UNKNOWN_TOKEN_FIRST = (400, 408, 413, 422)
-"""Where the token of such a call turns out to be unknown, that is said instead: it counts before the body."""
+"""For these statuses, an unknown token is reported instead: tokens are checked before bodies."""
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
-"""Of a path's template; those that there are, are IDs."""
+"""A parameter in a path template; all of them are IDs."""
 
 UNREADABLE_STATUSES = {"/privacy/consumer-request": 422}
-"""HTTP status in place of 400, by path (source: contract-neighbours, "Privacy")."""
+"""HTTP status instead of 400, by path (source: contract-neighbours, "Privacy")."""
 
 
 DELIBERATELY_NOT = {"GET /auth": NO_SIGN_IN_BY_URL}
-"""The answers to methods that the original platform takes, and this service does not (source: contract-neighbours)."""
+"""Replies for methods that the original platform has and this service deliberately does not (source:
+contract-neighbours)."""
 
 
 MEANINGLESS = ("start_element", "num_elements", "batch_size", "StartElement", "NumElements", "Active")
-"""What clients of the original platform send with every GET, in the query or the body; it is ignored where it is no
-parameter: pages of what has none, and spellings that the original does not know (the clients: tests/legacy/)."""
+"""Parameters that clients of the original platform send with every GET, in the query or the body. They are ignored
+where they are no parameters: paging of what has no pages, and spellings that the original ignores (see tests/legacy/).
+"""
 
 COUNTS = ("num_elements",)
-"""Parameters of which more than there can be means as much as there can be (source: contract-neighbours, "lists")."""
+"""Parameters whose values are limited instead of rejected when too large (source: contract-neighbours, "lists")."""
 
 
 def _defaults(endpoint: descriptor.Endpoint) -> Mapping[str, Literal]:
@@ -124,8 +126,8 @@ def _defaults(endpoint: descriptor.Endpoint) -> Mapping[str, Literal]:
 
 
 def _spellings(field: descriptor.Field) -> set[str]:
-    """A key as it is documented, as protobuf's JSON has it (source: contract-neighbours, "spelling"), and as the proto
-    file has it, which the transcoder reads, too."""
+    """The accepted spellings of a key: as documented, in lowerCamelCase (source: contract-neighbours, "spelling"), and
+    as in the proto file, which the transcoder reads, too."""
     return {field.name, field.json_name, _proto_name(field)}
 
 
@@ -195,7 +197,7 @@ def _parameter(field: descriptor.Field) -> str:
 
 
 def _aliases() -> Sequence[Literal]:
-    """Paths with parameters in them, and what they stand for."""
+    """Patterns of paths with parameters, and the plain paths that they stand for."""
     return [
         {
             "pattern": f"^{_PATH_PARAMETER.sub('([0-9]+)', template)}$",
@@ -218,7 +220,8 @@ def _reply(reply: Reply) -> Mapping[str, Literal]:
 
 
 def _grpc_errors() -> Mapping[str, Literal]:
-    """By gRPC code and `error_id`; where rows that have both in common have several codes, the answer names its own."""
+    """HTTP statuses by gRPC code and `error_id`. If rows with the same pair have different `error_code`s, the response
+    names its own."""
     codes: dict[str, set[str | None]] = {}
     statuses = {f"{row.grpc_code} {row.error_id}": row.http_status for row in ROWS.values()}
     for row in ROWS.values():
@@ -230,7 +233,7 @@ def _grpc_errors() -> Mapping[str, Literal]:
 
 
 ANSWERS_ALONE = "function envoy_on_request(handle) note_token(handle) end"
-"""The end of a filter that looks at answers, where the service reads bodies itself."""
+"""The end of a filter that only processes responses, since the service reads the bodies itself."""
 
 
 def contract_script(
@@ -241,8 +244,11 @@ def contract_script(
     tells_certificates: bool,
     answers_alone: bool = False,
 ) -> str:
-    """The source of the Lua filter. `cluster` is the way to the service, which believes what is said there of
-    certificates where `tells_certificates`; the first arguments are `GatewaySettings`'."""
+    """The source of the Lua filter.
+
+    `cluster` is the Envoy cluster of the service, and `tells_certificates` whether the service trusts certificate names
+    there; the first arguments are those of `GatewaySettings`.
+    """
     bare = {str(code): _reply(reply) for code, reply in BARE_GRPC_ERRORS.items()}
     tables: Literal = {
         "endpoints": _endpoints(),

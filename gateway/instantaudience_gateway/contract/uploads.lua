@@ -1,5 +1,5 @@
--- Tells uploads whose URL has a mark of the time from those of strangers. UPLOADS has what stands before the mark, the
--- file of the marks, one a line, and the header that says what is found, whatever the caller said there.
+-- Marks uploads whose URL was issued recently. `UPLOADS` has the path before the mark, the file with the valid marks,
+-- one per line, and the header to set, which replaces whatever the caller sent.
 
 local marks, looked = {}, nil
 

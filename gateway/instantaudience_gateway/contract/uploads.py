@@ -1,4 +1,4 @@
-"""The Lua filter of uploads (`uploads.lua`): whether their URL was handed out lately."""
+"""The Lua filter for uploads (`uploads.lua`): checks whether their URL was issued recently."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_gateway.contract.lua import Literal, lua_literal
 
 MARKED_KEY, MARKED = "x-instant-audience-upload", "marked"
-"""The header that says so, within the gateway."""
+"""The header that the filter sets, within the gateway."""
 _SOURCE = Path(__file__).with_name("uploads.lua")
 
 
 def uploads_script(marks: Path) -> str:
-    """The filter's source; it finds the marks of URLs in this file."""
+    """The filter's source; `marks` is the file with the valid marks."""
     tables: Literal = {
         "path": UPLOAD_PATH,
         "file": str(marks),

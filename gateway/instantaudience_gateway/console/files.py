@@ -1,6 +1,6 @@
-"""The console: the files of `console/page/`, which the gateway serves under `/console`.
+"""The files of the console (`console/page/`), which the gateway serves under `/console`.
 
-`tools/vendor-pages` brings the charting library among them. What the console does stands in docs/console.md.
+`tools/vendor-pages` adds the charting library to them. docs/console.md describes what the console does.
 """
 
 import functools
@@ -11,17 +11,17 @@ from instantaudience_gateway.files.served import OWN_FILES_ONLY, ServedFile, pag
 
 ROOT = Path(__file__).with_name("page")
 PAGE_PATH = "/console"
-"""Where the page is; the files that it needs are below."""
+"""Path of the page; its other files are below it."""
 ALIAS_PATH = "/console/"
-"""Leads to the page."""
+"""Redirects to the page."""
 HOME_PATH = "/"
-"""Leads browsers to the page; for others there is nothing."""
+"""Redirects browsers to the page; 404 for other clients."""
 
 CONTENT_SECURITY_POLICY = "; ".join([*OWN_FILES_ONLY, "require-trusted-types-for 'script'", "trusted-types 'none'"])
-"""No text becomes markup or a script either (source: https://www.w3.org/TR/trusted-types/)."""
+"""Trusted Types: no text becomes markup or a script (source: https://www.w3.org/TR/trusted-types/)."""
 
 
 @functools.cache
 def files() -> Mapping[str, ServedFile]:
-    """Path → file, for every path below `/console`."""
+    """Path → file, for `/console` and every path below it."""
     return page(ROOT, PAGE_PATH, CONTENT_SECURITY_POLICY)

@@ -1,8 +1,8 @@
-"""What the gateway logs of requests: those that no worker has answered, which it counts, too, and, where an access log
-is wanted, all.
+"""The gateway's log of requests: those that no worker has answered, which are also counted, and, with the access log,
+all.
 
-Lines are JSON on standard error, as the service's own are. They hold neither queries, which may have a token or a user
-ID, nor the paths of uploads, which are secret.
+Lines are JSON on standard error, like the service's. They contain no queries, which may have a token or a user ID, and
+no paths of uploads, which are secret.
 """
 
 from typing import Any
@@ -10,17 +10,17 @@ from typing import Any
 from instantaudience_gateway.envoy.settings import STAT_PREFIX, TYPES, GatewaySettings
 
 UNANSWERED = ("UH", "UF", "UO", "UC", "URX", "UT", "SI", "OM")
-"""Envoy's flags for: no worker is there, no connection, too many calls under way, the connection was lost, no try was
-left, too slow, idle for too long, out of memory
+"""Envoy's response flags for: no healthy worker, connection failure, too many calls, connection lost, retries
+exhausted, timeout, idle timeout, out of memory
 (https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage)."""
 
 _UNANSWERED = "unanswered"
 UNANSWERED_STAT = f"{STAT_PREFIX}.{_UNANSWERED}"
-"""The counter of them."""
+"""The statistic that counts them."""
 
 _OF_REST = {"http_method": "%DYNAMIC_METADATA(instantaudience:verb)%"}
-"""As `contract.lua` has noted it: at the end, a REST call that was passed on looks like the one of gRPC that the
-transcoder has made of it, but its gRPC status is gone, and what Envoy makes of its HTTP status is another one."""
+"""The method as noted by `contract.lua`: a transcoded REST call is logged as the gRPC call that it has become, without
+its gRPC status, and Envoy would derive a different one from the HTTP status."""
 _OF_OTHERS = {"http_method": "%REQ(:METHOD)%", "grpc_status": "%GRPC_STATUS%"}
 _FIELDS = {
     "status": "%RESPONSE_CODE%",
@@ -32,7 +32,7 @@ _TIME = "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%"
 
 
 def access_log(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The loggers of the connection manager."""
+    """The access loggers of the connection manager."""
     unanswered = {"response_flag_filter": {"flags": list(UNANSWERED)}}
     counter = {
         "name": "envoy.access_loggers.stats",
@@ -62,7 +62,7 @@ def _loggers(event: str, level: str, *which: dict[str, Any]) -> list[dict[str, A
 
 
 def _passed_on(is_rest: bool) -> dict[str, Any]:
-    """Whether a request is one of REST that was passed on, or whether it is none."""
+    """A filter for transcoded REST calls or, unless `is_rest`, for all others."""
     value: dict[str, Any] = {"present_match": True} if is_rest else {"null_match": {}}  # which no verb is
     matcher = {"filter": "instantaudience", "path": [{"key": "verb"}], "value": value}
     return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": not is_rest}}

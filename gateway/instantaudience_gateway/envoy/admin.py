@@ -1,4 +1,4 @@
-"""Envoy's admin interface on its unix socket: whether it is ready, what it counts, and how it drains.
+"""Envoy's admin interface on its unix socket: readiness, statistics, and draining.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/operations/admin
 """
@@ -15,18 +15,18 @@ import httpx
 from instantaudience_gateway.envoy.settings import STAT_PREFIX
 
 ANSWER_SECONDS = 1.0
-"""How long Envoy may take to answer."""
+"""Timeout of a request to the admin interface."""
 LOOK_SECONDS = 0.05
-"""The pause between two looks whether calls are in flight."""
+"""Interval between checks for calls in flight."""
 QUIET_SECONDS = 1.0
-"""How long nothing has to have come before open connections are taken for idle: calls of callers who are far away are
-under way for so long, and those who sent them have not heard yet that the connection ends."""
+"""How long no call may have arrived before open connections are considered idle: calls of distant callers take this
+long to arrive, and their senders do not know yet that the connection is closing."""
 _URL = "http://admin"
 _TRAFFIC = [f"http.{STAT_PREFIX}.downstream_{each}" for each in ("rq_active", "rq_total", "cx_active")]
 
 
 class Traffic(NamedTuple):
-    """REST and gRPC calls in flight (open gRPC streams included), calls so far, and open connections."""
+    """REST and gRPC calls in flight (including open gRPC streams), calls so far, and open connections."""
 
     active: int
     calls: int
@@ -34,13 +34,13 @@ class Traffic(NamedTuple):
 
 
 def _client(admin_socket: Path) -> httpx.AsyncClient:
-    # There is no TLS to verify; to read all authorities' certificates for it takes 36 ms.
+    # There is no TLS to verify, and loading the CA certificates for it takes 36 ms.
     transport = httpx.AsyncHTTPTransport(uds=str(admin_socket), verify=False)
     return httpx.AsyncClient(transport=transport, base_url=_URL, timeout=ANSWER_SECONDS)
 
 
 async def ready(admin_socket: Path) -> bool:
-    """Whether Envoy takes calls: True from the moment it listens until it drains or ends."""
+    """Whether Envoy accepts calls: True from the moment it listens until it drains or ends."""
     try:
         async with _client(admin_socket) as admin:
             return (await admin.get("/ready")).status_code == httpx.codes.OK
@@ -49,9 +49,11 @@ async def ready(admin_socket: Path) -> bool:
 
 
 async def statistics(admin_socket: Path, pattern: str) -> Mapping[str, int]:
-    """The counters and gauges whose whole names match.
+    """The counters and gauges whose full names match the pattern.
 
-    Raises httpx.HTTPError when Envoy cannot be reached, ValueError when it answers something else.
+    Raises:
+        httpx.HTTPError: Envoy cannot be reached.
+        ValueError: it answers something else.
     """
     async with _client(admin_socket) as admin:
         answer = await admin.get("/stats", params={"filter": f"^({pattern})$", "format": "json"})
@@ -60,27 +62,33 @@ async def statistics(admin_socket: Path, pattern: str) -> Mapping[str, int]:
 
 
 async def traffic(admin_socket: Path) -> Traffic:
-    """What callers have of it. Raises as `statistics`."""
+    """The current traffic on the public port. Raises as `statistics`."""
     found = await statistics(admin_socket, "|".join(map(re.escape, _TRAFFIC)))
     return Traffic(*(found[name] for name in _TRAFFIC))
 
 
 async def retire(admin_socket: Path) -> None:
-    """Is not ready any more; takes connections still.
+    """Make Envoy report that it is not ready; it still accepts connections.
 
-    From now on HTTP/1.1 answers carry `Connection: close`, and HTTP/2 connections get GOAWAY with their next answer.
-    Raises httpx.HTTPError when Envoy cannot be reached.
+    From now on HTTP/1.1 responses have `Connection: close`, and HTTP/2 connections get a GOAWAY with their next
+    response.
+
+    Raises:
+        httpx.HTTPError: Envoy cannot be reached.
     """
     async with _client(admin_socket) as admin:
         (await admin.post("/healthcheck/fail")).raise_for_status()
 
 
 async def drain(admin_socket: Path, seconds: float) -> bool:
-    """Drains: retires, takes no new connections, and waits until no call is in flight, and none has come for
-    `QUIET_SECONDS` where connections are open.
+    """Retire, accept no new connections, and wait until no call is in flight and, if connections are open, none has
+    arrived for `QUIET_SECONDS`.
 
-    Returns True when all calls have ended, False when `seconds` were over first; either way it is time to end Envoy
-    with SIGTERM then. Raises httpx.HTTPError when Envoy cannot be reached.
+    Returns True when all calls have ended, False if that takes longer than `seconds`. Afterwards, end Envoy with
+    SIGTERM.
+
+    Raises:
+        httpx.HTTPError: Envoy cannot be reached.
     """
     deadline = time.monotonic() + seconds
     await retire(admin_socket)

@@ -1,7 +1,7 @@
-"""Envoy's bootstrap configuration: one port for REST and gRPC in front of the workers' unix sockets.
+"""Envoy's bootstrap configuration: one port for REST and gRPC, in front of the workers' unix sockets.
 
 REST calls pass the Lua filter (`contract.lua`) and the transcoder; gRPC calls pass neither and are never buffered.
-Option names and meanings: Envoy's v3 API reference, https://www.envoyproxy.io/docs/envoy/latest/api-v3/api.
+Options are described in Envoy's v3 API reference, https://www.envoyproxy.io/docs/envoy/latest/api-v3/api.
 """
 
 from collections.abc import Sequence
@@ -29,30 +29,31 @@ from instantaudience_gateway.envoy.tls import certificate_names, filter_chain, o
 
 KEPT_BYTES = 48 * 2**20
 KEPT_BYTES_WITH_SERVICE = 80 * 2**20
-"""What Envoy keeps of the memory that it does not need, together with what it needs."""
+"""How much memory Envoy keeps, including free memory, before it returns free memory at once."""
 BYTES_WITH_SERVICE = 2**30
-"""What may be in use in an Envoy with the service inside before it takes no more calls: it has its catalog there."""
+"""How much memory an Envoy with the service inside may use before it refuses calls; it includes the service's catalog.
+"""
 RELEASED_BYTES = 64 * 2**20
-"""What it gives back in a second."""
+"""How much free memory Envoy returns per second."""
 
 MOST_UPLOADS = 1000
-"""Uploads under way in an Envoy; more are refused."""
+"""Maximum number of concurrent uploads in an Envoy; more are refused."""
 MOST_UNMARKED_UPLOADS = 100
-"""Of which nobody can tell yet that they are for a URL that was handed out."""
+"""The same for uploads whose URLs are not known to have been issued recently."""
 STREAM_BYTES = 2**18
-"""What a call may have on its way to a worker beside its caller's window, and its answer on the way back. In the 16 MB
-that Envoy has by itself, half a million requests of a stream wait whose member may send a hundred a second."""
+"""Buffer for a call on its way to a worker, beyond the caller's window, and for the response. Envoy's default of 16 MB
+would queue half a million requests of a stream whose member may send a hundred per second."""
 UPLOAD_BUFFER_BYTES = 2**18
-"""What an upload may have in Envoy on its way to who receives it."""
+"""Buffer for an upload on its way to the receiver."""
 RUNTIME = {"http.max_requests_per_io_cycle": 1}
-"""One request of an HTTP/2 connection at a time, between which other connections have their turn."""
+"""Handle one request of an HTTP/2 connection per event loop cycle, so that other connections get their turn."""
 LOOK_BYTES = 65_536
-"""What is read of a connection before others have their turn."""
+"""How much is read from a connection before others get their turn."""
 ACCEPTED_AT_ONCE = 4
-"""New connections that a thread takes before those it has get their turn."""
+"""How many connections a thread accepts before existing ones get their turn."""
 
 LOG_FLUSH_MS = 500
-"""How long lines about requests may wait to be written together; Envoy's own 10 s are long for who looks for one."""
+"""How long log lines may be buffered; Envoy's default of 10 s is too long for debugging."""
 
 
 def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "local_reply_config": local_replies(settings.body_limit_bytes),
         "use_remote_address": True,
         "xff_num_trusted_hops": settings.trusted_hops,
-        # No caller may steer the gateway with x-envoy-… headers, not even one from a private network.
+        # No caller may control the gateway with x-envoy-… headers, not even one from a private network.
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "early_header_mutation_extensions": [
             {
@@ -94,24 +95,24 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             "max_connection_duration": seconds(settings.connection_seconds),
             "max_headers_count": 100,
         },
-        # Methods that Envoy does not know are 400 over HTTP/1.1. What has it take them, allow_custom_methods, is not in
-        # its threat model.
+        # Methods that Envoy does not know are answered with 400 over HTTP/1.1. The option to accept them,
+        # allow_custom_methods, is not covered by Envoy's threat model.
         "http_protocol_options": {
             "accept_http_10": True,
             "default_host_for_http_10": "localhost",
-            # A request that is refused with 400 does not end its connection; one that is no HTTP does.
+            # A request that is refused with 400 does not close its connection, but input that is not HTTP does.
             "override_stream_error_on_invalid_http_message": True,
-            # An offer to change the protocol is no fault (RFC 9110, section 7.8): Apache's HttpClient for Java, 5.4 and
-            # newer, offers TLS where it speaks plain HTTP.
+            # An upgrade offer is not an error (RFC 9110, section 7.8): Apache's HttpClient for Java, 5.4 and newer,
+            # offers TLS on plain-text connections.
             "ignore_http_11_upgrade": [{"safe_regex": {"regex": ".*"}}],
         },
         "http2_protocol_options": {
             "max_concurrent_streams": settings.max_streams,
-            # A request that HTTP/2 does not allow ends, and its neighbours on the connection go on.
+            # An invalid HTTP/2 request is reset without affecting others on the connection.
             "override_stream_error_on_invalid_http_message": True,
             "initial_stream_window_size": 1_048_576,
             "initial_connection_window_size": 16 * 1_048_576,
-            # A connection may be silent for as long as an upload on it: networks of phones stand still for a while.
+            # A connection may be silent for as long as an upload on it: mobile networks stall for a while.
             "connection_keepalive": {"interval": "30s", "timeout": seconds(UPLOAD_SILENT_SECONDS)},
         },
     }
@@ -127,7 +128,7 @@ def _address(host: str, port: int) -> dict[str, Any]:
 
 
 def _listening(settings: GatewaySettings, port: int) -> dict[str, Any]:
-    """`::` takes callers of IPv4, too, as it does on the native host and on grpcio."""
+    """As on the native host and grpcio, `::` accepts IPv4 callers, too."""
     address = _address(settings.http_host, port)
     address["socket_address"]["ipv4_compat"] = settings.http_host == "::"
     return address
@@ -142,7 +143,7 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
         ),
         "enable_reuse_port": True,
         "max_connections_to_accept_per_socket_event": ACCEPTED_AT_ONCE,
-        # Of a request's body more is held, as its route has it.
+        # For request bodies, routes have larger limits.
         "per_connection_buffer_limit_bytes": LOOK_BYTES,
         "filter_chains": [
             filter_chain(settings.tls)
@@ -159,7 +160,7 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def _cluster(settings: GatewaySettings) -> dict[str, Any]:
-    """The way to the workers. Where the service is inside, it leads to the port itself, for what is told it."""
+    """The cluster of workers. With the service inside, it leads to Envoy's own port, to report refused calls."""
     bounds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     http_options = f"{TYPES}.upstreams.http.v3.HttpProtocolOptions"
     return (own_port(settings.tls) if settings.application is not None else {}) | {
@@ -171,8 +172,8 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": http_options,
-                # Calls of different callers share these connections. Where many callers leave at once, Envoy would
-                # take the resets that it sends itself for a flood, and break the connection.
+                # Calls of different callers share these connections. When many callers leave at once, Envoy would take
+                # its own resets for a flood, and close the connection.
                 "explicit_http_config": {
                     "http2_protocol_options": {
                         "max_outbound_control_frames": 2 * settings.max_active_calls,
@@ -189,7 +190,7 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def _upload_cluster(name: str, most: int, settings: GatewaySettings) -> dict[str, Any]:
-    """The way to those who receive files; with HTTP/1.1, each upload has a connection of its own, and flow control."""
+    """A cluster of batch processes. With HTTP/1.1, each upload has its own connection and flow control."""
     bounds = ("max_connections", "max_pending_requests", "max_requests")
     return {
         "name": name,
@@ -217,9 +218,9 @@ def _endpoints(addresses: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _memory(settings: GatewaySettings) -> dict[str, Any]:
-    """How tcmalloc gives memory back: slowly what is free, and at once what is free above a limit.
+    """How tcmalloc returns memory: slowly below a limit, at once above it.
 
-    Without the limit, it keeps what a flood took for minutes, in case another one comes.
+    Without the limit, it would keep the memory of a flood for minutes.
     """
     kept_bytes = KEPT_BYTES if settings.application is None else KEPT_BYTES_WITH_SERVICE
     return {
@@ -236,7 +237,7 @@ def _heap_bytes(settings: GatewaySettings) -> int:
 
 
 def _overload(settings: GatewaySettings) -> dict[str, Any]:
-    """The last lines of defence, which know no member: connections, and memory in use."""
+    """The last resort against overload, without regard to members: limits on connections and on memory in use."""
     heap = "envoy.resource_monitors.fixed_heap"
     monitors = f"{TYPES}.resource_monitors"
     return {
@@ -267,9 +268,10 @@ def _overload(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def build_config(settings: GatewaySettings) -> dict[str, Any]:
-    """Envoy's bootstrap, to be written as JSON to the file that `command` names.
+    """Envoy's bootstrap configuration, to be written as JSON to the file that `command` names.
 
-    Raises ValueError when the API has something that the gateway cannot present as REST.
+    Raises:
+        ValueError: the API has something that the gateway cannot present as REST.
     """
     return {
         "node": {"id": "gateway", "cluster": CLUSTER},  # certificates from files need it
@@ -289,7 +291,7 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def command(binary: Path, config: Path, *, concurrency: int) -> list[str]:
-    """Envoy's command line, with `concurrency` worker threads. It logs warnings and worse, to stderr."""
+    """Envoy's command line, with `concurrency` worker threads. It logs warnings and errors to stderr."""
     flush = {"--file-flush-interval-msec": LOG_FLUSH_MS}
     options = {"-c": config, "--concurrency": concurrency, "--log-level": "warn", **flush}
     return [str(binary), "--disable-hot-restart", *(str(word) for option in options.items() for word in option)]

@@ -1,4 +1,4 @@
-"""Which pages of other sites may call, from browsers, over REST, gRPC-Web and Connect (source:
+"""CORS: which origins' pages may call from browsers, over REST, gRPC-Web and Connect (source:
 https://fetch.spec.whatwg.org/#cors)."""
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ _ANSWER_HEADERS = (
     *("retry-after", "x-ratelimit-code", "x-ratelimit-count", "x-request-id"),
 )
 _KEPT_SECONDS = 600
-"""How long a browser need not ask again."""
+"""How long browsers may cache the answer to a preflight request."""
 
 
 def cors_filter() -> dict[str, Any]:
-    """Answers browsers' questions, and says in answers who may read them."""
+    """The filter that answers preflight requests, and sets the CORS headers of responses."""
     return {"name": CORS, "typed_config": {"@type": f"{TYPES}.filters.http.cors.v3.Cors"}}
 
 
 def cors_policy(origins: Sequence[str]) -> dict[str, Any]:
-    """Pages of these origins may call, with a token: cookies stay with the service's own pages."""
+    """Allows pages of these origins to call, with a token in a header: cookies are for the service's own pages only."""
     return {
         "@type": f"{TYPES}.filters.http.cors.v3.CorsPolicy",
         "allow_origin_string_match": [{"exact": origin} for origin in origins],

@@ -1,4 +1,4 @@
-"""What a call passes on its way: CORS, gRPC-Web, the contract (Lua), the transcoder or a buffer, and the service."""
+"""The HTTP filters: CORS, gRPC-Web, the contract (Lua), the transcoder or a buffer, and the service."""
 
 import base64
 import json
@@ -43,8 +43,7 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
 
 
 def buffer_override(most_bytes: int) -> dict[str, Any]:
-    """For a route whose bodies are held until they are whole. The bound is one for the bodies and, where the service is
-    inside, for the answers."""
+    """Enables the buffer on a route, up to this size. With the service inside, the limit applies to responses, too."""
     return {
         "@type": f"{_HTTP_FILTERS}.buffer.v3.BufferPerRoute",
         "buffer": {"max_request_bytes": most_bytes},
@@ -52,8 +51,9 @@ def buffer_override(most_bytes: int) -> dict[str, Any]:
 
 
 def without_grpc_trailers() -> dict[str, Any]:
-    """For a route whose answers the transcoder makes: how a call ended, their status has said. Another one takes their
-    place: over HTTP/2, Envoy waits for ever for who does not read an answer whose trailers are there and empty."""
+    """For a route with transcoded responses: their HTTP status already says how the call ended. Another trailer takes
+    the place of gRPC's: over HTTP/2, Envoy never times out a caller who does not read a response whose trailers are
+    present but empty."""
     mutations = [
         {"remove": "grpc-status"},
         {"remove": "grpc-message"},
@@ -66,8 +66,8 @@ def without_grpc_trailers() -> dict[str, Any]:
 
 
 def _arrival() -> dict[str, Any]:
-    """Notes when a call came in and where from, whatever its caller says of that; how long its body is, nobody has said
-    before the filters that measure it."""
+    """Sets the time of arrival and the caller's address, replacing what the caller sent, and removes the body size,
+    which later filters measure."""
     noted = {START_KEY: "%START_TIME(%s.%3f)%", ADDRESS_KEY: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     return {
         "name": HEADER_MUTATION,
@@ -91,10 +91,10 @@ def _grpc_web() -> dict[str, Any]:
 
 
 def _connect() -> dict[str, Any]:
-    """Makes gRPC calls of Connect's, and their answers Connect's (source: https://connectrpc.com/docs/protocol).
+    """Translates between Connect and gRPC (source: https://connectrpc.com/docs/protocol).
 
-    Envoy calls it work in progress, which its security team does not cover: so it is there only where it is asked for,
-    and no calls but Connect's pass it.
+    Envoy marks this filter as work in progress, which its security policy does not cover. So it is enabled only on
+    request, and only on the route of Connect calls.
     """
     return {
         "name": CONNECT,
@@ -104,7 +104,7 @@ def _connect() -> dict[str, Any]:
 
 
 def _connect_json(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The same for calls with JSON, which the filter above leaves as JSON: unary ones, and streams."""
+    """The filters for Connect calls with JSON, which `_connect` does not transcode: unary calls, and streams."""
     limit_bytes = settings.body_limit_bytes
     streams = connect_streams_script(limit_bytes, stream_failures(limit_bytes))
     scripts = {CONNECT_JSON: connect_script(limit_bytes), CONNECT_STREAMS: streams}
@@ -114,8 +114,8 @@ def _connect_json(settings: GatewaySettings) -> list[dict[str, Any]]:
             descriptor.streams_descriptor_set(),
             {
                 "print_options": {"stream_newline_delimited": True},
-                # What one look at the connection brings (`per_connection_buffer_limit_bytes`), and what is left of the
-                # one before; the script bounds each message.
+                # A chunk is what is read at once (`per_connection_buffer_limit_bytes`), plus the rest of the one
+                # before; the script limits each message.
                 "max_request_body_size": 2 * limit_bytes,
             },
         ),
@@ -137,7 +137,7 @@ def _script(source: str) -> dict[str, Any]:
 
 
 def _uploads(settings: GatewaySettings) -> dict[str, Any]:
-    """Tells uploads whose URL was handed out from others: the route is looked for again, by what it finds."""
+    """Marks uploads whose URL was issued recently; the route is then chosen again, by the mark."""
     return {
         "name": UPLOADS_LUA,
         "disabled": True,
@@ -146,7 +146,7 @@ def _uploads(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def answers_alone() -> dict[str, Any]:
-    """For a route whose requests the service reads itself: of what Envoy refuses there, it is told."""
+    """For routes whose requests the service reads itself: only Envoy's own refusals are processed, and reported."""
     return {"@type": f"{_HTTP_FILTERS}.lua.v3.LuaPerRoute", "name": _ANSWERS_ALONE}
 
 
@@ -174,7 +174,7 @@ def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
         # Keys are the descriptor's JSON names.
         print_options={"always_print_primitive_fields": True},
         query_param_unescape_plus=True,
-        # Gives gRPC errors a body, which the Lua filter then rewrites; it could not add one after trailers.
+        # Gives gRPC errors a body, which the Lua filter rewrites; it could not add one after trailers.
         convert_grpc_status=True,
     )
     return {"name": TRANSCODER, "typed_config": config}
@@ -187,7 +187,7 @@ def _transcoding(
         "@type": f"{_HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
         "proto_descriptor_bin": base64.b64encode(descriptors.SerializeToString()).decode(),
         "services": services,
-        # The route stays that of the JSON: only it has a timeout.
+        # Keep the route that was chosen for the JSON: only it has a timeout.
         "match_incoming_request_route": True,
         "request_validation_options": {"reject_unknown_method": True},
         "max_request_body_size": settings.body_limit_bytes,
@@ -196,7 +196,7 @@ def _transcoding(
 
 
 def _buffer(settings: GatewaySettings) -> dict[str, Any]:
-    """Holds bodies until they are whole, on the routes that want it: a slow sender is Envoy's business alone."""
+    """Buffers bodies until they are complete, on routes that enable it: slow senders occupy only Envoy."""
     return {
         "name": BUFFER,
         "disabled": True,
@@ -208,7 +208,7 @@ def _buffer(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def _service(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The last filters: the service itself, where it is inside, and the way to others."""
+    """The last filters: the service, if it is inside, and the router."""
     if settings.application is None:
         return [_router()]
     service = {
@@ -223,7 +223,7 @@ def _service(settings: GatewaySettings) -> list[dict[str, Any]]:
                     {"app": settings.application, "interface": "asgi", "root_path": "", "lifespan": True}
                 ),
             },
-            # It answers everything but the calls of the route that it is disabled on, which go on to the router.
+            # Disabled on the route of reports, whose calls go on to the router; it answers all others.
             "terminal_filter": False,
         },
     }

@@ -1,6 +1,6 @@
-"""What Envoy needs to run the service inside itself: pyvoy's dynamic module, and a Python to embed.
+"""What Envoy needs to run the service inside: pyvoy's dynamic module, and a Python to embed.
 
-Source: what `pyvoy --print-envoy-config` and `--print-envoy-entrypoint` print.
+Source: the output of `pyvoy --print-envoy-config` and `--print-envoy-entrypoint`.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ PACKAGES = ("instantaudience_server", "instantaudience_gateway", "instantaudienc
 
 
 def module_path() -> Path:
-    """The dynamic module that Envoy loads."""
+    """The path of the dynamic module that Envoy loads."""
     spec = importlib.util.find_spec("pyvoy._pyvoy")
     if spec is None or spec.origin is None:
         raise RuntimeError("pyvoy is installed without its native module")
@@ -22,13 +22,13 @@ def module_path() -> Path:
 
 
 def libpython() -> Path | None:
-    """This interpreter's shared library; None when it was built without one, and so cannot be embedded."""
+    """The path of this interpreter's shared library; None if it was built without one, and so cannot be embedded."""
     found = (Path(path) for path in find_libpython.candidate_paths())
     return next((path for path in found if path.exists() and path.name.startswith("libpython")), None)
 
 
 def missing() -> str | None:
-    """Why the service cannot run inside Envoy here; None when it can."""
+    """Why the service cannot run inside Envoy on this machine; None if it can."""
     if sys.platform != "linux":
         return "it is made for Linux"
     if libpython() is None:
@@ -39,7 +39,8 @@ def missing() -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """Our environment, with what makes the embedded Python this one: its prefix, path, library and encoding."""
+    """The process environment, with what makes the embedded Python equal to this one: prefix, path, library and
+    encoding."""
     library = libpython()
     if library is None:
         raise RuntimeError("this Python has no shared libpython")
@@ -48,13 +49,13 @@ def environment() -> dict[str, str]:
         "LD_PRELOAD": str(library),
         "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
         "PYTHONPATH": os.pathsep.join(path for path in (*sys.path, *_places()) if path),
-        # A Python that is embedded has no UTF-8 mode of its own, in which ours is where the locale is C (PEP 540).
+        # An embedded Python does not enable UTF-8 mode for the C locale, as a normal one does (PEP 540).
         **({"LC_ALL": "C.UTF-8"} if sys.flags.utf8_mode else {}),
     }
 
 
 def _places() -> list[str]:
-    """Where our packages are. Those of a checkout are found by `.pth` files, which Debian's Python does not read where
-    it is embedded: it takes itself for none of a virtual environment, and looks in dist-packages alone."""
+    """The directories of our packages. In a checkout they are found by `.pth` files, which Debian's Python does not
+    read when embedded: it does not recognise the virtual environment, and looks in dist-packages only."""
     specs = [spec for name in PACKAGES if (spec := importlib.util.find_spec(name)) is not None]
     return [str(Path(place).parent) for spec in specs for place in spec.submodule_search_locations or ()]

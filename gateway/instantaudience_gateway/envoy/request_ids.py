@@ -1,4 +1,4 @@
-"""The name of a request, `x-request-id`: its caller's own, where that can be one, and else a new one."""
+"""The request ID, `x-request-id`: the caller's own if it is valid, otherwise a new one."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _IS_ONE = f"'{HEADER}' in request.headers && size({_OWN}) <= {LONGEST_REQUEST_ID
 
 
 def own_or_new() -> list[dict[str, Any]]:
-    """What sees to it that a request has a name: visible ASCII, and not too long."""
+    """Header mutations that give every request a valid ID: visible ASCII, of limited length."""
     return [
         {"append": set_header(_NEW, "%UNIQUE_ID%")},
         {"append": set_header(HEADER, f"%CEL({_IS_ONE} ? {_OWN} : request.headers['{_NEW}'])%")},

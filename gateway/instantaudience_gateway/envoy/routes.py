@@ -1,4 +1,4 @@
-"""Which call goes which way, and how long it may take."""
+"""The routes: which filters and which cluster a call goes to, and its timeouts."""
 
 import base64
 from typing import Any
@@ -33,27 +33,27 @@ from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UNMARKED_UPLO
 from instantaudience_gateway.files.served import HEADERS, ServedFile
 
 UPLOAD_GRACE_SECONDS = 30.0
-"""How much longer than a receiver of files the gateway waits: it is the receiver that says what was wrong."""
+"""How much longer than the batch process the gateway waits, so that the former can report what was wrong."""
 
 _GRPC_PATH = r"/[!$&-;=@-_a-~]*(\?[!$-;=?-~]*)?"
-"""With what may be behind it. No method's path needs escapes, and pyvoy leaves a request unanswered whose path is not
-UTF-8 without them. Of what else is left out, a native worker resets the call, or ends the connection on which it has
-those of other callers; grpcio's server ends."""
+"""Valid method paths and an optional query. No method path needs escapes, and some servers fail badly on other paths:
+pyvoy leaves a request unanswered whose path is not UTF-8, a native worker resets the call or closes a connection that
+it shares with other callers, and the server of grpcio ends."""
 
 _CONNECT_TYPES = r"application/(connect\+)?proto"
-"""Of unary calls and of streams."""
+"""Content types of unary calls and of streams."""
 _CONNECT_JSON_TYPES = r"(?i)application/json(\s*;\s*charset=\"?utf-8\"?)?"
-"""Of unary calls alone."""
+"""Content type of unary calls."""
 _CONNECT_STREAMS_TYPES = r"(?i)application/connect\+json"
 
 MOST_FILE_BYTES = 1_000_000
-"""What a file has compressed that Envoy serves, at most."""
+"""Maximum compressed size of a file that Envoy serves itself."""
 
 _NOT_BLANK = r"\s*\S.*"
 
 
 def _retry_policy(settings: GatewaySettings) -> dict[str, Any]:
-    """Retries what no server has seen, on another worker, as often as there are workers."""
+    """Retries calls that no server has processed on another worker, as often as there are workers."""
     return {
         "retry_on": "connect-failure,refused-stream",
         "num_retries": len(settings.upstream_sockets),
@@ -77,39 +77,40 @@ def _content_type(prefix: str) -> dict[str, Any]:
 
 
 def _without(*filters: str) -> dict[str, Any]:
-    """A route's calls do not pass these filters; what is not made for each call costs nothing."""
+    """Disables filters on a route; a disabled filter costs nothing per call."""
     disabled = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
     return dict.fromkeys(filters, disabled)
 
 
 def _with(*filters: str) -> dict[str, Any]:
-    """A route's calls pass these filters, which others do not."""
+    """Enables filters on a route that are disabled on others."""
     enabled = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
     return {name: enabled for name in filters}  # noqa: C420 - nobody changes it
 
 
 def _without_service(settings: GatewaySettings) -> dict[str, Any]:
-    """A route's requests pass no filter that knows of calls, nor the service where it is one."""
+    """Disables all filters for calls on a route, including the service."""
     return _without(GRPC_WEB, LUA, TRANSCODER, *([] if settings.application is None else [SERVICE]))
 
 
 def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """gRPC calls last as long as their callers want; REST calls have the service's deadline.
+    """All routes. gRPC calls last as long as their callers want; REST calls have the service's deadline.
 
-    A REST request that is not there by then is answered with 408. A call whose path cannot be a method's is taken for a
-    REST one, which has no such path.
+    A REST request that has not arrived by then is answered with 408. A gRPC call whose path cannot be that of a method
+    is treated as a REST call, which has no such path.
     """
     grpc: dict[str, Any] = {
         "name": GRPC_ROUTE,
         "match": _calls(_content_type("application/grpc")),
         "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER),
     }
-    # A prefix of the content type that `grpc` takes as well, so it stands first.
+    # Its content type is a prefix of the one that `grpc` accepts as well, so it comes first.
     grpc_web = grpc | {
         "match": _calls(_content_type("application/grpc-web")),
         "typed_per_filter_config": _without(LUA, TRANSCODER),
     }
-    # What the transcoder refuses, a service inside must not have: it might answer, too. Lua has bounded bodies before.
+    # The service inside must not see what the transcoder refuses, since both might respond. Lua has limited bodies
+    # before.
     held = {} if settings.application is None else {BUFFER: buffer_override(settings.answer_limit_bytes)}
     milliseconds = f"{settings.call_timeout_seconds * 1000:.0f}m"
     rest: dict[str, Any] = {
@@ -118,19 +119,19 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         "typed_per_filter_config": _without(GRPC_WEB) | held | {HEADER_MUTATION: without_grpc_trailers()},
         "request_body_buffer_limit": settings.body_limit_bytes,
         "request_headers_to_add": [set_header("grpc-timeout", milliseconds)],
-        # The transcoder's notes.
+        # Set by the transcoder.
         "request_headers_to_remove": ["x-envoy-original-path", "x-envoy-original-method"],
     }
-    # What callers call the host stays here: a worker takes what is no authority (RFC 3986, section 3.2), as an empty
-    # name, for a broken request.
+    # The caller's `host` is not passed on: workers reject requests with an invalid authority (RFC 3986, section 3.2),
+    # such as an empty one.
     way: dict[str, Any] = {"cluster": CLUSTER, "host_rewrite_literal": CLUSTER}
     if settings.application is None:
         way["retry_policy"] = _retry_policy(settings)
-    # Without an idle timeout of their own, they would have the connection manager's.
+    # Otherwise the connection manager's idle timeout would apply.
     grpc_web["route"] = grpc["route"] = way | {"timeout": "0s", "idle_timeout": "0s"}
     call_seconds = seconds(settings.call_timeout_seconds + settings.grace_seconds)
-    # The time for an answer begins when the request is there; so the stream needs a time of its own. It ends when the
-    # answer is made: reading may take longer.
+    # `timeout` begins when the request is complete, so the stream needs a limit, too. That ends when the response is
+    # complete; reading it may take longer.
     rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
     connect = [_connect(grpc), _connect_json(rest), _connect_streams(grpc)] if settings.connect else []
@@ -139,7 +140,7 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
 
 
 def _connect(grpc: dict[str, Any]) -> dict[str, Any]:
-    """The route of calls of the Connect protocol, from that of gRPC calls."""
+    """The route of Connect calls, derived from that of gRPC calls."""
     return grpc | {
         "name": CONNECT_ROUTE,
         "match": _is_connect(_CONNECT_TYPES),
@@ -148,7 +149,7 @@ def _connect(grpc: dict[str, Any]) -> dict[str, Any]:
 
 
 def _connect_json(rest: dict[str, Any]) -> dict[str, Any]:
-    """The route of such calls with JSON, from that of REST: like these, they have the service's deadline at most."""
+    """The route of unary Connect calls with JSON, derived from that of REST: their deadline is limited likewise."""
     (deadline,) = rest["request_headers_to_add"]
     others = {name: each for name, each in rest["typed_per_filter_config"].items() if name == BUFFER}
     return rest | {
@@ -162,7 +163,7 @@ def _connect_json(rest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _connect_streams(grpc: dict[str, Any]) -> dict[str, Any]:
-    """The route of streams with JSON, from that of gRPC calls: like these, they last as long as their callers want."""
+    """The route of Connect streams with JSON, derived from that of gRPC: they last as long as their callers want."""
     filters = _with(CONNECT, CONNECT_STREAMS, CONNECT_STREAMS_TRANSCODER)
     return grpc | {
         "name": CONNECT_ROUTE,
@@ -179,15 +180,15 @@ def _is_connect(content_types: str) -> dict[str, Any]:
 
 
 def _calls(*headers: dict[str, Any]) -> dict[str, Any]:
-    """What of gRPC's paths a route takes. Where Envoy matches a path by itself, it leaves out what is behind a `?`."""
+    """Matches valid paths of gRPC methods, with their query: Envoy's own path matchers ignore what follows a `?`."""
     return {"prefix": "/", "headers": [_header(":path", {"safe_regex": {"regex": _GRPC_PATH}}), *headers]}
 
 
 def _uploads(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The routes of files: nothing looks into them or holds them; how long one may take is the receiver's business.
+    """The routes of uploads: nothing inspects or buffers them, and the batch process sets the time limit.
 
-    One is for URLs that were handed out lately, the other for all others: strangers take no room from members. It is
-    not tried again where a receiver is away: for that, Envoy would keep what has come.
+    One is for URLs that were issued recently, the other for all others, so that strangers cannot take members'
+    capacity. Uploads are not retried: Envoy would have to buffer them.
     """
     receiver_seconds = settings.upload_seconds + UPLOAD_GRACE_SECONDS
     unmarked: dict[str, Any] = {
@@ -210,7 +211,7 @@ def _uploads(settings: GatewaySettings) -> list[dict[str, Any]]:
 
 
 def _large_file(path: str, file: ServedFile, settings: GatewaySettings) -> dict[str, Any]:
-    """The route of a file that Envoy holds once, and sends compressed; methods that files do not take go on."""
+    """The route of a file that Envoy holds once, compressed. Methods that files do not support use other routes."""
     headers = HEADERS | {
         "content-encoding": "gzip",
         "content-security-policy": file.policy,
@@ -229,12 +230,12 @@ def _large_file(path: str, file: ServedFile, settings: GatewaySettings) -> dict[
 
 
 def _passed_on(rest: dict[str, Any], endpoint: Endpoint, settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The routes of the REST calls whose bodies the service reads itself, and whose answers it writes.
+    """The routes of REST calls whose bodies the service reads itself, and whose responses it writes.
 
-    What the filters would look at is looked at here: there is a token in the headers, no query, and no length of the
-    body that is too long. Other calls go the other way, and are refused there, or have parameters, or their token, in
-    the query. Where there is no length, a body may still turn out to be too long: then the service is told. No header
-    means to the service what it means on a gRPC call, but for those set here.
+    The route conditions replace the filters' checks: a token in the headers, no query, and no `content-length` over the
+    limit. Other calls take the usual route, and are refused there or have their parameters or token in the query.
+    Without `content-length`, a body may still turn out to be too long; then the refusal is reported. No header has the
+    meaning that it has on a gRPC call, except those set here.
     """
     call = [
         _header(":method", {"exact": endpoint.http_method}),

@@ -1,27 +1,28 @@
-"""What the gateway's configuration depends on."""
+"""The settings of the gateway's configuration."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 CLUSTER = "workers"
-"""The name of the way to the service."""
+"""Name of the cluster of workers."""
 UPLOADS = "uploads"
-"""The name of the way to those who receive files."""
+"""Name of the cluster of batch processes."""
 UNMARKED_UPLOADS = "unmarked-uploads"
-"""Of the same way for those whose URL was not handed out lately."""
+"""Name of the same cluster for uploads whose URL was not issued recently."""
 STAT_PREFIX = "ingress"
-"""Of the statistics of the public port: `http.ingress.…`."""
+"""Prefix of the public port's statistics: `http.ingress.…`."""
 
 TYPES = "type.googleapis.com/envoy.extensions"
-"""Where the types of Envoy's extensions are."""
+"""Package of the types of Envoy's extensions."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayTls:
-    """Where the gateway reads its certificate, and who vouches for callers' (None: they are asked for none).
+    """The gateway's TLS files. `clients` has the CAs of client certificates (None: no certificates are requested).
 
-    `tls.py` makes the files' contents; they are read again when others take their places (by renaming).
-    `clients_required`: callers need a certificate. `own` is what the gateway shows at its own port; None: nothing.
+    `tls.py` makes the files' contents. Envoy reads the files again when they are replaced by renaming.
+    `clients_required`: callers need a certificate. `own` is the certificate for the gateway's calls to its own port;
+    None: none.
     """
 
     server: Path
@@ -32,7 +33,7 @@ class GatewayTls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """What the gateway's configuration depends on.
+    """The settings of the gateway's configuration.
 
     The service is behind the gateway, in workers that listen on `upstream_sockets`, or inside it, as `application`.
     """
@@ -40,55 +41,55 @@ class GatewaySettings:
     http_host: str
     http_port: int
     grpc_port: int | None = None
-    """A second port, which serves the same; None where workers have one of their own."""
+    """A second port, which serves the same; None if workers have their own."""
     admin_socket: Path
-    """Where Envoy's admin interface listens, open to the owner alone."""
+    """The unix socket of Envoy's admin interface, accessible to the owner alone."""
     upstream_sockets: tuple[Path, ...] = ()
     application: str | None = None
     """The ASGI application that pyvoy runs in this Envoy (`module:attribute`); then there are no `upstream_sockets`."""
     tls: GatewayTls | None = None
-    """With it, the ports speak TLS alone."""
+    """If set, the ports accept TLS only."""
     passes_json: bool = False
-    """Whether the workers read the JSON of the calls that are hot (`contract/json_forms.py`) themselves."""
+    """Whether the workers read the JSON of frequent calls themselves (`contract/json_forms.py`)."""
     upload_sockets: tuple[Path, ...] = ()
-    """Where those who receive files listen; where there are none, files are refused."""
+    """The sockets of the batch processes; if there are none, uploads are refused."""
     upload_marks: Path
-    """The file of what the URLs of uploads begin with that were handed out lately."""
+    """The file with the marks of recently issued upload URLs."""
     upload_seconds: float
-    """How long a file may take."""
+    """Maximum duration of an upload."""
     body_limit_bytes: int
     answer_limit_bytes: int = 64 * 1_048_576
     call_timeout_seconds: float
-    """The deadline that REST calls get (`grpc-timeout` to the server)."""
+    """The deadline of REST calls (`grpc-timeout` to the server)."""
     grace_seconds: float = 1.0
-    """How much later the gateway itself gives a REST call up, also one whose caller still sends."""
+    """How much later the gateway itself ends a REST call, even if the caller is still sending."""
     headers_seconds: float = 10.0
-    """How long a request's headers may take."""
+    """Timeout for a request's headers."""
     idle_seconds: float = 60.0
-    """How long nothing may happen on a REST call; slow readers get it each time they take something."""
+    """Idle timeout of a REST call; slow readers restart it whenever they read something."""
     connection_seconds: float = 60.0
-    """The age at which a connection is asked to end (GOAWAY, `Connection: close`), so that the load of long-lived ones
-    spreads over workers that share a port."""
+    """The age at which a connection is closed gracefully (GOAWAY, `Connection: close`), so that long-lived ones spread
+    over the workers that share a port."""
     trusted_hops: int = 0
-    """Proxies in front that say in `x-forwarded-for` where calls are from; with none, that is who comes here."""
+    """Number of proxies in front that add the caller to `x-forwarded-for`; with 0, the peer is the caller."""
     allowed_origins: tuple[str, ...] = ()
-    """Whose pages may call (CORS)."""
+    """Origins whose pages may call (CORS)."""
     connect: bool = False
-    """Whether calls of the Connect protocol are taken."""
+    """Whether Connect calls are accepted."""
     max_connections: int
-    """A connection past them is refused."""
+    """Maximum number of connections; more are refused."""
     max_active_calls: int
-    """A call past them is answered with 503."""
+    """Maximum number of calls in flight; more are answered with 503."""
     max_streams: int
-    """Of an HTTP/2 connection; more wait."""
+    """Maximum number of streams per HTTP/2 connection; more wait."""
     max_header_bytes: int
-    """Of a request, rounded up to KB."""
+    """Maximum size of a request's headers, rounded up to KB."""
     heap_bytes: int | None = None
-    """While more is in use, calls are answered with 503; None: a usual bound. A service inside is part of it."""
+    """Memory in use above which calls are answered with 503; None: the default. It includes a service inside."""
     access_log: bool = False
     """Whether every request is logged."""
 
 
 def seconds(value: float) -> str:
-    """A duration, as Envoy's configuration has it."""
+    """A duration in the format of Envoy's configuration."""
     return f"{value:.3f}s"

@@ -1,4 +1,4 @@
-"""TLS on the public ports: certificates come from files that Envoy reads again when they are replaced (its SDS).
+"""TLS on the public ports. Envoy reloads certificates when their files are replaced (file-based SDS).
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secret
 """
@@ -14,11 +14,11 @@ from instantaudience_gateway.envoy.settings import TYPES, GatewayTls, seconds
 _TLS = f"{TYPES}.transport_sockets.tls.v3"
 _SERVER, _CLIENTS, _OWN = "server", "clients", "own"
 HANDSHAKE_SECONDS = 10.0
-"""How long a caller may take for a handshake."""
+"""Time limit of a handshake."""
 
 
 def filter_chain(tls: GatewayTls | None) -> dict[str, Any]:
-    """What a listener's chain has beside its filters."""
+    """The TLS part of a listener's filter chain."""
     if tls is None:
         return {}
     common: dict[str, Any] = {
@@ -29,7 +29,7 @@ def filter_chain(tls: GatewayTls | None) -> dict[str, Any]:
     anew: dict[str, Any] = {}
     if tls.clients is not None:
         common["validation_context_sds_secret_config"] = _from_file(_CLIENTS, tls.clients)
-        # A session that is resumed brings its certificate along, and nobody would see whether that has ended meanwhile.
+        # A resumed session would carry over its certificate, and nobody would notice that it has expired meanwhile.
         anew = {"disable_stateless_session_resumption": True, "disable_stateful_session_resumption": True}
     return {
         "transport_socket": {
@@ -46,7 +46,7 @@ def filter_chain(tls: GatewayTls | None) -> dict[str, Any]:
 
 
 def own_port(tls: GatewayTls | None) -> dict[str, Any]:
-    """What a cluster has that leads to such a listener of this process: no certificate says more than that it is."""
+    """The TLS part of the cluster that leads to this process's own listener."""
     if tls is None:
         return {}
     common: dict[str, Any] = {"alpn_protocols": ["h2"]}
@@ -57,7 +57,7 @@ def own_port(tls: GatewayTls | None) -> dict[str, Any]:
 
 
 def certificate_names(tls: GatewayTls | None) -> dict[str, Any]:
-    """What notes the names in the caller's certificate, whatever the caller says of that."""
+    """The header mutation that sets the names in the caller's certificate, replacing what the caller sent."""
     if tls is None or tls.clients is None:
         return {"remove": CERTIFICATE_KEY}
     return {"append": set_header(CERTIFICATE_KEY, "uri=%DOWNSTREAM_PEER_URI_SAN% dns=%DOWNSTREAM_PEER_DNS_SAN%")}
@@ -68,17 +68,17 @@ def _from_file(name: str, path: Path) -> dict[str, Any]:
 
 
 def server_secret(chain: str, key: str) -> dict[str, Any]:
-    """The content of the file `GatewayTls.server`, of texts in PEM."""
+    """The content of the file `GatewayTls.server`, from PEM texts."""
     return _pair(_SERVER, chain, key)
 
 
 def own_secret(certificate: str, key: str) -> dict[str, Any]:
-    """The content of the file `GatewayTls.own`, of texts in PEM."""
+    """The content of the file `GatewayTls.own`, from PEM texts."""
     return _pair(_OWN, certificate, key)
 
 
 def clients_secret(ca: str, crl: str | None) -> dict[str, Any]:
-    """The content of the file `GatewayTls.clients`, of texts in PEM."""
+    """The content of the file `GatewayTls.clients`, from PEM texts."""
     context: dict[str, Any] = {"trusted_ca": {"inline_string": ca}}
     if crl is not None:
         context |= {"crl": {"inline_string": crl}, "only_verify_leaf_cert_crl": True}

@@ -1,4 +1,4 @@
-"""Files that browsers read: how they are loaded and served.
+"""Static files for browsers: how they are loaded and served.
 
 May use nothing.
 Used by console, reference, contract and envoy.

@@ -1,4 +1,4 @@
--- The files of pages (source: RFC 9110, sections 8.8.3, 12.5.3, 13.1.2). It stands behind `CONTRACT` and `body.lua` in
+-- Serves the files of pages (source: RFC 9110, sections 8.8.3, 12.5.3, 13.1.2). It follows `CONTRACT` and `body.lua` in
 -- one chunk, and uses of `CONTRACT`:
 --   files[path] = {type = content type, etag = weak validator, body = bytes, gzip = bytes, policy = CSP}
 --   file_headers = {[name] = value}, of every file; file_aliases[path] = where the file is
@@ -6,7 +6,7 @@
 
 local FILE_METHODS = { GET = true, HEAD = true }
 
--- `gzip` with any weight but 0.
+-- Whether `Accept-Encoding` has `gzip` with a weight other than 0.
 local function takes_gzip(header)
   for coding, parameters in gmatch(string.lower(header or ""), "([^,;%s]+)([^,]*)") do
     if coding == "gzip" then return not string.find(parameters, "q%s*=%s*0%.?0*%s*$") end
@@ -18,12 +18,12 @@ local function matches(if_none_match, etag)
   return if_none_match and (if_none_match == "*" or string.find(if_none_match, sub(etag, 3), 1, true))
 end
 
--- A client that shows pages says so; one that does not care (`*/*`) is no browser.
+-- Whether the client asks for HTML; `*/*` alone does not make it a browser.
 local function is_browser(request)
   return string.find(string.lower(request:get("accept") or ""), "text/html", 1, true)
 end
 
--- Answers with a file, where the path is one's and the method fits; true if it has.
+-- Responds with a file if path and method fit; returns true if it has.
 local function serve_file(handle, path)
   local file, alias = CONTRACT.files[path], CONTRACT.file_aliases[path]
   local is_home = path == CONTRACT.home.path

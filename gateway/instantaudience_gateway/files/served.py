@@ -1,4 +1,4 @@
-"""Files of a page, which the gateway serves as they are."""
+"""Static files of a page, as the gateway serves them."""
 
 import gzip
 import hashlib
@@ -15,10 +15,10 @@ CONTENT_TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
-"""What pages may consist of; another kind of file stops the start."""
+"""The types of files that pages may have; any other stops the start."""
 
 HEADERS = {
-    # Asked again each time, and answered with 304 mostly: after an update nobody runs old and new files together.
+    # Revalidated each time, mostly with a 304, so that after an update nobody runs old and new files together.
     "cache-control": "no-cache",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -28,7 +28,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-"""What every file's answer has, beside the policy of its page."""
+"""Headers of every file's response, besides the policy of its page."""
 
 OWN_FILES_ONLY = (
     "default-src 'none'",
@@ -40,17 +40,17 @@ OWN_FILES_ONLY = (
     "base-uri 'none'",
     "form-action 'none'",
 )
-"""A Content-Security-Policy: only our own files, nothing inline; no frames around the page (source:
+"""A Content-Security-Policy: only our own files, nothing inline, no embedding in frames (source:
 https://www.w3.org/TR/CSP3/)."""
 
 
 LARGE_BYTES = 500_000
-"""A file over so many bytes is none for Lua, which would hold it in each of Envoy's threads."""
+"""Larger files are served by Envoy itself: Lua would hold a copy in each of Envoy's threads."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedFile:
-    """A file, ready to be served. `etag` is weak: it stands for both bodies. `policy` is its page's CSP."""
+    """A file, ready to be served. `etag` is weak, since it stands for both bodies. `policy` is its page's CSP."""
 
     content_type: str
     etag: str
@@ -60,14 +60,15 @@ class ServedFile:
 
     @property
     def is_large(self) -> bool:
-        """Whether Envoy itself has to serve it."""
+        """Whether Envoy itself has to serve the file."""
         return len(self.body) > LARGE_BYTES
 
 
 def page(root: Path, page_path: str, policy: str) -> Mapping[str, ServedFile]:
     """Path → file: `index.html` at the page's path, all others below it.
 
-    Raises ValueError when there is a file whose content type nobody knows.
+    Raises:
+        ValueError: a file has an unknown type.
     """
     paths = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
     found = {f"{page_path}/{name}": _file(path, policy) for name, path in paths.items()}

@@ -1,6 +1,6 @@
-"""The reference: the OpenAPI document (made by `make generate`), and Swagger UI, which shows it.
+"""The API reference: the OpenAPI document (made by `make generate`), and Swagger UI, which shows it.
 
-`tools/vendor-pages` brings Swagger UI.
+`tools/vendor-pages` adds Swagger UI.
 """
 
 import functools
@@ -11,14 +11,14 @@ from instantaudience_gateway.files.served import OWN_FILES_ONLY, ServedFile, pag
 
 ROOT = Path(__file__).with_name("page")
 PAGE_PATH = "/docs"
-"""Where the page is; the files that it needs are below."""
+"""Path of the page; its other files are below it."""
 ALIAS_PATH = "/docs/"
-"""Leads to the page."""
+"""Redirects to the page."""
 DOCUMENT_PATH = "/openapi.json"
-"""Where the OpenAPI document is."""
+"""Path of the OpenAPI document."""
 
 CONTENT_SECURITY_POLICY = "; ".join(OWN_FILES_ONLY)
-"""Swagger UI makes markup of text (which it cleans), so it cannot have the console's trusted types."""
+"""Swagger UI creates markup from text (which it sanitises), so the console's Trusted Types cannot be used."""
 
 
 @functools.cache

@@ -1,6 +1,6 @@
-"""The client of the Instant Audience service: puts users into audience segments, and takes them out.
+"""The client of the Instant Audience service, which puts users into audience segments and takes them out.
 
-`AsyncClient` and `Client` are the ways in; the generated messages are in `instantaudience.v1`.
+Start with `AsyncClient` or `Client`; the generated messages are in `instantaudience.v1`.
 """
 
 from importlib import import_module
@@ -90,7 +90,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What is asked for is imported then: who only takes the messages does without gRPC's client."""
+    """Import names lazily, so that programs which only use the messages need not load gRPC's client."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

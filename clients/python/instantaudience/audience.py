@@ -36,7 +36,7 @@ from instantaudience.watching import OnAttempt, Telemetry, Watchers
 from instantaudience.window import StreamResult
 
 DEADLINE_SECONDS = DEADLINE_MS / 1000
-"""How long a call may take, all attempts together, where the caller says nothing."""
+"""Default deadline of a call, all attempts together."""
 
 _AUDIENCE = "/instantaudience.v1.AudienceService/"
 _AUTHENTICATION = "/instantaudience.v1.AuthenticationService/"
@@ -51,7 +51,7 @@ _OPTIONS = (
 
 
 class _Methods:
-    """The methods that the client calls, on its channel."""
+    """The stubs of the methods that the client calls."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         audience, catalog = AudienceServiceStub(channel), CatalogServiceStub(channel)
@@ -68,12 +68,12 @@ class _Methods:
 
 
 class AsyncClient:
-    """Puts users into segments, and reads back what stands.
+    """Puts users into segments, and reads memberships.
 
-    It signs in with the first call and when a token ends, sends again what is safe to send again and helps, within the
-    time that the caller gives, keeps to the member's quota, and splits what is too large. All calls of one client share
-    a connection and a token; make one and keep it. Not for several event loops or threads. Processes that are forked
-    later cannot use it: it raises RuntimeError there.
+    The client signs in with the first call and renews the token before it ends; retries what is safe and useful to
+    retry, within the caller's deadline; keeps to the member's quota; and splits requests that are too large. All calls
+    of a client share one connection and one token, so make one client and keep it. A client belongs to one event loop
+    and thread. It cannot be used in processes that are forked later: there it raises RuntimeError.
     """
 
     def __init__(
@@ -90,10 +90,19 @@ class AsyncClient:
         telemetry: Telemetry | None = None,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> None:
-        """`endpoint` is `host:port`, secured by TLS unless `plaintext` says otherwise.
+        """Create a client; the connection is made by the first call.
 
-        `limits` are the member's; by default they are asked for once. `on_attempt` is told of every attempt of a call;
-        `telemetry` follows calls (`OpenTelemetry`); `interceptors` are gRPC's.
+        Args:
+            endpoint: `host:port`.
+            credentials: who signs in.
+            tls: how the connection is secured; by default, with TLS and gRPC's root certificates.
+            plaintext: use no TLS.
+            limits: the member's limits; by default, they are requested from the service once.
+            retries: the pauses between attempts.
+            window: the maximum number of a stream's requests in flight.
+            on_attempt: is called after every attempt of a call.
+            telemetry: follows calls, such as `OpenTelemetry`.
+            interceptors: gRPC interceptors.
 
         Raises:
             ValueError: both `tls` and `plaintext`, an endpoint with a scheme, or a `window` below 1.
@@ -123,17 +132,17 @@ class AsyncClient:
         self._streaming = Streaming(self._methods.stream, watchers, self._session, self._pacer, retries, window)
 
     async def __aenter__(self) -> Self:
-        """The client, which is closed at the end."""
+        """The client itself, which is closed at the end."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the client."""
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls under way fail with UnavailableError, and so do those that come."""
+        """Close the connection; current and later calls fail with UnavailableError."""
         self._session.close()
         self._public_session.close()
         await self._channel.close()
@@ -145,11 +154,11 @@ class AsyncClient:
         deadline_seconds: float = DEADLINE_SECONDS,
         validate_only: bool = False,
     ) -> pb.ApplySegmentsResult:
-        """Put users into segments and take them out; answered when all is written.
+        """Put users into segments and take them out; returns once everything is written.
 
-        What a request cannot hold goes in several, one after the other, and is answered as one. An invalid user or
-        block is skipped with a warning. Fails like a request that was split: what came before may be applied, and
-        calling again with the same users does no harm.
+        Users that do not fit into one request are sent in several, one after the other, and the results are combined.
+        An invalid user or block is skipped with a warning. If a request fails, earlier ones may have been applied; it
+        is safe to call again with the same users.
 
         Raises:
             AudienceError: the call failed; see its subclasses.
@@ -165,24 +174,24 @@ class AsyncClient:
         return joined(parts, results)
 
     def stream(self, users: Users, *, patience_seconds: float = DEADLINE_SECONDS) -> AsyncGenerator[StreamResult, None]:
-        """Put any number of users into segments; the answers come in order, as many users as went in a request each.
+        """Put any number of users into segments; yields a result for each request, in order.
 
-        Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it
-        helps is sent again, each user's changes in order, until `patience_seconds` have passed without any progress.
-        While users are waited for, no time passes.
+        Users are read only as fast as they can be sent, so memory stays bounded. A failed request is retried, if that
+        is useful, keeping the order of each user's changes, until `patience_seconds` have passed without progress. Time
+        spent waiting for users does not count.
 
         Raises:
-            AudienceError: there was no progress for so long, or signing in failed.
+            AudienceError: there was no progress for too long, or signing in failed.
         """
         return self._stream(partial(parts_of_users, users), patience_seconds)
 
     def stream_requests(
         self, requests: Requests, *, patience_seconds: float = DEADLINE_SECONDS
     ) -> AsyncGenerator[StreamResult, None]:
-        """As `stream`, of users who are in requests already: less work for each, where there are millions.
+        """Like `stream`, for users that are in requests already, which costs less per user.
 
-        A request that the member may send goes as it is, and has one answer; the users of a larger one go in several.
-        `first_user` of an answer counts the users of all requests.
+        A request within the member's limits is sent as it is, and has one result; the users of a larger one are sent in
+        several. `first_user` of a result counts the users of all requests.
 
         Raises:
             AudienceError: as `stream`.
@@ -192,10 +201,10 @@ class AsyncClient:
     async def memberships(
         self, user_ids: Sequence[str], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
     ) -> list[pb.UserMemberships]:
-        """The live memberships of users, in the order asked for; any number of them.
+        """The current memberships of any number of users, in the order of `user_ids`.
 
         Raises:
-            AudienceError: the call failed; InvalidRequestError for an ID that is none of its domain.
+            AudienceError: the call failed; InvalidRequestError for an ID that is not valid in its domain.
         """
         deadline = _deadline(deadline_seconds)
         users: list[pb.UserMemberships] = []
@@ -209,7 +218,7 @@ class AsyncClient:
         return users
 
     async def limits(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> Limits:
-        """What the member may send: as given to the client, or as the service says, asked once.
+        """The member's limits: as given to the client, or as requested from the service, once.
 
         Raises:
             AudienceError: the call failed.
@@ -257,10 +266,10 @@ class AsyncClient:
 
 
 def _deadline(seconds: float) -> float:
-    """The time of `time.monotonic` in so many seconds.
+    """The time of `time.monotonic` in this many seconds.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `seconds` is NaN.
     """
     if math.isnan(seconds):
         raise ValueError("how long a call may take is a number of seconds, not NaN")

@@ -1,4 +1,4 @@
-"""The client for code without an event loop: the asynchronous one, on a loop in a thread of its own."""
+"""The client for code without an event loop: runs the asynchronous client on a loop in its own thread."""
 
 import asyncio
 import threading
@@ -23,13 +23,14 @@ from instantaudience.window import StreamResult
 
 Result = TypeVar("Result")
 SOME_USERS = 1000
-"""So many users go from the caller's iterator to the client at once, at most."""
+"""How many users are passed from the caller's iterator to the client at once, at most."""
 
 
 class Client:
-    """As `AsyncClient`, for any number of threads. Close it, or use it with `with`; one that is dropped is closed, too.
+    """Like `AsyncClient`, for use by any number of threads. Close it, or use it as a context manager; it is also closed
+    when it is garbage collected.
 
-    Processes that are forked later cannot use it: it raises RuntimeError there.
+    It cannot be used in processes that are forked later: there it raises RuntimeError.
     """
 
     def __init__(
@@ -61,11 +62,11 @@ class Client:
             )
 
         self._process = Process()
-        # What is no longer used is closed by whichever thread finds that out, be it within the lock.
+        # Reentrant: the garbage collector may finalise a stream in any thread, even one that holds the lock.
         self._lock = threading.RLock()
         self._is_closed = False
         self._loop = asyncio.new_event_loop()
-        # The thread does not know the client, which may be dropped.
+        # The thread must not refer to the client, which could not be garbage collected otherwise.
         self._thread = threading.Thread(target=_turn, args=(self._loop,), name="instantaudience", daemon=True)
         self._thread.start()
         self._stop = weakref.finalize(self, _stop, self._process, self._loop)
@@ -77,20 +78,20 @@ class Client:
             raise
 
     def __enter__(self) -> Self:
-        """The client, which is closed at the end."""
+        """The client itself, which is closed at the end."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the client."""
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way fail, and so do those that come. A second time does nothing.
+        """Close the connection; current and later calls fail. Closing again does nothing.
 
         Raises:
-            RuntimeError: it is `on_attempt` or `telemetry` that does so.
+            RuntimeError: `on_attempt` or `telemetry` calls this.
         """
         if not self._process.is_here():
             return
@@ -111,21 +112,21 @@ class Client:
         deadline_seconds: float = DEADLINE_SECONDS,
         validate_only: bool = False,
     ) -> pb.ApplySegmentsResult:
-        """See `AsyncClient.apply`; the users' iterator may use this client, too."""
+        """See `AsyncClient.apply`. The iterator of users may use this client, too."""
         users = list(users)
         return self._run(self._client.apply(users, deadline_seconds=deadline_seconds, validate_only=validate_only))
 
     def stream(
         self, users: Iterable[pb.RtSegment], *, patience_seconds: float = DEADLINE_SECONDS
     ) -> Iterator[StreamResult]:
-        """See `AsyncClient.stream`; the users' iterator is asked in a thread of its own, and may block."""
+        """See `AsyncClient.stream`. The iterator of users runs in a thread of its own, and may block."""
         asked = asked_elsewhere(users, SOME_USERS)
         return self._results(self._client.stream(asked, patience_seconds=patience_seconds))
 
     def stream_requests(
         self, requests: Iterable[pb.StreamSegmentsRequest], *, patience_seconds: float = DEADLINE_SECONDS
     ) -> Iterator[StreamResult]:
-        """See `AsyncClient.stream_requests`; their iterator is asked in a thread of its own, and may block."""
+        """See `AsyncClient.stream_requests`. The iterator of requests runs in a thread of its own, and may block."""
         asked = asked_elsewhere(requests, 1)
         return self._results(self._client.stream_requests(asked, patience_seconds=patience_seconds))
 
@@ -145,7 +146,7 @@ class Client:
             while (result := self._run(_next(results, step))) is not None:
                 yield result
         finally:
-            # A client that is closed has closed them; what its own thread finds without an owner, the loop does.
+            # A closed client has closed the results; if its own thread finalises them, the loop closes them.
             with suppress(UnavailableError, RuntimeError):
                 self._run(_close(results, step))
 
@@ -179,7 +180,7 @@ class Client:
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:
-    """Have a loop turn until it is stopped, and end all that it does then."""
+    """Run a loop until it is stopped, then cancel its tasks."""
     loop.run_forever()
     loop.run_until_complete(_end_all())
     loop.close()
@@ -191,7 +192,7 @@ def _stop(process: Process, loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _end_all() -> None:
-    """End all else that the loop does."""
+    """Cancel all other tasks of the loop."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
@@ -205,6 +206,6 @@ async def _next(results: AsyncIterator[StreamResult], step: asyncio.Lock) -> Str
 
 
 async def _close(results: AsyncGenerator[StreamResult, None], step: asyncio.Lock) -> None:
-    """Close them, when the step has ended that is no more waited for."""
+    """Close the results, after the step that was abandoned has ended."""
     async with step:
         await results.aclose()

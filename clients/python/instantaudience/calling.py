@@ -1,4 +1,4 @@
-"""One call of the service, from its request to its answer: token, deadline, attempts."""
+"""Unary calls: token, deadline, attempts."""
 
 import asyncio
 import uuid
@@ -22,18 +22,18 @@ Said = TypeVar("Said")
 
 @dataclass(frozen=True)
 class Rpc(Generic[Request, Answer, Said]):
-    """A unary method: its path, and what calls it."""
+    """A unary method."""
 
     path: str
     method: grpc.aio.UnaryUnaryMultiCallable[Request, Answer]
     read: Callable[[Answer], Said | None]
-    """What an answer says that has its field; None where that is nothing."""
+    """Extracts the content of an answer that has `field`; None if it is missing."""
     field: str = "response"
     """The field that every answer has."""
 
 
 class Calling:
-    """Makes calls."""
+    """Makes unary calls."""
 
     def __init__(self, session: Session, retries: Retries, watchers: Watchers) -> None:
         self._session = session
@@ -41,9 +41,8 @@ class Calling:
         self.watchers = watchers
 
     async def call(self, rpc: Rpc[Request, Answer, Said], request: Request, deadline: float) -> Said:
-        """What the answer says; sent again where that is safe: everything that is called here is idempotent.
-
-        The deadline is a time of `time.monotonic`.
+        """Call a method, which must be idempotent since it may be retried; returns the answer's content. `deadline` is
+        a time of `time.monotonic`.
 
         Raises:
             AudienceError: the call failed.
@@ -84,7 +83,7 @@ class Calling:
             error = of_call(failure, request_id)
             raise error from None
         except asyncio.CancelledError:
-            # gRPC cancels what is under way when its channel is closed: whoever calls has not given up.
+            # gRPC cancels calls when the channel is closed; that is not a cancellation by the caller.
             task = asyncio.current_task()
             if task is None or not task.cancelling():
                 self._session.check_open()

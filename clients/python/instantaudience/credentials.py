@@ -1,4 +1,4 @@
-"""Who signs in, and the token that is shared by all calls of a client."""
+"""Credentials, and the token that all calls of a client share."""
 
 import asyncio
 import os
@@ -26,23 +26,23 @@ from instantaudience.v1.authentication_pb2 import AuthenticateResponse, Authenti
 
 @dataclass(frozen=True)
 class Password:
-    """An account's name and password."""
+    """An account's user name and password."""
 
     username: str
     password: str = field(repr=False)
 
 
 def _can_be_sent(token: str) -> bool:
-    """Whether a header holds it."""
+    """Whether the token can be sent in a header."""
     return len(token) <= TOKEN_CHARACTERS and token.isascii() and token.isprintable()
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token that somebody else has got; it is used as long as the service takes it.
+    """A token that was obtained elsewhere; it is used until the service rejects it.
 
     Raises:
-        ValueError: it has characters that no token has, the end of a line for example, or more than 4096.
+        ValueError: it contains characters that no token has, such as a line end, or more than 4096 characters.
     """
 
     token: str = field(repr=False)
@@ -57,7 +57,7 @@ class Token:
 
 @dataclass(frozen=True)
 class KeyPair:
-    """An account's private key in PEM form (RSA or P-256), and the name that its public key has with the service.
+    """An account's private key in PEM form (RSA or P-256), and the name of its public key at the service.
 
     Needs PyJWT with cryptography (`pip install instant-audience-client[keys]`).
     """
@@ -67,7 +67,7 @@ class KeyPair:
     private_key: str = field(repr=False)
 
     def assertion(self, now: float) -> str:
-        """A JWT that proves that the caller has the key; `now` is a Unix time, in seconds.
+        """A JWT that proves possession of the key; `now` is the Unix time in seconds.
 
         Raises:
             ValueError: the key cannot be read, or is neither RSA nor P-256.
@@ -94,7 +94,7 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class ClientCertificate:
-    """The account is that of the connection's client certificate: there is no token (see `Tls`)."""
+    """The connection's client certificate identifies the account; there is no token (see `Tls`)."""
 
 
 Credentials = Password | Token | KeyPair | ClientCertificate
@@ -106,14 +106,14 @@ _KEY = re.compile(rb"^-----BEGIN (?:RSA |EC )?PRIVATE KEY-----(?!\s*Proc-Type: 4
 
 @dataclass(frozen=True)
 class Tls:
-    """How a connection is secured; PEM. A client certificate needs its key.
+    """TLS settings, in PEM form. A client certificate needs its key.
 
-    Without `root_certificates`, those that come with gRPC, or those of the file that the environment variable
-    GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names.
+    Without `root_certificates`, gRPC's own are used, or those in the file named by the environment variable
+    GRPC_DEFAULT_SSL_ROOTS_FILE_PATH.
 
     Raises:
-        ValueError: there is one of the two alone, or one that is not in PEM, or the key is encrypted; on Linux, also
-            where one cannot be read, or the key belongs to another certificate.
+        ValueError: certificate or key is missing, not in PEM form, or the key is encrypted; on Linux, also if one
+            cannot be read, or the key belongs to another certificate.
     """
 
     root_certificates: bytes | None = None
@@ -123,7 +123,8 @@ class Tls:
     def __post_init__(self) -> None:
         if (self.certificate_chain is None) != (self.private_key is None):
             raise ValueError("a client certificate needs both certificate_chain and private_key")
-        # gRPC ends the process where one is empty, takes its own roots for empty ones, and tells of the rest too late.
+        # gRPC aborts the process for an empty certificate, replaces empty roots by its own, and reports other errors
+        # too late.
         for name in ("root_certificates", "certificate_chain"):
             if (text := getattr(self, name)) is not None and not _CERTIFICATE.search(text):
                 raise ValueError(f"there is no certificate in PEM form in {name}")
@@ -134,10 +135,11 @@ class Tls:
 
 
 def _check_pair(chain: bytes, key: bytes) -> None:
-    """Nothing, where a certificate and a key belong together. Python reads them from files alone: from some in memory.
+    """Check that a certificate and a key belong together. Python's ssl module reads them from files only, so they are
+    put into files in memory.
 
     Raises:
-        ValueError: they do not, or one of them cannot be read.
+        ValueError: they do not belong together, or one of them cannot be read.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_ciphers("DEFAULT:@SECLEVEL=0")  # How good they have to be is for others to say.
@@ -156,13 +158,13 @@ def _check_pair(chain: bytes, key: bytes) -> None:
 
 
 SignIn = Callable[[float], Awaitable[tuple[str, float]]]
-"""Gives a token until a deadline, and for how many seconds it lives at most."""
+"""Obtains a token before a deadline (a time of `time.monotonic`); returns it with its lifetime in seconds."""
 
 
 def issued(answer: AuthenticateResponse | AuthenticateWithJwtResponse) -> tuple[str, float] | None:
-    """The token of an answer, and for how many seconds it lives at most; where nothing is said, nobody knows of an end.
+    """The token in an answer, and its maximum lifetime in seconds, infinite if not given.
 
-    None where there is no token, or none that can be sent.
+    None if there is no token, or one that cannot be sent in a header.
     """
     result = answer.response
     if not result.token or not _can_be_sent(result.token):
@@ -171,25 +173,25 @@ def issued(answer: AuthenticateResponse | AuthenticateWithJwtResponse) -> tuple[
 
 
 class Session:
-    """The token of a client: got once for all calls, and again when it ends."""
+    """The token of a client: obtained once for all calls, and renewed before it ends."""
 
     def __init__(self, sign_in: SignIn | None, token: str | None) -> None:
         self._sign_in = sign_in
         self._token = token
         self._ends = float("inf")
-        """When another one is asked for."""
+        """When it is to be renewed."""
         self._dies = 0.0
-        """When the one at hand ends."""
+        """When it ends."""
         self._process = Process()
         self.closed = asyncio.Event()
-        """Whether its client is."""
+        """Set once the client is closed."""
         self._signing_in = Shared[str]()
 
     async def token(self, deadline: float) -> str | None:
-        """The token to call with; None where none is needed. The deadline is a time of `time.monotonic`.
+        """The token for a call; None if none is needed. `deadline` is a time of `time.monotonic`.
 
         Raises:
-            AudienceError: signing in failed, or is not done in time; or the client is closed.
+            AudienceError: signing in failed, or took too long, or the client is closed.
         """
         self.check_open()
         if self._sign_in is None:
@@ -200,14 +202,14 @@ class Session:
         return self._token if time.monotonic() < self._ends else None
 
     def _living(self, now: float) -> str | None:
-        """The token that there is, where it lives."""
+        """The current token, if it has not ended."""
         return self._token if now < self._dies else None
 
     async def _renew(self, sign_in: SignIn, deadline: float) -> str:
         began = time.monotonic()
         bound, at_hand = deadline, self._living(began)
         if at_hand is not None:
-            # It is good as long as it lives: nobody else waits for another one, and this call does not for long.
+            # The old token is still valid, so no other call waits for the renewal, and this one waits only briefly.
             self._ends = min(self._dies, began + RENEWAL_PAUSE_SECONDS)
             bound = began + min(RENEWAL_SECONDS, (deadline - began) / 2)
         try:
@@ -217,18 +219,18 @@ class Session:
                 raise
             now = time.monotonic()
             if self._living(now) != at_hand:
-                # It has ended meanwhile, or was refused: now there is none but another one.
+                # The old token has ended meanwhile, or was rejected: a new one is needed.
                 return await self._renew(sign_in, deadline)
             if isinstance(error, RateLimitedError):
                 self._ends = min(self._dies, now + (error.retry_after_seconds or 0.0))
             return at_hand
         now = time.monotonic()
-        # Before it ends, so that no call finds it ended; and before a tenth of it is left.
+        # Renewed before a tenth of its lifetime is left, so that no call uses one that has ended.
         self._token, self._ends, self._dies = token, now + RENEWAL_PERCENT / 100 * lifetime, now + lifetime
         return token
 
     def refused(self, token: str | None) -> bool:
-        """The service did not take this token; whether another one can be had."""
+        """Note that the service rejected this token; returns whether a new one can be obtained."""
         if self._sign_in is None:
             return False
         if self._token == token:
@@ -236,7 +238,7 @@ class Session:
         return True
 
     def check_open(self) -> None:
-        """Nothing, while the client is open.
+        """Check that the client is open.
 
         Raises:
             UnavailableError: it is closed.
@@ -247,10 +249,10 @@ class Session:
             raise UnavailableError("the client is closed")
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so long.
+        """Sleep for this many seconds.
 
         Raises:
-            UnavailableError: the client is closed; meanwhile, too.
+            UnavailableError: the client is closed, or is closed meanwhile.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -258,5 +260,5 @@ class Session:
         self.check_open()
 
     def close(self) -> None:
-        """There is no token any more: nothing is sent, or sent again."""
+        """End the session: nothing is sent any more."""
         self.closed.set()

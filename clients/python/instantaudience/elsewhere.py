@@ -1,4 +1,4 @@
-"""A caller's iterator, asked in a thread of its own."""
+"""Runs a caller's iterator in a thread of its own."""
 
 import asyncio
 import threading
@@ -12,11 +12,11 @@ from typing import Generic, TypeVar
 
 Given = TypeVar("Given")
 SOME_SECONDS = 0.02
-"""What came in so long goes on, however little it is."""
+"""Items are passed on after this time, even if there are only a few."""
 
 
 class IteratorError(Exception):
-    """The iterator has raised `error`, of whatever kind: what ends a thread or a program does not end the loop's."""
+    """The iterator has raised `error`, which may be of any kind, including SystemExit and KeyboardInterrupt."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(error)
@@ -24,10 +24,10 @@ class IteratorError(Exception):
 
 
 async def asked_elsewhere(given: Iterable[Given], most: int) -> AsyncGenerator[Given, None]:
-    """What an iterator gives, which is asked in another thread for so many at once, at most.
+    """Yield the items of an iterator, which runs in another thread and is asked for at most `most` items at once.
 
     Raises:
-        IteratorError: the iterator has raised.
+        IteratorError: the iterator raised an exception.
     """
     asked = _Asked(given, most)
     try:
@@ -39,7 +39,7 @@ async def asked_elsewhere(given: Iterable[Given], most: int) -> AsyncGenerator[G
 
 
 class _Asked(Generic[Given]):
-    """The thread. One whose iterator blocks keeps neither other streams nor the end of the process waiting."""
+    """The thread. A blocking iterator delays neither other streams nor the exit of the process."""
 
     def __init__(self, given: Iterable[Given], most: int) -> None:
         self._given = given
@@ -49,13 +49,13 @@ class _Asked(Generic[Given]):
         threading.Thread(target=work, name="instantaudience-users", daemon=True).start()
 
     async def some(self) -> list[Given]:
-        """The next ones; none at the end."""
+        """The next items; empty at the end."""
         answer: asyncio.Future[list[Given]] = asyncio.get_running_loop().create_future()
         self._wanted.put(answer)
         return await answer
 
     def end(self) -> None:
-        """Nothing more is wanted."""
+        """Tell the thread that no more items are wanted."""
         self._wanted.put(None)
 
     def _give(self) -> None:
@@ -66,7 +66,7 @@ class _Asked(Generic[Given]):
                 answer.get_loop().call_soon_threadsafe(_settle, answer, some, raised)
 
     def _portions(self) -> Iterator[tuple[list[Given], IteratorError | None]]:
-        """What comes is given before what is raised after it."""
+        """Items in portions; those before an exception are passed on before it."""
         iterator: Iterator[Given] | None = None
         some: list[Given] = []
         raised: IteratorError | None = None

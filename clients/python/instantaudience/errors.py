@@ -1,4 +1,4 @@
-"""What a call fails with: one exception for each kind of failure that a caller treats differently."""
+"""The exceptions of failed calls, one for each kind of failure that callers treat differently."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -20,17 +20,16 @@ class AudienceError(Exception):
 
     Attributes:
         code: gRPC's status code.
-        reason: the reason of `google.rpc.ErrorInfo`, as listed in errors.proto; "" where the transport has failed.
-        request_id: what the service's log names the call by.
-        retry_after_seconds: when the service asks to try again; None where it does not.
-        metadata: what ErrorInfo says besides: `cause`, as listed in errors.proto, and often `field`, the field that is
-            meant.
-        kind: the name that the kind of error has in the clients of all languages: `InvalidRequest`.
+        reason: the reason of `google.rpc.ErrorInfo`, as listed in errors.proto; "" if the transport failed.
+        request_id: the ID of the call in the service's log.
+        retry_after_seconds: when the service asks to try again; None if it does not.
+        metadata: the metadata of ErrorInfo: `cause`, as listed in errors.proto, and often `field`, the field concerned.
+        kind: the name of this kind of error in the clients of all languages: `InvalidRequest`.
     """
 
     kind: ClassVar[str]
     code_otherwise: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
-    """The code of what the client itself says."""
+    """The code of errors that the client itself raises."""
 
     def __init_subclass__(cls) -> None:
         cls.kind = cls.__name__.removesuffix("Error")
@@ -54,19 +53,19 @@ class AudienceError(Exception):
         self.metadata: dict[str, str] = dict(metadata or {})
 
     def __str__(self) -> str:
-        """The message, with what finds the call in the service's log."""
+        """The message, with the reason and the request ID."""
         name = self.reason or self.code.name
         return f"{name}: {self.message}" + (f" (request {self.request_id})" if self.request_id else "")
 
 
 class InvalidRequestError(AudienceError):
-    """The request cannot be read, or breaks a rule: sending it again does not help."""
+    """The request is malformed or breaks a rule: sending it again does not help."""
 
     code_otherwise = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class UnauthenticatedError(AudienceError):
-    """Wrong name, password, key or token, or the account is deactivated."""
+    """Wrong user name, password, key or token, or the account is deactivated."""
 
 
 class PermissionDeniedError(AudienceError):
@@ -78,11 +77,11 @@ class NotFoundError(AudienceError):
 
 
 class ConflictError(AudienceError):
-    """The change contradicts what is there: taken, changed meanwhile, or in use."""
+    """The change conflicts with the current state: taken, changed meanwhile, or in use."""
 
 
 class TooLargeError(AudienceError):
-    """One user's changes are larger than a request may be, or the answer is larger than this client takes."""
+    """One user's changes exceed the size of a request, or an answer exceeds what this client accepts."""
 
 
 class RateLimitedError(AudienceError):
@@ -90,19 +89,19 @@ class RateLimitedError(AudienceError):
 
 
 class UnavailableError(AudienceError):
-    """The service is out of reach or overloaded; what was sent may be applied in part, and can be sent again."""
+    """The service is unreachable or overloaded; the request may have been applied in part, and can be sent again."""
 
     code_otherwise = grpc.StatusCode.UNAVAILABLE
 
 
 class DeadlineExceededError(UnavailableError):
-    """The time that the caller gave is over."""
+    """The caller's deadline has passed."""
 
     code_otherwise = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class InternalError(AudienceError):
-    """A defect of the service, or an answer that is none of its."""
+    """A defect of the service, or an answer that is not the service's."""
 
     code_otherwise = grpc.StatusCode.INTERNAL
 
@@ -125,7 +124,7 @@ _CLASSES: dict[str, type[AudienceError]] = {
 
 
 def of_call(error: grpc.aio.AioRpcError, request_id: str) -> AudienceError:
-    """What a failed call means."""
+    """The exception for a failed call."""
     metadata: Any = error.trailing_metadata() or ()
     status = status_pb2.Status()
     for key, value in metadata:
@@ -136,22 +135,22 @@ def of_call(error: grpc.aio.AioRpcError, request_id: str) -> AudienceError:
 
 
 def of_status(status: status_pb2.Status, request_id: str) -> AudienceError:
-    """What the status of a call, or of a request of a stream, means."""
+    """The exception for the status of a call, or of a request in a stream."""
     return _error(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, request_id, status.details)
 
 
 def unreadable(request_id: str) -> AudienceError:
-    """An answer came that is no message, or none at all: gRPC gives None in its place."""
+    """The exception for an answer that cannot be parsed, for which gRPC returns None."""
     return UnavailableError("an answer that cannot be read", code=grpc.StatusCode.INTERNAL, request_id=request_id)
 
 
 def says_nothing(request_id: str) -> AudienceError:
-    """An answer came without what every answer has."""
+    """The exception for an answer without its mandatory content."""
     return InternalError("an answer that says nothing", request_id=request_id)
 
 
 def _fields(details: Iterable[Detail]) -> dict[str, Any]:
-    """What the details of a status say; one that cannot be read says nothing."""
+    """The constructor arguments from a status's details; details that cannot be parsed are ignored."""
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     fields: dict[str, Any] = {}
     for detail in details:

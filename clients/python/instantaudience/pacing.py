@@ -1,4 +1,4 @@
-"""Sending no faster than the member's quota allows, so that few calls are refused."""
+"""Client-side rate limiting by the member's quota, so that few calls are refused."""
 
 import asyncio
 import time
@@ -15,7 +15,8 @@ WINDOW_SECONDS = QUOTA_WINDOW_MS / 1000
 
 
 class Pacer:
-    """Lets requests go, in the order they ask; in any second at most as many, with as many users, as the limits say."""
+    """Lets requests pass in the order in which they ask; in any second, no more requests and users than the limits
+    allow."""
 
     def __init__(
         self,
@@ -29,10 +30,10 @@ class Pacer:
         self._lock = asyncio.Lock()
 
     async def wait(self, users: int, limits: Limits, deadline: float) -> None:
-        """Wait until a request with so many users may go. The deadline is a time of the clock.
+        """Wait until a request with this many users may be sent. `deadline` is a time of the clock.
 
         Raises:
-            DeadlineExceededError: it may not in time; nothing is sent.
+            DeadlineExceededError: that is not before the deadline; nothing is sent.
         """
         async with in_turn(self._lock, deadline - self._clock()):
             while (wait := self._wait_seconds(users, limits)) > 0:
@@ -47,5 +48,5 @@ class Pacer:
         while self._sent and self._sent[0][0] <= now - WINDOW_SECONDS:
             self._users -= self._sent.popleft()[1]
         full = len(self._sent) >= limits.posts_per_second or self._users + users > limits.users_per_second
-        # A request with more users than a second may have is for the service to refuse.
+        # A request with more users than allowed per second is sent, for the service to refuse it.
         return self._sent[0][0] + WINDOW_SECONDS - now if full and self._sent else 0.0

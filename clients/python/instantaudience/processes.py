@@ -1,9 +1,9 @@
-"""gRPC's threads do not come along into a process that is forked: calls there would wait for ever, or end it."""
+"""Fork detection: gRPC's threads do not survive a fork, so calls in a forked process would hang or crash it."""
 
 import os
 
 _first: list[int] = []
-"""The process that has made a client; those forked from it have this, too."""
+"""The ID of the process that made the first client; inherited by forked processes."""
 
 
 _FORKED = (
@@ -13,10 +13,10 @@ _FORKED = (
 
 
 class Process:
-    """The one that a client belongs to.
+    """The process that a client belongs to.
 
     Raises:
-        RuntimeError: it was forked from one that had a client.
+        RuntimeError: this process was forked from one that had a client.
     """
 
     def __init__(self) -> None:
@@ -27,14 +27,14 @@ class Process:
             raise RuntimeError(_FORKED)
 
     def is_here(self) -> bool:
-        """Whether this is that process."""
+        """Whether the current process is the client's."""
         return os.getpid() == self._id
 
     def check(self) -> None:
-        """Nothing, in that process.
+        """Check that the current process is the client's.
 
         Raises:
-            RuntimeError: this is one that was forked from it.
+            RuntimeError: it was forked from that.
         """
         if not self.is_here():
             raise RuntimeError(_FORKED)

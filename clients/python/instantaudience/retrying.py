@@ -1,4 +1,4 @@
-"""When a call that failed is sent again: where that is safe, helps, and there is time left."""
+"""Retries: which failed calls are sent again, and when."""
 
 import random
 import time
@@ -11,14 +11,14 @@ from instantaudience.rules import ATTEMPT_MS, FIRST_PAUSE_MS, MOST_PAUSE_MS, SEN
 
 @dataclass(frozen=True)
 class Retries:
-    """How long to wait before a call is sent again, in seconds.
+    """The pauses before retries, in seconds.
 
-    The first time somewhere up to `first_seconds`, each time up to twice as long, at most `most_seconds`; never less
-    than what the service asks for, with a little more, so that not all come at once. `attempt_seconds` is what one
-    attempt may take: one that hangs is given up, and the next one begins.
+    The first pause is random between 0 and `first_seconds`; the maximum doubles each time, up to `most_seconds`. A
+    delay that the service asks for is added. `attempt_seconds` is the timeout of one attempt; one that hangs is
+    abandoned, and the next one begins.
 
     Raises:
-        ValueError: a pause below 0, an attempt that may take no time, or either NaN.
+        ValueError: a negative pause, a timeout that is not positive, or NaN.
     """
 
     first_seconds: float = FIRST_PAUSE_MS / 1000
@@ -34,7 +34,7 @@ class Retries:
             raise ValueError(f"attempt_seconds is {self.attempt_seconds}: an attempt takes more than 0")
 
     def wait_seconds(self, error: AudienceError, attempt: int) -> float | None:
-        """How long to wait after the attempt (the first is 0) that failed so; None where it is not to be repeated."""
+        """The pause after an attempt (the first is 0) that failed with this error; None if it is not to be retried."""
         if error.kind not in SENT_AGAIN:
             return None
         backoff = self.uniform(0.0, min(self.most_seconds, self.first_seconds * 2.0 ** min(attempt, 30)))
@@ -42,25 +42,25 @@ class Retries:
 
 
 class Attempts:
-    """The attempts of one call, until its deadline (a time of `time.monotonic`)."""
+    """The attempts of a call until its deadline, a time of `time.monotonic`."""
 
     def __init__(self, retries: Retries, deadline: float) -> None:
         self._retries = retries
         self._deadline = deadline
         self._failed: AudienceError | None = None
-        """How the last one did."""
+        """The error of the last attempt."""
         self.count = 0
 
     @property
     def left_seconds(self) -> float:
-        """What the caller's time has left."""
+        """Time until the deadline."""
         return self._deadline - time.monotonic()
 
     def timeout(self) -> float:
-        """How long the next attempt may take.
+        """The timeout of the next attempt, which it counts.
 
         Raises:
-            AudienceError: there is no time left, nothing is sent: how the last one failed, where there was one.
+            AudienceError: the deadline has passed: the error of the last attempt, if there was one.
         """
         left = self.left_seconds
         if left <= 0:
@@ -69,10 +69,10 @@ class Attempts:
         return min(left, self._retries.attempt_seconds)
 
     def wait_seconds(self, error: AudienceError) -> float:
-        """How long to wait before the next attempt.
+        """The pause before the next attempt.
 
         Raises:
-            AudienceError: the error, where the call is not to be sent again, or not in time.
+            AudienceError: `error`, if the call is not to be retried, or not before the deadline.
         """
         wait = self._retries.wait_seconds(error, self.count - 1)
         if wait is None or wait >= self.left_seconds:

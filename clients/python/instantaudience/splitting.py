@@ -1,4 +1,4 @@
-"""What does not fit a request is sent in several, and their answers are put together again."""
+"""Splits requests that are too large, and combines the results."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ _PLACE = re.compile(r"rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a member may send; see `Limits` of catalog.proto. The defaults are the service's."""
+    """A member's limits; see `Limits` of catalog.proto. The defaults are the service's."""
 
     users_per_call: int = USERS_PER_CALL
     segments_per_user: int = SEGMENTS_PER_USER
@@ -42,35 +42,35 @@ class Limits:
 
     @property
     def users_per_request(self) -> int:
-        """A request with more could never be taken."""
+        """The maximum number of users in a request; one with more than a second's quota would never be accepted."""
         return min(self.users_per_call, self.users_per_second)
 
 
 @dataclass
 class Part:
-    """A request. `places` has, for each of its users, which user of the caller it is, and its first block there."""
+    """A request. `places` has, for each of its users, the index of the caller's user and of the first block in it."""
 
     users: Sequence[RtSegment] = ()
     places: Sequence[tuple[int, int]] = ()
     given: StreamSegmentsRequest | None = None
-    """The caller's own request, where it can be sent as it is."""
+    """The caller's own request, if it can be sent as it is."""
 
     def request(self, *, validate_only: bool = False) -> ApplySegmentsRequest:
-        """The request as it is sent."""
+        """The request for a unary call."""
         return ApplySegmentsRequest(rt_segment=self.users, validate_only=validate_only)
 
     def stream_request(self) -> StreamSegmentsRequest:
-        """The request as it is sent in a stream."""
+        """The request for a stream."""
         return StreamSegmentsRequest(rt_segment=self.users) if self.given is None else self.given
 
     @property
     def keys(self) -> set[tuple[str, str]]:
-        """The users that it changes."""
+        """The users that the request changes."""
         return {(user.domain.lower(), user.user_id.lower()) for user in self.users}
 
 
 class Splitter:
-    """Makes parts of users that come one by one, or in requests."""
+    """Divides users, given one by one or in requests, into parts."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -80,7 +80,7 @@ class Splitter:
         self._count = 0
 
     def add(self, user: RtSegment) -> Iterator[Part]:
-        """The parts that are full now."""
+        """Add a user; yields the parts that are complete now."""
         index, self._count = self._count, self._count + 1
         for piece, first in _pieces(user, self._limits):
             size = piece.ByteSize() + FRAME_BYTES
@@ -91,7 +91,7 @@ class Splitter:
             self._bytes += size
 
     def add_request(self, request: StreamSegmentsRequest) -> Iterator[Part]:
-        """The parts that these users are: the request as it is, where the member may send it."""
+        """Add the users of a request; yields their parts: the request itself, if it is within the limits."""
         users = request.rt_segment
         if _fits(request, self._limits):
             first, self._count = self._count, self._count + len(users)
@@ -103,7 +103,7 @@ class Splitter:
         yield from self.flush()
 
     def flush(self) -> Iterator[Part]:
-        """What is left."""
+        """The incomplete part, if there is one."""
         if self._users:
             part = Part(self._users, self._places)
             self._users, self._places, self._bytes = [], [], 0
@@ -119,14 +119,14 @@ def _fits(request: StreamSegmentsRequest, limits: Limits) -> bool:
 
 
 def split(users: Iterable[RtSegment], limits: Limits) -> list[Part]:
-    """The requests that together say what these users say, in their order; one without users where there are none."""
+    """The requests for these users, in order; a single empty one if there are no users."""
     splitter = Splitter(limits)
     parts = [part for user in users for part in splitter.add(user)]
     return [*parts, *splitter.flush()] or [Part()]
 
 
 def _pieces(user: RtSegment, limits: Limits) -> Iterator[tuple[RtSegment, int]]:
-    """A user as it is; or one after the other with as many blocks as a request takes, and where these begin."""
+    """The user itself if it fits into a request, else parts of it that do; each with the index of its first block."""
     blocks = user.seg_block
     room = limits.body_bytes - FRAME_BYTES
     if len(blocks) <= limits.segments_per_user and user.ByteSize() <= room:
@@ -146,9 +146,9 @@ def _pieces(user: RtSegment, limits: Limits) -> Iterator[tuple[RtSegment, int]]:
 
 
 def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> ApplySegmentsResult:
-    """The answers of parts as one answer: counts added up, paths those of the caller's users.
+    """Combine the results of parts: counts are added, and paths refer to the caller's users.
 
-    A user whose blocks went in several requests counts once, and is told as skipped only where all of it was.
+    A user whose blocks were sent in several requests is counted once, and reported as skipped only if all of it was.
     """
     if len(parts) == 1 and not any(first for _, first in parts[0].places):
         return _moved(parts[0], results[0])
@@ -186,7 +186,7 @@ def joined(parts: Sequence[Part], results: Sequence[ApplySegmentsResult]) -> App
 
 
 def _moved(part: Part, result: ApplySegmentsResult) -> ApplySegmentsResult:
-    """The answer of a part, with the places of the caller's users."""
+    """The result of a part, with paths that refer to the caller's users."""
     for warning in result.warnings:
         user, block = _place(warning)
         if user is not None and user < len(part.places):
@@ -196,7 +196,7 @@ def _moved(part: Part, result: ApplySegmentsResult) -> ApplySegmentsResult:
 
 
 def _place(warning: ApplyWarning) -> tuple[int | None, int | None]:
-    """Which user and which block a warning means."""
+    """The user and the block that a warning is about."""
     found = _PLACE.fullmatch(warning.path)
     if found is None:
         return None, None

@@ -1,4 +1,4 @@
-"""Users without end over StreamSegments: in as many requests as it takes, sent again where it helps, in order."""
+"""Streams any number of users over StreamSegments; failed requests are retried, in order."""
 
 import asyncio
 import math
@@ -37,9 +37,9 @@ from instantaudience.window import Sent, StreamResult, Window
 
 PATH = "/instantaudience.v1.AudienceService/StreamSegments"
 _OF_THE_END = (grpc.aio.AioRpcError, grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError)
-"""What sending fails with where the stream has ended: why, is what is received."""
+"""What sending raises after the stream has ended; the reason is in what is received."""
 LOOK_SECONDS = 0.25
-"""How often it is looked whether a stream still goes on."""
+"""Interval between checks whether a stream is stuck."""
 
 Users = AsyncIterable[RtSegment] | Iterable[RtSegment]
 Requests = AsyncIterable[StreamSegmentsRequest] | Iterable[StreamSegmentsRequest]
@@ -48,30 +48,30 @@ Given = TypeVar("Given")
 
 @dataclass
 class _Stream:
-    """One stream of the call: what is under way on it, and what has failed."""
+    """One stream of a call: what is in flight on it, and why it failed."""
 
     call: Any
     request_id: str
     pending: deque[Sent] = field(default_factory=deque[Sent])
     failure: AudienceError | None = None
-    """The first that is worth another try: nothing new is sent after it, and what was sent is answered."""
+    """The first error that is worth a retry. After it nothing new is sent, but answers are still read."""
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     is_exhausted: bool = False
-    """There are no more users, or what gives them has raised."""
+    """There are no more users, or their iterator has raised an exception."""
     is_sent: bool = False
-    """Nothing more is sent: the service is to end it."""
+    """Sending has ended: the service should end the stream."""
 
     def fail(self, error: AudienceError) -> None:
-        """It is not worth sending more."""
+        """Note an error, after which nothing new is sent."""
         if self.failure is None:
             self.failure = error
             self.failed.set()
 
     def take(self, response: StreamSegmentsResponse, retries: Retries) -> None:
-        """The next answer.
+        """Process an answer.
 
         Raises:
-            InternalError: it answers nothing.
+            InternalError: there is no request for it.
         """
         if not self.pending:
             self.failure = InternalError("an answer to nothing", request_id=self.request_id)
@@ -92,14 +92,14 @@ class _Stream:
 
 
 class _Source:
-    """The requests to come. One that is waited for stays asked for when its stream fails meanwhile."""
+    """The source of requests. A pending read of the iterator outlives the stream that waits for it."""
 
     def __init__(self, parts: AsyncGenerator[Part, None]) -> None:
         self._parts = parts
         self._asked: asyncio.Future[Part | None] | None = None
 
     async def next(self, failed: asyncio.Event) -> Part | None:
-        """The next request; None where there is none, or it has failed meanwhile.
+        """The next request; None at the end, or if `failed` is set meanwhile.
 
         Raises whatever the users' iterator raises.
         """
@@ -118,14 +118,14 @@ class _Source:
         return asked.result()
 
     async def aclose(self) -> None:
-        """Nothing more is wanted."""
+        """Stop reading."""
         if self._asked is not None:
             await _end(self._asked)
         await self._parts.aclose()
 
 
 class Streaming:
-    """Streams users; `open_stream` is the stub's method."""
+    """Applies users in streams. `open_stream` is the stub's method."""
 
     def __init__(
         self,
@@ -146,13 +146,13 @@ class Streaming:
     async def apply(
         self, parts: AsyncGenerator[Part, None], limits: Limits, patience_seconds: float
     ) -> AsyncGenerator[StreamResult, None]:
-        """The answers for all parts, in order.
+        """The results of all parts, in order.
 
-        Requests that fail so that it helps are sent again, as long as no more than `patience_seconds` pass without any
-        progress. While users are waited for, no time passes.
+        Failed requests are retried, if that is useful, until `patience_seconds` have passed without progress. Time
+        spent waiting for users does not count.
 
         Raises:
-            AudienceError: no progress for so long, or signing in failed.
+            AudienceError: there was no progress for too long, or signing in failed.
         """
         window = Window(self._window, time.monotonic())
         async with aclosing(_Source(parts)) as source:
@@ -188,10 +188,10 @@ class Streaming:
     async def _pause(
         self, failure: AudienceError | None, window: Window, token: str | None, patience_seconds: float
     ) -> None:
-        """Wait until what has failed is worth another try.
+        """Sleep before the next stream, if the last one failed.
 
         Raises:
-            AudienceError: it is not, or not in time.
+            AudienceError: the failure, if a retry does not help, or not before patience ends.
         """
         if failure is None:
             return
@@ -208,7 +208,8 @@ class Streaming:
         await self._session.sleep(wait)
 
     async def _send(self, stream: _Stream, window: Window, source: _Source, limits: Limits) -> None:
-        """Send what has to go again, then new parts while nothing fails. What is raised, the stream's end follows."""
+        """Send what has to be repeated, then new parts until something fails. Exceptions are raised when the stream has
+        ended."""
         try:
             for sent in window.to_repeat():
                 await self._write(stream, sent, limits)
@@ -239,7 +240,7 @@ class Streaming:
         await stream.call.write(sent.part.stream_request())
 
     async def _answers(self, stream: _Stream) -> AsyncIterator[StreamSegmentsResponse]:
-        """The answers of a stream as they come; when it ends before all was answered, that is its failure."""
+        """The answers of a stream. If it ends before everything is answered, that becomes its failure."""
         while True:
             since = time.monotonic()
             reading = asyncio.ensure_future(stream.call.read())
@@ -267,13 +268,14 @@ class Streaming:
             yield response
 
     def _is_stuck(self, stream: _Stream, read_since: float) -> bool:
-        """Whether an answer, or the end, is waited for too long; while the caller is busy with the last one, none."""
+        """Whether an answer, or the end of the stream, is overdue. Time in which the caller processes a result does not
+        count."""
         since = stream.pending[0].since if stream.pending else -math.inf if stream.is_sent else math.inf
         return time.monotonic() - max(since, read_since) > self._retries.attempt_seconds
 
 
 async def _end(task: "asyncio.Future[Any]") -> None:
-    """End a task; what the caller's iterator has raised is raised on, what comes of the stream's end is not."""
+    """Cancel a task. Exceptions of the caller's iterator are raised, those caused by the end of the stream are not."""
     if not task.done():
         task.cancel()
     with suppress(asyncio.CancelledError, *_OF_THE_END):
@@ -281,13 +283,13 @@ async def _end(task: "asyncio.Future[Any]") -> None:
 
 
 def parts_of_users(users: Users, limits: Limits) -> AsyncGenerator[Part, None]:
-    """The requests that users go in."""
+    """Divide users into requests."""
     splitter = Splitter(limits)
     return _parts(users, splitter.add, splitter)
 
 
 def parts_of_requests(requests: Requests, limits: Limits) -> AsyncGenerator[Part, None]:
-    """The requests that the users of requests go in: the same ones, where the member may send them."""
+    """Divide the users of requests into requests: the same ones, if they are within the limits."""
     splitter = Splitter(limits)
     return _parts(requests, splitter.add_request, splitter)
 

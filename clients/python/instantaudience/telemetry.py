@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for each call, one for each of its attempts, and how long attempts take.
+"""OpenTelemetry: a span for each call and each of its attempts, and a histogram of the attempts' duration.
 
 Sources: the semantic conventions for RPC, https://opentelemetry.io/docs/specs/semconv/rpc/; W3C Trace Context.
 """
@@ -17,17 +17,17 @@ _NAME = "instantaudience"
 
 
 class OpenTelemetry:
-    """Follows a client's calls, for its `telemetry`.
+    """Traces a client's calls; pass it as the client's `telemetry`.
 
-    A call, with its sign-in, pauses and attempts, has a span; each attempt, and each stream, has one of its own below
-    it, and what it sends names that one as its parent, so that the service's spans join the trace. Metric
-    `instantaudience.client.attempt.duration`, in seconds, counts attempts by method, code and reason.
+    A call, with its sign-in, pauses and attempts, has a span. Each attempt, and each stream, has a child span, whose
+    context is sent, so that the service's spans join the trace. The histogram
+    `instantaudience.client.attempt.duration`, in seconds, has attempts by method, code and reason.
     """
 
     def __init__(
         self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
     ) -> None:
-        """Without providers, those of the process, which do nothing until its program sets them."""
+        """Without providers, the global ones are used, which do nothing until the program sets them."""
         self._tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
         self._seconds = metrics.get_meter(_NAME, meter_provider=meter_provider).create_histogram(
             "instantaudience.client.attempt.duration", unit="s", description="How long attempts of calls take."
@@ -35,7 +35,7 @@ class OpenTelemetry:
 
     @contextmanager
     def call(self, method: str) -> Generator[None]:
-        """The span of what is called here."""
+        """The span of a call."""
         with self._tracer.start_as_current_span(
             f"call {_name(method)}", record_exception=False, set_status_on_exception=False
         ) as span:
@@ -46,7 +46,7 @@ class OpenTelemetry:
                 raise
 
     def attempt(self, method: str, number: int, request_id: str) -> FollowedAttempt:
-        """The span of an attempt that begins now."""
+        """Start the span of an attempt."""
         attributes: dict[str, str | int] = {
             "rpc.system.name": "grpc",
             "rpc.method": _name(method),

@@ -1,8 +1,8 @@
-"""A service in memory for the tests of those who use the client: real gRPC on a port of its own, no cluster.
+"""An in-memory service for tests of programs that use the client: real gRPC on a local port, no cluster.
 
-It takes well-formed requests as the service does: the last block of a user and segment wins, -1 removes. It skips users
-without an ID or blocks, and knows every segment, unless it is told which ones there are; it checks no other rule of the
-contract. What it is told to do wrong, it does: see `Fault`.
+It applies well-formed requests like the service: the last block of a user and segment wins, -1 removes. It skips users
+without an ID or blocks, and accepts all segments unless it is given a list; it checks no other rule of the contract. It
+fails on demand: see `Fault`.
 """
 
 import asyncio
@@ -21,30 +21,30 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2, catalog_pb2
 
 TOKEN_SECONDS = 24 * 3600
-"""How long a token lives."""
+"""Lifetime of a token."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to the next request that applies: a failure, a pause before it is served, or both."""
+    """What happens to the next apply request: a failure, a delay before it is served, or both."""
 
     code: grpc.StatusCode | None = None
     reason: str = ""
     retry_after_seconds: float | None = None
     pause_seconds: float = 0.0
     applies: bool = False
-    """Whether it is applied all the same: the answer is what gets lost."""
+    """Whether the request is applied nevertheless, so that only the answer is lost."""
     ends_stream: bool = False
-    """In a stream, whether the stream ends with the failure, rather than that the request is answered by it."""
+    """For streams: whether the failure ends the stream, instead of answering the request."""
 
 
 class FakeService:
-    """The service; use it with `async with`.
+    """The service, an asynchronous context manager.
 
-    `memberships` has what stands: {(domain, user_id): {seg_id: (value, expiration)}}. `requests` has the user names of
-    every request that applies, as they came. Signing in takes `username` and `password`.
+    `memberships` has the current state: {(domain, user_id): {seg_id: (value, expiration)}}. `requests` has the user IDs
+    of every apply request, in order. Sign-in needs the given `username` and `password`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class FakeService:
         self.memberships: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
         self.requests: list[list[str]] = []
         self.faults: deque[Fault] = deque()
-        """What happens to the next requests, one each."""
+        """Faults of the next requests, one each."""
         self.sign_ins = 0
         self.limits = catalog_pb2.Limits(posts_per_second=1_000_000, users_per_second=1_000_000)
         self.endpoint = ""
@@ -68,18 +68,18 @@ class FakeService:
         self._port = 0
 
     async def __aenter__(self) -> Self:
-        """Begin to serve, on `endpoint`."""
+        """Start the service at `endpoint`."""
         await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End."""
+        """Stop the service."""
         await self.stop()
 
     async def start(self) -> None:
-        """Begin to serve; after `stop`, on the same port."""
+        """Start the service; after `stop`, on the same port."""
         self._server = grpc.aio.server()
         self._server.add_generic_rpc_handlers(self._handlers())
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
@@ -87,12 +87,12 @@ class FakeService:
         await self._server.start()
 
     async def stop(self, grace_seconds: float | None = None) -> None:
-        """Break what is under way, after the grace."""
+        """Stop the service, and cancel calls in flight after the grace period."""
         assert self._server is not None
         await self._server.stop(grace_seconds)
 
     def forget_tokens(self) -> None:
-        """Let every token end."""
+        """Invalidate all tokens."""
         self._tokens.clear()
 
     def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:

@@ -1,4 +1,4 @@
-"""Waiting for others no longer than the caller's time."""
+"""Waiting for other tasks, at most until the caller's deadline."""
 
 import asyncio
 import math
@@ -15,10 +15,10 @@ Value = TypeVar("Value")
 
 @asynccontextmanager
 async def in_turn(lock: asyncio.Lock, seconds: float) -> AsyncGenerator[None, None]:
-    """Hold a lock, when those who came before are done; it is waited for so long at most.
+    """Hold a lock, in the order of the requests for it; wait for at most this many seconds.
 
     Raises:
-        DeadlineExceededError: they were not done in time.
+        DeadlineExceededError: the wait took too long.
     """
     try:
         async with asyncio.timeout(None if math.isinf(seconds) else seconds):
@@ -32,20 +32,20 @@ async def in_turn(lock: asyncio.Lock, seconds: float) -> AsyncGenerator[None, No
 
 
 class Shared(Generic[Value]):
-    """What one caller gets for all who come meanwhile."""
+    """A value that one caller obtains for all that wait for it."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._refusal: AudienceError | None = None
-        """What the last one was told to whom asking again is no help."""
+        """The last error for which a retry does not help."""
 
     async def value(
         self, known: Callable[[], Value | None], get: Callable[[], Awaitable[Value]], deadline: float
     ) -> Value:
-        """What is `known`, or else what `get` gets. The deadline is a time of `time.monotonic`.
+        """The value that is `known`, else the one that `get` obtains. `deadline` is a time of `time.monotonic`.
 
         Raises:
-            AudienceError: it could not be got, or not in time.
+            AudienceError: it could not be obtained, or not in time.
         """
         if (value := known()) is not None:
             return value
@@ -53,7 +53,7 @@ class Shared(Generic[Value]):
         async with in_turn(self._lock, deadline - time.monotonic()):
             if (value := known()) is not None:
                 return value
-            # Another caller may have more time: only what it would be told as well is told to it.
+            # Only errors that this caller would get as well are shared: it may have more time than the one that failed.
             if self._refusal is not None and self._refusal is not before:
                 raise self._refusal
             try:

@@ -1,4 +1,4 @@
-"""Users and their segments, as requests name them."""
+"""Users and blocks of requests."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -7,12 +7,12 @@ from typing import Any
 from instantaudience.v1.audience_pb2 import RtSegment, SegBlock
 
 REMOVE = -1
-"""An `expiration` that takes the user out of the segment."""
+"""The `expiration` that takes the user out of the segment."""
 NEVER = 0
-"""An `expiration` that never comes."""
+"""The `expiration` of a membership that never ends."""
 
 _EXACT = 2**53
-"""From here on, floats are not each whole number."""
+"""Integers from here on may not be exact as floats."""
 _INT32 = range(-(2**31), 2**31)
 _BLOCK_FIELDS = ("seg_id", "seg_code", "member_id", "value", "expiration")
 
@@ -25,9 +25,9 @@ def block(
     value: int | None = None,
     expiration: int | None = None,
 ) -> SegBlock:
-    """A segment to join or leave: `seg_id`, or `seg_code` and the `member_id` that owns it.
+    """A segment to join or leave: `seg_id`, or `seg_code` with the `member_id` that owns it.
 
-    `expiration` is in minutes: `NEVER`, `REMOVE`, or None for the default of the segment or of the member.
+    `expiration` is in minutes: `NEVER`, `REMOVE`, or None for the default of the segment or the member.
     """
     return SegBlock(seg_id=seg_id, seg_code=seg_code, member_id=member_id, value=value, expiration=expiration)
 
@@ -38,14 +38,14 @@ def user(user_id: str | int, *blocks: SegBlock, domain: str | None = None) -> Rt
 
 
 def from_table(table: Any, columns: Mapping[str, str] | None = None) -> Iterator[RtSegment]:
-    """The users of a pandas, polars or Arrow table, a membership a row; rows of one user that follow are joined.
+    """The users of a pandas, polars or Arrow table with a membership per row; consecutive rows of a user are joined.
 
-    Columns are `user_id`, and, where they are there, `domain`, `seg_id`, `seg_code`, `member_id`, `value` and
-    `expiration`; `columns` says which have other names: {"seg_id": "segment"}. Empty cells are absent fields.
+    Columns are `user_id` and, optionally, `domain`, `seg_id`, `seg_code`, `member_id`, `value` and `expiration`;
+    `columns` maps these to other names: {"seg_id": "segment"}. Empty cells are absent fields.
 
     Raises:
-        ValueError: a column that is named is missing, or there is none for `user_id`; or, when its row is due, a number
-            has a fraction or is no int32, or an ID or a code is a float from 2^53 on, which may have been another one.
+        ValueError: a named column, or that of `user_id`, is missing; or, when its row is read, a number has a
+            fraction or is not an int32, or an ID or code is a float of 2^53 or more, which may be inexact.
         ImportError: the package `narwhals` is missing (`pip install instant-audience-client[tables]`).
     """
     import narwhals as nw
@@ -81,7 +81,7 @@ def _joined(rows: Iterable[Mapping[str, Any]]) -> Iterator[RtSegment]:
 
 
 def _present(value: Any) -> Any:
-    """None for what a table calls missing: NaN and NaT do not equal themselves, and NA does not say whether it does."""
+    """None for missing values: NaN and NaT do not equal themselves, and comparing NA raises TypeError."""
     try:
         return None if value is None or value != value else value
     except TypeError:

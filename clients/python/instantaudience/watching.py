@@ -1,4 +1,4 @@
-"""Who is told of calls and their attempts: for metrics, logs and traces."""
+"""Observers of calls and attempts, for metrics, logs and traces."""
 
 import time
 from abc import abstractmethod
@@ -14,20 +14,20 @@ from instantaudience.errors import AudienceError
 Metadata = Sequence[tuple[str, str]]
 
 GIVEN_UP = AudienceError("the caller has given up", code=grpc.StatusCode.CANCELLED)
-"""What became of an attempt that was cancelled."""
+"""The result of a cancelled attempt."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What became of an attempt of a call, for `on_attempt`: for metrics and logs."""
+    """The result of an attempt of a call, passed to `on_attempt`."""
 
     method: str
-    """Its path: `/instantaudience.v1.AudienceService/ApplySegments`."""
+    """The method's path: `/instantaudience.v1.AudienceService/ApplySegments`."""
     number: int
-    """Which attempt of the call it was, from 1."""
+    """The number of the attempt within the call, from 1."""
     code: grpc.StatusCode
     reason: str
-    """The reason that the service gave, as listed in errors.proto; "" where it gave none."""
+    """The reason that the service gave, as listed in errors.proto; "" if it gave none."""
     seconds: float
     request_id: str
 
@@ -36,48 +36,48 @@ OnAttempt = Callable[[Attempt], None]
 
 
 class FollowedAttempt(Protocol):
-    """An attempt under way."""
+    """An attempt in progress."""
 
     @property
     @abstractmethod
     def metadata(self) -> Metadata:
-        """What it sends besides: whose child the service's span is."""
+        """Metadata to send with the attempt: the trace context."""
 
     @abstractmethod
     def end(self, attempt: Attempt, message: str) -> None:
-        """What became of it; `message` is the error's, "" where there is none."""
+        """Called at the end of the attempt; `message` is the error's, "" if there is none."""
 
 
 class Telemetry(Protocol):
-    """What follows calls; `instantaudience.OpenTelemetry` is one."""
+    """Follows calls; `instantaudience.OpenTelemetry` implements it."""
 
     @abstractmethod
     def call(self, method: str) -> AbstractContextManager[None]:
-        """Around a call: its sign-in, attempts and pauses."""
+        """A context manager around a call with its sign-in, attempts and pauses."""
 
     @abstractmethod
     def attempt(self, method: str, number: int, request_id: str) -> FollowedAttempt:
-        """An attempt of a call, or a stream, begins."""
+        """Called when an attempt of a call, or a stream, begins."""
 
 
 @dataclass(frozen=True)
 class Watchers:
-    """Who is told of calls."""
+    """The observers of a client."""
 
     on_attempt: OnAttempt | None = None
     telemetry: Telemetry | None = None
 
     def call(self, method: str) -> AbstractContextManager[None]:
-        """Around a call."""
+        """A context manager around a call."""
         return nullcontext() if self.telemetry is None else self.telemetry.call(method)
 
     def attempt(self, method: str, number: int, request_id: str) -> "Watched":
-        """An attempt begins."""
+        """Start an attempt."""
         return Watched(self, method, number, request_id)
 
 
 class Watched:
-    """An attempt under way."""
+    """An attempt in progress."""
 
     def __init__(self, watchers: Watchers, method: str, number: int, request_id: str) -> None:
         self._watchers = watchers
@@ -89,13 +89,13 @@ class Watched:
         self._began = time.monotonic()
 
     def metadata(self, token: str | None) -> Metadata:
-        """What goes with it."""
+        """The metadata of the attempt."""
         mine = (("x-request-id", self._request_id),)
         token_too = () if token is None else (("authorization", token),)
         return (*mine, *token_too, *(() if self._followed is None else self._followed.metadata))
 
     def end(self, error: AudienceError | None) -> None:
-        """Tell what became of it."""
+        """Report the result of the attempt."""
         code, reason = (grpc.StatusCode.OK, "") if error is None else (error.code, error.reason)
         seconds = time.monotonic() - self._began
         attempt = Attempt(self._method, self._number, code, reason, seconds, self._request_id)

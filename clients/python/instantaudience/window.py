@@ -1,4 +1,4 @@
-"""The requests of a stream that the caller has no result of, and what it is told of them."""
+"""The requests of a stream without a result so far, and the results that the caller gets."""
 
 import asyncio
 import time
@@ -13,21 +13,21 @@ from instantaudience.v1.audience_pb2 import ApplySegmentsResult
 
 @dataclass(frozen=True)
 class StreamResult:
-    """What became of users that went in one request, in the order they were given."""
+    """The result for the users that were sent in one request, in the order in which they were given."""
 
     first_user: int
-    """Which of the users given its first one is, from 0."""
+    """Index of the first of these users among those given."""
     users: int
-    """How many of them it is about; the blocks of its last one may go on in the next."""
+    """Number of users; blocks of the last one may continue in the next result."""
     result: ApplySegmentsResult | None
-    """What was read and skipped; None where the request failed. Paths count the users given, from 0."""
+    """Counts and warnings; None if the request failed. Paths count the users given, from 0."""
     error: AudienceError | None
-    """Why the request failed; sending it again would not help."""
+    """Why the request failed, if it did; sending it again would not help."""
 
 
 @dataclass
 class Sent:
-    """A request under way, until it is answered for good."""
+    """A request in flight, until it has its final answer."""
 
     part: Part
     attempts: int = 0
@@ -37,18 +37,18 @@ class Sent:
 
 @dataclass
 class Window:
-    """The requests that the caller has no result of, in order; so many at most."""
+    """The requests without a result so far, in order; at most `most`."""
 
     most: int
     waits_since: float
-    """Since when the first one waits without any progress; where there is none, nothing waits."""
+    """Since when the first one has been waiting without progress."""
     sent: deque[Sent] = field(default_factory=deque[Sent])
     room: asyncio.Event = field(default_factory=asyncio.Event)
-    """Whether another one may be added."""
+    """Set if another request may be added."""
     failures: int = 0
-    """How many streams have failed since the last progress."""
+    """Number of streams that failed since the last progress."""
     is_renewed: bool = False
-    """Whether the token is new since then: one that is refused as well is refused for good."""
+    """Whether the token was renewed since then: if the new one is rejected, too, that is final."""
 
     def add(self, part: Part) -> Sent:
         if not self.sent:
@@ -58,23 +58,23 @@ class Window:
         return sent
 
     def results(self) -> Iterable[StreamResult]:
-        """The first ones that are answered for good; each makes room, and is progress."""
+        """The results of the first requests, as far as they have one; each makes room, and counts as progress."""
         while self.sent and self.sent[0].outcome is not None:
             yield _result(self.sent.popleft())
             self.room.set()
             self.waits_since, self.failures, self.is_renewed = time.monotonic(), 0, False
 
     def failed(self) -> int:
-        """Another stream has failed; which attempt that was of what has failed most often, from 0."""
+        """Count a failed stream; returns the number of the attempt, from 0, of what has failed most often."""
         self.failures += 1
         if not self.sent:
             self.waits_since = time.monotonic()
         return max([self.failures, *(sent.attempts for sent in self.sent)]) - 1
 
     def to_repeat(self) -> list[Sent]:
-        """What is not answered for good, and all after it that changes one of the same users.
+        """The requests without a final answer, and all after them that change one of the same users.
 
-        That was applied before what failed; applied again after it, it leaves what it should.
+        Those were applied before the failed ones; applying them again afterwards restores the right order.
         """
         again: list[Sent] = []
         keys = set[tuple[str, str]]()

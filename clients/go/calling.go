@@ -13,17 +13,17 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Attempt is what became of an attempt of a call, for metrics and logs.
+// Attempt is the result of an attempt of a call, for metrics and logs.
 type Attempt struct {
-	// Method is its path: "/instantaudience.v1.AudienceService/ApplySegments".
+	// Method is the method's path: "/instantaudience.v1.AudienceService/ApplySegments".
 	Method string
-	// Number is which attempt of the call it was, from 1.
+	// Number is the number of the attempt within the call, from 1.
 	Number int
-	// Err is what it failed with; nil where it did not. Its code is Canceled where the caller gave it up.
+	// Err is the attempt's error; nil if it succeeded. Its code is Canceled if the caller cancelled the call.
 	Err *Error
-	// Took is how long it was under way.
+	// Took is the duration of the attempt.
 	Took time.Duration
-	// RequestID is what the service's log names it by; that of all attempts of a call.
+	// RequestID is the call's ID in the service's log; all attempts of a call have the same.
 	RequestID string
 }
 
@@ -33,11 +33,11 @@ type caller struct {
 	session   *session
 	retries   Retries
 	onAttempt func(Attempt)
-	// again says that all calls may be made twice, whatever the proto files say.
+	// again says that all calls may be retried, regardless of the proto files.
 	again bool
 }
 
-// call is sent again where that is safe. It fails where the answer does not say what every answer does.
+// call makes a call, and retries it if that is safe. It fails if the answer lacks its mandatory content.
 func (c *caller) call(
 	ctx context.Context, method string, request, answer proto.Message, says func() bool, options ...grpc.CallOption,
 ) error {
@@ -72,7 +72,7 @@ func (c *caller) call(
 	}
 }
 
-// attempt is what one attempt failed with; or why it came to none.
+// attempt makes one attempt, and returns its error.
 func (c *caller) attempt(
 	ctx context.Context, method string, number int, token, requestID string, request, answer proto.Message,
 	says func() bool, options []grpc.CallOption,
@@ -87,7 +87,7 @@ func (c *caller) attempt(
 	var failed *Error
 	if err != nil {
 		failed = errorOfCall(err, requestID)
-		// gRPC tells this as it tells a connection that broke.
+		// gRPC reports this in the same way as a broken connection.
 		if _, unreadable := proto.Marshal(request); unreadable != nil {
 			failed = invalid(unreadable.Error())
 		}
@@ -107,7 +107,7 @@ func (c *caller) tell(attempt Attempt) {
 	}
 }
 
-// outgoing is the context with what goes with a call.
+// outgoing returns a context with the metadata of a call.
 func outgoing(ctx context.Context, token, requestID string) context.Context {
 	ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", requestID)
 	if token != "" {
@@ -122,7 +122,7 @@ func newRequestID() string {
 	return hex.EncodeToString(id)
 }
 
-// unavailable is the error of a stream that does not go on.
+// unavailable is the error of a stream or client that cannot go on.
 func unavailable(message, requestID string) *Error {
 	return &Error{Kind: Unavailable, Code: codes.Unavailable, Message: message, RequestID: requestID}
 }

@@ -1,5 +1,5 @@
-// Package instantaudience is the client of the Instant Audience service: puts users into audience segments, and takes them
-// out, in milliseconds; reads back what stands. The generated messages and stubs are in its package instantaudiencev1.
+// Package instantaudience is the client of the Instant Audience service, which puts users into audience segments and
+// takes them out. The generated messages and stubs are in its package instantaudiencev1.
 package instantaudience
 
 import (
@@ -20,11 +20,12 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// Client puts users into segments, and reads back what stands.
+// Client puts users into segments, and reads memberships.
 //
-// It signs in with the first call and when a token ends, sends again what is safe to send again and helps, within the
-// time that the caller's context has (30 seconds, where it has no end), keeps to the member's quota, and splits what is
-// too large. All calls of one client share a connection and a token; make one and keep it, for any number of goroutines.
+// It signs in with the first call and renews the token before it ends; retries what is safe and useful to retry, within
+// the deadline of the caller's context (30 seconds if it has none); keeps to the member's quota; and splits requests
+// that are too large. All calls of a client share one connection and one token, so make one client and keep it. It may
+// be used by any number of goroutines.
 type Client struct {
 	conn     *grpc.ClientConn
 	caller   *caller
@@ -35,13 +36,13 @@ type Client struct {
 
 	asking *shared[Limits]
 	limits atomic.Pointer[Limits]
-	// closing ends when the client is closed; end has it do so, for this reason.
+	// closing is done when the client is closed; end closes it, for the given reason.
 	closing context.Context
 	end     context.CancelCauseFunc
 }
 
-// NewClient makes a client of host:port, secured by TLS unless WithPlaintext says otherwise. It needs one of WithPassword,
-// WithKeyPair, WithToken and WithClientCertificate. It connects with the first call.
+// NewClient creates a client of host:port, secured by TLS unless WithPlaintext is given. It needs exactly one of
+// WithPassword, WithKeyPair, WithToken and WithClientCertificate. The connection is made by the first call.
 func NewClient(endpoint string, options ...Option) (*Client, error) {
 	if strings.Contains(endpoint, "://") {
 		return nil, fmt.Errorf("%s has a scheme: name host:port, and WithPlaintext where it is without TLS", endpoint)
@@ -54,7 +55,7 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 	conn, err := grpc.NewClient(endpoint, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(security(s)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(receiveBytes)),
-		// A call that fails meanwhile is sent again by the client itself.
+		// Failed calls are retried by the client itself.
 		grpc.WithDisableServiceConfig(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: pingEveryMs * time.Millisecond, Timeout: pingAnswerMs * time.Millisecond,
@@ -71,7 +72,7 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 	}
 	closing, end := context.WithCancelCause(context.Background())
 	publicSession := newSession(closing, nil, nil, "")
-	// Two tokens instead of one do no harm.
+	// Signing in twice does no harm.
 	public := &caller{conn: conn, session: publicSession, retries: retries, onAttempt: s.onAttempt, again: true}
 	session := newSession(closing, public, s.signIn, s.token)
 	client := &Client{
@@ -89,22 +90,23 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 	return client, nil
 }
 
-// Close closes the connection; calls under way fail, and so do those that come. A second time does nothing.
+// Close closes the connection; current and later calls fail. Closing again does nothing.
 func (c *Client) Close() error {
 	c.end(unavailable("the client is closed", ""))
 	_ = c.conn.Close() // It fails where it was closed before.
 	return nil
 }
 
-// Apply puts users into segments and takes them out; it is answered when all is written.
+// Apply puts users into segments and takes them out; it returns once everything is written.
 //
-// What a request cannot hold goes in several, one after the other, and is answered as one. An invalid user or block is
-// skipped with a warning. When it fails, a part may be applied; applying the same again does no harm.
+// Users that do not fit into one request are sent in several, one after the other, and the results are combined. An
+// invalid user or block is skipped with a warning. If it fails, a part may have been applied; it is safe to apply the
+// same again.
 func (c *Client) Apply(ctx context.Context, users []*pb.RtSegment) (*pb.ApplySegmentsResult, error) {
 	return c.apply(ctx, users, false)
 }
 
-// Validate checks everything as Apply does, and changes nothing.
+// Validate checks everything as Apply does, but changes nothing.
 func (c *Client) Validate(ctx context.Context, users []*pb.RtSegment) (*pb.ApplySegmentsResult, error) {
 	return c.apply(ctx, users, true)
 }
@@ -136,8 +138,8 @@ func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*
 	return joined(parts, results), nil
 }
 
-// Memberships are the live ones of users, in the order asked for; any number of them. The domain is as in UserIn, "" for
-// the platform's own users.
+// Memberships returns the current memberships of any number of users, in the given order. The domain is that of UserIn,
+// or "" for the platform's own users.
 func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...string) ([]*pb.UserMemberships, error) {
 	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
@@ -159,7 +161,7 @@ func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...stri
 	return users, nil
 }
 
-// Limits are what the member may send: as given to the client, or as the service says, asked once.
+// Limits returns the member's limits: as given to the client, or as requested from the service, once.
 func (c *Client) Limits(ctx context.Context) (Limits, error) {
 	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
@@ -214,7 +216,7 @@ func (c *Client) askLimits(ctx context.Context) (Limits, error) {
 	}.orDefaults(), nil
 }
 
-// withDeadline is the context with an end, where it had none; it ends with the client, too.
+// withDeadline adds the default deadline if the context has none; the context also ends when the client is closed.
 func (c *Client) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, release := c.untilClosed(ctx)
 	if _, ok := ctx.Deadline(); ok {
@@ -224,7 +226,7 @@ func (c *Client) withDeadline(ctx context.Context) (context.Context, context.Can
 	return ctx, func() { cancel(); release() }
 }
 
-// untilClosed is the context, which ends with the client, too, whatever it is used to wait for.
+// untilClosed returns a context that also ends when the client is closed.
 func (c *Client) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	forget := context.AfterFunc(c.closing, func() { cancel(context.Cause(c.closing)) })

@@ -21,7 +21,7 @@ import (
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
 )
 
-// signIn asks for a token, by calls that carry none.
+// signIn requests a token, by calls without one.
 type signIn func(ctx context.Context, public *caller) (*pb.AuthenticateResult, error)
 
 func byPassword(username, password string) signIn {
@@ -48,12 +48,12 @@ func byKeyPair(username, keyName string, key crypto.Signer) signIn {
 	}
 }
 
-// isToken says whether there is a token, which can be sent.
+// isToken reports whether the result has a token that can be sent.
 func isToken(result *pb.AuthenticateResult) bool {
 	return result.GetToken() != "" && canBeSent(result.GetToken())
 }
 
-// parseKey reads a private key, RSA or P-256, from PEM: the first one, whatever stands before it, as openssl writes it.
+// parseKey reads the first private key, RSA or P-256, from PEM. Text before it, as openssl writes it, is skipped.
 func parseKey(text []byte) (crypto.Signer, error) {
 	block, rest := pem.Decode(bytes.TrimPrefix(text, []byte("\ufeff")))
 	for block != nil && !strings.HasSuffix(block.Type, "PRIVATE KEY") {
@@ -89,7 +89,7 @@ func parseKey(text []byte) (crypto.Signer, error) {
 	return nil, errors.New("the private key is neither RSA nor P-256")
 }
 
-// assertion is a JWT (RFC 7519) that proves that the caller has the key.
+// assertion returns a JWT (RFC 7519) that proves possession of the key.
 func assertion(username, keyName string, key crypto.Signer, now time.Time) (string, error) {
 	_, isEC := key.(*ecdsa.PrivateKey)
 	header := map[string]any{"alg": "RS256", "typ": "JWT", "kid": keyName}
@@ -112,7 +112,7 @@ func assertion(username, keyName string, key crypto.Signer, now time.Time) (stri
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
-// signES256 has both numbers of the signature one after the other (RFC 7518, section 3.4), not in ASN.1.
+// signES256 returns the signature's two numbers concatenated (RFC 7518, section 3.4), not in ASN.1.
 func signES256(key *ecdsa.PrivateKey, digest []byte) ([]byte, error) {
 	r, s, err := ecdsa.Sign(rand.Reader, key, digest)
 	if err != nil {

@@ -10,26 +10,26 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Error is what a call fails with; errors.As finds it, and errors.Is(err, instantaudience.RateLimited) asks for its kind.
-// A call whose context was cancelled fails with the context's error instead.
+// Error is the error of a failed call. Use errors.As to get it, or errors.Is(err, instantaudience.RateLimited) to test
+// its kind. A call whose context was cancelled fails with the context's error instead.
 type Error struct {
-	// Kind is what it means for a caller.
+	// Kind is the kind of failure, which tells what a caller can do.
 	Kind Kind
 	// Code is gRPC's status code.
 	Code codes.Code
-	// Reason is that of google.rpc.ErrorInfo, one of the constants Reason…; "" where the transport has failed.
+	// Reason is the reason of google.rpc.ErrorInfo, one of the constants Reason…; "" if the transport failed.
 	Reason string
-	// Message says what is wrong, for people.
+	// Message describes the error for people.
 	Message string
-	// RequestID is what the service's log names the call by; "" where nothing was sent.
+	// RequestID is the call's ID in the service's log; "" if nothing was sent.
 	RequestID string
-	// RetryAfter is when the service asks to try again; 0 where it does not.
+	// RetryAfter is when the service asks to try again; 0 if it does not.
 	RetryAfter time.Duration
-	// Metadata is what ErrorInfo says besides: `cause`, and often `field`, the field that is meant.
+	// Metadata is the metadata of ErrorInfo: `cause`, and often `field`, the field concerned.
 	Metadata map[string]string
 }
 
-// Error has the message, and what finds the call in the service's log.
+// Error returns the message, with the reason and the request ID.
 func (e *Error) Error() string {
 	name := e.Reason
 	if name == "" {
@@ -41,22 +41,22 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s (request %s)", name, e.Message, e.RequestID)
 }
 
-// Is tells whether an error is of a kind; context.DeadlineExceeded is one of kind DeadlineExceeded.
+// Is reports whether the error is of a kind; context.DeadlineExceeded matches kind DeadlineExceeded.
 func (e *Error) Is(target error) bool {
 	return target == error(e.Kind) || (target == context.DeadlineExceeded && e.Kind == DeadlineExceeded)
 }
 
-// Error makes a kind something that errors.Is can ask for.
+// Error makes Kind an error, so that errors.Is accepts it as a target.
 func (k Kind) Error() string {
 	return string(k)
 }
 
-// errorOfCall is what the error of a call means.
+// errorOfCall converts the error of a call.
 func errorOfCall(err error, requestID string) *Error {
 	return errorOfStatus(status.Convert(err), requestID)
 }
 
-// errorOfStatus is what the status of a call, or of a request of a stream, means.
+// errorOfStatus converts the status of a call, or of a request in a stream.
 func errorOfStatus(failed *status.Status, requestID string) *Error {
 	meant := &Error{Code: failed.Code(), Message: failed.Message(), RequestID: requestID}
 	for _, detail := range failed.Details() {
@@ -84,19 +84,19 @@ func kindOf(code codes.Code, reason string) Kind {
 	return Internal
 }
 
-// saysNothing is the error of an answer without what every answer has.
+// saysNothing is the error of an answer without its mandatory content.
 func saysNothing(requestID string) *Error {
 	return &Error{
 		Kind: Internal, Code: codes.Internal, Message: "an answer that says nothing", RequestID: requestID,
 	}
 }
 
-// invalid is the error of what cannot be sent at all.
+// invalid is the error of a request that cannot be sent.
 func invalid(message string) *Error {
 	return &Error{Kind: InvalidRequest, Code: codes.InvalidArgument, Message: message}
 }
 
-// tooLate is the error of what is not sent, because the caller's time is over or would be.
+// tooLate is the error of what is not sent because the deadline has passed, or would.
 func tooLate(message string) *Error {
 	return &Error{Kind: DeadlineExceeded, Code: codes.DeadlineExceeded, Message: message}
 }

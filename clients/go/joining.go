@@ -10,9 +10,9 @@ import (
 
 var pathForm = regexp.MustCompile(`^rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?$`)
 
-// joined is the answers of parts as one answer: counts added up, paths those of the caller's users.
+// joined combines the results of parts: counts are added, and paths refer to the caller's users.
 //
-// A user whose blocks went in several requests counts once, and is told as skipped only where all of it was.
+// A user whose blocks were sent in several requests is counted once, and reported as skipped only if all of it was.
 func joined(parts []*part, results []*pb.ApplySegmentsResult) *pb.ApplySegmentsResult {
 	if len(parts) == 1 && isWhole(parts[0]) {
 		return moved(parts[0], results[0])
@@ -56,7 +56,7 @@ func joined(parts []*part, results []*pb.ApplySegmentsResult) *pb.ApplySegmentsR
 	return answer
 }
 
-// countAgain adds the valid users of a part to those known, and answers how many of them had been counted before.
+// countAgain adds the valid users of a part to those known, and returns how many of them had been counted before.
 func countAgain(part *part, result *pb.ApplySegmentsResult, valid map[int]bool) int32 {
 	skipped := make(map[int]bool)
 	for _, warning := range result.GetWarnings() {
@@ -86,7 +86,7 @@ func isWhole(part *part) bool {
 	return true
 }
 
-// moved is the answer of a part, with the places of the caller's users.
+// moved returns the result of a part, with paths that refer to the caller's users.
 func moved(part *part, result *pb.ApplySegmentsResult) *pb.ApplySegmentsResult {
 	for _, warning := range result.GetWarnings() {
 		user, block := placeOf(warning)
@@ -106,7 +106,7 @@ func isOfUser(warning *pb.ApplyWarning) bool {
 	return warningsOfUsers[int32(warning.GetCode())]
 }
 
-// placeOf is which user and which block a warning means; -1 where it means none.
+// placeOf returns the user and the block that a warning is about, or -1.
 func placeOf(warning *pb.ApplyWarning) (user, block int) {
 	found := pathForm.FindStringSubmatch(warning.GetPath())
 	if found == nil {

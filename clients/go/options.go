@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Option says how a client connects, who it is, and how it goes about its calls.
+// Option configures a client: how it connects and signs in, and how it makes calls.
 type Option func(*settings) error
 
 type settings struct {
@@ -28,7 +28,7 @@ type settings struct {
 	dial        []grpc.DialOption
 }
 
-// WithPassword signs in by an account's name and password.
+// WithPassword signs in with an account's user name and password.
 func WithPassword(username, password string) Option {
 	return func(s *settings) error {
 		s.named++
@@ -37,8 +37,8 @@ func WithPassword(username, password string) Option {
 	}
 }
 
-// WithKeyPair signs in by an account's private key in PEM form (RSA or P-256), whose public key has this name with the
-// service. Such sign-ins have no limit: for services whose many processes each sign in.
+// WithKeyPair signs in with an account's private key in PEM form (RSA or P-256); keyName is the name of its public key
+// at the service. Such sign-ins are not rate limited, so they suit services with many processes.
 func WithKeyPair(username, keyName string, privateKey []byte) Option {
 	return func(s *settings) error {
 		key, err := parseKey(privateKey)
@@ -48,7 +48,7 @@ func WithKeyPair(username, keyName string, privateKey []byte) Option {
 	}
 }
 
-// WithToken uses a token that somebody else has got, as long as the service takes it.
+// WithToken uses a token that was obtained elsewhere, until the service rejects it.
 func WithToken(token string) Option {
 	return func(s *settings) error {
 		if !canBeSent(token) {
@@ -61,12 +61,12 @@ func WithToken(token string) Option {
 	}
 }
 
-// canBeSent says whether a header holds the token.
+// canBeSent reports whether the token can be sent in a header.
 func canBeSent(token string) bool {
 	return len(token) <= tokenCharacters && !strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// WithClientCertificate has the account that belongs to the connection's client certificate: there is no token.
+// WithClientCertificate identifies the account by the connection's client certificate; there is no token.
 func WithClientCertificate(certificate tls.Certificate) Option {
 	return func(s *settings) error {
 		s.named++
@@ -75,7 +75,7 @@ func WithClientCertificate(certificate tls.Certificate) Option {
 	}
 }
 
-// WithTLS secures connections in this way, rather than by TLS with the system's roots.
+// WithTLS sets the TLS configuration; the default is TLS with the system's roots.
 func WithTLS(config *tls.Config) Option {
 	return func(s *settings) error {
 		s.tls = config
@@ -83,7 +83,7 @@ func WithTLS(config *tls.Config) Option {
 	}
 }
 
-// WithPlaintext secures nothing.
+// WithPlaintext disables TLS.
 func WithPlaintext() Option {
 	return func(s *settings) error {
 		s.plaintext = true
@@ -91,7 +91,7 @@ func WithPlaintext() Option {
 	}
 }
 
-// WithLimits says what the member may send. Without it, the service is asked once.
+// WithLimits sets the member's limits. Without it, they are requested from the service once.
 func WithLimits(limits Limits) Option {
 	return func(s *settings) error {
 		limits = limits.orDefaults()
@@ -100,7 +100,7 @@ func WithLimits(limits Limits) Option {
 	}
 }
 
-// WithRetries says how long to wait before a call is sent again. What is below 0 is an error.
+// WithRetries sets the pauses between attempts. Negative values are an error.
 func WithRetries(retries Retries) Option {
 	return func(s *settings) error {
 		if err := retries.check(); err != nil {
@@ -111,7 +111,7 @@ func WithRetries(retries Retries) Option {
 	}
 }
 
-// WithStreamWindow says how many requests of a stream are under way at once, 32 by default.
+// WithStreamWindow sets the maximum number of a stream's requests in flight, 32 by default.
 func WithStreamWindow(requests int) Option {
 	return func(s *settings) error {
 		if requests < 1 {
@@ -122,7 +122,7 @@ func WithStreamWindow(requests int) Option {
 	}
 }
 
-// WithStreamPatience says how long a stream goes on without any progress, 30 s by default.
+// WithStreamPatience sets how long a stream may go on without progress, 30 s by default.
 func WithStreamPatience(patience time.Duration) Option {
 	return func(s *settings) error {
 		s.patience = patience
@@ -130,7 +130,7 @@ func WithStreamPatience(patience time.Duration) Option {
 	}
 }
 
-// WithAttempts has every attempt of a call told, for metrics and logs, by several goroutines at once.
+// WithAttempts has a function called after every attempt of a call, possibly by several goroutines at once.
 func WithAttempts(tell func(Attempt)) Option {
 	return func(s *settings) error {
 		s.onAttempt = tell
@@ -138,7 +138,7 @@ func WithAttempts(tell func(Attempt)) Option {
 	}
 }
 
-// WithDialOptions adds options of gRPC's, interceptors or OpenTelemetry's handler for example.
+// WithDialOptions adds gRPC dial options, such as interceptors or OpenTelemetry's stats handler.
 func WithDialOptions(options ...grpc.DialOption) Option {
 	return func(s *settings) error {
 		s.dial = append(s.dial, options...)
@@ -146,7 +146,7 @@ func WithDialOptions(options ...grpc.DialOption) Option {
 	}
 }
 
-// settingsOf is what the options say together.
+// settingsOf applies the options.
 func settingsOf(options []Option) (*settings, error) {
 	s := &settings{window: streamWindow, patience: deadlineMs * time.Millisecond}
 	for _, option := range options {

@@ -7,7 +7,7 @@ import (
 
 const quotaWindow = quotaWindowMs * time.Millisecond
 
-// turn is a lock that a context's end is not kept waiting by.
+// turn is a lock; waiting for it ends with the context.
 type turn chan struct{}
 
 func (t turn) take(ctx context.Context) error {
@@ -23,8 +23,8 @@ func (t turn) give() {
 	<-t
 }
 
-// pacer lets requests go, one after the other; in any second at most as many, with as many users, as the limits say.
-// The service's windows may begin anywhere in it.
+// pacer lets requests pass one after the other; in any second, no more requests and users than the limits allow,
+// wherever the service's windows begin.
 type pacer struct {
 	turn  turn
 	sent  []sending
@@ -40,7 +40,8 @@ func newPacer() *pacer {
 	return &pacer{turn: make(turn, 1)}
 }
 
-// wait until a request with so many users may go. Where that would be after the context's end, it fails at once.
+// wait waits until a request with this many users may be sent. If that would be after the context's deadline, it fails
+// at once.
 func (p *pacer) wait(ctx context.Context, users int, limits Limits) error {
 	if err := p.turn.take(ctx); err != nil {
 		return err
@@ -63,7 +64,7 @@ func (p *pacer) pause(users int, limits Limits) time.Duration {
 		p.users -= p.sent[0].users
 		p.sent = p.sent[1:]
 	}
-	// A request with more users than a second may have is for the service to refuse.
+	// A request with more users than allowed per second is sent, for the service to refuse it.
 	if len(p.sent) > 0 && (len(p.sent) >= limits.PostsPerSecond || p.users+users > limits.UsersPerSecond) {
 		return p.sent[0].at.Sub(begin)
 	}

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// Retries says how long to wait before a call is sent again; what is 0 is the default.
+// Retries has the pauses before retries; zero values stand for the defaults.
 type Retries struct {
-	// FirstPause is the most to wait before the second attempt, 100 ms by default; the most doubles each time.
+	// FirstPause is the maximum pause before the second attempt, 100 ms by default; the maximum doubles with each attempt.
 	FirstPause time.Duration
-	// MostPause is the most to wait at all, 5 s by default, but for what the service asks for.
+	// MostPause is the upper bound of the pauses, 5 s by default, not counting delays that the service asks for.
 	MostPause time.Duration
-	// Attempt is what one attempt may take, 10 s by default; one that hangs is given up, and the next one begins.
+	// Attempt is the timeout of one attempt, 10 s by default; one that hangs is abandoned, and the next one begins.
 	Attempt time.Duration
 }
 
@@ -38,19 +38,19 @@ func (r Retries) orDefaults() Retries {
 	}
 }
 
-// pause is how long to wait after the attempt (the first is 0) that failed so: what the service asks for, and a random
-// time that grows, so that not all come at once. False where the call is not to be sent again.
+// pause returns the pause after an attempt (the first is 0) that failed with this error: the delay that the service
+// asks for, plus a random time that grows with the attempts. False if the call is not to be retried.
 func (r Retries) pause(failed *Error, attempt int) (time.Duration, bool) {
 	if !sentAgain[failed.Kind] {
 		return 0, false
 	}
-	// A float, as what is doubled so often may be more than a duration holds.
+	// As a float, since doubling that often may exceed a duration.
 	most := min(float64(r.MostPause), math.Ldexp(float64(r.FirstPause), attempt))
 	random := time.Duration(rand.Float64() * most)
 	return min(failed.RetryAfter, math.MaxInt64-random) + random, true
 }
 
-// orElse is the value, or another one where it is zero.
+// orElse returns the value, or otherwise if it is zero.
 func orElse[T comparable](value, otherwise T) T {
 	var zero T
 	if value == zero {
@@ -59,13 +59,13 @@ func orElse[T comparable](value, otherwise T) T {
 	return value
 }
 
-// left is the time that a context has; false where it has no end.
+// left returns the time until the context's deadline; false if it has none.
 func left(ctx context.Context) (time.Duration, bool) {
 	deadline, ok := ctx.Deadline()
 	return time.Until(deadline), ok
 }
 
-// sleep waits, unless the context ends first, or would: the error is what the caller gets then.
+// sleep waits, unless the context ends before that; then it returns the error for the caller.
 func sleep(ctx context.Context, pause time.Duration, otherwise error) error {
 	if most, ok := left(ctx); ok && pause >= most {
 		return otherwise
@@ -83,8 +83,7 @@ func sleep(ctx context.Context, pause time.Duration, otherwise error) error {
 	}
 }
 
-// endOf is the error of a context that has ended: what the caller gets where its time is over, the cause where it was
-// cancelled.
+// endOf returns the error of a context that has ended: late if its deadline has passed, the cause if it was cancelled.
 func endOf(ctx context.Context, late error) error {
 	if ctx.Err() == context.DeadlineExceeded {
 		return late

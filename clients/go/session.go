@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// unknownLife is how long a token is used that nobody knows an end of: until the service does not take it.
+// unknownLife is the lifetime of a token without a known end: it is used until the service rejects it.
 const unknownLife = math.MaxInt64
 
-// session is the token of a client: got once for all calls, and again when it ends.
+// session has the token of a client: obtained once for all calls, and renewed before it ends.
 type session struct {
 	// public makes the calls that sign in.
 	public *caller
-	// signIn gets a token; nil where there is none to get.
+	// signIn obtains a token; nil if there is none to obtain.
 	signIn    signIn
 	signingIn *shared[string]
 
-	// closing ends when the client is closed.
+	// closing is done when the client is closed.
 	closing context.Context
 
 	mu    sync.Mutex
 	token string
-	// ends is when another one is asked for.
+	// ends is when the token is to be renewed.
 	ends time.Time
-	// dies is when the one at hand ends.
+	// dies is when the token ends.
 	dies time.Time
 }
 
@@ -34,8 +34,8 @@ func newSession(closing context.Context, public *caller, signIn signIn, token st
 	return &session{closing: closing, public: public, signIn: signIn, signingIn: newShared[string](), token: token}
 }
 
-// get is the token to call with; "" where none is needed. Where the client is closed, there is none any more: nothing is
-// sent, or sent again.
+// get returns the token for a call; "" if none is needed. It fails if the client is closed, so that nothing is sent any
+// more.
 func (s *session) get(ctx context.Context) (string, error) {
 	return s.signingIn.value(ctx, s.standing, func() (string, error) { return s.renew(ctx) })
 }
@@ -63,8 +63,8 @@ func (s *session) renew(ctx context.Context) (string, error) {
 	return s.token, nil
 }
 
-// bound is how long signing in may take. A token is good as long as it lives: where there is one, nobody else waits for
-// another one, and this call does not for long (true then).
+// bound limits the time for signing in. True if the old token is still valid: then no other call waits for the renewal,
+// and this one waits only briefly.
 func (s *session) bound(ctx context.Context) (context.Context, context.CancelFunc, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +81,7 @@ func (s *session) bound(ctx context.Context) (context.Context, context.CancelFun
 	return bound, cancel, true
 }
 
-// atHand is the token that there is, as long as it lives, where signing in failed for now; else "".
+// atHand returns the old token, if it is still valid and signing in failed temporarily; else "".
 func (s *session) atHand(failed *Error) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func (s *session) atHand(failed *Error) string {
 	return s.token
 }
 
-// lives says whether there is a token to use.
+// lives reports whether there is a valid token.
 func (s *session) lives(now time.Time) bool {
 	return s.closing.Err() == nil && s.token != "" && now.Before(s.dies)
 }
@@ -109,7 +109,7 @@ func (s *session) standing() (token string, ok bool, err error) {
 	return s.token, s.signIn == nil || (s.token != "" && time.Now().Before(s.ends)), nil
 }
 
-// refused says that the service did not take this token; it answers whether another one can be had.
+// refused notes that the service rejected this token, and reports whether a new one can be obtained.
 func (s *session) refused(token string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

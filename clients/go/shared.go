@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// shared has one caller get what all want who come meanwhile.
+// shared has a value that one caller obtains for all that wait for it.
 type shared[Value any] struct {
 	turn turn
 
 	mu sync.Mutex
-	// refusal is what the last one was told to whom asking again is no help.
+	// refusal is the last error for which a retry does not help.
 	refusal *Error
 }
 
@@ -19,8 +19,8 @@ func newShared[Value any]() *shared[Value] {
 	return &shared[Value]{turn: make(turn, 1)}
 }
 
-// value is what is known (false: nothing yet), or else what get gets; whoever waits for another's waits no longer than its
-// own time.
+// value returns what is known (false: nothing yet), else what get obtains. Callers wait for each other only until their
+// own deadlines.
 func (s *shared[Value]) value(
 	ctx context.Context, known func() (Value, bool, error), get func() (Value, error),
 ) (Value, error) {
@@ -36,7 +36,7 @@ func (s *shared[Value]) value(
 	if value, ok, err := known(); ok || err != nil {
 		return value, err
 	}
-	// Another caller may have more time, or may not have given up: only what it would be told as well is told to it.
+	// Only errors that this caller would get as well are shared: it may have more time, or not be cancelled.
 	if now := s.told(); now != before {
 		return nothing, now
 	}

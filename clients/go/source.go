@@ -6,12 +6,12 @@ import (
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
 )
 
-// source is the requests to come, made of users as they are wanted, in a goroutine of its own: one that is waited for
-// keeps nothing else from going on.
+// source makes requests of users as they are needed, in a goroutine of its own, so that a slow iterator holds up
+// nothing else.
 type source struct {
 	parts chan *part
 	done  chan struct{}
-	// panicked is what the users' iterator has panicked with, once parts is closed.
+	// panicked is the value of a panic in the users' iterator, once parts is closed.
 	panicked any
 }
 
@@ -35,7 +35,7 @@ func newSource(users iter.Seq[*pb.RtSegment], limits Limits) *source {
 	return s
 }
 
-// give hands a request on; false where no more is wanted.
+// give passes a request on; false if no more are wanted.
 func (s *source) give(part *part) bool {
 	select {
 	case s.parts <- part:
@@ -45,7 +45,7 @@ func (s *source) give(part *part) bool {
 	}
 }
 
-// close says that no more is wanted.
+// close says that no more requests are wanted.
 func (s *source) close() {
 	close(s.done)
 }

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Limits are what a member may send; see Limits of catalog.proto. What is 0 is the service's default.
+// Limits are a member's limits; see Limits of catalog.proto. Zero values stand for the service's defaults.
 type Limits struct {
 	UsersPerCall    int
 	SegmentsPerUser int
@@ -28,12 +28,12 @@ func (l Limits) orDefaults() Limits {
 	}
 }
 
-// usersPerRequest is at most what a second may have: a request with more could never be taken.
+// usersPerRequest is the maximum for a request; one with more than a second's quota would never be accepted.
 func (l Limits) usersPerRequest() int {
 	return min(l.UsersPerCall, l.UsersPerSecond)
 }
 
-// place is where a user of a request stands in what the caller gave: the user, and the first of its blocks.
+// place is the index of the caller's user, and of the first of its blocks in a request.
 type place struct {
 	user, block int
 }
@@ -49,7 +49,7 @@ type userKey struct {
 	domain, userID string
 }
 
-// keys are the users that it changes.
+// keys returns the users that the request changes.
 func (p *part) keys() []userKey {
 	keys := make([]userKey, len(p.users))
 	for index, user := range p.users {
@@ -58,7 +58,7 @@ func (p *part) keys() []userKey {
 	return keys
 }
 
-// unreadable is what keeps it from being sent, whoever takes it; nil where nothing does.
+// unreadable returns why the request cannot be encoded; nil if it can.
 func (p *part) unreadable() *Error {
 	for _, user := range p.users {
 		isText := utf8.ValidString(user.GetUserId()) && utf8.ValidString(user.GetDomain())
@@ -72,7 +72,7 @@ func (p *part) unreadable() *Error {
 	return nil
 }
 
-// splitter makes parts of users that come one by one.
+// splitter divides users into parts.
 type splitter struct {
 	limits Limits
 	part   *part
@@ -83,7 +83,7 @@ func newSplitter(limits Limits) *splitter {
 	return &splitter{limits: limits, part: new(part)}
 }
 
-// add takes a user, and answers with the parts that are full now.
+// add adds a user, and returns the parts that are complete now.
 func (s *splitter) add(user *pb.RtSegment) []*part {
 	var full []*part
 	index := s.count
@@ -102,7 +102,7 @@ func (s *splitter) add(user *pb.RtSegment) []*part {
 	return full
 }
 
-// flush is what is left; nil where nothing is.
+// flush returns the incomplete part; nil if there is none.
 func (s *splitter) flush() *part {
 	last := s.part
 	s.part = new(part)
@@ -112,7 +112,7 @@ func (s *splitter) flush() *part {
 	return last
 }
 
-// split makes the requests that together say what these users say, in their order; one without users where there are none.
+// split returns the requests for these users, in order; a single empty one if there are no users.
 func split(users []*pb.RtSegment, limits Limits) []*part {
 	splitter := newSplitter(limits)
 	var parts []*part
@@ -125,7 +125,7 @@ func split(users []*pb.RtSegment, limits Limits) []*part {
 	return parts
 }
 
-// piece is a user with as many blocks as a request takes, and where these begin.
+// piece is a user with as many blocks as fit into a request, and the index of the first one.
 type piece struct {
 	user  *pb.RtSegment
 	first int

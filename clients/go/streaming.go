@@ -13,17 +13,18 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// lookEvery is how often it is looked whether a stream still goes on.
+// lookEvery is the interval between checks whether a stream is stuck.
 const lookEvery = 250 * time.Millisecond
 
-// Stream puts any number of users into segments; the answers come in order, as many users as went in a request each.
+// Stream puts any number of users into segments; it yields a result for each request, in order.
 //
-// Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it helps is
-// sent again, each user's changes in order, until WithStreamPatience has passed without any progress, or the context has
-// ended; that error is the last thing the iterator gives. While users are waited for, no patience is used up. Where nobody
-// takes the answers, nothing more is sent.
+// Users are read only as fast as they can be sent, so memory stays bounded. A failed request is retried, if that is
+// useful, keeping the order of each user's changes, until WithStreamPatience has passed without progress, or the
+// context has ended; that error is the iterator's last value. Time spent waiting for users does not count. If the
+// results are not read, nothing more is sent.
 //
-// The users' iterator runs in a goroutine of its own; it is not asked for more when the iterator of the answers has ended.
+// The users' iterator runs in a goroutine of its own; it is not read any further once the iterator of the results has
+// ended.
 func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter.Seq2[*StreamResult, error] {
 	return func(yield func(*StreamResult, error) bool) {
 		ctx, release := c.untilClosed(ctx)
@@ -57,10 +58,10 @@ func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter
 	}
 }
 
-// errStopped ends a stream whose answers nobody takes.
+// errStopped ends a stream whose results are not read any more.
 var errStopped = errors.New("no more answers are taken")
 
-// streaming is all of a call: stream after stream, until all users are answered.
+// streaming is the state of a call: it opens one stream after another, until all users are answered.
 type streaming struct {
 	client *Client
 	limits Limits
@@ -69,13 +70,13 @@ type streaming struct {
 	window window
 	// isExhausted says that there are no more users.
 	isExhausted bool
-	// isEnded says that no more answers are taken.
+	// isEnded says that no more results are read.
 	isEnded bool
-	// waitsSince is since when the first request of the window waits without any progress; where there is none, nothing does.
+	// waitsSince is since when the first request of the window has been waiting without progress.
 	waitsSince time.Time
-	// failures is how many streams have failed since the last progress.
+	// failures is the number of streams that failed since the last progress.
 	failures int
-	// isRenewed says that the token is new since then.
+	// isRenewed says that the token was renewed since then.
 	isRenewed bool
 }
 
@@ -97,7 +98,7 @@ func (s *streaming) awaitUsers(ctx context.Context) error {
 	}
 }
 
-// take adds another request to the window, or notes that there is none; nil then.
+// take adds a request to the window, or notes that there are no more and returns nil.
 func (s *streaming) take(part *part, ok bool) *request {
 	if !ok {
 		s.isExhausted = true
@@ -114,10 +115,10 @@ func (s *streaming) take(part *part, ok bool) *request {
 	return added
 }
 
-// stream sends what has to go again and what is new on one stream; then it waits until another one is worth a try. It
-// fails where that is never, or not in time.
+// stream opens one stream, sends what is to be repeated and what is new, and then waits until another stream is worth a
+// try. It fails if that is never, or not before patience ends.
 func (s *streaming) stream(ctx context.Context) error {
-	// Where there is no progress for so long, nothing more is waited for; a stream under way is given up when it hangs.
+	// Bounded by the patience. A stream in progress is abandoned when it hangs.
 	patient, cancelWait := context.WithDeadline(ctx, s.waitsSince.Add(s.client.patience))
 	token, err := s.client.session.get(patient)
 	cancelWait()
@@ -143,7 +144,7 @@ func (s *streaming) stream(ctx context.Context) error {
 	return s.pause(ctx, one.failure, token)
 }
 
-// pause waits until what has failed is worth another try.
+// pause waits until the failure is worth a retry.
 func (s *streaming) pause(ctx context.Context, failure *Error, token string) error {
 	if ctx.Err() == context.Canceled {
 		return context.Cause(ctx)
@@ -168,7 +169,7 @@ func (s *streaming) pause(ctx context.Context, failure *Error, token string) err
 	return sleep(patient, pause, failure)
 }
 
-// giveResults hands on the first ones that are answered for good; each makes room.
+// giveResults yields the results of the first requests, as far as they are final; each makes room.
 func (s *streaming) giveResults() error {
 	for len(s.window) > 0 && s.window[0].isAnswered() {
 		first := s.window[0]
@@ -184,21 +185,21 @@ func (s *streaming) giveResults() error {
 
 type segmentStream = grpc.BidiStreamingClient[pb.StreamSegmentsRequest, pb.StreamSegmentsResponse]
 
-// answer is what comes on a stream.
+// answer is what is received on a stream.
 type answer struct {
 	response *pb.StreamSegmentsResponse
 	err      error
 }
 
-// oneStream is what is under way on one stream, and what has failed.
+// oneStream is what is in flight on one stream, and why it failed.
 type oneStream struct {
 	*streaming
 	requestID string
-	// queue is what is to be sent, pending what was and is not answered, both in order.
+	// queue has what is to be sent, pending what was sent and is not answered, both in order.
 	queue, pending []*request
-	// failure is the first that is worth another try: nothing is sent after it, and what was sent is answered.
+	// failure is the first error that is worth a retry: after it nothing is sent, but answers are still read.
 	failure *Error
-	// readSince is since when an answer is waited for: while the caller is busy with the last one, none is.
+	// readSince is since when an answer has been waited for; time in which the caller processes a result does not count.
 	readSince time.Time
 }
 
@@ -208,7 +209,7 @@ func (o *oneStream) fail(failure *Error) {
 	}
 }
 
-// run sends and receives until the stream ends. It fails where the call is over by that.
+// run sends and receives until the stream ends. It returns an error only if that ends the whole call.
 func (o *oneStream) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -270,7 +271,7 @@ func (o *oneStream) run(ctx context.Context) error {
 	}
 }
 
-// isStuck says whether an answer, or the end where all is sent, is waited for longer than an attempt may take.
+// isStuck reports whether an answer, or the end of the stream after everything was sent, is overdue.
 func (o *oneStream) isStuck(isSent bool) bool {
 	most := o.client.caller.retries.Attempt
 	if len(o.pending) > 0 {
@@ -279,7 +280,7 @@ func (o *oneStream) isStuck(isSent bool) bool {
 	return isSent && time.Since(o.readSince) > most
 }
 
-// receive takes what has come; true where that was the end.
+// receive processes what was received; true if that was the end.
 func (o *oneStream) receive(answer answer) (bool, error) {
 	switch {
 	case answer.err == io.EOF:
@@ -316,7 +317,7 @@ func (o *oneStream) receive(answer answer) (bool, error) {
 	return false, err
 }
 
-// send sends what it is given, as fast as the member may; when there is no more, the stream's sending half ends.
+// send sends requests as fast as the quota allows; then it closes the sending half.
 func (o *oneStream) send(ctx context.Context, call segmentStream, requests <-chan *request) {
 	for next := range requests {
 		next.since.Store(0)
@@ -331,7 +332,8 @@ func (o *oneStream) send(ctx context.Context, call segmentStream, requests <-cha
 	_ = call.CloseSend() // It never fails.
 }
 
-// receive gives what comes, its end included, until the stream is over for who takes it: the context's end is told so, too.
+// receive passes on what is received, including the end, until the stream is over for the receiver, who may have to
+// learn that the context has ended.
 func receive(call segmentStream, answers chan<- answer, over <-chan struct{}) {
 	for {
 		response, err := call.Recv()

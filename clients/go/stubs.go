@@ -12,11 +12,11 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// Conn is what the stubs of instantaudiencev1 call by, for all methods that the client has none for:
+// Conn is a connection for the stubs of instantaudiencev1, for methods that the client does not have:
 // instantaudiencev1.NewCatalogServiceClient(client.Conn()).
 //
-// Calls are signed in, have an end, and fail with *Error. They are sent again where the proto files say that this is safe,
-// and else only when they were refused. Streams are signed in, and that is all.
+// Calls are signed in, have a deadline, and fail with *Error. They are retried if the proto files declare the method
+// idempotent, otherwise only if they were refused. Streams are signed in, and nothing more.
 func (c *Client) Conn() grpc.ClientConnInterface {
 	return stubs{c}
 }
@@ -44,7 +44,7 @@ func (s stubs) NewStream(
 	return s.client.caller.conn.NewStream(outgoing(ctx, token, newRequestID()), stream, method, options...)
 }
 
-// isIdempotent says whether a method may be called twice, as its proto file does.
+// isIdempotent reports whether the proto file declares a method idempotent.
 func isIdempotent(method string) bool {
 	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
 	found, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
@@ -57,7 +57,7 @@ func isIdempotent(method string) bool {
 
 var causeOverloaded = strings.TrimPrefix(pb.ErrorCause_ERROR_CAUSE_OVERLOADED.String(), "ERROR_CAUSE_")
 
-// wasRefused says whether a call that failed so has changed nothing.
+// wasRefused reports whether a call with this error certainly changed nothing.
 func wasRefused(failed *Error) bool {
 	return failed.Kind == RateLimited || failed.Metadata["cause"] == causeOverloaded
 }

@@ -7,25 +7,25 @@ import (
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
 )
 
-// StreamResult is what became of users that went in one request, in the order they were given.
+// StreamResult is the result for the users that were sent in one request, in the order in which they were given.
 type StreamResult struct {
-	// FirstUser is which of the users given its first one is, from 0.
+	// FirstUser is the index of the first of these users among those given.
 	FirstUser int
-	// Users is how many of them it is about; the blocks of its last one may go on in the next.
+	// Users is the number of users; blocks of the last one may continue in the next result.
 	Users int
-	// Result is what was read and skipped; nil where the request failed. Paths count the users given, from 0.
+	// Result has counts and warnings; nil if the request failed. Paths count the users given, from 0.
 	Result *pb.ApplySegmentsResult
-	// Err is why the request failed; sending it again would not help.
+	// Err is why the request failed, if it did; sending it again would not help.
 	Err *Error
 }
 
-// request is one under way, until it is answered for good: by a result or a failure.
+// request is a request in flight, until it has a final result or failure.
 type request struct {
 	part     *part
 	attempts int
 	result   *pb.ApplySegmentsResult
 	failure  *Error
-	// since is when it was sent last, in Unix nanoseconds; 0 while it waits to be.
+	// since is when it was sent last, in Unix nanoseconds; 0 while it waits to be sent.
 	since atomic.Int64
 }
 
@@ -33,7 +33,7 @@ func (r *request) isAnswered() bool {
 	return r.result != nil || r.failure != nil
 }
 
-// isStuck says whether it was sent, and answers are waited for, longer than that.
+// isStuck reports whether its answer has been waited for longer than that.
 func (r *request) isStuck(readSince time.Time, after time.Duration) bool {
 	since := r.since.Load()
 	return since != 0 && min(time.Since(time.Unix(0, since)), time.Since(readSince)) > after
@@ -49,11 +49,11 @@ func (r *request) outcome() *StreamResult {
 	return outcome
 }
 
-// window is the requests that the caller has no result of, in order.
+// window has the requests without a result so far, in order.
 type window []*request
 
-// toRepeat is what is not answered for good, and all after it that changes one of the same users: that was applied before
-// what failed; applied again after it, it leaves what it should.
+// toRepeat returns the requests without a final answer, and all after them that change one of the same users: those
+// were applied before the failed ones, and applying them again afterwards restores the right order.
 func (w window) toRepeat() []*request {
 	var again []*request
 	keys := make(map[userKey]bool)
@@ -83,7 +83,7 @@ func anyOf(own []userKey, keys map[userKey]bool) bool {
 	return false
 }
 
-// attempts is the most of any request.
+// attempts returns the largest number of attempts of any request.
 func (w window) attempts() int {
 	most := 0
 	for _, request := range w {

@@ -5,9 +5,10 @@ import { urlOf } from "./endpoint.js";
 export * from "./index.js";
 
 /**
- * A client over gRPC-Web, to the port that serves REST; pages of other sites may call where the operator allows it.
+ * Creates a client over gRPC-Web, for the port that serves REST. Pages of other origins may call if the operator allows
+ * it (CORS).
  *
- * @throws TypeError an endpoint with a scheme, a token that is none, or a window below 1.
+ * @throws TypeError an endpoint with a scheme, an invalid token, or a window below 1.
  */
 export function createClient(options: ClientOptions): Client {
   const { interceptors = [] } = options;

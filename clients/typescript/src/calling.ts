@@ -8,15 +8,15 @@ import { Attempts, type Retries } from "./retrying.js";
 import { RENEWED_REASON } from "./rules.js";
 import type { Session } from "./session.js";
 
-/** What became of an attempt of a call, for `onAttempt`: for metrics and logs. */
+/** The result of an attempt of a call, passed to `onAttempt`, for metrics and logs. */
 export interface Attempt {
-  /** Its path: `/instantaudience.v1.AudienceService/ApplySegments`. */
+  /** The method's path: `/instantaudience.v1.AudienceService/ApplySegments`. */
   readonly method: string;
-  /** Which attempt of the call it was, from 1. */
+  /** The number of the attempt within the call, from 1. */
   readonly number: number;
-  /** gRPC's status code; undefined where it succeeded, Canceled where the caller gave it up. */
+  /** gRPC's status code; undefined if the attempt succeeded, Canceled if the caller cancelled it. */
   readonly code: Code | undefined;
-  /** The reason that the service gave, as listed in errors.proto; "" where it gave none. */
+  /** The reason that the service gave, as listed in errors.proto; "" if it gave none. */
   readonly reason: string;
   readonly ms: number;
   readonly requestId: string;
@@ -34,9 +34,9 @@ export class Calling {
   ) {}
 
   /**
-   * What the answer says, as it is `read`. The call is sent again where that helps, and where it `isSafe`: where it does
-   * no harm to carry it out twice. Else, only what was refused is sent again. An answer that says nothing, undefined, is
-   * a failure.
+   * Calls a method and returns the answer's content, extracted by `read`; an undefined content is a failure. If
+   * `isSafe`, the method may be executed twice, so the call is retried whenever that is useful; otherwise only if it
+   * was refused.
    *
    * @throws AudienceError the call failed; or the reason of the caller's signal.
    */
@@ -81,14 +81,14 @@ export class Calling {
     }
   }
 
-  /** Tells who wants to know what became of an attempt. */
+  /** Reports the result of an attempt to the observer. */
   tell(method: string, number: number, began: number, requestId: string, error: AudienceError | undefined): void {
     const ms = performance.now() - began;
     this.onAttempt?.({ method, number, code: error?.code, reason: error?.reason ?? "", ms, requestId });
   }
 }
 
-/** Whether a call that failed so has changed nothing for sure. */
+/** Whether a call with this error certainly changed nothing. */
 function wasRefused(error: AudienceError): boolean {
   return error instanceof RateLimitedError || error.metadata["cause"] === ErrorCause[ErrorCause.OVERLOADED];
 }
@@ -98,14 +98,14 @@ export function pathOf(method: DescMethodUnary | { parent: { typeName: string };
   return `/${method.parent.typeName}/${method.name}`;
 }
 
-/** What goes with a call. */
+/** The headers of a call. */
 export function headers(token: string | undefined, requestId: string): Headers {
   const sent = new Headers({ "x-request-id": requestId });
   if (token !== undefined) sent.set("authorization", token);
   return sent;
 }
 
-/** A name for a call in the service's log. */
+/** An ID for a call in the service's log. */
 export function newRequestId(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -25,52 +25,55 @@ import { Streaming } from "./streaming.js";
 import { type User, textOf } from "./users.js";
 import type { StreamResult } from "./window.js";
 
-/** What a client is made of, in Node and in browsers. */
+/** The options of a client, in Node.js and in browsers. */
 export interface ClientOptions {
-  /** `host:port`, secured by TLS unless `plaintext` says otherwise. */
+  /** `host:port`, secured by TLS unless `plaintext` is set. */
   readonly endpoint: string;
-  /** Who calls; absent where that is the owner of the connection's client certificate. */
+  /** Who signs in; absent if the connection's client certificate identifies the account. */
   readonly credentials?: Credentials;
   readonly plaintext?: boolean;
-  /** The member's; by default they are asked for once. Those not named are the service's defaults. */
+  /**
+   * The member's limits; by default, they are requested from the service once. Missing fields have the service's
+   * defaults.
+   */
   readonly limits?: Partial<Limits>;
   readonly retries?: Partial<Retries>;
-  /** How many requests of a stream may be under way at once; 32 by default. */
+  /** The maximum number of a stream's requests in flight; 32 by default. */
   readonly window?: number;
-  /** Is told of every attempt of a call, for metrics. */
+  /** Called after every attempt of a call, for metrics. */
   readonly onAttempt?: OnAttempt;
-  /** Those of Connect, for traces for example. */
+  /** Connect interceptors, for traces for example. */
   readonly interceptors?: Interceptor[];
 }
 
-/** What bounds a call: all its attempts together. */
+/** Limits on a call, including all its attempts. */
 export interface CallOptions {
-  /** 30,000 by default. */
+  /** The deadline, in milliseconds from the start of the call; 30,000 by default. */
   readonly deadlineMs?: number;
-  /** Gives the call up; it throws the signal's reason then. */
+  /** Cancels the call, which then throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** A way to the service. */
+/** A connection to the service. */
 export interface Connection {
   readonly transport: Transport;
   /** Whether streams can be sent; browsers cannot. */
   readonly canStream: boolean;
-  /** Ends it; absent where it ends by itself. */
+  /** Closes the connection; absent if that is not necessary. */
   readonly close?: () => void;
 }
 
 /**
- * Puts users into segments, and reads back what stands.
+ * Puts users into segments, and reads memberships.
  *
- * It signs in with the first call and when a token ends, sends again what is safe to send again and helps, within the
- * time that the caller gives, keeps to the member's quota, and splits what is too large. All calls of one client share a
- * connection and a token; make one and keep it.
+ * The client signs in with the first call and renews the token before it ends; retries what is safe and useful to
+ * retry, within the caller's deadline; keeps to the member's quota; and splits requests that are too large. All calls
+ * of a client share one connection and one token, so make one client and keep it.
  */
 export class Client {
   readonly #connection: Connection;
   readonly #session: Session;
-  /** Once it is closed, nothing is sent, or sent again. */
+  /** Once closed, nothing is sent any more. */
   readonly #closing = new Closing();
   readonly #calling: Calling;
   readonly #public: Calling;
@@ -113,18 +116,18 @@ export class Client {
     });
   }
 
-  /** Closes the connection; calls under way fail, and so do those that come. */
+  /** Closes the connection; current and later calls fail. */
   close(): void {
     this.#closing.close();
     this.#connection.close?.();
   }
 
   /**
-   * Puts users into segments and takes them out; answered when all is written.
+   * Puts users into segments and takes them out; resolves once everything is written.
    *
-   * What a request cannot hold goes in several, one after the other, and is answered as one. An invalid user or block is
-   * skipped with a warning. Fails like a request that was split: what came before may be applied, and calling again with
-   * the same users does no harm.
+   * Users that do not fit into one request are sent in several, one after the other, and the results are combined. An
+   * invalid user or block is skipped with a warning. If a request fails, earlier ones may have been applied; it is safe
+   * to call again with the same users.
    *
    * @throws AudienceError the call failed; see its subclasses.
    */
@@ -146,13 +149,13 @@ export class Client {
   }
 
   /**
-   * Puts any number of users into segments; the answers come in order, as many users as went in a request each.
+   * Puts any number of users into segments; yields a result for each request, in order.
    *
-   * Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it helps
-   * is sent again, each user's changes in order, until `deadlineMs` have passed without any progress; while users are
-   * waited for, no time passes. In browsers, one request is under way at a time.
+   * Users are read only as fast as they can be sent, so memory stays bounded. A failed request is retried, if that is
+   * useful, keeping the order of each user's changes, until `deadlineMs` have passed without progress. Time spent
+   * waiting for users does not count. In browsers, one request is in flight at a time.
    *
-   * @throws AudienceError there was no progress for so long, or signing in failed.
+   * @throws AudienceError there was no progress for too long, or signing in failed.
    */
   async *stream(
     users: Iterable<User> | AsyncIterable<User>,
@@ -166,9 +169,9 @@ export class Client {
   }
 
   /**
-   * The live memberships of users, in the order asked for; any number of them.
+   * The current memberships of any number of users, in the order of `userIds`.
    *
-   * @throws AudienceError the call failed; InvalidRequestError for an ID that is none of its domain.
+   * @throws AudienceError the call failed; InvalidRequestError for an ID that is not valid in its domain.
    */
   async memberships(
     userIds: readonly string[],
@@ -187,8 +190,8 @@ export class Client {
   }
 
   /**
-   * The answer of any unary method of the service: `call(CatalogService.method.getSegment, { id: 10001 })`. It is sent
-   * again as the other calls are; where it would do harm to carry it out twice, only what was refused.
+   * Calls any unary method of the service: `call(CatalogService.method.getSegment, { id: 10001 })`. Idempotent methods
+   * are retried like other calls, others only if they were refused.
    *
    * @throws AudienceError the call failed.
    */
@@ -201,7 +204,7 @@ export class Client {
   }
 
   /**
-   * What the member may send: as given to the client, or as the service says, asked once.
+   * The member's limits: as given to the client, or as requested from the service, once.
    *
    * @throws AudienceError the call failed.
    */
@@ -247,7 +250,7 @@ export class Client {
   }
 }
 
-/** What is given, and the defaults of what is not, or is undefined. */
+/** The given settings, with defaults for those that are missing or undefined. */
 function orDefaults<Settings extends object>(
   defaults: Settings,
   given: { readonly [Name in keyof Settings]?: Settings[Name] | undefined } = {},

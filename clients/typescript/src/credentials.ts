@@ -1,17 +1,20 @@
 import { ASSERTION_SECONDS } from "./rules.js";
 
-/** An account's name and password. */
+/** An account's user name and password. */
 export interface Password {
   readonly username: string;
   readonly password: string;
 }
 
-/** A token that somebody else has got; it is used as long as the service takes it. */
+/** A token that was obtained elsewhere; it is used until the service rejects it. */
 export interface Token {
   readonly token: string;
 }
 
-/** An account's private key (RSA or P-256; PEM of the form PKCS #8, or Web Crypto's), and its name with the service. */
+/**
+ * An account's private key (RSA or P-256; PKCS #8 in PEM form, or a Web Crypto key), and the name of its public key at
+ * the service.
+ */
 export interface KeyPair {
   readonly username: string;
   readonly keyName: string;
@@ -25,7 +28,7 @@ const P256 = { name: "ECDSA", namedCurve: "P-256" };
 const PEM = /-----BEGIN PRIVATE KEY-----([A-Za-z0-9+/=\s]+)-----END PRIVATE KEY-----/;
 
 /**
- * A JWT (RFC 7519) that proves that the caller has the key; `nowMs` is a time of `Date.now`.
+ * A JWT (RFC 7519) that proves possession of the key; `nowMs` is a time of `Date.now`.
  *
  * @throws TypeError the key cannot be read.
  */

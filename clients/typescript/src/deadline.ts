@@ -1,19 +1,22 @@
 import { DeadlineExceededError, UnavailableError } from "./errors.js";
 
-/** What a timer takes at most: a longer one would fire at once. */
+/** The longest timeout of a timer: with a longer one, it would fire at once. */
 const MOST_TIMER_MS = 2 ** 31 - 1;
 
-/** Hears what to fail with. */
+/** Receives the reason to fail with. */
 type Tell = (reason: unknown) => void;
 
-/** Who is to hear of each signal. It has one listener for all of them: of more than ten, Node.js warns as of a leak. */
+/**
+ * The receivers of each signal. A signal gets one listener for all of them: with more than ten, Node.js warns of a
+ * leak.
+ */
 const heard = new WeakMap<AbortSignal, Set<Tell>>();
 
 function aborted(this: AbortSignal): void {
   for (const tell of heard.get(this) ?? []) tell(this.reason);
 }
 
-/** Tells a signal's reason when it is aborted, unless what it answers with is called before. */
+/** Passes on a signal's reason when it is aborted; the returned function cancels that. */
 function hear(signal: AbortSignal, tell: Tell): () => void {
   const all = heard.get(signal) ?? new Set();
   heard.set(signal, all.add(tell));
@@ -24,7 +27,7 @@ function hear(signal: AbortSignal, tell: Tell): () => void {
   };
 }
 
-/** The end of a client, and who is to hear of it. */
+/** The closing of a client, and those that are to be notified of it. */
 export class Closing {
   #isClosed = false;
   readonly #told = new Set<Tell>();
@@ -39,7 +42,7 @@ export class Closing {
     if (this.#isClosed) throw closed();
   }
 
-  /** Tells what to fail with when the client is closed, unless what it answers with is called before. */
+  /** Calls `tell` when the client is closed; the returned function cancels that. */
   told(tell: Tell): () => void {
     this.#told.add(tell);
     return () => this.#told.delete(tell);
@@ -51,14 +54,14 @@ function closed(): UnavailableError {
 }
 
 /**
- * What ends a call before its answer: the caller's time, the caller's signal, and the client's end. Times are those of
- * `performance.now`.
+ * What can end a call early: the caller's deadline, the caller's signal, and the closing of the client. Times are those
+ * of `performance.now`.
  */
 export class Deadline {
   readonly #endsMs: number;
 
   /**
-   * `ms` from now; Infinity where nothing but the others ends it.
+   * `ms` is the time from now; Infinity for none.
    *
    * @throws TypeError it is NaN.
    */
@@ -71,7 +74,7 @@ export class Deadline {
     this.#endsMs = performance.now() + ms;
   }
 
-  /** What is left of the time. */
+  /** Milliseconds until the deadline. */
   get leftMs(): number {
     return this.#endsMs - performance.now();
   }
@@ -82,16 +85,16 @@ export class Deadline {
     this.closing?.check();
   }
 
-  /** Tells what to fail with when the caller gives up or the client is closed, unless what it answers with is called before. */
+  /** Calls `tell` when the caller cancels or the client is closed; the returned function cancels that. */
   told(tell: Tell): () => void {
     const forget = [this.closing?.told(tell), this.signal && hear(this.signal, tell)];
     return () => forget.forEach((each) => each?.());
   }
 
   /**
-   * Waits so long.
+   * Sleeps for this time.
    *
-   * @throws the signal's reason, as soon as the caller gives up; UnavailableError, as soon as the client is closed.
+   * @throws the signal's reason, as soon as the caller cancels; UnavailableError, as soon as the client is closed.
    */
   async sleep(ms: number): Promise<void> {
     this.check();
@@ -107,9 +110,9 @@ export class Deadline {
   }
 
   /**
-   * What the promise comes to, where it does in time.
+   * The promise's result, if it is available before the deadline.
    *
-   * @throws DeadlineExceededError it does not; the signal's reason; or UnavailableError, where the client is closed.
+   * @throws DeadlineExceededError it is not; the signal's reason; or UnavailableError, if the client is closed.
    */
   async bound<Result>(promise: Promise<Result>): Promise<Result> {
     promise.catch(() => undefined); // Where this has ended before, nobody else hears of it: Node.js would end the process.
@@ -139,7 +142,7 @@ export class Deadline {
   }
 }
 
-/** Acts after so long, unless what it answers with is called before. */
+/** Calls `act` after this time; the returned function cancels that. */
 function after(ms: number, act: () => void): () => void {
   let timer: ReturnType<typeof setTimeout>;
   const wait = (leftMs: number): void => {

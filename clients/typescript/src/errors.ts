@@ -4,7 +4,7 @@ import { type ErrorInfo, ErrorInfoSchema, type RetryInfo, RetryInfoSchema } from
 import type { Status } from "./gen/google/rpc/status_pb.js";
 import { KIND_OF_CODE, KIND_OF_REASON, KIND_OTHERWISE, KIND_WITHOUT_REASON, type Kind, SENT_AGAIN } from "./rules.js";
 
-/** What is known of a failure beside its message. */
+/** The fields of an error besides its message. */
 export interface Failure {
   readonly code?: Code;
   readonly reason?: string;
@@ -14,26 +14,26 @@ export interface Failure {
   readonly cause?: unknown;
 }
 
-/** A call failed; what that means for the caller, the subclass says. */
+/** A call failed; the subclass tells the kind of failure. */
 export abstract class AudienceError extends Error {
-  /** The code of what the client itself says. */
+  /** The code of errors that the client itself raises. */
   protected static readonly ownCode: Code = Code.Unknown;
-  /** What it means for the caller. */
+  /** The kind of failure. */
   abstract readonly kind: Kind;
   /** gRPC's status code. */
   readonly code: Code;
-  /** The reason of `google.rpc.ErrorInfo`, as listed in errors.proto; "" where the transport has failed. */
+  /** The reason of `google.rpc.ErrorInfo`, as listed in errors.proto; "" if the transport failed. */
   readonly reason: string;
-  /** What the service's log names the call by; "" where nothing was sent. */
+  /** The call's ID in the service's log; "" if nothing was sent. */
   readonly requestId: string;
-  /** When the service asks to try again; undefined where it does not. */
+  /** When the service asks to try again; undefined if it does not. */
   readonly retryAfterMs: number | undefined;
-  /** What ErrorInfo says besides: often `field`, the field that is meant. */
+  /** The metadata of ErrorInfo: often `field`, the field concerned. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** The message, without what finds the call in the service's log. */
+  /** The message without the reason and the request ID. */
   readonly rawMessage: string;
 
-  /** Whether the service, or its transport, may take the same later. */
+  /** Whether a retry of the same call may succeed. */
   get isWorthAnotherTry(): boolean {
     return SENT_AGAIN.has(this.kind);
   }
@@ -51,13 +51,13 @@ export abstract class AudienceError extends Error {
   }
 }
 
-/** The request cannot be read, or breaks a rule: sending it again does not help. */
+/** The request is malformed or breaks a rule: sending it again does not help. */
 export class InvalidRequestError extends AudienceError {
   override readonly name: string = "InvalidRequestError";
   override readonly kind: Kind = "InvalidRequest";
   protected static override readonly ownCode: Code = Code.InvalidArgument;
 }
-/** Wrong name, password, key or token, or the account is deactivated. */
+/** Wrong user name, password, key or token, or the account is deactivated. */
 export class UnauthenticatedError extends AudienceError {
   override readonly name: string = "UnauthenticatedError";
   override readonly kind: Kind = "Unauthenticated";
@@ -72,12 +72,12 @@ export class NotFoundError extends AudienceError {
   override readonly name: string = "NotFoundError";
   override readonly kind: Kind = "NotFound";
 }
-/** The change contradicts what is there: taken, changed meanwhile, or in use. */
+/** The change conflicts with the current state: taken, changed meanwhile, or in use. */
 export class ConflictError extends AudienceError {
   override readonly name: string = "ConflictError";
   override readonly kind: Kind = "Conflict";
 }
-/** One user's changes are larger than a request may be, or the answer is larger than this client takes. */
+/** One user's changes exceed the size of a request, or an answer exceeds what this client accepts. */
 export class TooLargeError extends AudienceError {
   override readonly name: string = "TooLargeError";
   override readonly kind: Kind = "TooLarge";
@@ -87,19 +87,19 @@ export class RateLimitedError extends AudienceError {
   override readonly name: string = "RateLimitedError";
   override readonly kind: Kind = "RateLimited";
 }
-/** The service is out of reach or overloaded; what was sent may be applied in part, and can be sent again. */
+/** The service is unreachable or overloaded; the request may have been applied in part, and can be sent again. */
 export class UnavailableError extends AudienceError {
   override readonly name: string = "UnavailableError";
   override readonly kind: Kind = "Unavailable";
   protected static override readonly ownCode: Code = Code.Unavailable;
 }
-/** The time that the caller gave is over. */
+/** The caller's deadline has passed. */
 export class DeadlineExceededError extends UnavailableError {
   override readonly name: string = "DeadlineExceededError";
   override readonly kind: Kind = "DeadlineExceeded";
   protected static override readonly ownCode: Code = Code.DeadlineExceeded;
 }
-/** A defect of the service, or an answer that is none of its. */
+/** A defect of the service, or an answer that is not the service's. */
 export class InternalError extends AudienceError {
   override readonly name: string = "InternalError";
   override readonly kind: Kind = "Internal";
@@ -119,7 +119,7 @@ const CLASSES: Readonly<Record<Kind, new (message: string, failure: Failure) => 
   Unavailable: UnavailableError,
 };
 
-/** What a failed attempt means. */
+/** The error of a failed attempt. */
 export function ofCall(failure: unknown, requestId: string): AudienceError {
   if (failure instanceof AudienceError) return failure;
   const error = ConnectError.from(failure);
@@ -132,15 +132,15 @@ export function ofCall(failure: unknown, requestId: string): AudienceError {
 }
 
 /**
- * Whether the library says so of an answer that was cut off, or is none: then it has no headers of an answer, and calls it
- * what a service says of a request.
+ * Whether the library itself raised this error for an answer that was cut off or is not gRPC's. It then has no response
+ * headers, and a code that otherwise says what is wrong with a request.
  */
 function isOfConnect(error: ConnectError): boolean {
   const isOfRequest = error.code === Code.InvalidArgument || error.code === Code.Unimplemented;
   return isOfRequest && error.metadata.keys().next().done === true;
 }
 
-/** What the status of a request of a stream means. */
+/** The error for the status of a request in a stream. */
 export function ofStatus(status: Status, requestId: string): AudienceError {
   const [info] = status.details.flatMap((detail) => anyUnpack(detail, ErrorInfoSchema) ?? []);
   const [retry] = status.details.flatMap((detail) => anyUnpack(detail, RetryInfoSchema) ?? []);
@@ -170,12 +170,12 @@ function kindOf(code: Code, reason: string): Kind {
   return KIND_OF_REASON[reason] ?? ofTransport ?? KIND_OF_CODE[code] ?? KIND_OTHERWISE;
 }
 
-/** An attempt that was ended by its caller, or with its client. */
+/** The error of an attempt that was ended by its caller, or by closing the client. */
 export function givenUp(requestId: string): AudienceError {
   return new UnavailableError("the caller has given up", { code: Code.Canceled, requestId });
 }
 
-/** An answer without what every answer has. */
+/** The error for an answer without its mandatory content. */
 export function saysNothing(requestId: string): AudienceError {
   return new InternalError("an answer that says nothing", { requestId });
 }

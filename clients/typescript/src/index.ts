@@ -1,4 +1,4 @@
-/** What the client has in Node and in browsers alike; `createClient` is in node.ts and browser.ts. */
+/** The API that Node.js and browsers share; `createClient` is in node.ts and browser.ts. */
 export { type Attempt, type OnAttempt } from "./calling.js";
 export { type CallOptions, Client, type ClientOptions } from "./client.js";
 export { type Credentials, type KeyPair, type Password, type Token } from "./credentials.js";

@@ -9,8 +9,8 @@ import { PING_ANSWER_MS, PING_EVERY_MS, RECEIVE_BYTES } from "./rules.js";
 export * from "./index.js";
 
 /**
- * How a connection is secured; PEM. Without `roots`, those of Node.js, which the environment variable NODE_EXTRA_CA_CERTS
- * adds to; a client certificate needs both of the others.
+ * TLS settings, in PEM form. Without `roots`, those of Node.js are used, to which the environment variable
+ * NODE_EXTRA_CA_CERTS adds. A client certificate needs both of the other fields.
  */
 export interface Tls {
   readonly roots?: string;
@@ -18,7 +18,7 @@ export interface Tls {
   readonly privateKey?: string;
 }
 
-/** A connection that stays closed: the library's own connects again for the next request. */
+/** A connection that stays closed: the library's own reconnects for the next request. */
 class Closable extends Http2SessionManager {
   #isClosed = false;
 
@@ -36,10 +36,10 @@ class Closable extends Http2SessionManager {
 }
 
 /**
- * What Node.js takes of certificates and a key; it passes over what is no certificate, and tells of the rest with each
- * call, when its time is over.
+ * Checks certificates and key, and converts them for Node.js, which would ignore invalid certificates and report other
+ * errors only as the timeout of each call.
  *
- * @throws TypeError one of them is none, the key is encrypted, or belongs to another certificate.
+ * @throws TypeError one of them is invalid, the key is encrypted, or belongs to another certificate.
  */
 function checked({ roots, certificateChain, privateKey }: Tls): SecureContextOptions {
   for (const [name, text] of Object.entries({ roots, certificateChain })) {
@@ -65,10 +65,10 @@ function checked({ roots, certificateChain, privateKey }: Tls): SecureContextOpt
 }
 
 /**
- * A client over gRPC.
+ * Creates a client over gRPC.
  *
- * @throws TypeError both `tls` and `plaintext`, an endpoint with a scheme, a token that is none, a window below 1,
- * half a client certificate, or certificates or a key that cannot be used.
+ * @throws TypeError both `tls` and `plaintext`, an endpoint with a scheme, an invalid token, a window below 1, an
+ * incomplete client certificate, or certificates or a key that cannot be used.
  */
 export function createClient(options: ClientOptions & { readonly tls?: Tls }): Client {
   const { tls, plaintext = false, interceptors = [] } = options;

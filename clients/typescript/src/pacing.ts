@@ -3,26 +3,28 @@ import { DeadlineExceededError } from "./errors.js";
 import { QUOTA_WINDOW_MS } from "./rules.js";
 import type { Limits } from "./splitting.js";
 
-/** When a request has gone, or will go, and how many users it has. */
+/** When a request was sent, or will be, and its number of users. */
 export interface Turn {
   readonly atMs: number;
   readonly users: number;
 }
 
-/** Lets requests go, in the order they ask; in any second at most as many, with as many users, as the limits say. */
+/**
+ * Lets requests pass in the order in which they ask; in any second, no more requests and users than the limits allow.
+ */
 export class Pacer {
-  /** In their order; those of the second before the last one begin at `#first`. */
+  /** In order of time; those of the second before the last one begin at `#first`. */
   readonly #turns: Turn[] = [];
   #first = 0;
-  /** Of those of that second. */
+  /** Number of users in the turns of that second. */
   #users = 0;
 
   constructor(private readonly nowMs: () => number = () => performance.now()) {}
 
   /**
-   * Waits until a request with so many users may go.
+   * Waits until a request with this many users may be sent.
    *
-   * @throws DeadlineExceededError it may not in time; nothing is sent. Or what ends the wait before.
+   * @throws DeadlineExceededError that is not before the deadline; nothing is sent. Or whatever ends the wait early.
    */
   async wait(users: number, limits: Limits, deadline: Deadline): Promise<void> {
     const turn = this.turn(users, limits, deadline.leftMs);
@@ -36,9 +38,9 @@ export class Pacer {
   }
 
   /**
-   * The turn that a request with so many users takes.
+   * Takes the turn of a request with this many users.
    *
-   * @throws DeadlineExceededError that is after `leftMs`; no turn is taken.
+   * @throws DeadlineExceededError it would be later than `leftMs`; no turn is taken.
    */
   turn(users: number, limits: Limits, leftMs: number): Turn {
     const now = this.nowMs();
@@ -66,7 +68,7 @@ export class Pacer {
     return taken;
   }
 
-  /** The request does not go: others may have its turn, who come later. */
+  /** Returns the turn of a request that is not sent, for later requests. */
   giveBack(turn: Turn): void {
     const index = this.#turns.lastIndexOf(turn);
     if (index >= 0) this.#turns.splice(index, 1);
@@ -75,7 +77,7 @@ export class Pacer {
     this.#users = this.#turns.slice(this.#first).reduce((sum, { users }) => sum + users, 0);
   }
 
-  /** Where the turns after a time begin. */
+  /** The index of the first turn after a time. */
   #firstAfter(ms: number): number {
     let [low, high] = [0, this.#turns.length];
     while (low < high) {

@@ -3,15 +3,15 @@ import { type AudienceError, DeadlineExceededError } from "./errors.js";
 import { ATTEMPT_MS, FIRST_PAUSE_MS, MOST_PAUSE_MS } from "./rules.js";
 
 /**
- * How long to wait before a call is sent again. The first time somewhere up to `firstMs`, each time up to twice as long,
- * at most `mostMs`; never less than what the service asks for, with a little more, so that not all come at once.
+ * The pauses before retries. The first pause is random between 0 and `firstMs`; the maximum doubles each time, up to
+ * `mostMs`. A delay that the service asks for is added.
  */
 export interface Retries {
   readonly firstMs: number;
   readonly mostMs: number;
-  /** What one attempt may take: one that hangs is given up, and the next one begins. */
+  /** The timeout of one attempt; one that hangs is abandoned, and the next one begins. */
   readonly attemptMs: number;
-  /** A number from 0 to 1, as of `Math.random`. */
+  /** A random number from 0 to 1, such as `Math.random`. */
   readonly random: () => number;
 }
 
@@ -22,7 +22,7 @@ export const DEFAULT_RETRIES: Retries = {
   random: Math.random,
 };
 
-/** @throws TypeError a pause is below 0, an attempt may take no time, or one of them is NaN. */
+/** @throws TypeError a pause is negative, the timeout is not positive, or one of them is NaN. */
 export function checkRetries(retries: Retries): void {
   for (const name of ["firstMs", "mostMs"] as const) {
     if (!(retries[name] >= 0)) throw new TypeError(`${name} is ${retries[name]}: a pause is 0 at least`);
@@ -32,19 +32,19 @@ export function checkRetries(retries: Retries): void {
   }
 }
 
-/** gRPC's timeouts have eight digits at most. */
+/** gRPC's timeouts have at most eight digits. */
 const MOST_TIMEOUT_MS = 99_999_999;
 
-/** How long to wait after the attempt (the first is 0) that failed so; undefined where it is not to be repeated. */
+/** The pause after an attempt (the first is 0) that failed with this error; undefined if it is not to be retried. */
 export function waitMs(retries: Retries, error: AudienceError, attempt: number): number | undefined {
   if (!error.isWorthAnotherTry) return undefined;
   const most = Math.min(retries.mostMs, retries.firstMs * 2 ** Math.min(attempt, 30));
   return (error.retryAfterMs ?? 0) + retries.random() * most;
 }
 
-/** The attempts of one call, until its deadline. */
+/** The attempts of a call until its deadline. */
 export class Attempts {
-  /** How many have begun. */
+  /** Number of attempts that have begun. */
   count = 0;
 
   constructor(
@@ -53,9 +53,9 @@ export class Attempts {
   ) {}
 
   /**
-   * How long the next attempt may take.
+   * The timeout of the next attempt, which it counts.
    *
-   * @throws DeadlineExceededError there is no time left; nothing is sent.
+   * @throws DeadlineExceededError the deadline has passed; nothing is sent.
    */
   timeoutMs(): number {
     this.deadline.check();
@@ -67,9 +67,9 @@ export class Attempts {
   }
 
   /**
-   * Waits for the next attempt.
+   * Sleeps before the next attempt.
    *
-   * @throws AudienceError the error, where the call is not to be sent again, or not in time.
+   * @throws AudienceError `error`, if the call is not to be retried, or not before the deadline.
    */
   async pause(error: AudienceError): Promise<void> {
     const wait = waitMs(this.retries, error, this.count - 1);

@@ -4,23 +4,23 @@ import type { AuthenticateResult } from "./gen/instantaudience/v1/authentication
 import { RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS, TOKEN_CHARACTERS } from "./rules.js";
 import { Shared } from "./shared.js";
 
-/** A token, and for how long it lives at most. */
+/** A token, and its maximum lifetime. */
 export interface Issued {
   readonly token: string;
   readonly lifetimeMs: number;
 }
 
-/** What headers hold as it is. */
+/** The characters that a header can hold. */
 const TOKEN = /^[ -~]*$/;
 
-/** Whether a header holds the token. */
+/** Whether the token can be sent in a header. */
 export function canBeSent(token: string): boolean {
   return token.length <= TOKEN_CHARACTERS && TOKEN.test(token);
 }
 
 /**
- * The token of an answer; undefined where there is none, or none that can be sent. Where nothing is said of its life,
- * nobody knows of an end.
+ * The token in an answer; undefined if there is none, or one that cannot be sent. Without a lifetime in the answer, it
+ * is infinite.
  */
 export function issuedBy(result: AuthenticateResult | undefined): Issued | undefined {
   if (result === undefined || result.token === "" || !canBeSent(result.token)) return undefined;
@@ -28,16 +28,16 @@ export function issuedBy(result: AuthenticateResult | undefined): Issued | undef
   return { token, lifetimeMs: lifetime === undefined ? Infinity : Math.max(0, Number(lifetime.seconds) * 1000) };
 }
 
-/** The token of a client: got once for all calls, and again when it ends. */
+/** The token of a client: obtained once for all calls, and renewed before it ends. */
 export class Session {
   #token: string | undefined;
-  /** When another one is asked for. */
+  /** When it is to be renewed. */
   #endsMs = Infinity;
-  /** When the one at hand ends. */
+  /** When it ends. */
   #diesMs = 0;
   readonly #signingIn = new Shared<string>();
 
-  /** Without `signIn`, the token is used as long as the service takes it. */
+  /** Without `signIn`, the given token is used until the service rejects it. */
   constructor(
     private readonly signIn: ((deadline: Deadline) => Promise<Issued>) | undefined,
     token: string | undefined,
@@ -47,7 +47,7 @@ export class Session {
   }
 
   /**
-   * The token to call with; undefined where none is needed.
+   * The token for a call; undefined if none is needed.
    *
    * @throws AudienceError signing in failed, or the client is closed.
    */
@@ -59,19 +59,19 @@ export class Session {
     return this.#signingIn.value(standing, () => this.#renew(signIn, deadline), deadline);
   }
 
-  /** The service did not take this token; whether another one can be had. */
+  /** Notes that the service rejected this token; returns whether a new one can be obtained. */
   refused(token: string | undefined): boolean {
     if (this.signIn === undefined) return false;
     if (this.#token === token) this.#token = undefined;
     return true;
   }
 
-  /** The token that there is, where it lives. */
+  /** The current token, if it has not ended. */
   #living(now: number): string | undefined {
     return now < this.#diesMs ? this.#token : undefined;
   }
 
-  /** The new token, even where it has ended by this machine's clock. */
+  /** Obtains a new token, and returns it even if it has already ended by this machine's clock. */
   async #renew(signIn: (deadline: Deadline) => Promise<Issued>, deadline: Deadline): Promise<string> {
     const began = performance.now();
     let bound = deadline;

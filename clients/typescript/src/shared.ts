@@ -1,14 +1,15 @@
 import type { Deadline } from "./deadline.js";
 import { AudienceError } from "./errors.js";
 
-/** What one caller gets for all who come meanwhile. */
+/** A value that one caller obtains for all that wait for it. */
 export class Shared<Value> {
   #getting: Promise<Value> | undefined;
 
   /**
-   * What is `known`, or else what `get` comes to; whoever waits for another's waits no longer than its own time.
+   * The value that is `known`, else the one that `get` obtains. Callers wait for each other only until their own
+   * deadlines.
    *
-   * @throws AudienceError it could not be got, or not in time.
+   * @throws AudienceError it could not be obtained, or not in time.
    */
   async value(known: () => Value | undefined, get: () => Promise<Value>, deadline: Deadline): Promise<Value> {
     for (;;) {
@@ -25,7 +26,7 @@ export class Shared<Value> {
   }
 }
 
-/** Another caller may have more time, or may not have given up: only what it would be told as well is told to it. */
+/** Only errors that the other callers would get as well are shared: they may have more time, or not be cancelled. */
 function othersOnly(failure: unknown): void {
   if (failure instanceof AudienceError && !failure.isWorthAnotherTry) throw failure;
 }

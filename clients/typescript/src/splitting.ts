@@ -22,7 +22,7 @@ import {
 
 const PLACE = /^rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?$/;
 
-/** What a member may send; see `Limits` of catalog.proto. */
+/** A member's limits; see `Limits` of catalog.proto. */
 export interface Limits {
   readonly usersPerCall: number;
   readonly segmentsPerUser: number;
@@ -31,7 +31,7 @@ export interface Limits {
   readonly usersPerSecond: number;
 }
 
-/** What a member may send where its limits say nothing. */
+/** The service's default limits. */
 export const DEFAULT_LIMITS: Limits = {
   usersPerCall: USERS_PER_CALL,
   segmentsPerUser: SEGMENTS_PER_USER,
@@ -40,13 +40,13 @@ export const DEFAULT_LIMITS: Limits = {
   usersPerSecond: USERS_PER_SECOND,
 };
 
-/** Where a user of a request stands among the caller's: which one it is, and its first block there. */
+/** The index of the caller's user, and of the user's first block in a request. */
 interface Place {
   readonly user: number;
   readonly firstBlock: number;
 }
 
-/** A request. `places` has where each of its users comes from. */
+/** A request. `places` tells where each of its users comes from. */
 export interface Part {
   readonly users: RtSegment[];
   readonly places: Place[];
@@ -58,14 +58,14 @@ export function keys(part: Part): Set<string> {
   return new Set(part.users.map(({ domain = "", userId = "" }) => `${domain}\0${userId}`.toLowerCase()));
 }
 
-/** Makes parts of users that come one by one. */
+/** Divides users into parts. */
 export class Splitter {
   #part = newPart();
   #count = 0;
 
   constructor(private readonly limits: Limits) {}
 
-  /** The parts that are full now. */
+  /** Adds a user; yields the parts that are complete now. */
   *add(user: User): Generator<Part> {
     const index = this.#count++;
     textOf(user.userId);
@@ -86,7 +86,7 @@ export class Splitter {
     }
   }
 
-  /** What is left. */
+  /** Yields the incomplete part, if there is one. */
   *flush(): Generator<Part> {
     if (this.#part.users.length === 0) return;
     const part = this.#part;
@@ -95,7 +95,7 @@ export class Splitter {
   }
 }
 
-/** The requests that together say what these users say, in their order; one without users where there are none. */
+/** The requests for these users, in order; a single empty one if there are no users. */
 export function split(users: Iterable<User>, limits: Limits): Part[] {
   const splitter = new Splitter(limits);
   const parts: Part[] = [];
@@ -104,7 +104,7 @@ export function split(users: Iterable<User>, limits: Limits): Part[] {
   return parts.length > 0 ? parts : [newPart()];
 }
 
-/** The parts of users as they come. */
+/** Divides users into parts as they arrive. */
 export async function* parts(
   users: Iterable<User> | AsyncIterable<User>,
   limits: Limits,
@@ -119,7 +119,7 @@ function newPart(): Part {
   return { users: [], places: [], bytes: 0 };
 }
 
-/** A user as it is; or one after the other with as many blocks as a request takes, and where these begin. */
+/** The user itself if it fits into a request, else parts of it that do; each with the index of its first block. */
 function* pieces(user: RtSegment, limits: Limits): Generator<[RtSegment, number]> {
   const room = limits.bodyBytes - FRAME_BYTES;
   const blocks = user.segBlock;
@@ -142,9 +142,9 @@ function* pieces(user: RtSegment, limits: Limits): Generator<[RtSegment, number]
 }
 
 /**
- * The answers of parts as one answer: counts added up, paths those of the caller's users.
+ * Combines the results of parts: counts are added, and paths refer to the caller's users.
  *
- * A user whose blocks went in several requests counts once, and is told as skipped only where all of it was.
+ * A user whose blocks were sent in several requests is counted once, and reported as skipped only if all of it was.
  */
 export function joined(parts: readonly Part[], results: readonly ApplySegmentsResult[]): ApplySegmentsResult {
   const [only] = results;
@@ -172,7 +172,7 @@ export function joined(parts: readonly Part[], results: readonly ApplySegmentsRe
   return answer;
 }
 
-/** The warnings of all parts, each once. */
+/** The warnings of all parts, without duplicates. */
 function told(
   parts: readonly Part[],
   results: readonly ApplySegmentsResult[],
@@ -203,7 +203,7 @@ function told(
   return warnings;
 }
 
-/** Gives the answer of a part the places of the caller's users. */
+/** Makes the paths in a part's result refer to the caller's users. */
 function move(part: Part, result: ApplySegmentsResult): void {
   for (const warning of result.warnings) {
     const { user, block } = placeOf(warning);
@@ -214,12 +214,12 @@ function move(part: Part, result: ApplySegmentsResult): void {
   }
 }
 
-/** Whether a user was skipped as a whole. */
+/** Whether a warning means that a whole user was skipped. */
 function isOfUser(warning: ApplyWarning): boolean {
   return WARNINGS_OF_USERS.has(warning.code);
 }
 
-/** Which user and which block a warning means. */
+/** The user and the block that a warning is about. */
 function placeOf(warning: ApplyWarning): { user?: number; block?: number } {
   const [, user, block] = PLACE.exec(warning.path) ?? [];
   return {

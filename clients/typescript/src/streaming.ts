@@ -28,51 +28,51 @@ import type { User } from "./users.js";
 import { type Sent, Source, type StreamResult, Window, resultOf } from "./window.js";
 
 const METHOD = AudienceService.method.streamSegments;
-/** How often it is looked whether a stream still goes on. */
+/** Interval between checks whether a stream is stuck. */
 const LOOK_MS = 250;
 
-/** One stream of a call: what is under way on it, and what has failed. */
+/** One stream of a call: what is in flight on it, and why it failed. */
 class Stream {
   readonly requestId = newRequestId();
   readonly pending: Sent[] = [];
   /** There are no more users. */
   isExhausted = false;
-  /** What the caller's users came to; whatever it is, it is thrown on. */
+  /** What the caller's users threw, to be thrown again. */
   usersFailure: { readonly thrown: unknown } | undefined;
-  /** The first failure that is worth another try: nothing new is sent after it, and what was sent is answered. */
+  /** The first error that is worth a retry: after it nothing new is sent, but answers are still read. */
   failure: AudienceError | undefined;
-  /** Since when an answer is waited for; Infinity while the caller is busy with the last one. */
+  /** Since when an answer has been waited for; Infinity while the caller processes a result. */
   readSinceMs = performance.now();
-  /** Whether there is a connection, which takes requests; till then, it is waited for. */
+  /** Whether the connection is established. */
   isConnected = false;
   #isOver = false;
   #wake = (): void => undefined;
 
-  /** Whether more may be sent. */
+  /** Whether nothing more may be sent. */
   get isOver(): boolean {
     return this.#isOver;
   }
 
-  /** How long the connection, the answer to the first request under way, or the end has been waited for. */
+  /** How long the connection, the answer to the first request in flight, or the end has been waited for. */
   get waitedMs(): number {
     const isSent = this.#isOver || this.isExhausted;
     const sinceMs = this.isConnected ? (this.pending[0]?.sinceMs ?? (isSent ? 0 : Infinity)) : 0;
     return performance.now() - Math.max(sinceMs, this.readSinceMs);
   }
 
-  /** It is not worth sending more. */
+  /** Notes an error, after which nothing new is sent. */
   fail(error: AudienceError): void {
     this.failure ??= error;
     this.end();
   }
 
-  /** Nothing more is sent. */
+  /** Stops sending. */
   end(): void {
     this.#isOver = true;
     this.#wake();
   }
 
-  /** What the promise comes to; undefined where the stream is over before. Only one at a time may wait so. */
+  /** The promise's result; undefined if the stream ends before that. Only one caller may wait at a time. */
   async unlessOver<Result>(promise: Promise<Result>): Promise<Result | undefined> {
     if (this.#isOver) return undefined;
     const over = new Promise<undefined>((resolve) => {
@@ -81,7 +81,7 @@ class Stream {
     return Promise.race([promise, over]);
   }
 
-  /** The next answer. */
+  /** Processes an answer. */
   take({ outcome, requestId }: StreamSegmentsResponse): void {
     const sent = this.pending.shift();
     if (sent === undefined) {
@@ -99,7 +99,7 @@ class Stream {
   }
 }
 
-/** What streams are made with. */
+/** What all streams of a client share. */
 interface Means {
   readonly transport: Transport;
   readonly calling: Calling;
@@ -107,19 +107,19 @@ interface Means {
   readonly pacer: Pacer;
   readonly closing: Closing;
   readonly retries: Retries;
-  /** How many requests may be under way at once. */
+  /** The maximum number of requests in flight. */
   readonly window: number;
 }
 
-/** Streams users: in as many requests as it takes, sent again where it helps, in order. */
+/** Streams users in as many requests as necessary; failed requests are retried, in order. */
 export class Streaming {
   constructor(private readonly means: Means) {}
 
   /**
-   * The answers for all users, in order. Requests that fail so that it helps are sent again, as long as no more than
-   * `patienceMs` pass without any progress. While users are waited for, no time passes.
+   * The results for all users, in order. Failed requests are retried, if that is useful, until `patienceMs` have passed
+   * without progress. Time spent waiting for users does not count.
    *
-   * @throws AudienceError no progress for so long, or signing in failed; or the reason of the signal.
+   * @throws AudienceError there was no progress for too long, or signing in failed; or the reason of the signal.
    */
   async *apply(
     users: Iterable<User> | AsyncIterable<User>,
@@ -175,9 +175,9 @@ export class Streaming {
   }
 
   /**
-   * As `apply`, for transports without streams: a call for each request, one after the other.
+   * Like `apply`, for transports without streams: makes a unary call for each request, one after the other.
    *
-   * @throws AudienceError no progress for so long, or signing in failed; or the reason of the signal.
+   * @throws AudienceError there was no progress for too long, or signing in failed; or the reason of the signal.
    */
   async *applyOneByOne(
     users: Iterable<User> | AsyncIterable<User>,
@@ -199,7 +199,7 @@ export class Streaming {
     }
   }
 
-  /** What becomes of a request that is sent by a call of its own. */
+  /** The outcome of a request that is sent by a unary call. */
   async #outcome(part: Part, limits: Limits, patience: Deadline): Promise<ApplySegmentsResult | AudienceError> {
     await this.means.pacer.wait(part.users.length, limits, patience);
     const request = { rtSegment: part.users };
@@ -212,15 +212,15 @@ export class Streaming {
     }
   }
 
-  /** Whether another token can be had for the one that was refused. */
+  /** Whether a rejected token can be renewed. */
   #isRenewable(failure: UnauthenticatedError, token: string | undefined): boolean {
     return failure.reason === RENEWED_REASON && this.means.session.refused(token);
   }
 
   /**
-   * Waits until what has failed is worth another try.
+   * Sleeps until the failure is worth a retry.
    *
-   * @throws AudienceError it is not, or not in time.
+   * @throws AudienceError the failure, if it never is, or not before patience ends.
    */
   async #pause(failure: AudienceError, attempt: number, patience: Deadline): Promise<void> {
     const wait = waitMs(this.means.retries, failure, attempt);
@@ -228,7 +228,7 @@ export class Streaming {
     await patience.sleep(wait);
   }
 
-  /** The answers of a stream as they come; when it ends before all was answered, that is its failure. */
+  /** The answers of a stream. If it ends before everything is answered, that becomes its failure. */
   async *#answers(
     stream: Stream,
     token: string | undefined,
@@ -275,7 +275,7 @@ export class Streaming {
     }
   }
 
-  /** What has to go again, then new requests while nothing fails. */
+  /** What is to be repeated, then new requests until something fails. */
   async *#requests(
     stream: Stream,
     window: Window,
@@ -322,7 +322,7 @@ export class Streaming {
   }
 }
 
-/** Whether a request that failed so is not answered by it: nothing goes on before it can be sent again. */
+/** Whether this error of a request ends the stream instead of answering the request, which has to be retried first. */
 function endsStream(error: AudienceError): boolean {
   return error.isWorthAnotherTry || error instanceof UnauthenticatedError;
 }

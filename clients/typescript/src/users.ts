@@ -1,9 +1,9 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { RtSegmentSchema, SegBlockSchema } from "./gen/instantaudience/v1/audience_pb.js";
 
-/** An `expiration` that takes the user out of the segment. */
+/** The `expiration` that takes the user out of the segment. */
 export const REMOVE = -1;
-/** An `expiration` that never comes. */
+/** The `expiration` of a membership that never ends. */
 export const NEVER = 0;
 
 /**
@@ -13,13 +13,14 @@ export const NEVER = 0;
 export type User = MessageInitShape<typeof RtSegmentSchema>;
 
 /**
- * A segment to join or leave: `segId`, or `segCode` and the `memberId` that owns it. `expiration` is in minutes: `NEVER`,
- * `REMOVE`, or absent for the default of the segment or of the member.
+ * A segment to join or leave: `segId`, or `segCode` with the `memberId` that owns it. `expiration` is in minutes:
+ * `NEVER`, `REMOVE`, or absent for the default of the segment or the member.
  */
 export type Block = MessageInitShape<typeof SegBlockSchema>;
 
 /**
- * A user's ID, as it is: callers without types may have given a number, which from 2^53 on is another user's.
+ * Returns a user ID unchanged, but rejects numbers, which callers without types may pass: from 2^53 on they are
+ * inexact.
  *
  * @throws TypeError it is a number.
  */

@@ -3,19 +3,19 @@ import type { ApplySegmentsResult } from "./gen/instantaudience/v1/audience_pb.j
 import { type Limits, type Part, joined, keys, parts } from "./splitting.js";
 import type { User } from "./users.js";
 
-/** What became of users that went in one request, in the order they were given. */
+/** The result for the users that were sent in one request, in the order in which they were given. */
 export interface StreamResult {
-  /** Which of the users given its first one is, from 0. */
+  /** Index of the first of these users among those given. */
   readonly firstUser: number;
-  /** How many of them it is about; the blocks of its last one may go on in the next. */
+  /** Number of users; blocks of the last one may continue in the next result. */
   readonly users: number;
-  /** What was read and skipped; undefined where the request failed. Paths count the users given, from 0. */
+  /** Counts and warnings; undefined if the request failed. Paths count the users given, from 0. */
   readonly result: ApplySegmentsResult | undefined;
-  /** Why the request failed; sending it again would not help. */
+  /** Why the request failed, if it did; sending it again would not help. */
   readonly error: AudienceError | undefined;
 }
 
-/** A request under way, until it is answered for good. */
+/** A request in flight, until it has its final answer. */
 export interface Sent {
   readonly part: Part;
   attempts: number;
@@ -23,14 +23,14 @@ export interface Sent {
   outcome: ApplySegmentsResult | AudienceError | undefined;
 }
 
-/** The requests that the caller has no result of, in order; so many at most. */
+/** The requests without a result so far, in order; at most `most`. */
 export class Window {
   readonly #sent: Sent[] = [];
-  /** Since when the first one waits without any progress; where there is none, nothing waits. */
+  /** Since when the first one has been waiting without progress. */
   #waitsSinceMs = performance.now();
-  /** How many streams have failed since the last progress. */
+  /** Number of streams that failed since the last progress. */
   #failures = 0;
-  /** Whether the token is new since then: one that is refused as well is refused for good. */
+  /** Whether the token was renewed since then: if the new one is rejected, too, that is final. */
   isRenewed = false;
   #gotRoom = (): void => undefined;
 
@@ -44,12 +44,12 @@ export class Window {
     return this.#sent.length >= this.most;
   }
 
-  /** How long there has been no progress. */
+  /** Milliseconds without progress. */
   get waitedMs(): number {
     return performance.now() - this.#waitsSinceMs;
   }
 
-  /** Another stream has failed; which attempt that was of what has failed most often, from 0. */
+  /** Counts a failed stream; returns the number of the attempt, from 0, of what has failed most often. */
   failed(): number {
     this.#failures += 1;
     if (this.isEmpty) this.#waitsSinceMs = performance.now();
@@ -63,7 +63,7 @@ export class Window {
     return sent;
   }
 
-  /** Resolved when there is room again. */
+  /** Resolves when there is room again. */
   async room(): Promise<void> {
     if (!this.isFull) return;
     await new Promise<void>((resolve) => {
@@ -71,7 +71,7 @@ export class Window {
     });
   }
 
-  /** The first ones that are answered for good; each makes room, and is progress. */
+  /** The results of the first requests, as far as they have one; each makes room, and counts as progress. */
   *results(): Generator<StreamResult> {
     for (let first = this.#sent[0]; first?.outcome !== undefined; first = this.#sent[0]) {
       this.#sent.shift();
@@ -84,9 +84,9 @@ export class Window {
   }
 
   /**
-   * What is not answered for good, and all after it that changes one of the same users.
+   * The requests without a final answer, and all after them that change one of the same users.
    *
-   * That was applied before what failed; applied again after it, it leaves what it should.
+   * Those were applied before the failed ones; applying them again afterwards restores the right order.
    */
   toRepeat(): Sent[] {
     const again: Sent[] = [];
@@ -102,7 +102,7 @@ export class Window {
   }
 }
 
-/** The requests to come. One that is waited for stays asked for when its stream ends meanwhile. */
+/** The source of requests. A pending read of the iterator outlives the stream that waits for it. */
 export class Source {
   readonly #parts: AsyncGenerator<Part, undefined>;
   #asked: Promise<IteratorResult<Part, undefined>> | undefined;
@@ -121,12 +121,12 @@ export class Source {
     return this.#asked;
   }
 
-  /** Another one comes next. */
+  /** Moves on to the next request. */
   taken(): void {
     this.#asked = undefined;
   }
 
-  /** Nothing more is wanted. What is waited for meanwhile is not waited for any longer. */
+  /** Stops reading, without waiting for a pending read. */
   async close(): Promise<void> {
     const returned = this.#parts.return(undefined);
     if (this.#asked === undefined) await returned;
@@ -134,7 +134,7 @@ export class Source {
   }
 }
 
-/** What the caller is told of a request. */
+/** The result that the caller gets for a request. */
 export function resultOf(part: Part, outcome: ApplySegmentsResult | AudienceError): StreamResult {
   const firstUser = part.places[0]?.user ?? 0;
   const users = (part.places.at(-1)?.user ?? 0) - firstUser + 1;

@@ -14,19 +14,19 @@ import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** JWTs (RFC 7519) that prove that the caller has a key. */
+/** Creates JWTs (RFC 7519) that prove possession of a key. */
 final class Assertion {
   private static final Pattern PEM =
       Pattern.compile("-----BEGIN PRIVATE KEY-----([A-Za-z0-9+/=\\s]+)-----END PRIVATE KEY-----");
   private static final String RSA = "RSA";
   private static final String ELLIPTIC = "EC";
-  /** FIPS 186-5, where the curve is P-256: its base point has this order. */
+  /** The order of the base point of P-256 (FIPS 186-5), by which the curve is recognised. */
   private static final BigInteger P256_ORDER =
       new BigInteger("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", 16);
 
   private Assertion() {}
 
-  /** @throws IllegalArgumentException it cannot be read. */
+  /** @throws IllegalArgumentException the key cannot be read. */
   static PrivateKey key(String pem) {
     Matcher content = PEM.matcher(pem);
     if (!content.find()) {
@@ -46,7 +46,7 @@ final class Assertion {
     throw isNeither();
   }
 
-  /** @throws IllegalArgumentException it signs nothing that the service takes. */
+  /** @throws IllegalArgumentException the service accepts no signatures by such a key. */
   static void check(PrivateKey key) {
     String algorithm = key.getAlgorithm();
     // One that stays in its hardware may not tell its curve.
@@ -58,7 +58,7 @@ final class Assertion {
   }
 
   /**
-   * A proof for now, which is in seconds.
+   * A JWT for the Unix time {@code now}, in seconds.
    *
    * @throws IllegalArgumentException the key cannot sign.
    */
@@ -90,7 +90,7 @@ final class Assertion {
     return Base64.getUrlEncoder().withoutPadding().encodeToString(bytes);
   }
 
-  /** As JSON writes it. */
+  /** A JSON string. */
   private static String quoted(String text) {
     StringBuilder quoted = new StringBuilder("\"");
     for (char letter : text.toCharArray()) {

@@ -15,19 +15,20 @@ import java.util.List;
 import java.util.function.Consumer;
 
 /**
- * Puts users into segments, and reads back what stands.
+ * Puts users into segments, and reads memberships.
  *
- * <p>It signs in with the first call and when a token ends, sends again what is safe to send again and helps, within the
- * time that the caller gives, keeps to the member's quota, and splits what is too large. All calls of one client share a
- * connection and a token; make one and keep it. Any number of threads may call at once.
+ * <p>The client signs in with the first call and renews the token before it ends; retries what is safe and useful to
+ * retry, within the caller's deadline; keeps to the member's quota; and splits requests that are too large. All calls
+ * of a client share one connection and one token, so make one client and keep it. It may be used by any number of
+ * threads.
  *
  * <p>Calls block. They throw an {@link AudienceException} when they fail, and a {@link
  * java.util.concurrent.CancellationException} when the calling thread is interrupted.
  */
 public final class AudienceClient implements AutoCloseable {
-  /** An {@code expiration} that takes the user out of the segment. */
+  /** The {@code expiration} that takes the user out of the segment. */
   public static final int REMOVE = -1;
-  /** An {@code expiration} that never comes. */
+  /** The {@code expiration} of a membership that never ends. */
   public static final int NEVER = 0;
 
   private final Connection connection;
@@ -39,35 +40,35 @@ public final class AudienceClient implements AutoCloseable {
   }
 
   /**
-   * Makes a client; it connects with its first call.
+   * Creates a builder of a client; the connection is made by the first call.
    *
-   * @param endpoint {@code host:port}, secured by TLS unless the builder is told otherwise.
-   * @throws IllegalArgumentException it has a scheme.
+   * @param endpoint {@code host:port}, secured by TLS unless the builder is configured otherwise.
+   * @throws IllegalArgumentException the endpoint has a scheme.
    */
   public static AudienceClientBuilder builder(String endpoint) {
     return new AudienceClientBuilder(endpoint);
   }
 
   /**
-   * This client, but each of whose calls may take so long, all its attempts together; 30 seconds otherwise. It shares
-   * everything with this one, and is closed with it.
+   * A client with this deadline for each call, including all its attempts; the default is 30 seconds. It shares
+   * everything with this client, and is closed with it.
    */
   public AudienceClient withDeadline(Duration deadline) {
     return new AudienceClient(connection, deadline);
   }
 
-  /** Closes the connection; calls under way fail, and so do those that come. */
+  /** Closes the connection; current and later calls fail. */
   @Override
   public void close() {
     connection.close();
   }
 
   /**
-   * Puts users into segments and takes them out; answered when all is written.
+   * Puts users into segments and takes them out; returns once everything is written.
    *
-   * <p>What a request cannot hold goes in several, one after the other, and is answered as one. An invalid user or block
-   * is skipped with a warning. Fails like a request that was split: what came before may be applied, and calling again
-   * with the same users does no harm.
+   * <p>Users that do not fit into one request are sent in several, one after the other, and the results are combined.
+   * An invalid user or block is skipped with a warning. If a request fails, earlier ones may have been applied; it is
+   * safe to call again with the same users.
    *
    * @throws AudienceException the call failed; see its subclasses.
    */
@@ -76,7 +77,7 @@ public final class AudienceClient implements AutoCloseable {
   }
 
   /**
-   * Checks users as {@link #apply} does, and answers as it does, but changes nothing.
+   * Checks users as {@link #apply} does, with the same result, but changes nothing.
    *
    * @throws AudienceException the call failed.
    */
@@ -85,36 +86,37 @@ public final class AudienceClient implements AutoCloseable {
   }
 
   /**
-   * Puts any number of users into segments. What became of them is told in order, as many users at a time as went in a
-   * request, to {@code results} on the calling thread; the call returns when all are answered.
+   * Puts any number of users into segments. {@code results} receives a result for each request, in order, on the
+   * calling thread; the call returns when all users are answered.
    *
-   * <p>Users are taken as they can be sent: memory is bounded, however many there are. A request that fails so that it
-   * helps is sent again, each user's changes in order, until the client's deadline has passed without any progress. While
-   * users are waited for, no time passes.
+   * <p>Users are read only as fast as they can be sent, so memory stays bounded. A failed request is retried, if that
+   * is useful, keeping the order of each user's changes, until the client's deadline has passed without progress. Time
+   * spent waiting for users does not count.
    *
-   * <p>The iterator runs on a thread of its own, which is interrupted when the call ends early; the call waits until the
-   * iterator has returned. What the iterator throws is thrown after the answers of the requests that were full before;
-   * what {@code results} throws ends the call at once.
+   * <p>The iterator runs on a thread of its own, which is interrupted when the call ends early; the call waits until
+   * the iterator has returned. An exception of the iterator is thrown after the results of the requests that were
+   * complete before; an exception of {@code results} ends the call at once.
    *
-   * @throws AudienceException there was no progress for so long, or signing in failed.
+   * @throws AudienceException there was no progress for too long, or signing in failed.
    */
   public void stream(Iterator<RtSegment> users, Consumer<StreamResult> results) {
     connection.stream(users, results, time);
   }
 
   /**
-   * The live memberships of users, by the platform's own IDs, in the order asked for; any number of them.
+   * The current memberships of any number of users, by the platform's own IDs, in the given order.
    *
-   * @throws AudienceException the call failed; {@link InvalidRequestException} for an ID that is none.
+   * @throws AudienceException the call failed; {@link InvalidRequestException} for an invalid ID.
    */
   public List<UserMemberships> memberships(Iterable<String> userIds) {
     return memberships(userIds, "");
   }
 
   /**
-   * The same by IDs of a domain: {@code idfa} or {@code aaid}, for example.
+   * The current memberships of users, by IDs of a domain, such as {@code idfa} or {@code aaid}.
    *
-   * @throws AudienceException the call failed; {@link InvalidRequestException} for an ID that is none of its domain.
+   * @throws AudienceException the call failed; {@link InvalidRequestException} for an ID that is not valid in its
+   * domain.
    */
   public List<UserMemberships> memberships(Iterable<String> userIds, String domain) {
     Deadline deadline = Deadline.after(time);
@@ -135,8 +137,8 @@ public final class AudienceClient implements AutoCloseable {
   }
 
   /**
-   * The answer of any unary method of the service: {@code call(CatalogServiceGrpc.getGetSegmentMethod(), request)}. It is
-   * sent again as the other calls are; where it would do harm to carry it out twice, only what was refused.
+   * Calls any unary method of the service: {@code call(CatalogServiceGrpc.getGetSegmentMethod(), request)}. Idempotent
+   * methods are retried like other calls, others only if they were refused.
    *
    * @throws AudienceException the call failed.
    */

@@ -10,7 +10,7 @@ import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
-/** Says how a client connects, who it is, and how it goes about its calls. */
+/** Configures a client: how it connects and signs in, and how it makes calls. */
 public final class AudienceClientBuilder {
   private final String endpoint;
   private Credentials credentials;
@@ -29,41 +29,44 @@ public final class AudienceClientBuilder {
     this.endpoint = endpoint;
   }
 
-  /** Who calls. Without any, that is the account of the connection's client certificate. */
+  /** Sets who signs in. Without credentials, the connection's client certificate identifies the account. */
   public AudienceClientBuilder credentials(Credentials credentials) {
     this.credentials = credentials;
     return this;
   }
 
   /**
-   * Secures connections in this way, rather than by TLS with the roots of the JDK: by other roots, or with a client
-   * certificate; see {@link TlsChannelCredentials#newBuilder}.
+   * Sets the TLS credentials, for other roots than those of the JDK, or for a client certificate; see {@link
+   * TlsChannelCredentials#newBuilder}.
    */
   public AudienceClientBuilder tls(ChannelCredentials tls) {
     security = tls;
     return this;
   }
 
-  /** Secures nothing. */
+  /** Disables TLS. */
   public AudienceClientBuilder plaintext() {
     security = InsecureChannelCredentials.create();
     return this;
   }
 
-  /** What the member may send; the service's defaults where that says nothing. Without it, the service is asked once. */
+  /**
+   * Sets the member's limits; missing fields have the service's defaults. Without this, they are requested from the
+   * service once.
+   */
   public AudienceClientBuilder limits(com.instantaudience.v1.Limits limits) {
     this.limits = Limits.of(limits);
     return this;
   }
 
-  /** How long to wait before a call is sent again. */
+  /** Sets the pauses between attempts. */
   public AudienceClientBuilder retries(Retries retries) {
     this.retries = retries;
     return this;
   }
 
   /**
-   * How many requests of a stream may be under way at once; 32 by default.
+   * Sets the maximum number of a stream's requests in flight; 32 by default.
    *
    * @throws IllegalArgumentException it is less than 1.
    */
@@ -75,25 +78,25 @@ public final class AudienceClientBuilder {
     return this;
   }
 
-  /** Is told of every attempt of a call, for metrics and logs, by several threads at once. */
+  /** Sets a function that is called after every attempt of a call, possibly by several threads at once. */
   public AudienceClientBuilder onAttempt(Consumer<Attempt> onAttempt) {
     this.onAttempt = onAttempt;
     return this;
   }
 
-  /** gRPC's own interceptors, for traces for example. */
+  /** Sets gRPC interceptors, for traces for example. */
   public AudienceClientBuilder interceptors(ClientInterceptor... interceptors) {
     this.interceptors = interceptors.clone();
     return this;
   }
 
-  /** The client; it connects with its first call. */
+  /** Creates the client; the connection is made by the first call. */
   public AudienceClient build() {
     ManagedChannel channel = Grpc.newChannelBuilder(
             endpoint, security == null ? TlsChannelCredentials.create() : security)
         .maxInboundMessageSize(Rules.RECEIVE_BYTES)
         .intercept(interceptors)
-        // What is sent again is decided here, within the caller's time.
+        // Retries are made by this client, within the caller's deadline.
         .disableRetry()
         .keepAliveTime(Rules.PING_EVERY_MS, TimeUnit.MILLISECONDS)
         .keepAliveTimeout(Rules.PING_ANSWER_MS, TimeUnit.MILLISECONDS)

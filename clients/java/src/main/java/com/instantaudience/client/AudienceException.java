@@ -5,7 +5,7 @@ import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
 
-/** A call failed; what that means for the caller, the subclass says. */
+/** A call failed; the subclass tells the kind of failure. */
 public abstract class AudienceException extends RuntimeException {
   private static final long serialVersionUID = 1;
 
@@ -18,7 +18,7 @@ public abstract class AudienceException extends RuntimeException {
     this.failure = failure;
   }
 
-  /** What it means for the caller. */
+  /** The kind of failure. */
   public ErrorKind kind() {
     return kind;
   }
@@ -28,12 +28,12 @@ public abstract class AudienceException extends RuntimeException {
     return failure.code();
   }
 
-  /** The reason of {@code google.rpc.ErrorInfo}, as listed in errors.proto; empty where the transport has failed. */
+  /** The reason of {@code google.rpc.ErrorInfo}, as listed in errors.proto; empty if the transport failed. */
   public String reason() {
     return failure.reason();
   }
 
-  /** What the service's log names the call by; empty where nothing was sent. */
+  /** The call's ID in the service's log; empty if nothing was sent. */
   public String requestId() {
     return failure.requestId();
   }
@@ -43,12 +43,12 @@ public abstract class AudienceException extends RuntimeException {
     return Optional.ofNullable(failure.retryAfter());
   }
 
-  /** What ErrorInfo says besides: often {@code field}, the field that is meant. */
+  /** The metadata of ErrorInfo: often {@code field}, the field concerned. */
   public Map<String, String> metadata() {
     return failure.metadata();
   }
 
-  /** Whether the service, or its transport, may take the same later. */
+  /** Whether a retry of the same call may succeed. */
   public boolean isWorthAnotherTry() {
     return Rules.SENT_AGAIN.contains(kind);
   }

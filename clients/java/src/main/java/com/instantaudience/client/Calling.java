@@ -26,7 +26,7 @@ final class Calling {
   private static final Metadata.Key<String> AUTHORIZATION = key("authorization");
   private static final SecureRandom RANDOM = new SecureRandom();
   private static final int ID_BYTES = 16;
-  /** ErrorInfo's metadata name causes as {@link ErrorCause} does, without this. */
+  /** Prefix of {@link ErrorCause}'s names, which ErrorInfo's metadata omits. */
   private static final String CAUSE_PREFIX = "ERROR_CAUSE_";
 
   private final ManagedChannel channel;
@@ -49,18 +49,21 @@ final class Calling {
     return retries;
   }
 
-  /** What the answer says, where another attempt does no harm that the method says so of. */
+  /**
+   * Calls a method, and retries the call if the proto file declares the method idempotent; returns the answer's
+   * content.
+   */
   <Q, A, S> S call(MethodDescriptor<Q, A> method, Q request, Deadline deadline, Function<A, S> read) {
     return call(method, request, deadline, read, method.isSafe() || method.isIdempotent());
   }
 
   /**
-   * What the answer says, as it is {@code read}. The call is sent again where that helps, and where it {@code
-   * isRepeatable}: where it does no harm to carry it out twice. Else, only what was refused is sent again. An answer that
-   * says nothing, null, is a failure.
+   * Calls a method and returns the answer's content, extracted by {@code read}; null content is a failure. If {@code
+   * isRepeatable}, the method may be executed twice, so the call is retried whenever that is useful; otherwise only if
+   * it was refused.
    *
    * @throws AudienceException the call failed.
-   * @throws CancellationException the thread was interrupted; it stays so.
+   * @throws CancellationException the thread was interrupted; its interrupt status is kept.
    */
   <Q, A, S> S call(
       MethodDescriptor<Q, A> method, Q request, Deadline deadline, Function<A, S> read, boolean isRepeatable) {
@@ -102,15 +105,15 @@ final class Calling {
     }
   }
 
-  /** Whether a failed call may be sent again with another token; the token is given up then. */
+  /** Whether a failed call may be retried with another token; if so, the old one is discarded. */
   boolean isRenewable(AudienceException failure, String token) {
     return failure.reason().equals(Rules.RENEWED_REASON) && session.refused(token);
   }
 
   /**
-   * Waits until what has failed, with its attempt of this number (the first is 0), is worth another one.
+   * Sleeps until a retry is due, after the attempt with this number (the first is 0).
    *
-   * @throws AudienceException the failure, where it never is, or not in time.
+   * @throws AudienceException the failure, if it is not to be retried, or not before the deadline.
    */
   void pause(AudienceException failure, int attempt, Deadline deadline) {
     OptionalLong pause = retries.pauseNanos(failure, attempt);
@@ -121,11 +124,11 @@ final class Calling {
     if (deadline.leftNanos() <= 0) {
       throw failure;
     }
-    // How long to wait is decided here, not by the channel as well.
+    // The pause is determined here, so the channel's own backoff is reset.
     channel.resetConnectBackoff();
   }
 
-  /** The channel for a call with this token (null where none is needed) and this name. */
+  /** The channel for a call with this token (null if none is needed) and this ID. */
   Channel channel(String token, String requestId) {
     Metadata sent = new Metadata();
     sent.put(REQUEST_ID, requestId);
@@ -135,7 +138,7 @@ final class Calling {
     return ClientInterceptors.intercept(channel, MetadataUtils.newAttachHeadersInterceptor(sent));
   }
 
-  /** Tells who wants to know what became of an attempt; {@code failure} is null where it succeeded. */
+  /** Reports the result of an attempt to the observer; {@code failure} is null if it succeeded. */
   void tell(MethodDescriptor<?, ?> method, int number, long began, String requestId, AudienceException failure) {
     if (onAttempt != null) {
       Status.Code code = failure == null ? Status.Code.OK : failure.code();
@@ -145,14 +148,14 @@ final class Calling {
     }
   }
 
-  /** A name for a call in the service's log. */
+  /** An ID for a call in the service's log. */
   static String newRequestId() {
     byte[] id = new byte[ID_BYTES];
     RANDOM.nextBytes(id);
     return HexFormat.of().formatHex(id);
   }
 
-  /** Whether a call that failed so has changed nothing for sure. */
+  /** Whether a call with this error certainly changed nothing. */
   private static boolean wasRefused(AudienceException failure) {
     String overloaded = ErrorCause.ERROR_CAUSE_OVERLOADED.name().substring(CAUSE_PREFIX.length());
     return failure instanceof RateLimitedException || overloaded.equals(failure.metadata().get("cause"));

@@ -1,6 +1,6 @@
 package com.instantaudience.client;
 
-/** The change contradicts what is there: taken, changed meanwhile, or in use. */
+/** The change conflicts with the current state: taken, changed meanwhile, or in use. */
 public final class ConflictException extends AudienceException {
   private static final long serialVersionUID = 1;
 

@@ -16,13 +16,13 @@ import java.util.Iterator;
 import java.util.function.Consumer;
 import java.util.function.Function;
 
-/** What all calls of a client share: the channel, the token, the member's limits and turns. */
+/** What all calls of a client share: the channel, the token, the member's limits and its pacing. */
 final class Connection {
   private static final boolean IS_REPEATABLE = true; // A token too many does no harm.
 
   private final ManagedChannel channel;
   private final Session session;
-  /** Of calls that need no token: those that get one. */
+  /** The session of sign-in calls, which need no token. */
   private final Session publicSession = new Session(null, null);
   private final Calling calling;
   private final Calling publicCalling;
@@ -32,7 +32,7 @@ final class Connection {
   /** Null until they are known. */
   private volatile Limits limits;
 
-  /** {@code limits} are null where the service is to be asked, {@code credentials} where there are none. */
+  /** {@code limits} is null if they are to be requested from the service, {@code credentials} if there are none. */
   Connection(
       ManagedChannel channel,
       Credentials credentials,
@@ -70,7 +70,7 @@ final class Connection {
     new Streaming(calling, pacer, known, window, patience, results).apply(users);
   }
 
-  /** What the member may send: as given to the client, or as the service says, asked once. */
+  /** The member's limits: as given to the client, or as requested from the service, once. */
   Limits limits(Deadline deadline) {
     return asking.value(() -> limits, () -> limits = askLimits(deadline), deadline);
   }
@@ -92,7 +92,7 @@ final class Connection {
     return Limits.of(member.getLimits());
   }
 
-  /** Whose token it is: {@code hbapi:<user id>:<random hex>:<location>}. */
+  /** The user ID in a token: {@code hbapi:<user id>:<random hex>:<location>}. */
   private static int userOf(String token) {
     String[] words = token.split(":");
     try {
@@ -102,7 +102,7 @@ final class Connection {
     }
   }
 
-  /** How to get a token; null where none is needed. */
+  /** How to obtain a token; null if none is needed. */
   private Function<Deadline, Session.Issued> signIn(Credentials credentials) {
     if (credentials instanceof Credentials.Password account) {
       AuthenticateRequest.Builder request = AuthenticateRequest.newBuilder();

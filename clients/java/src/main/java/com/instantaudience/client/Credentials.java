@@ -2,26 +2,26 @@ package com.instantaudience.client;
 
 import java.security.PrivateKey;
 
-/** Who calls. Without any, that is the account of the connection's client certificate. */
+/** Who signs in. Without credentials, the connection's client certificate identifies the account. */
 public sealed interface Credentials {
-  /** An account's name and password. */
+  /** An account's user name and password. */
   static Credentials password(String username, String password) {
     return new Password(username, password);
   }
 
   /**
-   * A token that somebody else has got; it is used as long as the service takes it.
+   * A token that was obtained elsewhere; it is used until the service rejects it.
    *
-   * @throws IllegalArgumentException it has characters that no token has, the end of a line for example, or
-   *     more than 4096.
+   * @throws IllegalArgumentException it contains characters that no token has, such as a line end, or more than 4096
+   * characters.
    */
   static Credentials token(String token) {
     return new Token(token);
   }
 
   /**
-   * An account's private key (RSA or P-256) in PEM of the form PKCS #8, whose public key has this name with the service.
-   * Such sign-ins have no limit: for services whose many processes each sign in.
+   * An account's private key (RSA or P-256; PKCS #8 in PEM form), and the name of its public key at the service. Such
+   * sign-ins are not rate limited, so they suit services with many processes.
    *
    * @throws IllegalArgumentException the key cannot be read, or is neither RSA nor P-256.
    */
@@ -30,7 +30,7 @@ public sealed interface Credentials {
   }
 
   /**
-   * The same with a key that is read already, or is in a keystore.
+   * The same with a key object, which may be in a keystore.
    *
    * @throws IllegalArgumentException the key is neither RSA nor P-256.
    */
@@ -48,7 +48,7 @@ public sealed interface Credentials {
 
   /** See {@link #token}. */
   record Token(String token) implements Credentials {
-    /** Checks it. */
+    /** @throws IllegalArgumentException see {@link Credentials#token}. */
     public Token {
       if (!canBeSent(token)) {
         throw new IllegalArgumentException(
@@ -57,7 +57,7 @@ public sealed interface Credentials {
       }
     }
 
-    /** Whether a header holds the token. */
+    /** Whether the token can be sent in a header. */
     static boolean canBeSent(String token) {
       return token.length() <= Rules.TOKEN_CHARACTERS
           && token.chars().allMatch(character -> character >= ' ' && character <= '~');
@@ -71,7 +71,7 @@ public sealed interface Credentials {
 
   /** See {@link #keyPair(String, String, PrivateKey)}. */
   record KeyPair(String username, String keyName, PrivateKey privateKey) implements Credentials {
-    /** Checks it. */
+    /** @throws IllegalArgumentException see {@link Credentials#keyPair(String, String, PrivateKey)}. */
     public KeyPair {
       Assertion.check(privateKey);
     }

@@ -4,7 +4,7 @@ import java.time.Duration;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.TimeUnit;
 
-/** What ends a call before its answer: the caller's time, and an interrupt of the caller's thread. */
+/** The deadline of a call. Calls also end when the caller's thread is interrupted. */
 final class Deadline {
   private final long ends;
 
@@ -16,7 +16,7 @@ final class Deadline {
     return new Deadline(System.nanoTime() + nanos(time));
   }
 
-  /** A time in nanoseconds, or the most that there can be of them, 292 years. */
+  /** A duration in nanoseconds, at most the largest that fits, 292 years. */
   static long nanos(Duration time) {
     return TimeUnit.NANOSECONDS.convert(time);
   }
@@ -25,14 +25,14 @@ final class Deadline {
     return ends - System.nanoTime();
   }
 
-  /** @throws CancellationException the caller has given up. */
+  /** @throws CancellationException the thread is interrupted. */
   static void check() {
     if (Thread.currentThread().isInterrupted()) {
       throw givenUp();
     }
   }
 
-  /** What the caller gets whose thread was interrupted. */
+  /** The exception for a caller whose thread was interrupted. */
   static CancellationException givenUp() {
     Thread.currentThread().interrupt();
     return new CancellationException("the calling thread was interrupted");

@@ -1,6 +1,6 @@
 package com.instantaudience.client;
 
-/** The time that the caller gave is over. */
+/** The caller's deadline has passed. */
 public final class DeadlineExceededException extends UnavailableException {
   private static final long serialVersionUID = 1;
 

@@ -13,7 +13,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 
-/** What is known of a failed call. {@code retryAfter} and {@code cause} are null where there is none. */
+/** The fields of an error. {@code retryAfter} and {@code cause} are null if there is none. */
 record Failure(
     Status.Code code,
     String message,
@@ -23,20 +23,20 @@ record Failure(
     Map<String, String> metadata,
     Throwable cause)
     implements Serializable {
-  /** The longest time that protobuf's durations are for: 10,000 years. */
+  /** Maximum of protobuf's durations: 10,000 years. */
   private static final long MOST_DELAY_SECONDS = 315_576_000_000L;
 
-  /** What a failed attempt means. */
+  /** The exception for a failed attempt. */
   static AudienceException ofCall(StatusRuntimeException thrown, String requestId) {
     return ofStatus(statusOf(thrown), requestId, thrown);
   }
 
-  /** What the status of a request of a stream means. */
+  /** The exception for the status of a request in a stream. */
   static AudienceException ofStatus(com.google.rpc.Status status, String requestId) {
     return ofStatus(status, requestId, null);
   }
 
-  /** The client's own time is over. */
+  /** The exception for a deadline that the client itself found to have passed. */
   static AudienceException late(String message) {
     return new DeadlineExceededException(own(Status.Code.DEADLINE_EXCEEDED, message, ""));
   }
@@ -49,12 +49,12 @@ record Failure(
     return new InternalException(own(Status.Code.INTERNAL, message, requestId));
   }
 
-  /** The caller takes no more answers. */
+  /** The exception for a call that the caller has cancelled. */
   static AudienceException givenUp(String requestId) {
     return new UnavailableException(own(Status.Code.CANCELLED, "the caller has given up", requestId));
   }
 
-  /** An answer came without what every answer has. */
+  /** The exception for an answer without its mandatory content. */
   static AudienceException saysNothing(String requestId) {
     return internal("an answer that says nothing", requestId);
   }
@@ -77,7 +77,7 @@ record Failure(
             code, status.getMessage(), info.getReason(), requestId, retryAfter(retry), Map.copyOf(info.getMetadataMap()), cause));
   }
 
-  /** What a call ended with; without its details, where they cannot be read or belong to another code. */
+  /** The status of a call; without its details, if they cannot be parsed or belong to another code. */
   private static com.google.rpc.Status statusOf(StatusRuntimeException thrown) {
     if (thrown.getStatus().getCause() != null) {
       return StatusProto.fromThrowable(withCause(thrown.getStatus()).asRuntimeException());
@@ -89,7 +89,7 @@ record Failure(
     }
   }
 
-  /** What failed here, in a line: gRPC says "io exception", and the cause says which. */
+  /** Adds the cause to the description, in one line: gRPC says only "io exception". */
   private static Status withCause(Status status) {
     Throwable cause = status.getCause();
     while (cause.getCause() != null) {
@@ -100,7 +100,7 @@ record Failure(
     return status.withDescription(said.lines().findFirst().orElse("") + ": " + why);
   }
 
-  /** When the service asks to try again; null where it does not, or for a time that was before. */
+  /** When the service asks to try again; null if it does not, or if the delay is negative. */
   private static Duration retryAfter(RetryInfo retry) {
     com.google.protobuf.Duration delay = retry.getRetryDelay();
     if (!retry.hasRetryDelay() || delay.getSeconds() < 0 || delay.getNanos() < 0) {
@@ -115,7 +115,7 @@ record Failure(
         try {
           return detail.unpack(type);
         } catch (InvalidProtocolBufferException ignored) {
-          // What cannot be read says nothing; the code is known all the same.
+          // Details that cannot be parsed are ignored; the code is known nevertheless.
         }
       }
     }
@@ -143,7 +143,7 @@ record Failure(
     };
   }
 
-  /** For people. */
+  /** The message, with the reason and the request ID. */
   String text() {
     String found = requestId.isEmpty() ? "" : " (request " + requestId + ")";
     return (reason.isEmpty() ? code.name() : reason) + ": " + message + found;

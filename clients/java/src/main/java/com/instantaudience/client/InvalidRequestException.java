@@ -1,6 +1,6 @@
 package com.instantaudience.client;
 
-/** The request cannot be read, or breaks a rule: sending it again does not help. */
+/** The request is malformed or breaks a rule: sending it again does not help. */
 public final class InvalidRequestException extends AudienceException {
   private static final long serialVersionUID = 1;
 

@@ -12,15 +12,15 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * The answers of parts as one answer: counts added up, paths those of the caller's users.
+ * Combines the results of parts: counts are added, and paths refer to the caller's users.
  *
- * <p>A user whose blocks went in several requests counts once, and is told as skipped only where all of it was.
+ * <p>A user whose blocks were sent in several requests is counted once, and reported as skipped only if all of it was.
  */
 final class Joining {
   private static final Pattern PLACE = Pattern.compile("rt_segment\\[(\\d+)\\](?:\\.seg_block\\[(\\d+)\\])?");
   private static final int NONE = -1;
 
-  /** Which user and which block a warning means; {@link #NONE} where it means none. */
+  /** The user and the block that a warning is about, or {@link #NONE}. */
   private record Meant(int user, int block) {
     static Meant by(ApplyWarning warning) {
       Matcher found = PLACE.matcher(warning.getPath());
@@ -71,7 +71,7 @@ final class Joining {
     return skipped;
   }
 
-  /** The warnings of all parts, each once. */
+  /** The warnings of all parts, without duplicates. */
   private static List<ApplyWarning> told(
       List<Part> parts, List<ApplySegmentsResult> results, Set<Integer> valid, int users) {
     List<ApplyWarning> warnings = new ArrayList<>();
@@ -99,7 +99,7 @@ final class Joining {
     return warnings;
   }
 
-  /** The warnings of a part, with the places of the caller's users. */
+  /** The warnings of a part, with paths that refer to the caller's users. */
   private static List<ApplyWarning> moved(Part part, ApplySegmentsResult result) {
     List<ApplyWarning> moved = new ArrayList<>();
     for (ApplyWarning warning : result.getWarningsList()) {
@@ -115,7 +115,7 @@ final class Joining {
     return moved;
   }
 
-  /** Whether a user was skipped as a whole. */
+  /** Whether a warning means that a whole user was skipped. */
   private static boolean isOfUser(ApplyWarning warning) {
     return Rules.WARNINGS_OF_USERS.contains(warning.getCodeValue());
   }

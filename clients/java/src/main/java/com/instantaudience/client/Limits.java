@@ -1,6 +1,6 @@
 package com.instantaudience.client;
 
-/** What a member may send: {@code Limits} of catalog.proto, with the service's defaults where it says nothing. */
+/** A member's limits: {@code Limits} of catalog.proto, with the service's defaults for missing fields. */
 record Limits(int usersPerCall, int segmentsPerUser, int bodyBytes, int postsPerSecond, int usersPerSecond) {
   static final Limits DEFAULT = of(com.instantaudience.v1.Limits.getDefaultInstance());
 

@@ -13,11 +13,11 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.TimeUnit;
 
-/** What is under way on one stream, and what has failed. */
+/** One stream of a call: what is in flight on it, and why it failed. */
 final class OneStream {
   private static final MethodDescriptor<StreamSegmentsRequest, StreamSegmentsResponse> METHOD =
       AudienceServiceGrpc.getStreamSegmentsMethod();
-  /** How often it is looked whether a stream still goes on. */
+  /** Interval between checks whether a stream is stuck. */
   static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
 
   private final Streaming all;
@@ -26,24 +26,24 @@ final class OneStream {
   private final Source source;
   private final String token;
   private final String requestId = Calling.newRequestId();
-  /** What is to be sent. */
+  /** Requests to be sent. */
   private final Deque<Sent> queue;
-  /** What was sent and is not answered. */
+  /** Requests that were sent and are not answered. */
   private final Deque<Sent> pending = new ArrayDeque<>();
   private ClientCallStreamObserver<StreamSegmentsRequest> call;
-  /** The first failure that is worth another try: nothing is sent after it, and what was sent is answered. */
+  /** The first error that is worth a retry: after it nothing is sent, but answers are still read. */
   private AudienceException failure;
-  /** The first request of the queue has {@code turn}. */
+  /** Whether {@code turn} has been taken for the first request of the queue. */
   private boolean hasTurn;
-  /** It may go now, as soon as the connection takes it. */
+  /** Whether its turn has come, so that it is sent as soon as the connection accepts it. */
   private boolean isDue;
   private Pacer.Turn turn;
   private boolean isSent;
   private boolean isOver;
-  /** Since when nothing but the service is waited for. */
+  /** Since when only the service has been waited for. */
   private long resumed = System.nanoTime();
 
-  /** {@code token} is null where none is needed. */
+  /** {@code token} is null if none is needed. */
   OneStream(Streaming all, Calling calling, Pacer pacer, Source source, String token) {
     this.all = all;
     this.calling = calling;
@@ -53,7 +53,7 @@ final class OneStream {
     queue = all.window().toRepeat();
   }
 
-  /** Why the stream is over; null where all is answered. */
+  /** Why the stream is over; null if everything is answered. */
   AudienceException failure() {
     return failure;
   }
@@ -87,7 +87,7 @@ final class OneStream {
   private void step() {
     Deadline.check();
     long wait = send();
-    // What has come goes first: only when there is nothing more of it, the service is late.
+    // Received answers are processed first: the service is late only if there are none.
     Runnable event = all.events().poll();
     if (event == null && isStuck()) {
       fail(Failure.unavailable("the stream does not go on", requestId));
@@ -104,7 +104,7 @@ final class OneStream {
     }
   }
 
-  /** Sends what may go now; how long to wait for what may go then. */
+  /** Sends what may be sent now; returns how long to wait for what may be sent then. */
   private long send() {
     while (!isSent) {
       if (failure != null || (queue.isEmpty() && all.isExhausted())) {
@@ -127,7 +127,7 @@ final class OneStream {
     return LOOK_NANOS;
   }
 
-  /** In how many nanoseconds the first of the queue may go. */
+  /** The nanoseconds until the first request of the queue may be sent. */
   private long turnOf(Sent first) {
     if (!hasTurn) {
       hasTurn = true;
@@ -149,7 +149,7 @@ final class OneStream {
     call.onNext(StreamSegmentsRequest.newBuilder().addAllRtSegment(first.part().users()).build());
   }
 
-  /** Whether an answer, or the end where all is sent, is waited for too long. */
+  /** Whether an answer, or the end of the stream after everything was sent, is overdue. */
   private boolean isStuck() {
     Sent first = pending.isEmpty() && isDue ? queue.peekFirst() : pending.peekFirst();
     long now = System.nanoTime();
@@ -195,7 +195,7 @@ final class OneStream {
     }
   }
 
-  /** Tells the caller's thread what comes. */
+  /** Passes what is received to the caller's thread. */
   private final class Answers implements ClientResponseObserver<StreamSegmentsRequest, StreamSegmentsResponse> {
     @Override
     public void beforeStart(ClientCallStreamObserver<StreamSegmentsRequest> observer) {

@@ -6,31 +6,33 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.LongConsumer;
 import java.util.function.LongSupplier;
 
-/** Lets requests go, in the order they ask; in any second at most as many, with as many users, as the limits say. */
+/**
+ * Lets requests pass in the order in which they ask; in any second, no more requests and users than the limits allow.
+ */
 final class Pacer {
   private static final long WINDOW_NANOS = TimeUnit.MILLISECONDS.toNanos(Rules.QUOTA_WINDOW_MS);
 
-  /** When a request has gone, or will go, and how many users it has. */
+  /** When a request was sent, or will be, and its number of users. */
   record Turn(long at, int users) {}
 
   private final LongSupplier clock;
   private final LongConsumer sleep;
-  /** In their order; those of the second before the last one begin at {@code first}. */
+  /** In order of time; those of the second before the last one begin at {@code first}. */
   private final List<Turn> turns = new ArrayList<>();
   private int first;
-  /** Of those of that second. */
+  /** Number of users in the turns of that second. */
   private int users;
 
-  /** {@code sleep} waits so many nanoseconds of the clock. */
+  /** {@code sleep} waits for this many nanoseconds of the clock. */
   Pacer(LongSupplier clock, LongConsumer sleep) {
     this.clock = clock;
     this.sleep = sleep;
   }
 
   /**
-   * Waits until a request with so many users may go.
+   * Waits until a request with this many users may be sent.
    *
-   * @throws AudienceException it may not in time; nothing is sent. Or what ends the wait before.
+   * @throws AudienceException that is not before the deadline; nothing is sent. Or whatever ends the wait early.
    */
   void await(int count, Limits limits, Deadline deadline) {
     Turn turn = turn(count, limits, deadline.leftNanos());
@@ -47,9 +49,9 @@ final class Pacer {
   }
 
   /**
-   * The turn that a request with so many users takes.
+   * Takes the turn of a request with this many users.
    *
-   * @throws AudienceException that is after {@code left}; no turn is taken.
+   * @throws AudienceException it would be later than {@code left}; no turn is taken.
    */
   synchronized Turn turn(int count, Limits limits, long left) {
     long now = clock.getAsLong();
@@ -79,7 +81,7 @@ final class Pacer {
     return taken;
   }
 
-  /** The request does not go: others may have its turn, who come later. */
+  /** Returns the turn of a request that is not sent, for later requests. */
   synchronized void giveBack(Turn turn) {
     int index = turns.lastIndexOf(turn);
     if (index >= 0) { // Else it is over, and forgotten.
@@ -89,7 +91,7 @@ final class Pacer {
     users = turns.subList(first, turns.size()).stream().mapToInt(Turn::users).sum();
   }
 
-  /** What is over is forgotten when it is half of all: over by now, as later ones may be given back. */
+  /** Forgets turns that are over, once they are half of all. Over by now: later ones may still be returned. */
   private void forget(long now) {
     int over = first * 2 > turns.size() ? firstAfter(now - WINDOW_NANOS) : 0;
     if (over * 2 > turns.size()) {
@@ -98,7 +100,7 @@ final class Pacer {
     }
   }
 
-  /** Where the turns after a time begin. */
+  /** The index of the first turn after a time. */
   private int firstAfter(long time) {
     int low = 0;
     int high = turns.size();

@@ -7,16 +7,16 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Set;
 
-/** A request. {@code places} has where each of its users comes from. */
+/** A request. {@code places} tells where each of its users comes from. */
 record Part(List<RtSegment> users, List<Place> places) {
-  /** Where a user of a request stands among the caller's: which one it is, and its first block there. */
+  /** The index of the caller's user, and of the user's first block in a request. */
   record Place(int user, int firstBlock) {}
 
   Part() {
     this(new ArrayList<>(), new ArrayList<>());
   }
 
-  /** The users that it changes. */
+  /** The users that the request changes. */
   Set<String> keys() {
     Set<String> keys = new HashSet<>();
     for (RtSegment user : users) {
@@ -29,7 +29,7 @@ record Part(List<RtSegment> users, List<Place> places) {
     return places.get(0).user();
   }
 
-  /** How many of the caller's users it is about. */
+  /** Number of the caller's users in it. */
   int userCount() {
     return places.get(places.size() - 1).user() - firstUser() + 1;
   }

@@ -5,16 +5,15 @@ import java.util.OptionalLong;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * How long to wait before a call is sent again: the first time somewhere up to {@code firstPause}, each time up to twice
- * as long, at most {@code mostPause}; never less than what the service asks for, with a little more, so that not all come
- * at once.
+ * The pauses before retries. The first pause is random between 0 and {@code firstPause}; the maximum doubles each time,
+ * up to {@code mostPause}. A delay that the service asks for is added.
  *
- * @param firstPause the most to wait before the second attempt.
- * @param mostPause the most to wait at all, but for what the service asks for.
- * @param attempt what one attempt may take: one that hangs is given up, and the next one begins.
+ * @param firstPause the maximum pause before the second attempt.
+ * @param mostPause the upper bound of the pauses, not counting delays that the service asks for.
+ * @param attempt the timeout of one attempt; one that hangs is abandoned, and the next one begins.
  */
 public record Retries(Duration firstPause, Duration mostPause, Duration attempt) {
-  /** Up to 100 ms, 5 s at most; 10 s for an attempt. */
+  /** Pauses from 100 ms to 5 s; 10 s for an attempt. */
   public static final Retries DEFAULT =
       new Retries(
           Duration.ofMillis(Rules.FIRST_PAUSE_MS),
@@ -23,7 +22,7 @@ public record Retries(Duration firstPause, Duration mostPause, Duration attempt)
 
   private static final int MOST_DOUBLINGS = 30;
 
-  /** @throws IllegalArgumentException a pause is below 0, or an attempt may take no time. */
+  /** @throws IllegalArgumentException a pause is negative, or the timeout is not positive. */
   public Retries {
     checkPause("firstPause", firstPause);
     checkPause("mostPause", mostPause);
@@ -38,7 +37,7 @@ public record Retries(Duration firstPause, Duration mostPause, Duration attempt)
     }
   }
 
-  /** How long to wait after the attempt (the first is 0) that failed so; empty where it is not to be repeated. */
+  /** The pause after an attempt (the first is 0) that failed with this error; empty if it is not to be retried. */
   OptionalLong pauseNanos(AudienceException failure, int attempt) {
     if (!failure.isWorthAnotherTry()) {
       return OptionalLong.empty();

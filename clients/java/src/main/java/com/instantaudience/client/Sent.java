@@ -3,14 +3,14 @@ package com.instantaudience.client;
 import com.instantaudience.v1.ApplySegmentsResult;
 import java.util.List;
 
-/** A request under way, until it is answered for good. */
+/** A request in flight, until it has its final answer. */
 final class Sent {
   private final Part part;
   private ApplySegmentsResult result;
   private AudienceException failure;
   /** How often it was sent. */
   private int attempts;
-  /** When it was sent last, or could have been. */
+  /** When it was last sent, or could have been. */
   private long since;
 
   Sent(Part part) {
@@ -29,7 +29,7 @@ final class Sent {
     return since;
   }
 
-  /** It is sent as soon as the connection takes it. */
+  /** Notes that it is sent as soon as the connection accepts it. */
   void begin() {
     attempts++;
     since = System.nanoTime();
@@ -47,13 +47,13 @@ final class Sent {
     failure = error;
   }
 
-  /** It is to be sent again. */
+  /** Discards its answer, as it is to be repeated. */
   void forget() {
     result = null;
     failure = null;
   }
 
-  /** What the caller is told of it. */
+  /** The result that the caller gets for it. */
   StreamResult outcome() {
     ApplySegmentsResult told = result == null ? null : Joining.joined(List.of(part), List.of(result));
     return new StreamResult(part.firstUser(), part.userCount(), told, failure);

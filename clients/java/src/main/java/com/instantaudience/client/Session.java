@@ -7,13 +7,13 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
 
-/** The token of a client: got once for all calls, and again when it ends. */
+/** The token of a client: obtained once for all calls, and renewed before it ends. */
 final class Session {
-  /** A token, and for how long it lives at most. */
+  /** A token, and its maximum lifetime. */
   record Issued(String token, long lifetimeNanos) {
     /**
-     * The token of an answer; null where there is none, or none that can be sent. Where nothing is said of its life,
-     * nobody knows of an end.
+     * The token in an answer; null if there is none, or one that cannot be sent. Without a lifetime in the answer, it
+     * never ends.
      */
     static Issued by(AuthenticateResult result) {
       String token = result.getToken();
@@ -31,14 +31,16 @@ final class Session {
   private final LongSupplier clock;
   private final Shared<String> signingIn = new Shared<>();
   private String token;
-  /** When another token is asked for; what no sign-in has given never ends. */
+  /** When the token is to be renewed; one that was given to the client never is. */
   private long ends;
-  /** When the one at hand ends. */
+  /** When it ends. */
   private long dies;
-  /** Whether its client is. */
+  /** Counted down when the client is closed. */
   private final CountDownLatch closed = new CountDownLatch(1);
 
-  /** Without {@code signIn} (null), the token is used as long as the service takes it; null where none is needed. */
+  /**
+   * Without {@code signIn} (null), the given token is used until the service rejects it; it is null if none is needed.
+   */
   Session(Function<Deadline, Issued> signIn, String token) {
     this(signIn, token, System::nanoTime);
   }
@@ -50,7 +52,7 @@ final class Session {
   }
 
   /**
-   * The token to call with; null where none is needed.
+   * The token for a call; null if none is needed.
    *
    * @throws AudienceException signing in failed.
    */
@@ -64,7 +66,7 @@ final class Session {
     return signingIn.value(this::standing, () -> renew(deadline), deadline);
   }
 
-  /** The service did not take this token; whether another one can be had. */
+  /** Notes that the service rejected this token; returns whether a new one can be obtained. */
   synchronized boolean refused(String refused) {
     if (signIn == null) {
       return false;
@@ -75,16 +77,16 @@ final class Session {
     return true;
   }
 
-  /** There is no token any more: nothing is sent, or sent again. */
+  /** Ends the session: nothing is sent any more. */
   void close() {
     closed.countDown();
   }
 
   /**
-   * Waits so long.
+   * Sleeps for this time.
    *
-   * @throws UnavailableException the client is closed; meanwhile, too.
-   * @throws java.util.concurrent.CancellationException the thread was interrupted; it stays so.
+   * @throws UnavailableException the client is closed, or is closed meanwhile.
+   * @throws java.util.concurrent.CancellationException the thread was interrupted; its interrupt status is kept.
    */
   void sleep(long nanos) {
     try {
@@ -106,13 +108,13 @@ final class Session {
     return closed.getCount() == 0;
   }
 
-  /** The token, where it has not ended; else null. */
+  /** The token, if it is not to be renewed yet; else null. */
   private synchronized String standing() {
     checkOpen();
     return clock.getAsLong() - ends < 0 ? token : null;
   }
 
-  /** The new token, even where it has ended by this machine's clock. */
+  /** Obtains a new token, and returns it even if it has already ended by this machine's clock. */
   private String renew(Deadline deadline) {
     Deadline bound = bound(deadline);
     Issued issued;
@@ -123,13 +125,13 @@ final class Session {
         throw failure;
       }
       String atHand = atHand(failure);
-      // Where it has ended meanwhile, or was refused, there is none but another one now.
+      // If the old token has ended meanwhile, or was rejected, a new one is needed.
       return atHand == null ? renew(deadline) : atHand;
     }
     synchronized (this) {
       long now = clock.getAsLong();
       token = issued.token();
-      // Before it ends, so that no call finds it ended.
+      // Before it ends, so that no call uses one that has ended.
       ends = now + issued.lifetimeNanos() / 100 * Rules.RENEWAL_PERCENT;
       dies = now + issued.lifetimeNanos();
     }
@@ -137,8 +139,8 @@ final class Session {
   }
 
   /**
-   * How long signing in may take. A token is good as long as it lives: where there is one, nobody else waits for another
-   * one, and this call does not for long.
+   * The deadline for signing in. While the old token is valid, no other call waits for the renewal, and this one waits
+   * only briefly.
    */
   private synchronized Deadline bound(Deadline deadline) {
     if (!keep(PAUSE_NANOS)) {
@@ -148,13 +150,13 @@ final class Session {
     return Deadline.after(Duration.ofNanos(Math.min(most, deadline.leftNanos() / 2)));
   }
 
-  /** The token that there is, where it lives, till signing in that failed so is worth another try; else null. */
+  /** The old token, if it is still valid, to be used until the next renewal attempt after this failure; else null. */
   private synchronized String atHand(AudienceException failure) {
     boolean isLimited = failure instanceof RateLimitedException;
     return keep(isLimited ? Deadline.nanos(failure.retryAfter().orElse(Duration.ZERO)) : PAUSE_NANOS) ? token : null;
   }
 
-  /** Has the token that there is be used for so long, at most, where it lives; whether it does. */
+  /** Keeps using a token that is still valid for this time, at most until it ends; whether there is one. */
   private boolean keep(long nanos) {
     long now = clock.getAsLong();
     if (isClosed() || token == null || dies - now <= 0) {

@@ -6,15 +6,15 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
 
-/** What one caller gets for all who come meanwhile. */
+/** A value that one caller obtains for all that wait for it. */
 final class Shared<V> {
   private CompletableFuture<Void> getting;
 
   /**
-   * What is {@code known} (null: nothing), or else what {@code get} gets and has known then; whoever waits for another's
-   * waits no longer than its own time.
+   * The value that is {@code known} (null: none yet), else the one that {@code get} obtains, after which it is known.
+   * Callers wait for each other only until their own deadlines.
    *
-   * @throws AudienceException it could not be got, or not in time.
+   * @throws AudienceException it could not be obtained, or not in time.
    */
   V value(Supplier<V> known, Supplier<V> get, Deadline deadline) {
     for (;;) {
@@ -49,7 +49,7 @@ final class Shared<V> {
       synchronized (this) {
         getting = null;
       }
-      // Another caller may have more time, or may not have given up: only what it would be told as well is told to it.
+      // Only errors that the other callers would get as well are shared: they may have more time, or not be cancelled.
       if (failure instanceof AudienceException told && !told.isWorthAnotherTry()) {
         mine.completeExceptionally(told);
       } else {

@@ -8,8 +8,8 @@ import java.util.concurrent.Semaphore;
 import java.util.function.Consumer;
 
 /**
- * The requests to come, made of the caller's users as they are wanted, on a thread of its own: one that is waited for
- * keeps nothing else from going on.
+ * Makes requests of the caller's users as they are needed, on a thread of its own, so that a slow iterator holds up
+ * nothing else.
  */
 final class Source implements AutoCloseable {
   private final Iterator<RtSegment> users;
@@ -20,7 +20,7 @@ final class Source implements AutoCloseable {
   private final Thread thread = new Thread(this::give, "instantaudience-users");
   private volatile boolean isClosed;
 
-  /** {@code onPart} is given each request, {@code onEnd} what the users threw; null where there are just no more. */
+  /** {@code onPart} receives each request, {@code onEnd} what the iterator threw, or null at the end of the users. */
   Source(Iterator<RtSegment> users, Limits limits, Consumer<Part> onPart, Consumer<Throwable> onEnd) {
     this.users = users;
     this.splitter = new Splitter(limits);
@@ -30,12 +30,12 @@ final class Source implements AutoCloseable {
     thread.start();
   }
 
-  /** Has another request, or the end, be given. */
+  /** Asks for another request, or the end. */
   void ask() {
     wanted.release();
   }
 
-  /** Nothing more is wanted. Waits until the caller's iterator is not in use any more. */
+  /** Stops reading. Waits until the caller's iterator is no longer in use. */
   @Override
   public void close() {
     isClosed = true;
@@ -75,7 +75,7 @@ final class Source implements AutoCloseable {
     onEnd.accept(thrown);
   }
 
-  /** Hands a request on; false where it is the end. */
+  /** Passes a request on; false at the end. */
   private boolean given(Part part) {
     if (part.users().isEmpty()) {
       return false;

@@ -5,7 +5,7 @@ import com.instantaudience.v1.SegBlock;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Makes parts of users that come one by one. */
+/** Divides users into parts. */
 final class Splitter {
   private final Limits limits;
   private Part part = new Part();
@@ -16,7 +16,7 @@ final class Splitter {
     this.limits = limits;
   }
 
-  /** The requests that together say what these users say, in their order; one without users where there are none. */
+  /** The requests for these users, in order; a single empty one if there are no users. */
   static List<Part> split(Iterable<RtSegment> users, Limits limits) {
     Splitter splitter = new Splitter(limits);
     List<Part> parts = new ArrayList<>();
@@ -30,13 +30,13 @@ final class Splitter {
     return parts;
   }
 
-  /** The parts that are full now. */
+  /** Adds a user; returns the parts that are complete now. */
   List<Part> add(RtSegment user) {
     List<Part> full = new ArrayList<>();
     int firstBlock = 0;
     for (RtSegment piece : pieces(user)) {
       int size = piece.getSerializedSize() + Rules.FRAME_BYTES;
-      // A request with more than a second may have could never be taken.
+      // A request with more users than allowed per second would never be accepted.
       boolean isFull = part.users().size() >= Math.min(limits.usersPerCall(), limits.usersPerSecond())
           || bytes + size > limits.bodyBytes();
       if (isFull && !part.users().isEmpty()) {
@@ -51,7 +51,7 @@ final class Splitter {
     return full;
   }
 
-  /** What is left; it may have no users. */
+  /** Returns the incomplete part, which may be empty. */
   Part flush() {
     Part flushed = part;
     part = new Part();
@@ -59,7 +59,7 @@ final class Splitter {
     return flushed;
   }
 
-  /** A user as it is; or one after the other with as many blocks as a request takes. */
+  /** The user itself if it fits into a request, else parts of it that do. */
   private List<RtSegment> pieces(RtSegment user) {
     int room = limits.bodyBytes() - Rules.FRAME_BYTES;
     if (user.getSegBlockCount() <= limits.segmentsPerUser() && user.getSerializedSize() <= room) {

@@ -9,8 +9,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /**
- * One call's streams, one after the other, until all users are answered. Everything happens on the caller's thread: what
- * other threads have to say comes to it as an event.
+ * Opens one stream after another, until all users are answered. Everything happens on the caller's thread; other
+ * threads send it events.
  */
 final class Streaming {
   private final Calling calling;
@@ -20,17 +20,17 @@ final class Streaming {
   private final Consumer<StreamResult> results;
   private final Window window;
   private final BlockingQueue<Runnable> events = new LinkedBlockingQueue<>();
-  /** When there must have been progress; where there is nothing in the window, nothing waits for it. */
+  /** When there must have been progress; it does not apply while the window is empty. */
   private Deadline deadline;
-  /** How many streams have failed since the last progress. */
+  /** Number of streams that failed since the last progress. */
   private int failures;
-  /** Whether the token is new since then. */
+  /** Whether the token was renewed since then. */
   private boolean isRenewed;
   private boolean isAsked;
   private boolean isExhausted;
-  /** What the caller's users came to; null where that was their end. */
+  /** What the caller's iterator threw; null if it ended normally. */
   private Throwable thrown;
-  /** Null between two. */
+  /** Null between two streams. */
   private OneStream current;
 
   Streaming(
@@ -50,10 +50,10 @@ final class Streaming {
   }
 
   /**
-   * Has all users answered.
+   * Applies all users.
    *
-   * @throws AudienceException no progress for so long, or signing in failed.
-   * @throws java.util.concurrent.CancellationException the thread was interrupted; it stays so.
+   * @throws AudienceException there was no progress for too long, or signing in failed.
+   * @throws java.util.concurrent.CancellationException the thread was interrupted; its interrupt status is kept.
    */
   void apply(Iterator<RtSegment> users) {
     try (Source source = new Source(
@@ -74,7 +74,7 @@ final class Streaming {
     }
   }
 
-  /** Throws what the caller's iterator threw; the compiler does not know that this may be checked. */
+  /** Throws what the caller's iterator threw, even if that is a checked exception. */
   @SuppressWarnings("unchecked")
   private static <T extends Throwable> T asItIs(Throwable thrown) throws T {
     throw (T) thrown;
@@ -97,7 +97,7 @@ final class Streaming {
     return isExhausted;
   }
 
-  /** Has the next request be made, where there is room for it. */
+  /** Asks for the next request, if there is room for it. */
   void ask(Source source) {
     if (!isAsked && !isExhausted && !window.isFull()) {
       isAsked = true;
@@ -105,7 +105,7 @@ final class Streaming {
     }
   }
 
-  /** Hands on the first ones that are answered for good. */
+  /** Passes on the results of the first requests, as far as they are final. */
   void giveResults() {
     for (Sent first = window.takeAnswered(); first != null; first = window.takeAnswered()) {
       results.accept(first.outcome());
@@ -152,7 +152,7 @@ final class Streaming {
     thrown = failure;
   }
 
-  /** Waits until what has failed is worth another try. */
+  /** Sleeps until the failure is worth a retry. */
   private void pause(AudienceException failure, String token) {
     failures++;
     if (window.isEmpty()) {

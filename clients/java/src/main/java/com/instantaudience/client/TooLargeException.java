@@ -1,6 +1,6 @@
 package com.instantaudience.client;
 
-/** One user's changes are larger than a request may be, or the answer is larger than this client takes. */
+/** One user's changes exceed the size of a request, or an answer exceeds what this client accepts. */
 public final class TooLargeException extends AudienceException {
   private static final long serialVersionUID = 1;
 

@@ -1,6 +1,6 @@
 package com.instantaudience.client;
 
-/** Wrong name, password, key or token, or the account is deactivated. */
+/** Wrong user name, password, key or token, or the account is deactivated. */
 public final class UnauthenticatedException extends AudienceException {
   private static final long serialVersionUID = 1;
 

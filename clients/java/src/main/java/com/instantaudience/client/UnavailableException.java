@@ -1,6 +1,6 @@
 package com.instantaudience.client;
 
-/** The service is out of reach or overloaded; what was sent may be applied in part, and can be sent again. */
+/** The service is unreachable or overloaded; the request may have been applied in part, and can be sent again. */
 public class UnavailableException extends AudienceException {
   private static final long serialVersionUID = 1;
 

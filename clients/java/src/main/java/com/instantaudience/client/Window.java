@@ -6,7 +6,7 @@ import java.util.Deque;
 import java.util.HashSet;
 import java.util.Set;
 
-/** The requests that the caller has no result of, in order; so many at most. */
+/** The requests without a result so far, in order; of limited number. */
 final class Window {
   private final Deque<Sent> requests = new ArrayDeque<>();
   private final int most;
@@ -27,21 +27,21 @@ final class Window {
     requests.addLast(request);
   }
 
-  /** The first one, where it is answered for good, which makes room; else null. */
+  /** Removes the first request if it has its final answer, which makes room; else null. */
   Sent takeAnswered() {
     Sent first = requests.peekFirst();
     return first != null && first.isAnswered() ? requests.removeFirst() : null;
   }
 
-  /** How often that request was sent which was sent most often. */
+  /** The largest number of attempts of any request. */
   int mostAttempts() {
     return requests.stream().mapToInt(Sent::attempts).max().orElse(0);
   }
 
   /**
-   * What is not answered for good, and all after it that changes one of the same users.
+   * The requests without a final answer, and all after them that change one of the same users.
    *
-   * <p>That was applied before what failed; applied again after it, it leaves what it should.
+   * <p>Those were applied before the failed ones; applying them again afterwards restores the right order.
    */
   Deque<Sent> toRepeat() {
     Deque<Sent> again = new ArrayDeque<>();

@@ -1,1 +1,1 @@
-"""What tests of several suites share, by what it stands for."""
+"""What several test suites share, in packages by subject."""

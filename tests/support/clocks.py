@@ -1,4 +1,4 @@
-"""Clocks that stand still until they are told."""
+"""Clocks that tests control."""
 
 import asyncio
 import time
@@ -6,19 +6,20 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 NOW_MS = 1_700_000_000_000
-"""Some moment, for tests that touch no cluster."""
+"""An arbitrary time, for tests that do not use a cluster."""
 Result = TypeVar("Result")
 
 
 class FakeClock:
-    """Shows `ms` (Unix time); a cluster compares what is written with its own time, so tests on one start at `real`."""
+    """A clock that shows `ms` (Unix time). A cluster compares expirations with its own clock, so tests with one use
+    `real`."""
 
     def __init__(self, ms: int = NOW_MS) -> None:
         self.ms = ms
 
     @classmethod
     def real(cls) -> "FakeClock":
-        """Stands at this moment."""
+        """A clock that shows the current time."""
         return cls(time.time_ns() // 1_000_000)
 
     def now_ms(self) -> int:
@@ -27,7 +28,7 @@ class FakeClock:
 
 
 class ToldLoop(asyncio.SelectorEventLoop):
-    """An event loop by whose clock it is `now`."""
+    """An event loop whose clock shows `now`."""
 
     now = 0.0
 
@@ -36,13 +37,13 @@ class ToldLoop(asyncio.SelectorEventLoop):
 
 
 def told_loop() -> ToldLoop:
-    """The one that runs now."""
+    """The current event loop, which must be a `ToldLoop`."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, ToldLoop)
     return loop
 
 
 def run_on_told_time(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run something on such a loop."""
+    """Run a coroutine on a `ToldLoop`."""
     with asyncio.Runner(loop_factory=ToldLoop) as runner:
         return runner.run(main)

@@ -1,7 +1,7 @@
-"""What Schemathesis loads to make calls of the OpenAPI document: whose token they carry, and which are not made.
+"""Hooks for Schemathesis, which generates calls from the OpenAPI document: their tokens, and which calls are skipped.
 
-It runs as a program of its own, and has from its environment `TOKEN`, `ADMIN_TOKEN`, and `JWT`, to sign in with as
-often as need be (by a password: 10 times in 5 minutes).
+It runs as a separate program, and reads `TOKEN`, `ADMIN_TOKEN` and `JWT` from its environment. The JWT allows any
+number of sign-ins; with a password, it is 10 in 5 minutes.
 """
 
 import os
@@ -13,18 +13,18 @@ import schemathesis
 
 CLIENT = httpx.Client()
 OF_ADMINS = ["ChangeConfig", "ChangeConfigByPost"]
-"""Calls that need the role `admin`. With it, all others would find and change what is other members'."""
+"""Calls that need the role `admin`. With that role, all others would find and change other members' objects."""
 
 OWN = {"member_id": 123}
 """The member of all accounts that call."""
 OWN_KEYS = OWN | {"user_id": 1001}
-"""Whose keys `TOKEN` may change."""
+"""The user whose keys `TOKEN` may change."""
 
 
 @schemathesis.hook
 def filter_case(_: schemathesis.HookContext, case: schemathesis.Case) -> bool:
-    """Whether a call is made: none that is wrong, and has an empty parameter or a `null` in its body. These count as
-    absent (docs/api.md), so that the call may well be right."""
+    """Whether a generated call is made: invalid ones with an empty parameter or a `null` in the body are skipped, since
+    these count as absent (docs/api.md), so that the call may be valid."""
     if case.meta is None or not case.meta.generation.mode.is_negative:
         return True
     parameters = (case.query or {}).items()
@@ -32,7 +32,7 @@ def filter_case(_: schemathesis.HookContext, case: schemathesis.Case) -> bool:
 
 
 def _null(value: Any) -> bool:
-    """Whether a value of JSON has a `null`."""
+    """Whether a JSON value contains `null`."""
     if isinstance(value, dict):
         return any(map(_null, value.values()))
     return any(map(_null, value)) if isinstance(value, list) else value is None
@@ -40,7 +40,7 @@ def _null(value: Any) -> bool:
 
 @schemathesis.hook
 def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathesis.Case:
-    """Have a call be about its caller's own member and keys: what is others' is refused, whatever else is said."""
+    """Restrict a call to its caller's own member and keys; otherwise, it would always be refused."""
     own = OWN_KEYS if case.path == "/public-key" else OWN
     for name in own.keys() & (case.query or {}).keys():
         if re.fullmatch(r"-?\d+", str(case.query[name])):
@@ -50,7 +50,7 @@ def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathes
 
 
 def _with(own: dict[str, int], value: Any) -> Any:
-    """A value of JSON, where these keys have these numbers if they have any."""
+    """A JSON value in which these keys have these numbers, if they occur."""
     if isinstance(value, list):
         return [_with(own, each) for each in value]
     if not isinstance(value, dict):
@@ -59,7 +59,7 @@ def _with(own: dict[str, int], value: Any) -> Any:
 
 
 class _Token:
-    """Puts a token into calls."""
+    """Adds a token to calls."""
 
     def set(self, case: schemathesis.Case, token: str, _: Any) -> None:
         case.headers["Authorization"] = token
@@ -67,7 +67,7 @@ class _Token:
 
 @schemathesis.auth().skip_for(operation_id=[*OF_ADMINS, "SignOut"])
 class MembersToken(_Token):
-    """One for all calls."""
+    """The same member's token for all calls."""
 
     def get(self, case: schemathesis.Case, _: Any) -> str:
         return os.environ["TOKEN"]
@@ -75,7 +75,7 @@ class MembersToken(_Token):
 
 @schemathesis.auth().apply_to(operation_id=OF_ADMINS)
 class AdminsToken(_Token):
-    """One for all calls."""
+    """The same admin's token for all calls."""
 
     def get(self, case: schemathesis.Case, _: Any) -> str:
         return os.environ["ADMIN_TOKEN"]
@@ -83,7 +83,7 @@ class AdminsToken(_Token):
 
 @schemathesis.auth(refresh_interval=None).apply_to(operation_id="SignOut")
 class FreshToken(_Token):
-    """A new one for each call, which ends it."""
+    """A new token for each call, which revokes it."""
 
     def get(self, case: schemathesis.Case, _: Any) -> str:
         answer = CLIENT.post(f"{case.operation.schema.get_base_url()}v2/auth/jwt", content=os.environ["JWT"])

@@ -1,4 +1,4 @@
-"""How long tests wait: deadlines, and what must become so in time."""
+"""Waiting in tests: deadlines, and conditions that must become true in time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,12 +8,12 @@ from redis.exceptions import RedisError
 
 
 def seconds_from_now(seconds: float = 5.0) -> float:
-    """A deadline."""
+    """A deadline of the event loop's clock."""
     return asyncio.get_running_loop().time() + seconds
 
 
 async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
-    """Until the check passes: neither fails nor loses its connection. Raises why it did not last, after so long."""
+    """Repeat a check until it neither fails nor loses its connection; after this many seconds, raise its last error."""
     last: Exception | None = None
     try:
         async with asyncio.timeout(seconds) as limit:
@@ -30,13 +30,13 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20.0)
 
 
 async def turns(count: int = 10) -> None:
-    """Let everything go on that can in so many turns of the event loop."""
+    """Let the event loop run for this many turns."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Until it is so, as `eventually`."""
+    """Wait until the condition is true, as `eventually` does."""
 
     async def check() -> None:
         assert true()

@@ -1,1 +1,1 @@
-"""What clients of every language are tested against."""
+"""The environment that clients of every language are tested in."""

@@ -1,6 +1,7 @@
-"""What the tests of a client in any language run against: a live service, and a proxy in front of it that does wrong.
+"""The environment of clients' conformance tests, in any language: a live service, and a proxy in front of it that
+causes faults.
 
-Where these are, and who may call, goes into the environment; `clients/conformance/README.md` describes it.
+Their addresses and credentials are passed in environment variables, which `clients/conformance/README.md` describes.
 """
 
 import json
@@ -18,18 +19,18 @@ from support.credentials.key_pairs import private_pem, public_pem
 from support.service.running import PASSWORDS, Service, new_directory, running_service
 
 CASES = Path(__file__).parents[3] / "clients" / "conformance"
-"""Where the cases are."""
+"""The directory of the test cases."""
 KEY = "ES256#conformance"
 KEY_NAME = "conformance"
 USERNAME = "demo"
 REFUSED = ("expired", "revoked", "stranger")
-"""Certificates that a service behind TLS does not take."""
+"""Certificates that the service with TLS rejects."""
 _ADD_KEY = "/instantaudience.v1.CatalogService/AddPublicKey"
 
 
 @asynccontextmanager
 async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
-    """A service on a host and a proxy, running; what clients' tests find in their environment."""
+    """Run a service on a host and a proxy; yields the environment variables for the tests."""
     (page_port,) = free_ports(HOST, 1)
     page_origin = f"http://{HOST}:{page_port}"
     async with (
@@ -66,7 +67,7 @@ async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
 
 
 def _catalog(directory: Path) -> Path:
-    """The demo catalog's objects, and those of the original platform's clients."""
+    """The demo catalog, with the objects that the original platform's clients need."""
     file = directory / "catalog.json"
     file.write_text(json.dumps(legacy.catalog()))
     return file
@@ -74,7 +75,7 @@ def _catalog(directory: Path) -> Path:
 
 @asynccontextmanager
 async def _tls(directory: Path, service: Service) -> AsyncIterator[dict[str, str]]:
-    """Another service on the same cluster and files, for those who have a certificate that it takes."""
+    """Run a second service with TLS, on the same cluster and files."""
     authority = Authority(directory, "conformance-ca")
     server, client, revoked = (
         authority.sign("server", address=HOST),
@@ -114,7 +115,7 @@ async def _add_key(service: Service, token: str) -> None:
 
 
 def cases() -> list[dict[str, object]]:
-    """All cases, each with `file`, the name of where it stands."""
+    """All cases, each with `file`, the name of the file that it is from."""
     return [
         {"file": path.stem} | case
         for path in sorted(CASES.glob("*.json"))

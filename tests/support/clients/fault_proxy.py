@@ -1,8 +1,8 @@
-"""Stands between a client and the service, and does wrong what it is told to: for the clients of every language.
+"""A proxy between a client and the service that causes faults, for the conformance tests of all clients.
 
-gRPC goes through it as it came, but for requests of `FAULTY`: each takes the next fault of the plan that was posted to
-the control address (`clients/conformance/README.md` describes both). A connection ends at a TCP listener of its own, so
-that it can be reset, and led to another server when the one before says goodbye.
+It forwards gRPC calls unchanged, except for requests of `FAULTY` methods: each takes the next fault of the plan that
+was posted to the control address (`clients/conformance/README.md` describes both). Clients connect to a plain TCP
+listener, so that connections can be reset, and led to another server when the previous one sends GOAWAY.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ from instantaudience.v1 import audience_pb2
 
 HOST = "127.0.0.1"
 GOODBYE_SECONDS = 10.0
-"""How long calls that are under way may go on after a GOAWAY."""
+"""How long calls in flight may continue after a GOAWAY."""
 FAULTY = ("ApplySegments", "StreamSegments", "BatchGetMemberships")
-"""The methods whose requests (in a stream: each message) take a fault each."""
+"""The methods whose requests (in streams: each message) take one fault each."""
 
 OPTIONS = (("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),)
-"""Clients may ask as often whether anyone is there as the service lets them."""
+"""Clients may send pings as often as the service allows."""
 MADE_UP = {"empty": b"", "unreadable": b"\xff"}
-"""Answers of faults that do not reach the service."""
+"""Responses of faults that do not reach the service."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one request; see the README."""
+    """A fault of one request; see the README."""
 
     fault: Literal[
         "pass", "status", "reset", "silence", "goaway", "hang", "slow", "empty", "unreadable", "missing", "endless"
@@ -50,7 +50,7 @@ class Fault:
 
     @property
     def status(self) -> status_pb2.Status:
-        """What the request is answered with."""
+        """The status that the request is answered with."""
         number: int = grpc.StatusCode[self.code].value[0]
         status = status_pb2.Status(code=number, message="as the plan asks for")
         if self.reason:
@@ -72,17 +72,17 @@ class FaultProxy:
         self._server: grpc.aio.Server | None = None
         self._inner_port = 0
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
-        """Each with what carries its bytes."""
+        """The clients' connections, with the tasks that forward their bytes."""
         self._ended = asyncio.Event()
         self._goodbyes: set[asyncio.Task[bool]] = set()
         self.address = ""
-        """Where clients go."""
+        """The address for clients."""
         self.control_url = ""
-        """Where plans are posted, and where GET says what came."""
+        """The URL for posting plans; GET returns what was received."""
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["FaultProxy"]:
-        """Serve until the end."""
+        """Run the proxy."""
         await self._replace_server()
         listener = await asyncio.start_server(self._carry, HOST, 0)
         control = await asyncio.start_server(self._control, HOST, 0)
@@ -103,17 +103,17 @@ class FaultProxy:
             await self._channel.close()
 
     def load(self, plan: list[dict[str, Any]]) -> None:
-        """Forget what was planned and seen, and do this from now on."""
+        """Load a plan, and forget the previous one and what was received."""
         self._plan = deque(Fault(**fault) for fault in plan)
         self._seen.clear()
 
     @property
     def seen(self) -> dict[str, Any]:
-        """What came since the plan was loaded: requests by method, and how many faults are left."""
+        """What was received since the plan was loaded: requests by method, and the number of remaining faults."""
         return {"seen": dict(self._seen), "left": len(self._plan)}
 
     async def _replace_server(self) -> None:
-        """New connections go to a new server; the one before says goodbye."""
+        """Direct new connections to a new server; the previous one sends GOAWAY."""
         before = self._server
         self._server = grpc.aio.server(options=OPTIONS)
         self._server.add_generic_rpc_handlers((_Handler(self._serve),))
@@ -126,17 +126,17 @@ class FaultProxy:
         for writer in self._connections:
             connection = writer.get_extra_info("socket")
             if connection is not None:
-                # Without lingering, closing resets.
+                # Without lingering, closing sends a reset.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
     def _silence_connections(self) -> None:
-        """They stay open, and nothing comes through them any more."""
+        """Keep the connections open, but stop forwarding."""
         for carrying in self._connections.values():
             carrying.cancel()
 
     async def _serve(self, path: str, requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
-        """One call: each request goes on, or not, and its answer comes back, one after the other."""
+        """Handle one call: forward each request, unless its fault prevents it, and return its answer, in order."""
         method = path.rpartition("/")[2]
         is_stream, is_endless = method == "StreamSegments", False
         sent = [(key, value) for key, value in context.invocation_metadata() or () if key != "user-agent"]
@@ -175,7 +175,7 @@ class FaultProxy:
             call.cancel()
 
     async def _faulty(self, fault: Fault, request: bytes, call: Any, is_stream: bool) -> Any:
-        """What the service answers; nothing where the request does not go on."""
+        """The service's answer, or none if the fault keeps the request from it."""
         await asyncio.sleep(fault.pause_ms / 1000)
         if fault.fault == "hang":
             await asyncio.Event().wait()
@@ -200,7 +200,7 @@ class FaultProxy:
         return answer
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A client's connection, as it is, to the server."""
+        """Forward a client's connection to the server, byte by byte."""
         inner_reader, inner_writer = await asyncio.open_connection(HOST, self._inner_port)
         carrying = asyncio.create_task(_copy_both((reader, inner_writer), (inner_reader, writer)))
         self._connections[writer] = carrying
@@ -216,7 +216,7 @@ class FaultProxy:
             writer.transport.abort()
 
     async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One HTTP request: POST loads the plan that it has, and both POST and GET are answered with what was seen."""
+        """Handle one HTTP request: POST loads a plan; both POST and GET return what was received."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         fields = dict(line.partition(":")[::2] for line in head.split("\r\n")[1:] if line)
         if head.startswith("post"):
@@ -229,7 +229,7 @@ class FaultProxy:
 
 
 class _Handler(grpc.GenericRpcHandler):
-    """Takes every method as a stream of bytes each way, which unary ones are, too."""
+    """Handles every method as a bidirectional stream of bytes, which fits unary methods, too."""
 
     def __init__(self, serve: Callable[[str, AsyncIterator[bytes], _Context], AsyncIterator[bytes]]) -> None:
         self._serve = serve
@@ -237,7 +237,7 @@ class _Handler(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """The handler of a call."""
 
-        # grpc looks whether it is an asynchronous generator function itself.
+        # grpc checks for an asynchronous generator function.
         async def serve(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
             async for answer in self._serve(details.method, requests, context):
                 yield answer

@@ -1,21 +1,21 @@
-"""Who clients of the original platform call as (tests/legacy/): each has a member with two pages of segments, and an
-account of another member, which may read once a second."""
+"""The accounts for clients of the original platform (tests/legacy/): each has a member with two pages of segments, and
+a second account, of another member that may read once per second."""
 
 from typing import Any
 
 from support.contract.model import UNLIMITED, UNLIMITED_DEMO
 
 CLIENTS = ("appnexus-client", "nexusadspy", "pynexus", "anx-api", "appnexusapi", "f3ath", "watermanio")
-"""Their accounts; with `slow-` before it, the other one."""
+"""Names of the accounts; the second ones have the prefix `slow-`."""
 PASSWORD = "Moved-0ver-Passw0rd!"
 SEGMENTS = 137
 FIRST_ID = 3000
-"""Of members and users; no other object has one as high."""
+"""IDs of their members and users start here; no other object has IDs that high."""
 FIRST_SEGMENT = 100_000
 
 
 def catalog() -> dict[str, Any]:
-    """The demo catalog without limits on calls, and what these clients need beside it."""
+    """The demo catalog without limits on calls, plus the objects that these clients need."""
     members: list[dict[str, Any]] = [{"id": FIRST_ID, "name": "Slow", "limits": UNLIMITED | {"gets_per_second": 1}}]
     users: list[dict[str, Any]] = []
     segments = []

@@ -1,1 +1,1 @@
-"""Real clusters: how they are started, looked at and disturbed, and what stands in them."""
+"""Real clusters: starting, inspecting and disturbing them, and their contents."""

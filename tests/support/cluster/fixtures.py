@@ -1,4 +1,4 @@
-"""Fixtures for suites that have a cluster of their own, `embedded`; their conftest.py imports them."""
+"""Fixtures for suites with a cluster of their own, `embedded`; their conftest.py imports these."""
 
 from collections.abc import AsyncIterator
 
@@ -12,13 +12,13 @@ from support.cluster.running import connected, emptied
 
 @pytest.fixture
 async def plain(embedded: EmbeddedCluster) -> AsyncIterator[RedisCluster]:
-    """redis-py's way to the cluster."""
+    """A redis-py client of the cluster."""
     async with emptied(embedded) as client:
         yield client
 
 
 @pytest.fixture
 async def cluster(embedded: EmbeddedCluster, plain: RedisCluster) -> AsyncIterator[Cluster]:
-    """The service's way to the cluster."""
+    """The service's own client of the cluster."""
     async with connected(embedded.url) as cluster:
         yield cluster

@@ -1,4 +1,4 @@
-"""Nodes of a cluster, spoken to one by one, and slots that move from one to another."""
+"""Commands to single nodes of a cluster, and slot migrations."""
 
 import math
 from collections.abc import AsyncIterator
@@ -14,29 +14,29 @@ from support.waiting import eventually
 
 
 async def on_node(port: int, *words: Any, password: str | None = None) -> Any:
-    """One command to one node."""
+    """Send a command to one node."""
     async with Redis(host=HOST, port=port, password=password, decode_responses=True) as client:
         return await client.execute_command(*words)
 
 
 async def on_all_nodes(embedded: EmbeddedCluster, *words: Any) -> list[Any]:
-    """One command to each node."""
+    """Send a command to each node."""
     return [await on_node(port, *words) for port in embedded.ports]
 
 
 async def carried_out(plain: RedisCluster, command: str) -> int:
-    """How many of these commands the nodes have carried out."""
+    """How often the nodes have executed a command."""
     answers = await plain.info("commandstats", target_nodes=RedisCluster.PRIMARIES)
     return sum(node.get(f"cmdstat_{command}", {"calls": 0})["calls"] for node in answers.values())
 
 
 def pids_of(embedded: EmbeddedCluster) -> list[int]:
-    """The nodes' processes."""
+    """The process IDs of the nodes."""
     return [node.child.pid for node in embedded.nodes]
 
 
 async def whole(embedded: EmbeddedCluster) -> None:
-    """Wait until every node serves and sees all slots."""
+    """Wait until every node serves, and sees all slots covered."""
 
     async def check() -> None:
         for info in await on_all_nodes(embedded, "CLUSTER INFO"):
@@ -47,7 +47,7 @@ async def whole(embedded: EmbeddedCluster) -> None:
 
 
 async def down(port: int) -> None:
-    """Wait until a node says that the cluster is down."""
+    """Wait until a node reports that the cluster is down."""
 
     async def check() -> None:
         assert (await on_node(port, "CLUSTER INFO"))["cluster_state"] == "fail"
@@ -71,7 +71,7 @@ class Ported(Protocol):
 
 
 class Migration:
-    """A slot on its way from one node to another, step by step (CLUSTER SETSLOT's documentation)."""
+    """The migration of a slot from one node to another, step by step (see CLUSTER SETSLOT)."""
 
     def __init__(self, cluster: Ported, slot: int, source: int, target: int) -> None:
         self._embedded = cluster
@@ -86,7 +86,7 @@ class Migration:
         await on_node(self._source, "CLUSTER", "SETSLOT", self._slot, "MIGRATING", target_id)
 
     async def move_keys(self, most: float = math.inf) -> int:
-        """Move every key, or so many, one by one; how many there were."""
+        """Move every key, or at most `most`, one by one; returns how many were moved."""
         moved = 0
         while moved < most and (keys := await on_node(self._source, "CLUSTER", "GETKEYSINSLOT", self._slot, 1)):
             await on_node(self._source, "MIGRATE", HOST, self._target, keys[0], 0, 5000)
@@ -103,7 +103,7 @@ class Migration:
 
 @asynccontextmanager
 async def migration_of(cluster: EmbeddedCluster, slot: int) -> AsyncIterator[Migration]:
-    """The slot is to move; at the end, it is where it was."""
+    """Prepare the migration of a slot; at the end, the slot is moved back."""
     source = await owner_of(cluster, slot)
     target = next(port for port in cluster.ports if port != source)
     try:

@@ -1,4 +1,4 @@
-"""A cluster of three primaries with a replica each, whose nodes may be killed, stopped and cut off.
+"""A cluster of three primaries with one replica each, whose nodes can be killed, stopped and isolated.
 
 Sources: the cluster tutorial and the CLUSTER and DEBUG command pages of Valkey.
 """
@@ -42,7 +42,7 @@ CONFIG = {
 
 
 class ReplicatedNode:
-    """A node; who is primary changes."""
+    """A node; its role may change."""
 
     def __init__(self, directory: Path, port: int, bus_port: int) -> None:
         self.directory = directory
@@ -52,12 +52,12 @@ class ReplicatedNode:
 
     @property
     def child(self) -> Child:
-        """Its process."""
+        """The node's process."""
         assert self._child is not None
         return self._child
 
     async def start(self) -> None:
-        """Start it, with what it has on its disk."""
+        """Start the node with the data on its disk."""
         self.directory.mkdir(exist_ok=True)
         own = {"port": self.port, "cluster-port": self.bus_port, "dir": f'"{self.directory}"'}
         lines = "".join(f"{key} {value}\n" for key, value in (CONFIG | own).items())
@@ -70,23 +70,23 @@ class ReplicatedNode:
         await eventually(answers, FORM_SECONDS)
 
     async def kill(self) -> None:
-        """SIGKILL; it stays away."""
+        """Send SIGKILL; the node is not restarted."""
         self.child.kill()
         await self.child.wait()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send its process a signal."""
+        """Send the process a signal."""
         os.kill(self.child.pid, number)
 
     async def ask(self, *words: Any) -> Any:
-        """One command."""
+        """Send a command."""
         return await on_node(self.port, *words)
 
     async def cut_off(self) -> None:
-        """Only clients reach it: neither its replica nor the other nodes do.
+        """Isolate the node from the other nodes and its replica; only clients can reach it.
 
-        It hears of nobody, but the others hear of it whenever it connects to them again, after each timeout of its own:
-        it has a longer one meanwhile, so that theirs is over before.
+        It receives nothing from the others, but they hear from it whenever it reconnects, after its own node timeout.
+        That is therefore increased meanwhile, so that theirs expires first.
         """
         await self.ask("CONFIG", "SET", "cluster-node-timeout", 2 * NODE_TIMEOUT_MS)
         await self.ask("ACL", "SETUSER", "default", "-psync", "-sync")
@@ -94,17 +94,17 @@ class ReplicatedNode:
         await self.ask("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
 
     async def reconnect(self) -> None:
-        """Everybody reaches it again."""
+        """End the isolation."""
         await self.ask("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
         await self.ask("ACL", "SETUSER", "default", "+psync", "+sync")
         await self.ask("CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS)
 
     async def role(self) -> str:
-        """`master` or `slave`, as ROLE says it."""
+        """`master` or `slave`, according to ROLE."""
         return str((await self.ask("ROLE"))[0])
 
     async def takes_over(self) -> None:
-        """Until it is a primary."""
+        """Wait until the node is a primary."""
 
         async def check() -> None:
             assert await self.role() == "master"
@@ -113,7 +113,7 @@ class ReplicatedNode:
 
 
 class ReplicatedCluster:
-    """The nodes."""
+    """The nodes of the cluster."""
 
     def __init__(self, directory: Path) -> None:
         ports = free_ports(HOST, 4 * PRIMARIES)
@@ -122,7 +122,7 @@ class ReplicatedCluster:
 
     @property
     def url(self) -> str:
-        """An address to reach it by."""
+        """The URL of the cluster."""
         return f"redis://{HOST}:{self.nodes[0].port}"
 
     async def start(self) -> None:
@@ -172,7 +172,7 @@ class ReplicatedCluster:
         await eventually(check, FORM_SECONDS)
 
     async def primary_of(self, slot: int) -> ReplicatedNode:
-        """Who serves a slot, as most nodes see it."""
+        """The node that serves a slot, according to most nodes."""
         seen: dict[int, int] = {}
         for node in self.nodes:
             for first, last, primary, *_ in await node.ask("CLUSTER", "SLOTS"):
@@ -183,7 +183,7 @@ class ReplicatedCluster:
         return next(node for node in self.nodes if node.port == port)
 
     async def replica_of(self, primary: ReplicatedNode) -> ReplicatedNode:
-        """A primary's replica."""
+        """The replica of a primary."""
         for node in self.nodes:
             role = await node.ask("ROLE")
             if role[0] == "slave" and int(role[2]) == primary.port:
@@ -191,7 +191,7 @@ class ReplicatedCluster:
         raise AssertionError(f"{primary.port} has no replica")
 
     async def lose_primary(self, primary: ReplicatedNode) -> None:
-        """Kill a primary, and start it again when its replica has taken over."""
+        """Kill a primary, and start it again once its replica has taken over."""
         replica = await self.replica_of(primary)
         await primary.kill()
         await replica.takes_over()
@@ -199,7 +199,7 @@ class ReplicatedCluster:
 
 
 def _flags(nodes: Any) -> list[Any]:
-    """The flags in the answer of CLUSTER NODES, which redis-py may have read."""
+    """The flags in the answer of CLUSTER NODES, which redis-py may have parsed."""
     if isinstance(nodes, str):
         return [line.split()[2] for line in nodes.splitlines()]
     return [each["flags"] for each in nodes.values()]
@@ -207,7 +207,7 @@ def _flags(nodes: Any) -> list[Any]:
 
 @asynccontextmanager
 async def replicated_cluster(directory: Path) -> AsyncIterator[ReplicatedCluster]:
-    """The cluster, whole."""
+    """Run a cluster that is complete."""
     cluster = ReplicatedCluster(directory)
     try:
         await cluster.start()
@@ -218,7 +218,7 @@ async def replicated_cluster(directory: Path) -> AsyncIterator[ReplicatedCluster
 
 @asynccontextmanager
 async def replica_stopped(replicated: ReplicatedCluster, key: bytes) -> AsyncIterator[ReplicatedNode]:
-    """The replica of a key's primary stands still; that one is given."""
+    """Stop the replica of a key's primary; yields that replica."""
     primary = await replicated.primary_of(key_slot(key))
     replica = await replicated.replica_of(primary)
     replica.signal(signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Clusters and nodes that are started, and the ways to them."""
+"""Starting clusters and nodes, and clients for them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ from support.waiting import eventually, seconds_from_now
 
 @asynccontextmanager
 async def running_cluster(product: str, data_dir: Path) -> AsyncIterator[EmbeddedCluster]:
-    """Three primaries, on free ports."""
+    """Run a cluster of three primaries, on free ports."""
     cluster = EmbeddedCluster(data_dir, server_binary(product), {"appendfsync": "no"})
     await cluster.start()
     try:
@@ -34,7 +34,8 @@ async def running_cluster(product: str, data_dir: Path) -> AsyncIterator[Embedde
 
 @asynccontextmanager
 async def running_node(product: str, directory: Path, *config: str) -> AsyncIterator[int]:
-    """A single server with these lines of configuration; its port. `cluster-enabled yes` gives it all slots."""
+    """Run a single server with these lines of configuration; yields its port. `cluster-enabled yes` assigns all slots
+    to it."""
     port, bus_port = free_ports(HOST, 2)
     lines = [f"port {port}", f"bind {HOST}", f"dir {directory}", 'save ""', *config]
     clustered = "cluster-enabled yes" in config
@@ -61,7 +62,7 @@ async def connected(
     connect_timeout_seconds: float = 1.0,
     **options: Any,
 ) -> AsyncIterator[Cluster]:
-    """The service's way to a cluster."""
+    """Open the service's own client of a cluster."""
     topology = Topology(url, connect_timeout_seconds=connect_timeout_seconds)
     cluster = Cluster(topology, max_pending_bytes=max_pending_bytes, stalled_seconds=stalled_seconds, **options)
     try:
@@ -73,7 +74,7 @@ async def connected(
 
 @asynccontextmanager
 async def writing_to_disk(embedded: EmbeddedCluster, sync: str) -> AsyncIterator[ClusterMembershipStore]:
-    """Memberships that the disk has to have. Nodes sync as they are told (`appendfsync`), and afterwards no more."""
+    """A store with durability `DISK`; nodes sync by this policy (`appendfsync`) meanwhile."""
     await on_all_nodes(embedded, "CONFIG", "SET", "appendfsync", sync)
     try:
         async with connected(embedded.url, durability=Durability.DISK, confirming_replicas=0) as cluster:
@@ -84,13 +85,13 @@ async def writing_to_disk(embedded: EmbeddedCluster, sync: str) -> AsyncIterator
 
 @asynccontextmanager
 async def emptied(embedded: EmbeddedCluster) -> AsyncIterator[RedisCluster]:
-    """redis-py's way to a cluster, which holds nothing any more."""
+    """Empty a cluster; yields a redis-py client of it."""
     async with RedisCluster.from_url(embedded.url) as plain:
         await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
         yield plain
 
 
 async def all_take_writes(cluster: Cluster) -> bool:
-    """Whether every slot has a primary that takes writes."""
+    """Whether every slot has a primary that accepts writes."""
     states = await ClusterNodeStates(cluster).look(seconds_from_now())
     return all(state.problem is None for state in states)

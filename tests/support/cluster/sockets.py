@@ -1,4 +1,4 @@
-"""A connection to a node that is nowhere."""
+"""A fake connection to a node, without a network."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ _SETTING = commands.on_key(b"m:p:1", commands.setting(0, {12: 1}))
 
 
 class Socket:
-    """What redis-py hands over once it has connected; takes whatever is written."""
+    """Replaces redis-py's socket; accepts everything that is written."""
 
     def __init__(self) -> None:
         self._writer = self
@@ -39,7 +39,7 @@ class Socket:
 
 
 def ask(node: Node) -> Batch:
-    """Send a command, whose usual reply is 1."""
+    """Send a command whose usual reply is 1."""
     group = Listed([_SETTING])
     batch = Batch([group], float("inf"), asyncio.get_running_loop())
     node.send(batch.part(group, [0]))

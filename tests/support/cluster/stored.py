@@ -1,4 +1,4 @@
-"""What stands in the cluster, read with plain commands from its nodes, beside what the contract says must stand."""
+"""Reads the memberships in the cluster with plain commands, and compares them with what the contract demands."""
 
 import time
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ from support.parts.readings import LETTERS, user_of
 _LETTER_OF = {domain: letter for letter, domain in LETTERS.items()}
 MINUTE_MS = 60_000
 FAR_MS = 4_000_000_000_000
-"""Some end that lies beyond those of all vectors."""
+"""A time after the ends of all vectors."""
 
 
 def now_ms() -> int:
-    """Unix time in ms."""
+    """The Unix time in ms."""
     return time.time_ns() // 1_000_000
 
 
 async def let_pass(cluster: RedisCluster, ms: int) -> None:
-    """So much time for sign-ins and guesses, which nodes date by their own clocks: what was counted is older then."""
+    """Backdate sign-ins and guesses by this much: nodes date them by their own clocks, which tests cannot advance."""
     for pattern in ("a:*", "f:*"):
         async for key in cluster.scan_iter(match=pattern):
             dated = await cluster.zrange(key, 0, -1, withscores=True)
@@ -38,7 +38,7 @@ def key_of(domain: str, user_id: str) -> str:
 
 
 async def stored(cluster: RedisCluster) -> State:
-    """All memberships."""
+    """All memberships in the cluster."""
     keys = [key async for key in cluster.scan_iter(match="m:*", count=1000)]
     pipeline = cluster.pipeline()
     for key in keys:
@@ -57,7 +57,7 @@ async def stored(cluster: RedisCluster) -> State:
 
 
 async def forget_users(cluster: RedisCluster) -> None:
-    """Remove every membership and external ID, and nothing else: tokens go on."""
+    """Delete all memberships and external IDs; sessions stay."""
     keys = [key for pattern in ("m:*", "x:*") async for key in cluster.scan_iter(match=pattern, count=1000)]
     pipeline = cluster.pipeline()
     for key in keys:
@@ -66,7 +66,7 @@ async def forget_users(cluster: RedisCluster) -> None:
 
 
 async def put(cluster: RedisCluster, state: State) -> None:
-    """Write memberships as they stand in a state."""
+    """Write the memberships of a state."""
     pipeline = cluster.pipeline()
     for (domain, user_id), memberships in state.items():
         key = key_of(domain, user_id)
@@ -78,18 +78,18 @@ async def put(cluster: RedisCluster, state: State) -> None:
 
 
 async def put_before(cluster: RedisCluster, vector: Vector) -> None:
-    """Put everyone into the segments that they are to leave, or to be in with another value and end."""
+    """Write memberships for a vector to remove, or to change to another value and end."""
     await put(cluster, {user: dict.fromkeys(segments, (7, FAR_MS)) for user, segments in vector.memberships.items()})
 
 
 async def put_external_ids(cluster: RedisCluster, external_ids: ExternalIds) -> None:
-    """Map external IDs to users."""
+    """Write mappings of external IDs to users."""
     for (member_id, external_id), user_id in external_ids.items():
         await cluster.set(f"x:{member_id}:{external_id}", user_id)
 
 
 def state_at(now_ms: int, memberships: Mapping[tuple[str, str], Mapping[int, Membership]]) -> State:
-    """What a vector's memberships are, written at some moment."""
+    """The state of a vector's memberships, if written at this time."""
     state = {
         user: {
             segment_id: (expected.value, now_ms + expected.expiration * MINUTE_MS if expected.expiration else 0)
@@ -102,7 +102,7 @@ def state_at(now_ms: int, memberships: Mapping[tuple[str, str], Mapping[int, Mem
 
 
 def assert_between(actual: State, earliest: State, latest: State) -> None:
-    """The memberships are those of both states; each one's end lies between its ends there."""
+    """Check that the memberships are those of both states, with ends between the ends there."""
     assert _shape(actual) == _shape(earliest) == _shape(latest)
     for user, memberships in actual.items():
         for segment_id, (_, end_ms) in memberships.items():
@@ -117,7 +117,7 @@ def _shape(state: State) -> dict[tuple[str, str], dict[int, tuple[int, bool]]]:
 
 
 class SlowStore(ClusterMembershipStore):
-    """A store that takes its time to write."""
+    """A store whose writes are delayed."""
 
     def __init__(self, cluster: Cluster, clock: FakeClock, write_ms: int) -> None:
         super().__init__(cluster)
@@ -125,6 +125,6 @@ class SlowStore(ClusterMembershipStore):
         self._write_ms = write_ms
 
     def write(self, *arguments: Any, **options: Any) -> ClusterWriting:
-        """Write later."""
+        """Write, after the delay."""
         self._clock.ms += self._write_ms
         return super().write(*arguments, **options)

@@ -1,4 +1,4 @@
-"""TLS in front of a node whose server was built without it."""
+"""A TLS proxy in front of a node whose server was built without TLS."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from instantaudience_server.embedded.node import HOST
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for this machine's loopback address that signs itself, and its key."""
+    """A self-signed certificate for the loopback address, and its key."""
     cert, key = directory / "cert.pem", directory / "key.pem"
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     names = ["-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{HOST}", "-days", "2"]
@@ -26,9 +26,9 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 async def tls_terminated(
     port: int, target: int, cert: Path, key: Path, *, client_ca: Path | None = None
 ) -> AsyncIterator[None]:
-    """Take TLS connections on a port and hand what they carry to another one.
+    """Accept TLS connections on a port, and forward their content to another port.
 
-    With `client_ca`, who connects needs a certificate of it.
+    With `client_ca`, clients need a certificate of that CA.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)

@@ -1,4 +1,4 @@
-"""Hours of members, as they stand in the cluster (docs/adr/0014-usage.md)."""
+"""Usage hours of members in the cluster (docs/adr/0014-usage.md)."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from redis.asyncio import RedisCluster
 
 
 def put_hour(pipeline: Any, member_id: int, hour: int, counters: Mapping[Any, Any], lines: Mapping[str, str]) -> None:
-    """Have a pipeline write an hour; the lines of a kind have line breaks between them."""
+    """Add the commands that write an hour to a pipeline; the lines of a kind are joined by line breaks."""
     pipeline.hset(usage_key(member_id, hour), mapping=dict(counters))
     for kind, text in lines.items():
         pipeline.set(usage_lines_key(member_id, hour, kind), f"{text}\n")
@@ -18,7 +18,7 @@ def put_hour(pipeline: Any, member_id: int, hour: int, counters: Mapping[Any, An
 async def put_hours(
     nodes: RedisCluster, member_id: int, hours: Iterable[int], counters: Mapping[Any, Any], lines: Mapping[str, str]
 ) -> None:
-    """Write hours that are all alike."""
+    """Write hours with equal content."""
     pipeline = nodes.pipeline()
     for hour in hours:
         put_hour(pipeline, member_id, hour, counters, lines)

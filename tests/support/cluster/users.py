@@ -1,4 +1,4 @@
-"""Users by where they are in the cluster, and changes of them."""
+"""Users by their location in the cluster, and changes of users."""
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -13,7 +13,7 @@ def for_each(keys: Iterable[bytes], user_changes: UserChanges) -> Changes:
 
 
 def of_users(changes: Mapping[bytes, UserChanges]) -> Changes:
-    """Changes of each user by itself."""
+    """Separate changes for each user."""
     return [Alike([key], user_changes) for key, user_changes in changes.items()]
 
 
@@ -23,7 +23,7 @@ def user_key(user_id: int) -> bytes:
 
 
 def users_of_slot(slot: int, count: int) -> list[bytes]:
-    """The keys of platform users that live in one slot."""
+    """Keys of platform users in one slot."""
     keys: list[bytes] = []
     user_id = 0
     while len(keys) < count:
@@ -35,19 +35,19 @@ def users_of_slot(slot: int, count: int) -> list[bytes]:
 
 
 def user_of_slots(first: int, last: int) -> bytes:
-    """The key of a platform user that lives in a range of slots."""
+    """The key of a platform user in a range of slots."""
     user_ids = iter(range(1, 10**6))
     return next(key for user_id in user_ids if first <= key_slot(key := user_key(user_id)) <= last)
 
 
 def users_of_slots(first: int, last: int, count: int) -> list[str]:
-    """Platform users that live in a range of slots."""
+    """IDs of platform users in a range of slots."""
     user_ids = (user_id for user_id in range(1, 10**6) if first <= key_slot(user_key(user_id)) <= last)
     return [str(user_id) for user_id in islice(user_ids, count)]
 
 
 async def write(store: MembershipStore, changes: Changes, deadline: float) -> None:
-    """Write all; raises what the first one that was not written failed with."""
+    """Write changes, and wait for all of them; raises the error of the first that failed."""
     writing = store.write(changes, deadline)
     await writing.done
     for error in writing.failures().values():

@@ -1,1 +1,1 @@
-"""The console in a browser, and what there is for it to show."""
+"""The console in a browser, and data for it to show."""

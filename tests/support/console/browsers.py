@@ -12,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from support.service.running import Service
 
 NAMES = ["chromium", "chromium-browser", "google-chrome"]
-"""What the program may be called."""
+"""Names of the browser's executable."""
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -24,23 +24,23 @@ FLAGS = [
     "--disable-sync",
 ]
 TIMEOUT_MS = 30_000
-"""What a page may take to show something, also on a busy machine."""
+"""Timeout for a page to show something, even on a busy machine."""
 expect.set_options(timeout=TIMEOUT_MS)
 DESKTOP, PHONE = (1280, 900), (375, 812)
-"""Widths and heights."""
+"""Widths and heights of windows."""
 SERIOUS = {"serious", "critical"}
-"""What axe may not find."""
+"""Impact levels of axe that fail a test."""
 TOKEN_KEY = "instant-audience.token"
 
 
 def program() -> str | None:
-    """The browser's path; None when there is none."""
+    """The path of the browser; None if there is none."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @asynccontextmanager
 async def running_browser() -> AsyncIterator[Browser]:
-    """A browser; it ends at the end."""
+    """Run a browser."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program(), args=FLAGS)
         try:
@@ -51,15 +51,15 @@ async def running_browser() -> AsyncIterator[Browser]:
 
 @dataclass
 class Console:
-    """The console in a tab of its own, and what went on in it."""
+    """The console in a tab of its own, and what happened in it."""
 
     service: Service
     page: Page
     complaints: list[str] = field(default_factory=list)
-    """Errors and warnings in the browser's console; violations of the policy are among them."""
+    """Errors and warnings in the browser's console, including violations of the CSP."""
     requests: list[Request] = field(default_factory=list)
     expected_statuses: set[int] = field(default_factory=set)
-    """Answers that the test provokes; the browser complains about each."""
+    """HTTP statuses that the test provokes; the browser reports each of them."""
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(TIMEOUT_MS)
@@ -77,13 +77,13 @@ class Console:
         await self.page.goto(f"{self.service.url}/console{f'#{view}' if view else ''}")
 
     async def sign_in(self, username: str, password: str) -> None:
-        """Fill the form in and send it."""
+        """Fill in and submit the form."""
         await self.page.get_by_label("User name").fill(username)
         await self.page.get_by_label("Password").fill(password)
         await self.page.get_by_role("button", name="Sign in").click()
 
     async def go_to(self, view: str) -> None:
-        """Follow a link of the bar."""
+        """Follow a link of the navigation bar."""
         await self.page.get_by_role("navigation").get_by_role("link", name=view).click()
         await self.heading(view).wait_for()
 
@@ -92,19 +92,19 @@ class Console:
         return self.page.get_by_role("heading", name=text, exact=True, level=1)
 
     async def alert(self) -> str:
-        """The problem that is shown; waits for one."""
+        """The error message that is shown; waits for one."""
         shown = self.page.locator("[role=alert]:visible")
         await shown.wait_for()
         return str(await shown.inner_text())
 
     async def totals(self) -> dict[str, str]:
-        """The totals of the overview, by their names; waits for them."""
+        """The totals of the overview, by name; waits for them."""
         await self.page.locator("#totals dd").first.wait_for()
         names = await self.page.locator("#totals dt").all_inner_texts()
         return dict(zip(names, await self.page.locator("#totals dd").all_inner_texts(), strict=True))
 
     async def download(self) -> tuple[str, list[dict[str, str]]]:
-        """Press "Download as CSV": the file's name, and its rows."""
+        """Press "Download as CSV"; returns the file's name and its rows."""
         async with self.page.expect_download() as started:
             await self.page.get_by_role("button", name="Download as CSV").click()
         file = await started.value
@@ -112,7 +112,7 @@ class Console:
             return file.suggested_filename, list(csv.DictReader(content))
 
     async def stored_token(self) -> str | None:
-        """What the tab keeps."""
+        """The token that the tab has stored."""
         token: str | None = await self.page.evaluate(f"sessionStorage.getItem('{TOKEN_KEY}')")
         return token
 
@@ -121,7 +121,7 @@ class Console:
 async def console_page(
     browser: Browser, service: Service, *, token: str = "", size: Sequence[int] = DESKTOP, **options: Any
 ) -> AsyncIterator[Console]:
-    """A tab, signed in with the token if there is one; in the end, the browser must not have complained."""
+    """Open a tab, signed in if there is a token; at the end, the browser must not have reported anything unexpected."""
     viewport = {"width": size[0], "height": size[1]}
     context: BrowserContext = await browser.new_context(viewport=viewport, **options)
     if token:

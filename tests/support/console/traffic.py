@@ -1,4 +1,4 @@
-"""What a member has sent, for the console to show."""
+"""Usage of a member, for the console to show."""
 
 import time
 from collections.abc import Iterable
@@ -10,9 +10,9 @@ from redis.asyncio import RedisCluster
 from support.cluster.usage_hours import put_hour
 
 MEMBER = 777
-"""The demo catalog's member whose hours are known; nobody else calls for it."""
+"""The member of the demo catalog whose usage is known; nothing else calls for it."""
 ACCOUNT = "private"
-"""Its account."""
+"""The account of that member."""
 USAGE = {
     2: Tally(10, 400, 800, 50, 100, 3, 2, 1, 4),
     3: Tally(5, 5, 5),
@@ -20,13 +20,13 @@ USAGE = {
     60: Tally(1000, 90_001, 180_000, 7, 10_000, 0, 0, 0, 12),
     300: Tally(7, 70, 700, 0, 0, 0, 0, 9, 0),
 }
-"""Hours before the one under way → what the member sent. None is near the end of a span."""
+"""Hours before the current one → usage. None is near the end of a displayed time span."""
 REASONS = {
     2: {"failed:rate_limit": 3, "failed:limit": 1, "skipped:invalid_user_id": 1200},
     3: {"skipped:segment_required": 5},
     60: {"failed:unavailable": 12},
 }
-"""Likewise, why calls failed, and users and blocks were skipped."""
+"""The same for reasons of failed calls, and of skipped users and blocks."""
 ERROR_LINES = [
     "Invalid segments (id, code, segment owner member id): (99, '', 0)",
     "Inactive segments (id, code, segment owner member id): (41, '<b>old</b>', 777)",
@@ -34,13 +34,13 @@ ERROR_LINES = [
 SEGMENT_LINES = ["Valid users: 17"]
 """Lines of hour 2, oldest first."""
 MORE_SEGMENTS = 199
-"""Segments that join the demo catalog's one of the member."""
+"""Number of segments that are added to the member's one in the demo catalog."""
 LONG_NAME = "W" * 255
 """The name of the first of them, as long as names may be."""
 
 
 async def put_usage(cluster: RedisCluster) -> None:
-    """Write USAGE and the lines."""
+    """Write `USAGE` and the lines."""
     now = int(time.time()) // 3600
     lines = {2: {"errors": "\n".join(ERROR_LINES), "segments": "\n".join(SEGMENT_LINES)}}
     pipeline = cluster.pipeline()
@@ -51,7 +51,7 @@ async def put_usage(cluster: RedisCluster) -> None:
 
 
 async def put_segments(http: httpx.AsyncClient) -> None:
-    """Create MORE_SEGMENTS, as the member."""
+    """Create `MORE_SEGMENTS` segments, as the member."""
     for number in range(MORE_SEGMENTS):
         fields = {"code": f"more_{number}", "short_name": f"Number {number}" if number else LONG_NAME}
         (await http.post("/segment", json={"segment": fields})).raise_for_status()

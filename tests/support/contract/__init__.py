@@ -1,1 +1,1 @@
-"""The contract: its examples, a model of it, what it lets callers send, and what they see."""
+"""The contract: its examples, a model of it, generators of requests, and checks of responses."""

@@ -13,11 +13,11 @@ from google.rpc import error_details_pb2, status_pb2
 
 WAITING_HELPS = {429, 503}
 GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
-"""By their numbers."""
+"""gRPC codes by number."""
 
 
 def body_of(answer: httpx.Response) -> Any:
-    """The JSON of an answer; every number in it must be an integer, as it stands."""
+    """The JSON of a response; all numbers in it must be written as integers."""
     assert answer.headers["content-type"] == "application/json"
     return json.loads(answer.content, parse_float=_refuse)
 
@@ -25,8 +25,8 @@ def body_of(answer: httpx.Response) -> Any:
 def assert_http_error(
     answer: httpx.Response, status: int, error_id: str, text: str | None = None, *, error_code: str | None = None
 ) -> None:
-    """The contract's form; `text` is what the error must say, `error_code` what stands beside its ID (of a 429, always
-    the same)."""
+    """Check that a response is an error in the contract's format, with this `text`, and `error_code` beside its ID (for
+    429, always the same)."""
     assert answer.status_code == status, answer.text
     body = body_of(answer)
     error = body["response"]["error"]
@@ -44,7 +44,7 @@ def assert_http_error(
 
 @dataclass(frozen=True)
 class GrpcFailure:
-    """A gRPC error's details."""
+    """The details of a gRPC error."""
 
     code: int
     info: error_details_pb2.ErrorInfo
@@ -53,7 +53,7 @@ class GrpcFailure:
 
 
 def failure_of(status: status_pb2.Status) -> GrpcFailure:
-    """What a google.rpc.Status says."""
+    """The content of a google.rpc.Status."""
     found: dict[type[Message], Any] = {}
     for kind in (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_details_pb2.QuotaFailure):
         for detail in status.details:
@@ -71,7 +71,7 @@ def failure_of(status: status_pb2.Status) -> GrpcFailure:
 def assert_grpc_error(
     error: grpc.aio.AioRpcError, code: grpc.StatusCode, reason: str, cause: str | None = None
 ) -> None:
-    """The code, a google.rpc.Status that agrees with it, and what gRPC libraries are to wait."""
+    """Check the code, the google.rpc.Status, which must agree with it, and the delay for gRPC libraries."""
     assert error.code() is code, error.details()
     trailers = dict(error.trailing_metadata())
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
@@ -84,7 +84,7 @@ def assert_grpc_error(
 def assert_failure(
     status: status_pb2.Status, code: grpc.StatusCode, reason: str, cause: str | None = None
 ) -> GrpcFailure:
-    """The code and ErrorInfo, and RetryInfo where waiting helps; `cause` is what ErrorInfo must say."""
+    """Check code and ErrorInfo, and RetryInfo if a retry helps; `cause` is the expected cause in ErrorInfo."""
     failure = failure_of(status)
     assert failure.info.metadata["cause"] == (cause or failure.info.metadata["cause"]) != ""
     assert (failure.code, failure.info.domain, failure.info.reason) == (code.value[0], "instantaudience", reason)
@@ -97,14 +97,14 @@ def assert_failure(
 
 
 async def refusal(call: Awaitable[Any]) -> grpc.aio.AioRpcError:
-    """How a gRPC call fails."""
+    """The error of a gRPC call, which must fail."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value
 
 
 def broken_rule(error: grpc.aio.AioRpcError) -> tuple[str, str]:
-    """The path of the field whose rule a request broke, and the rule (google.rpc.BadRequest)."""
+    """The path of the invalid field in a google.rpc.BadRequest, and the rule that it breaks."""
     details = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"]).details
     bad_request = error_details_pb2.BadRequest()
     assert any(detail.Unpack(bad_request) for detail in details)

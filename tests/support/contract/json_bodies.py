@@ -120,8 +120,8 @@ UNREADABLE = [
         for value in ("1e999", "-1" + "0" * 400, "1e99999999999999999999")
     ),
 ]
-"""What is JSON by its grammar, and yet nobody can read; the first one is named, before any wrong value. A lone byte
-stands as Python's `surrogateescape` has it."""
+"""Bodies that are valid JSON by its grammar, but unreadable. The first such fault is reported, even after wrong values.
+Invalid bytes are written as surrogates (`surrogateescape`)."""
 
 WRONG_VALUES = [
     *(
@@ -159,18 +159,18 @@ WRONG_VALUES = [
     ),
     *('"\\ud83d"', '"\\ude00"', '"\\ud83dx"', '"\\ud83d\\ud83d\\ude00"', '"\\ud83d\\ue000"', '"\\udc00\\ud800"'),
 ]
-"""What is no int32, and what not even can be read."""
+"""JSON values that are not an int32, or not even readable."""
 
 NUMBERS = [
     *("1.0", "1e2", "100e-2", "-0", "-0.0", "0e5", "2147483647.0", "-2147483648.0", "1.0000000000000000001", "1E0"),
     *("-0e9999999", "0.0E+00009999999", "1e00000", "10e-01"),
     *('"12"', '"+12"', '"-12"', '"-0"', '"010"', '"00"', '"\\u0031\\u0032"', '"2147483647"', '"-2147483648"'),
 ]
-"""What is an int32, in unusual forms."""
+"""JSON values that are an int32, written unusually."""
 
 
 def block(value: str) -> str:
-    """A body with this as a block's value."""
+    """A body with this value in a block."""
     return '{"rt_segment":[{"user_id":"1","seg_block":[{"seg_id":1,"value":' + value + "}]}]}"
 
 
@@ -192,7 +192,8 @@ SEVERAL_FAULTS = [
     '{"rt_segment":[{"seg_block":[{"value":"x"}]}],"a":"\udcff","b":1e400}',
     '{"rt_segment":[{"seg_block":[{"value":"\\ud800"},{"value":"x"}]}]}',
 ]
-"""Which one is named; a lone byte stands as Python's `surrogateescape` has it."""
+"""Bodies with several faults, and the one that is reported. Invalid bytes are written as surrogates
+(`surrogateescape`)."""
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -261,7 +262,7 @@ PIECES = [
 
 
 def mutants(seed: int, count: int) -> Iterator[bytes]:
-    """Bodies that somebody has been at."""
+    """Random mutations of valid bodies."""
     chance = random.Random(seed)
     for _ in range(count):
         body = chance.choice(BODIES)
@@ -274,6 +275,6 @@ def mutants(seed: int, count: int) -> Iterator[bytes]:
 
 
 async def chunks(body: bytes) -> AsyncIterator[bytes]:
-    """A body in pieces: its request does not say how long it is."""
+    """A body in chunks, so that the request has no `content-length`."""
     for start in range(0, len(body), 100_000):
         yield body[start : start + 100_000]

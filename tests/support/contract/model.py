@@ -1,6 +1,7 @@
-"""A model of the contract, written from its text and from nothing of the service: plain dicts in, plain dicts out.
+"""A model of the contract, written from its text alone, without looking at the service: plain dicts in, plain dicts
+out.
 
-It is as simple as it can be, not fast. Tests hold the service to it.
+It is as simple as possible, not fast. Tests compare the service with it.
 """
 
 import re
@@ -14,19 +15,19 @@ import instantaudience_server
 import yaml
 
 User = tuple[str, str]
-"""Who: the domain's name ("" for the platform) and the identifier as it is stored."""
+"""A user: the domain's name ("" for the platform) and the identifier as stored."""
 State = dict[User, dict[int, tuple[int, int]]]
-"""What stands: segment ID → (value, end). An end is a Unix time in ms, or 0 for never."""
+"""Memberships: segment ID → (value, end). An end is a Unix time in ms, or 0 for never."""
 ExternalIds = Mapping[tuple[int, str], str]
-"""The platform user IDs of external IDs: (member ID, external ID in lower case) → user ID."""
+"""External IDs: (member ID, external ID in lower case) → platform user ID."""
 
 DEMO: dict[str, Any] = yaml.safe_load(
     (Path(instantaudience_server.__file__).parent / "catalog" / "demo.yaml").read_text(encoding="utf-8")
 )
-"""The catalog that the vectors assume, as it stands in its file."""
+"""The catalog that the vectors assume, as in its file."""
 UNLIMITED = {"posts_per_second": 2**31 - 1, "gets_per_second": 2**31 - 1, "users_per_second": 2**31 - 1}
 UNLIMITED_DEMO = DEMO | {"members": [member | {"limits": UNLIMITED} for member in DEMO["members"]]}
-"""The same, but for how much its members may send in a second: tests send more than partners may."""
+"""The same without limits per second: tests send more than partners may."""
 
 UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 DOMAINS = {
@@ -42,7 +43,7 @@ NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 
 
 class UnreadableError(ValueError):
-    """The answer is 400 SYNTAX, and nothing is applied."""
+    """The request is answered with 400 SYNTAX, and nothing is applied."""
 
 
 def apply(
@@ -53,7 +54,7 @@ def apply(
     now_ms: int,
     external_ids: ExternalIds | None = None,
 ) -> tuple[dict[str, Any], State]:
-    """What `POST /rt-segment` answers (HTTP 200), and what stands afterwards. Raises UnreadableError."""
+    """The response to `POST /rt-segment` (HTTP 200), and the state afterwards. Raises UnreadableError."""
     users = _readable(request)
     member = _member_of(catalog, username)
     new_state = {user: dict(memberships) for user, memberships in state.items()}
@@ -107,9 +108,9 @@ def apply(
 def counted(
     request: Any, catalog: Mapping[str, Any], username: str, external_ids: ExternalIds | None = None
 ) -> dict[str, int]:
-    """What a report counts of a `POST /rt-segment` that is applied, by the report's field names without `num_`.
+    """The counts of an applied `POST /rt-segment` in a report, by the report's field names without `num_`.
 
-    Raises UnreadableError: such a call is one of `other_errors`.
+    Raises UnreadableError: such a call is counted in `other_errors`.
     """
     member = _member_of(catalog, username)
     valid_users: set[User] = set()
@@ -149,7 +150,7 @@ def read(
     now_ms: int,
     external_ids: ExternalIds | None = None,
 ) -> dict[str, Any]:
-    """What `GET /rt-segment` answers. Raises UnreadableError where the answer is 400."""
+    """The response to `GET /rt-segment`. Raises UnreadableError if it is 400."""
     member = _member_of(catalog, username)
     user: dict[str, Any] = {"user_id": user_id, "seg_block": [{}]}
     if domain:
@@ -172,7 +173,7 @@ def read(
 
 
 def _readable(request: Any) -> list[dict[str, Any]]:
-    """The users of a request as an entity repeats them: without unknown keys, `null`s and empty lists."""
+    """The users of a request as the response's entity repeats them: without unknown keys, `null`s and empty lists."""
     return [
         _present(
             user_id=_text(user, "user_id"),
@@ -220,7 +221,7 @@ def _text(parent: dict[str, Any], key: str) -> str | None:
 
 
 def _int32(parent: dict[str, Any], key: str) -> int | None:
-    """A number, `1.0` and `1e2` included, or digits in a string."""
+    """A JSON number, including `1.0` and `1e2`, or digits in a string, as an int32; None if it is none."""
     value = parent.get(key)
     if value is None:
         return None
@@ -239,7 +240,7 @@ def _member_of(catalog: Mapping[str, Any], username: str) -> dict[str, Any]:
 
 
 def _problem_of_user(index: int, user: dict[str, Any], member: dict[str, Any]) -> str:
-    """The first of the contract's checks that fails, as a warning; "" when none does."""
+    """The warning of the first of the contract's checks that fails; "" if none does."""
     if index >= 1000:
         return "Too many user_ids in request."
     if not user.get("user_id"):
@@ -262,7 +263,7 @@ def _well_formed(user_id: str, domain: str | None, member: dict[str, Any]) -> bo
 
 
 def _visible(character: str) -> bool:
-    """Neither a control, format, private, unassigned nor separating character."""
+    """Whether a character is not a control, format, private-use, unassigned or separator character."""
     return unicodedata.category(character)[0] not in "CZ"
 
 
@@ -277,7 +278,7 @@ def _problem_of_block(block: dict[str, Any]) -> str:
 
 
 def _who(user: dict[str, Any], member: dict[str, Any], external_ids: ExternalIds) -> User | None:
-    """Whose memberships change; None when an external ID maps to nobody."""
+    """The user whose memberships change; None if an external ID is not mapped."""
     domain, user_id = user.get("domain") or "", user["user_id"]
     if not domain and member.get("use_external_uids"):
         mapped = external_ids.get((member["id"], user_id.lower()))

@@ -1,4 +1,4 @@
-"""Requests that the schema admits, most of them close to the contract's rules."""
+"""Hypothesis strategies for requests that the schema allows, most of them close to the contract's rules."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 UUID = "1ba98a6c-d1a5-49ef-ad1c-2d9230ebcd13"
 EXTERNAL_IDS = {(958, "crm-0001"): "1", (958, "crm-0002"): "12", (958, "{crm}"): "1"}
-"""Members' external IDs and the platform users they map to; two lead to one user."""
+"""External IDs and the platform users that they map to; two map to the same user."""
 
 texts = st.text(max_size=20)
 int32s = st.integers(-(2**31), 2**31 - 1)
@@ -33,7 +33,7 @@ def _with_some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, 
 
 
 def _spelled(numbers: st.SearchStrategy[int]) -> st.SearchStrategy[int | float | str]:
-    """As JSON may have them: `12`, `12.0` or `"12"`."""
+    """Spellings of numbers in JSON: `12`, `12.0` or `"12"`."""
     return _mostly(numbers, st.one_of(numbers.map(float), numbers.map(str)))
 
 

@@ -1,4 +1,4 @@
-"""The model that other tests trust is held to the contract's own examples."""
+"""Tests the model that other tests rely on against the contract's own examples."""
 
 import pytest
 

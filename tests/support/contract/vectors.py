@@ -1,4 +1,4 @@
-"""The contract's own examples: requests with the exact responses they must get."""
+"""The contract's own examples: requests, and the exact responses to them."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ VECTORS = Path(__file__).parents[2] / "vectors"
 
 @dataclass(frozen=True)
 class Membership:
-    """What stands after a vector's request: `expiration` in minutes, 0 for never, -1 for a user who left."""
+    """A membership after a vector's request: `expiration` in minutes, 0 for never, -1 for a user that left."""
 
     value: int
     expiration: int
@@ -18,7 +18,7 @@ class Membership:
 
 @dataclass(frozen=True)
 class Vector:
-    """One example. `memberships` is by (domain or "", user ID as stored) and segment ID."""
+    """An example. `memberships` is by (domain or "", user ID as stored) and segment ID."""
 
     name: str
     user: str

@@ -1,1 +1,1 @@
-"""Certificates and keys that callers and servers show."""
+"""Certificates and keys of callers and servers."""

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own, and what it signs."""
+"""A certificate authority for tests."""
 
 import datetime
 import ipaddress
@@ -31,8 +31,8 @@ class Signed:
 
 
 class Authority:
-    """Signs certificates, and revokes them. Everything it makes is in its directory, in PEM. Another one may vouch for
-    it."""
+    """A CA that signs and revokes certificates. All of its files are in its directory, in PEM. It may be an
+    intermediate CA."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Authority:
         lifetime: datetime.timedelta = 12 * HOUR,
         begins_in: datetime.timedelta = -HOUR,
     ) -> Signed:
-        """A certificate with these names; a negative lifetime is one that has ended."""
+        """Issue a certificate with these names; with a negative lifetime, it has already expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
         names += [x509.DNSName(name) for name in dns]
@@ -89,7 +89,7 @@ class Authority:
         lifetime: datetime.timedelta = 12 * HOUR,
         begins_in: datetime.timedelta = -HOUR,
     ) -> None:
-        """Write a list of the certificates that count no more."""
+        """Write a certificate revocation list."""
         now = datetime.datetime.now(datetime.UTC)
         ends = now + lifetime
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
@@ -103,7 +103,7 @@ class Authority:
 
 
 def replace(file: Path, content: bytes) -> None:
-    """Put content in a file's place, from one moment to the next."""
+    """Replace a file atomically."""
     draft = file.with_suffix(".draft")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as made:
         made.write(content)

@@ -1,1 +1,1 @@
-"""The gateway in an Envoy of its own, in front of whatever a test has it lead to."""
+"""The gateway in an Envoy of its own, in front of upstreams that tests provide."""

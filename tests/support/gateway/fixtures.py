@@ -1,4 +1,4 @@
-"""Fixtures for suites of the gateway's rooms: an Envoy for each module; their conftest.py imports them."""
+"""Fixtures for suites of the gateway's rooms, with an Envoy for each module; their conftest.py imports these."""
 
 import shutil
 import tempfile
@@ -15,7 +15,7 @@ from support.gateway.running import Gateway, Upstream, running_gateway, serving
 
 @pytest.fixture(scope="module")
 def directory() -> Any:
-    """Where sockets are, and what Envoy reads and writes."""
+    """A directory for sockets and Envoy's files."""
     path = Path(tempfile.mkdtemp(prefix="gateway-"))
     yield path
     shutil.rmtree(path)
@@ -31,7 +31,7 @@ async def shared_upstream(directory: Path) -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 def upstream(shared_upstream: Upstream) -> Upstream:
-    """The upstream, as if nobody had called yet."""
+    """The upstream, without the calls of earlier tests."""
     shared_upstream.calls.clear()
     shared_upstream.release.clear()
     shared_upstream.answer = None
@@ -40,7 +40,7 @@ def upstream(shared_upstream: Upstream) -> Upstream:
 
 @pytest.fixture(scope="module")
 async def gateway(directory: Path, shared_upstream: Upstream) -> AsyncIterator[Gateway]:
-    """Envoy in front of the upstream; it must find nothing to warn of."""
+    """Envoy in front of the upstream; it must not log warnings."""
     async with running_gateway(directory, "worker.sock") as running:
         yield running
         lines = running.log.read_text().splitlines()
@@ -49,20 +49,20 @@ async def gateway(directory: Path, shared_upstream: Upstream) -> AsyncIterator[G
 
 @pytest.fixture(scope="module")
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    """REST's way to the gateway."""
+    """A REST client of the gateway."""
     async with gateway.client() as http:
         yield http
 
 
 @pytest.fixture(scope="module")
 async def anyone(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    """REST's way to the gateway, without a token."""
+    """A REST client of the gateway, without a token."""
     async with gateway.client(headers={}) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
 async def channel(gateway: Gateway) -> AsyncIterator[grpc.aio.Channel]:
-    """gRPC's way to the gateway."""
+    """A gRPC channel to the gateway."""
     async with grpc.aio.insecure_channel(gateway.address) as opened:
         yield opened

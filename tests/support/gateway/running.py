@@ -1,6 +1,6 @@
-"""The gateway by itself: real Envoy in front of an upstream that answers as the test wants.
+"""The gateway by itself: real Envoy in front of an upstream that tests control.
 
-What the real service can be made to show is tested through the whole service elsewhere; here is the rest.
+Only for what cannot be tested through the whole service.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ from support.contract.messages import LIMIT_BYTES
 from support.parts.limits import GATEWAY_LIMITS
 
 TOKEN = "hbapi:1:0123456789abcdef:ams1"
-"""What the upstream answers to who signs in."""
+"""The token that the upstream issues."""
 ODD_TEXT = 'the "cluster" \\ is\n100% <down> — ünïcode %20'
 
 
 @dataclass
 class Call:
-    """A call as the upstream got it."""
+    """A call as the upstream received it."""
 
     method: str
     request: message.Message
@@ -59,23 +59,23 @@ class Upstream(
     sign_in_pb2_grpc.SignInServiceServicer,
     status_pb2_grpc.StatusServiceServicer,
 ):
-    """Answers by the first user's ID: `<what>:<argument>`."""
+    """The upstream; the first user's ID controls its answers: `<what>:<argument>`."""
 
     calls: list[Call] = field(default_factory=list)
     called: asyncio.Condition = field(default_factory=asyncio.Condition)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     answer: audience_pb2.ApplySegmentsResponse | None = None
-    """What ApplySegments answers whatever it is asked, where it is set."""
+    """If set, the answer of ApplySegments to all requests."""
 
     async def note(self, method: str, request: message.Message, context: Any) -> None:
-        """Add to `calls`."""
+        """Add a call to `calls`."""
         metadata = dict(context.invocation_metadata() or ())
         self.calls.append(Call(method, request, metadata, context.time_remaining()))
         async with self.called:
             self.called.notify_all()
 
     async def has_calls(self, count: int) -> None:
-        """Waits until the upstream has seen so many calls."""
+        """Wait until the upstream has received this many calls."""
         async with asyncio.timeout(20), self.called:
             await self.called.wait_for(lambda: len(self.calls) >= count)
 
@@ -111,7 +111,7 @@ class Upstream(
         return answer
 
     async def fail(self, context: Any, reason: Reason, how: str) -> None:
-        """Ends the call as the real servers do; `row-late` after initial metadata, `row-details` without the key."""
+        """Fail the call as real servers do; `row-late` after initial metadata, `row-details` without the `error_id`."""
         row = ROWS[reason]
         trailers = [("grpc-status-details-bin", odd_status(reason).SerializeToString())]
         if how == "row-late":
@@ -174,18 +174,18 @@ class Gateway:
 
     @property
     def address(self) -> str:
-        """Of the public port."""
+        """The address of the public port."""
         return f"{self.settings.http_host}:{self.settings.http_port}"
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        """REST's way to it; unless told otherwise, with a token, and the upstream takes any."""
+        """A REST client; by default with a token, of which the upstream accepts any."""
         options.setdefault("headers", {"authorization": "any"})
         return httpx.AsyncClient(base_url=f"http://{self.address}", timeout=20, **options)
 
 
 @asynccontextmanager
 async def serving(upstream: Upstream, path: Path) -> AsyncIterator[grpc.aio.Server]:
-    """A worker's server, on a unix socket. Of a stream that is not read, it takes what HTTP/2 gives at first."""
+    """Run a worker's server on a unix socket. For streams that are not read, it grants only HTTP/2's initial window."""
     server = grpc.aio.server(
         options=[("grpc.max_receive_message_length", 16 * LIMIT_BYTES), ("grpc.http2.bdp_probe", 0)]
     )
@@ -203,7 +203,7 @@ async def serving(upstream: Upstream, path: Path) -> AsyncIterator[grpc.aio.Serv
 async def running_gateway(
     directory: Path, *sockets: str, host: str = "127.0.0.1", **options: Any
 ) -> AsyncIterator[Gateway]:
-    """Envoy in front of `sockets` (file names in `directory`), on a port that it shares with our reservation."""
+    """Run Envoy in front of `sockets` (file names in `directory`), on a port that is shared with our reservation."""
     with reserve_port(host, 0) as reservation:
         own = Path(tempfile.mkdtemp(dir=directory))
         gateway_settings = GatewaySettings(
@@ -231,7 +231,7 @@ async def running_gateway(
 
 
 def odd_status(reason: Reason) -> status_pb2.Status:
-    """What the upstream says of a failure."""
+    """The status with which the upstream reports a failure."""
     row = ROWS[reason]
     status = status_pb2.Status(code=row.grpc_code, message=ODD_TEXT)
     status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=7)))
@@ -240,14 +240,14 @@ def odd_status(reason: Reason) -> status_pb2.Status:
 
 
 def body_for(user_id: str) -> str:
-    """A body that makes the upstream answer as the ID wants."""
+    """A body with a user ID that controls the upstream's answer."""
     return json.dumps({"rt_segment": [{"user_id": user_id, "seg_block": [{"seg_id": 1}]}]})
 
 
 def assert_error(
     answer: httpx.Response, status: int, error_id: str, text: str | None = None, *, error_code: str | None = None
 ) -> None:
-    """The contract's form, and nothing of the inside."""
+    """Check that a response is an error in the contract's format that reveals no internals."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     document = answer.json()

@@ -1,1 +1,1 @@
-"""The three hosts with methods of the tests' own."""
+"""The three hosts, with methods that tests define."""

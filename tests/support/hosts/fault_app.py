@@ -1,7 +1,7 @@
-"""A host's methods whose collaborators raise on demand, and what was noted of their calls.
+"""Methods whose collaborators raise exceptions on demand, and a record of what was noted of calls.
 
-The headers `x-faults` and `x-request-id` (the one that Envoy leaves alone, the one that the native host hands over)
-name, separated by commas, who raises in a call. The method `Noted` answers with what was noted since it was asked last.
+The headers `x-faults` and `x-request-id` (one that Envoy leaves alone, one that the native host passes on) list,
+separated by commas, which collaborators raise in a call. The method `Noted` returns what was noted since its last call.
 Envoy loads `app` by pyvoy; `python -m support.hosts.fault_app ADDRESS HOST` serves the same on the other hosts.
 """
 
@@ -46,24 +46,24 @@ from support.parts.pipelines import pipeline_of
 
 SERVICE = "faults.Service"
 SECRET = "12345678900987654321"
-"""What a defect's text holds; no caller and no log may see it."""
+"""Part of the exceptions' texts; it must not appear in any response or log."""
 LIMIT_BYTES = 1_048_576
 
 _faults: ContextVar[frozenset[str]] = ContextVar("faults", default=frozenset())
 
 
 def raising(fault: str) -> bool:
-    """Whether it is this one's turn."""
+    """Whether this fault is requested by the current call."""
     return fault in _faults.get()
 
 
 def _is_to_fail(who: str) -> bool:
-    """Whether `fail_as` will raise for this one."""
+    """Whether `fail_as` would raise for this collaborator."""
     return any(fault.partition(":")[0] == who for fault in _faults.get())
 
 
 def fail_as(fault: str) -> None:
-    """Raise, where it is this one's turn: `…:refused` and `…:cancelled` have an error of their own."""
+    """Raise if this fault is requested; `…:refused` and `…:cancelled` raise specific errors."""
     if raising(f"{fault}:refused"):
         raise AudienceError(Reason.SYNTAX, "refused")
     if raising(f"{fault}:cancelled"):
@@ -123,7 +123,7 @@ class _Usage:
 
 
 class _Tokens:
-    """Lets every call through."""
+    """Accepts every token."""
 
     def __init__(self) -> None:
         self._caller = caller("demo", demo_catalog())
@@ -133,25 +133,25 @@ class _Tokens:
         return self._caller
 
     def known(self, token: str) -> Caller | None:
-        """It is not where `verify` is to fail."""
+        """None if `verify` is to fail."""
         fail_as("known")
         return None if _is_to_fail("tokens") else self._caller
 
 
 class _Admission(Admission):
-    """Has room for every call."""
+    """Admits every call."""
 
     async def enter(self, *arguments: Any, **options: Any) -> Ticket:
         fail_as("admission")
         return await super().enter(*arguments, **options)
 
     def enter_at_once(self, *arguments: Any, **options: Any) -> Ticket | None:
-        """None where `enter` is to fail."""
+        """None if `enter` is to fail."""
         return None if _is_to_fail("admission") else super().enter_at_once(*arguments, **options)
 
 
 class _Request:
-    """A request whose reading may fail."""
+    """A request whose parsing may fail."""
 
     DESCRIPTOR = Struct.DESCRIPTOR
 
@@ -162,7 +162,7 @@ class _Request:
 
 
 class _PostedRequest(_Request):
-    """As a post has it."""
+    """A request as part of a post."""
 
     @staticmethod
     def FromString(body: bytes) -> Any:  # noqa: N802 - protobuf's name
@@ -196,7 +196,7 @@ async def _collect(requests: AsyncIterator[Struct], *_: Any) -> Any:
 
 
 def _add(posts: Sequence[Post], _: Caller) -> None:
-    """Carry posts out, in the next turn of the event loop."""
+    """Process posts in the next turn of the event loop."""
     asyncio.get_running_loop().call_soon(_end, posts)
 
 
@@ -255,7 +255,7 @@ def _pipeline(noted: _Noted) -> Pipeline:
 
 
 def _install(noted: _Noted) -> None:
-    """Put fault points where modules call functions of others."""
+    """Insert fault points where modules call functions of others."""
     described = outcomes.describe
 
     def describe(error: AudienceError) -> Failure:
@@ -288,7 +288,8 @@ def _native_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
     begin_together = NativeHost._begin_together
 
     def begin(self: Any, index: int, authorization: str, calls: Any) -> None:
-        """What the host has read itself, nobody here does; where that is to fail, calls begin one by one."""
+        """Replaces the processing of natively read calls, which this application does not have; if that is to fail,
+        calls are begun one by one."""
         _faults.set(frozenset(calls[0].request_id.split(",")))
         if raising("headers") or raising("request"):
             self._begin([each.fields() for each in calls])

@@ -1,8 +1,8 @@
-"""What grpcio's interop tests ask of a server (doc/interop-test-descriptions.md in grpc/grpc).
+"""The server side of grpcio's interop tests (doc/interop-test-descriptions.md in grpc/grpc).
 
 Envoy loads `app` by pyvoy; `python -m support.hosts.interop_app ADDRESS native` serves the same on the native host.
-Messages are `google.protobuf.Struct`s; the fields of a request say what to do: `size` (answer with so many characters),
-`sizes` (the same for each of several answers), `fail` (a `Reason`'s name) with `message`, `hang` (never answer).
+Messages are `google.protobuf.Struct`s; a request's fields control the answer: `size` (number of characters), `sizes`
+(the same for each of several answers), `fail` (name of a `Reason`) with `message`, `hang` (never answer).
 """
 
 import asyncio
@@ -45,7 +45,7 @@ MOST_CHARACTERS = 2**26
 
 
 class _Tokens:
-    """Knows one token."""
+    """Accepts one token."""
 
     def __init__(self) -> None:
         self._caller = caller("demo", demo_catalog())
@@ -57,7 +57,7 @@ class _Tokens:
 
 
 class _Uncounted:
-    """Takes what is counted, and forgets it."""
+    """Discards what is counted."""
 
     def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
         added: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -66,7 +66,7 @@ class _Uncounted:
 
 
 class _Methods:
-    """The methods; `running` is how many handlers have begun and not ended."""
+    """The methods; `running` is the number of handlers in progress."""
 
     def __init__(self, status: ServingStatus) -> None:
         self._status = status
@@ -90,7 +90,7 @@ class _Methods:
         return await self._counted(request, deadline)
 
     async def collect(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
-        """One answer: how many requests there were, and how long their payloads."""
+        """Answer once with the number of requests, and the total length of their payloads."""
         self.running += 1
         try:
             lengths = [len(_field(request, "payload", "")) async for request in requests]
@@ -99,7 +99,7 @@ class _Methods:
             self.running -= 1
 
     async def output(self, requests: AsyncIterator[Struct]) -> AsyncIterator[Message]:
-        """The answers that each request asks for, before the next request is read."""
+        """Send the answers that each request asks for, before reading the next request."""
         self.running += 1
         try:
             async for request in requests:
@@ -113,7 +113,7 @@ class _Methods:
         return self._counted(request, deadline)
 
     async def report(self, request: Struct, _: Call, deadline: float) -> Message:
-        """The state of this process; `serving` sets the health first."""
+        """Report the state of this process; `serving` sets the health first."""
         if "serving" in request:
             self._status.set_serving(request["serving"])
         gc.collect()
@@ -158,7 +158,7 @@ def _struct(**fields: Any) -> Struct:
 
 
 def _payload(size: Any) -> str:
-    """So many characters. Random bytes may ask for anything, and for more than the machine has."""
+    """A text of this length. Limited, since fuzzed requests may ask for more than fits into memory."""
     if not isinstance(size, float | int) or not 0 <= size <= MOST_CHARACTERS:
         raise AudienceError(Reason.SYNTAX, f"No answer has {size!r} characters")
     return "x" * int(size)
@@ -169,7 +169,7 @@ def _field(request: Struct, name: str, default: Any) -> Any:
 
 
 async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
-    """What a host serves."""
+    """The methods and the pipeline for a host."""
     status = ServingStatus((SERVICE,))
     status.set_serving(True)
     pipeline = pipeline_of(

@@ -1,4 +1,5 @@
-"""The interop application: in the gateway's Envoy, as `serve --host-mode envoy` runs it, or in a process of its own."""
+"""Runs the interop application: in the gateway's Envoy, as `serve --host-mode envoy` does, or in a process of its own.
+"""
 
 import asyncio
 import json
@@ -29,7 +30,7 @@ LARGE_BYTES = 64 * 1_048_576
 
 @dataclass(frozen=True)
 class Host:
-    """A running host; what it and the application print goes to `output`."""
+    """A running host; its output and the application's go to `output`."""
 
     mode: str
     address: str
@@ -37,14 +38,15 @@ class Host:
     child: Child
 
     def channel(self) -> grpc.aio.Channel:
-        """A caller with a connection of its own."""
+        """A channel with a connection of its own."""
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", LARGE_BYTES)]
         return grpc.aio.insecure_channel(self.address, options=options)
 
 
 @asynccontextmanager
 async def running_directly(mode: str, module: str = "support.hosts.interop_app") -> AsyncIterator[Host]:
-    """A process of its own (one with gRPC's threads should not fork): `python -m MODULE ADDRESS MODE`."""
+    """Run the application in a process of its own: `python -m MODULE ADDRESS MODE`. A process with gRPC's threads must
+    not fork."""
     with tempfile.TemporaryDirectory(prefix="ia-host-") as name:
         address, output = f"{HOST}:{free_ports(HOST, 1)[0]}", Path(name) / "output"
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -71,7 +73,7 @@ async def _answers(address: str) -> bool:
 
 @asynccontextmanager
 async def running_host(application: str = "support.hosts.interop_app:app", **options: Any) -> AsyncIterator[Host]:
-    """A host on a free port; the options are the gateway's."""
+    """Run a host on a free port; the options are the gateway's."""
     with tempfile.TemporaryDirectory(prefix="ia-host-") as name, reserve_port(HOST, 0) as reserved:
         directory = Path(name)
         port = reserved.getsockname()[1]
@@ -98,32 +100,32 @@ async def running_host(application: str = "support.hosts.interop_app:app", **opt
 
 
 def path(method: str) -> str:
-    """A method's path."""
+    """The path of a method."""
     return f"/{SERVICE}/{method}"
 
 
 def struct(**fields: Any) -> Struct:
-    """A request."""
+    """A request with these fields."""
     message = Struct()
     message.update(fields)
     return message
 
 
 def unary(channel: grpc.aio.Channel, method: str = "Unary") -> Any:
-    """A unary method's stub."""
+    """The stub of a unary method."""
     return channel.unary_unary(
         path(method), request_serializer=Struct.SerializeToString, response_deserializer=Struct.FromString
     )
 
 
 def streaming(channel: grpc.aio.Channel, method: str) -> Any:
-    """A streaming method's stub."""
+    """The stub of a streaming method."""
     return channel.stream_stream(
         path(method), request_serializer=Struct.SerializeToString, response_deserializer=Struct.FromString
     )
 
 
 async def report(channel: grpc.aio.Channel, **fields: Any) -> dict[str, int]:
-    """What the application says of itself: `running` handlers, and `tasks` and `exchanges` with those of this call."""
+    """The application's report: `running` handlers, and `tasks` and `exchanges`, including those of this call."""
     answer = await unary(channel, "Report")(struct(**fields))
     return {name: int(answer[name]) for name in ("running", "tasks", "exchanges")}

@@ -1,1 +1,1 @@
-"""Programs of others that the service sends something to."""
+"""Programs of third parties that the service sends data to."""

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector: takes spans as OTLP over HTTP, by the protocol's own messages."""
+"""An OpenTelemetry collector that accepts spans as OTLP over HTTP, with the protocol's own messages."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 @dataclass
 class Collector:
-    """What was sent so far."""
+    """The spans received so far."""
 
     url: str = ""
     requests: list[ExportTraceServiceRequest] = field(default_factory=list)
 
     def spans(self, trace_id: str) -> list[Span]:
-        """The spans of a trace (in hexadecimal), in the order they came."""
+        """The spans of a trace (ID in hexadecimal), in order of arrival."""
         return [
             span
             for request in list(self.requests)
@@ -34,7 +34,7 @@ class Collector:
 
 @contextlib.contextmanager
 def running_collector() -> Iterator[Collector]:
-    """A collector on a free port of loopback."""
+    """Run a collector on a free loopback port."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A server that speaks S3, with a bucket."""
+"""An S3 server with a bucket."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ BUCKET = "files"
 
 @contextmanager
 def running_s3() -> Iterator[str]:
-    """A place in a bucket, as a URL; the environment says where its server is, and who comes."""
+    """Run the server; yields the URL of a place in the bucket. Endpoint and credentials are in the environment."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()

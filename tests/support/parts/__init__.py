@@ -1,1 +1,1 @@
-"""Parts of the service, put together as the tests of rooms need them."""
+"""Parts of the service, assembled for the tests of rooms."""

@@ -1,4 +1,4 @@
-"""Accounts in a real cluster's catalog, and workers that know it, each by itself."""
+"""Accounts in a real cluster's catalog, and independent workers that read it."""
 
 from collections.abc import Awaitable
 
@@ -31,15 +31,15 @@ USERS = [
     pb.User(id=1004, username="retired", member_id=123, deactivated=True),
 ]
 ADDRESS = "203.0.113.7"
-"""Where sign-ins come from (RFC 5737)."""
+"""Address that sign-ins come from (RFC 5737)."""
 REVOKED = 2**31
-"""A `token_generation` later than any that these tests begin with."""
+"""A `token_generation` larger than any that these tests start with."""
 PASSWORDS = {user.username: f"{user.username.title()}-Passw0rd!" for user in USERS}
 HASHES = {username: quick_hash(password) for username, password in PASSWORDS.items()}
 
 
 async def refused(call: Awaitable[object], reason: Reason) -> AudienceError:
-    """The error that a call fails with, which has this reason."""
+    """The error of a call, which must fail with this reason."""
     with pytest.raises(AudienceError) as error:
         await call
     assert error.value.reason is reason
@@ -47,7 +47,7 @@ async def refused(call: Awaitable[object], reason: Reason) -> AudienceError:
 
 
 class AccountWorker:
-    """What a worker has for accounts. It follows the catalog when told; its random numbers count up."""
+    """The part of a worker that handles accounts. It follows the catalog on request; its random numbers count up."""
 
     def __init__(self, cluster: Cluster, clock: FakeClock, passwords: Passwords, number: int = 0) -> None:
         self._randoms = 1000 * number
@@ -65,28 +65,28 @@ class AccountWorker:
         return f"{self._randoms:0{2 * count}x}"
 
     async def create_accounts(self) -> None:
-        """Put MEMBERS and USERS into an empty catalog."""
+        """Write `MEMBERS` and `USERS` to an empty catalog."""
         for member in MEMBERS:
             await self.editor.create(member, seconds_from_now())
         for user in USERS:
             await self.editor.create(user, seconds_from_now(), HASHES[user.username])
 
     async def catch_up(self) -> None:
-        """Learn what other workers have changed."""
+        """Read the changes that other workers made."""
         await self.feed.catch_up(seconds_from_now())
 
     async def sign_in(self, username: str = "demo", password: str | None = None, address: str = ADDRESS) -> str:
-        """Sign in, with the right password unless another is given; the token."""
+        """Sign in, by default with the right password; returns the token."""
         right = password or PASSWORDS[username]
         return (await self.signing_in.by_password(username, right, address, seconds_from_now())).token
 
     async def close(self) -> None:
-        """Wait for what runs aside."""
+        """Wait for background tasks."""
         await self.tokens.close()
         await self.guesses.close()
 
     async def verify(self, token: str) -> Caller:
-        """Whose token it is."""
+        """The owner of a token."""
         return await self.tokens.verify(token, seconds_from_now())
 
     async def change_user(self, user_id: int, password: str | None = None, **fields: object) -> None:

@@ -21,7 +21,7 @@ SEGMENT_SCHEMA: dict[str, Any] = {
 
 
 def record(name: str, **fields: Any) -> dict[str, Any]:
-    """A record's schema."""
+    """The schema of a record."""
     return {"name": name, "type": "record", "fields": [{"name": each, "type": kind} for each, kind in fields.items()]}
 
 

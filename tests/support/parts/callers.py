@@ -1,4 +1,4 @@
-"""The demo catalog and its accounts, as the services see them."""
+"""The demo catalog and its accounts, as services see them."""
 
 from argon2 import PasswordHasher
 from instantaudience.v1 import catalog_pb2 as pb
@@ -14,12 +14,12 @@ _QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def quick_hash(password: str) -> str:
-    """An argon2 hash that costs next to nothing, for tests only."""
+    """An argon2 hash with minimal cost, for tests only."""
     return _QUICK.hash(password)
 
 
 def demo_catalog() -> Catalog:
-    """The catalog that the vectors assume; tests send more than its members may in a second."""
+    """The catalog that the vectors assume, without limits per second, since tests send more than its members may."""
     entries = read_catalog(DEMO)
     for member in entries.members:
         member.limits.MergeFrom(pb.Limits(**UNLIMITED))
@@ -27,18 +27,18 @@ def demo_catalog() -> Catalog:
 
 
 def catalog_of(entries: CatalogEntries) -> Catalog:
-    """What stands in a file, as workers hold it."""
+    """The in-memory catalog of a file's entries."""
     messages = (*entries.members, *(each.user for each in entries.users), *entries.segments)
     return Catalog(Record(catalog_records.kind_of(message), catalog_records.encode(message)) for message in messages)
 
 
 def account_named(username: str, catalog: Catalog) -> Account:
-    """The one account of that name."""
+    """The account with this user name."""
     (account,) = [account for account in catalog.accounts.values() if account.username == username]
     return account
 
 
 def caller(username: str, catalog: Catalog) -> Caller:
-    """The account of that name, calling."""
+    """A caller with the account of this user name."""
     account = account_named(username, catalog)
     return Caller(account, catalog.members[account.member_id])

@@ -1,4 +1,4 @@
-"""Workers that share a real cluster's catalog, and what is in it."""
+"""Workers that share a real cluster's catalog, and objects in it."""
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -38,11 +38,11 @@ OWN, OTHER, LIMITED = 1, 2, 3
 NOW_S = 1_700_000_000
 PASSWORD = "Some-Passw0rd!"
 NAMES = ("name", "username", "code")
-"""The fields by which tests tell objects apart."""
+"""Fields by which tests identify objects."""
 
 
 class CatalogWorker:
-    """A worker's part of the catalog. It takes over others' changes when it must, and never by itself."""
+    """The part of a worker that handles the catalog. It reads others' changes only when it has to."""
 
     def __init__(self, cluster: Cluster, clock: FakeClock, passwords: Passwords) -> None:
         self.store = ClusterCatalogStore(cluster)
@@ -63,7 +63,7 @@ class CatalogWorker:
         return await getattr(service, method)(request, self._caller(username), seconds_from_now())
 
     async def refusal(self, rpc: str, username: str = "admin", **fields: Any) -> AudienceError:
-        """Call an RPC that must fail."""
+        """Call an RPC, which must fail; returns the error."""
         with pytest.raises(AudienceError) as error:
             await self.call(rpc, username, **fields)
         return error.value
@@ -74,12 +74,12 @@ class CatalogWorker:
         return await self.importing.put(request, self._caller(username), seconds_from_now())
 
     async def stored(self, kind: Kind, object_id: int) -> Any:
-        """What the cluster holds; None where there is nothing."""
+        """The object in the cluster; None if there is none."""
         (data,) = await self.store.find(kind, [object_id], seconds_from_now())
         return None if data is None else catalog_records.decode(kind, data)
 
     async def version(self) -> Any:
-        """The state of the catalog in the cluster."""
+        """The version of the catalog in the cluster."""
         return await self.store.version(seconds_from_now())
 
     def _caller(self, username: str) -> Any:
@@ -93,18 +93,18 @@ BEGINNING: tuple[Object, ...] = (
     pb.User(id=2, username="own", member_id=OWN),
     pb.User(id=3, username="other", member_id=OTHER),
 )
-"""What stands at the beginning; everyone's password is the user name."""
+"""The initial objects; everyone's password is the user name."""
 WITH_LIMITED: tuple[Object, ...] = (
     *BEGINNING,
     pb.Member(id=LIMITED, name="Limited", limits=pb.Limits(gets_per_second=1)),
     pb.User(id=4, username="limited", member_id=LIMITED),
 )
-"""The same, and a member that may read once a second."""
+"""The same, with a member that may read once per second."""
 
 
 @asynccontextmanager
 async def catalog_worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[CatalogWorker]:
-    """A worker that knows what stands now."""
+    """A worker that has read the current catalog."""
     worker = CatalogWorker(cluster, clock, passwords)
     await worker.feed.load()
     yield worker
@@ -113,7 +113,7 @@ async def catalog_worker(cluster: Cluster, clock: FakeClock, passwords: Password
 
 
 async def begin(worker: CatalogWorker) -> None:
-    """Put `BEGINNING` into an empty catalog."""
+    """Write `BEGINNING` to an empty catalog."""
     for message in BEGINNING:
         password_hash = quick_hash(message.username) if isinstance(message, pb.User) else None
         await worker.editor.create(message, seconds_from_now(), password_hash)
@@ -122,7 +122,7 @@ async def begin(worker: CatalogWorker) -> None:
 def before_writing(
     worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch, change: Callable[[], Awaitable[Any]]
 ) -> None:
-    """Have something changed between a worker's look at what stands and its write, the first time."""
+    """Make a change between a worker's read and its write, the first time."""
     write = worker.store.write
 
     async def change_and_write(writes: Sequence[Write], deadline: float) -> list[Outcome]:
@@ -136,7 +136,7 @@ def before_writing(
 
 @pytest.fixture
 async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> AsyncIterator[CatalogWorker]:
-    """Two members with a user each, and an admin."""
+    """A worker of a catalog with two members with one user each, and an admin."""
     clock.ms = NOW_S * 1000 + 999
     async with catalog_worker(cluster, clock, passwords) as running:
         await begin(running)
@@ -147,7 +147,7 @@ async def worker(cluster: Cluster, clock: FakeClock, passwords: Passwords) -> As
 async def another(
     worker: CatalogWorker, cluster: Cluster, clock: FakeClock, passwords: Passwords
 ) -> AsyncIterator[CatalogWorker]:
-    """Another worker on the same catalog."""
+    """Another worker of the same catalog."""
     async with catalog_worker(cluster, clock, passwords) as running:
         yield running
 
@@ -160,17 +160,17 @@ async def new_segment(worker: CatalogWorker, member_id: int = OWN, **fields: Any
 
 
 def mask(*paths: str) -> dict[str, Any]:
-    """An `update_mask`."""
+    """An `update_mask` with these paths."""
     return {"paths": paths}
 
 
 def said(error: AudienceError) -> tuple[Reason, str, str | None]:
-    """What callers get of an error."""
+    """The parts of an error that callers get."""
     return error.reason, error.message, error.metadata.get("field")
 
 
 def without_etag(message: Any) -> Any:
-    """A copy without `etag`, which every answer has."""
+    """A copy without `etag`, which every response has."""
     assert message.etag
     copy = type(message)()
     copy.CopyFrom(message)
@@ -179,6 +179,6 @@ def without_etag(message: Any) -> Any:
 
 
 def page_of(answer: Message) -> tuple[list[Any], str]:
-    """The IDs and the next token of a list's answer."""
+    """The IDs in a list response, and the next page's token."""
     (objects, *rest) = [value for _, value in answer.ListFields()] or [[], ""]
     return [each.id for each in objects], rest[0] if rest else ""

@@ -1,4 +1,4 @@
-"""Files of memberships, and what applies them."""
+"""Files of memberships, and what is needed to apply them."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ MEMBER, OTHER, EXTERNAL, STRANGER = 1, 2, 3, 9
 UPLOADED_S = 1_700_000_000
 UPLOADED_MS = UPLOADED_S * 1000 + 500
 UUID = "AEBE52E7-03EE-455A-B3C4-E57283966239"
-"""A device's, as files have it."""
+"""A device ID, as in files."""
 SEGMENTS: tuple[dict[str, Any], ...] = (
     {"id": 5848, "member_id": MEMBER, "code": "cars"},
     {"id": 5849, "member_id": MEMBER, "code": "boats"},
@@ -42,7 +42,7 @@ SEGMENTS: tuple[dict[str, Any], ...] = (
 
 
 def batch_catalog(member: Mapping[str, Any] | None = None, *, batch: Mapping[str, Any] | None = None) -> Catalog:
-    """Members with segments; `member` are fields of MEMBER, `batch` its settings for files."""
+    """A catalog of members with segments. `member` has fields of MEMBER, `batch` its batch settings."""
     settings = pb.BatchSettings(**batch or {})
     messages: list[Any] = [
         pb.Member(id=MEMBER, name="Member", segment_access=[OTHER], batch=settings, **member or {}),
@@ -55,12 +55,12 @@ def batch_catalog(member: Mapping[str, Any] | None = None, *, batch: Mapping[str
 
 
 def end(minutes: int, start_ms: int = UPLOADED_MS) -> int:
-    """When a membership of so many minutes ends."""
+    """The end of a membership of this many minutes."""
     return start_ms + minutes * 60_000
 
 
 def members_of(catalog: Catalog) -> FindMember:
-    """What finds a catalog's members."""
+    """A function that finds the members of a catalog."""
 
     async def find(member_id: int, _: float) -> Member | None:
         return catalog.members.get(member_id)
@@ -69,7 +69,7 @@ def members_of(catalog: Catalog) -> FindMember:
 
 
 class MemoryFile:
-    """An uploaded file, in pieces of so many bytes; `reads` are the offsets it was read from."""
+    """An uploaded file, read in pieces of this size; `reads` has the offsets from which it was read."""
 
     def __init__(self, content: bytes, piece_bytes: int = 2**20) -> None:
         self.content = content
@@ -85,15 +85,15 @@ class MemoryFile:
 
 
 class NotedStore(KnownIds):
-    """It keeps what it is to write as if it stood."""
+    """A store that records writes as if they had succeeded."""
 
     def __init__(self, external_ids: ExternalIds | None = None) -> None:
         super().__init__(external_ids or {})
         self.state: State = {}
         self.refuses: set[bytes] = set()
-        """Users whose changes are refused."""
+        """Users whose changes fail."""
         self.durabilities: set[Durability | None] = set()
-        """What was wanted of writes."""
+        """The durabilities that writes asked for."""
 
     def write(
         self,
@@ -115,7 +115,7 @@ class NotedStore(KnownIds):
 
 
 class NotedWrite(AllWritten):
-    """A write that has ended; the cluster refused some users."""
+    """A completed write, in which the cluster refused the changes of some users."""
 
     def __init__(self, refused: set[bytes]) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class NotedWrite(AllWritten):
 
 
 def unpacked(packed: Sequence[PackedCommands]) -> dict[bytes, UserChanges]:
-    """What packed commands write for each user."""
+    """The changes of each user in packed commands."""
     users: dict[bytes, dict[int, dict[int, int]]] = {}
     for commands in packed:
         for index in range(len(commands)):
@@ -151,17 +151,17 @@ def unpacked(packed: Sequence[PackedCommands]) -> dict[bytes, UserChanges]:
 
 
 class NoSizes:
-    """Sizes are not looked at."""
+    """Ignores segment sizes."""
 
     async def make_room(self) -> None:
-        """There is."""
+        """There always is room."""
 
     def note(self, changes: Changes | Joins) -> None:
-        """Not."""
+        """Does nothing."""
 
 
 class Job:
-    """Applies a file on a store that notes; the newest checkpoint is kept as text, as a job would."""
+    """Applies a file to a store that records writes; keeps the newest checkpoint as text, as a real job does."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class Job:
         self.failure: FileFailedError | None = None
 
     async def run(self, content: bytes | StoredFile, *, until: int | None = None) -> Counters:
-        """Apply a file from the last saved checkpoint on, to its end or to break off after so many checkpoints."""
+        """Apply a file from the newest checkpoint to its end, or stop after this many checkpoints."""
         file = MemoryFile(content) if isinstance(content, bytes) else content
         start = Checkpoint.load(self.saved[-1]) if self.saved else None
         checkpoints = self.applying.apply(file, self.view, start)
@@ -207,5 +207,5 @@ class Job:
 
 
 def now_s() -> int:
-    """Unix time in seconds."""
+    """The Unix time in seconds."""
     return int(time.time())

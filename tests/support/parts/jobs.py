@@ -1,4 +1,4 @@
-"""Jobs of files, as far as tests want them."""
+"""Batch jobs for tests."""
 
 import itertools
 
@@ -19,7 +19,7 @@ numbers = itertools.count()
 async def uploading(
     jobs: ClusterJobStore, files: FileStore, content: bytes, member: int = MEMBER, silent_ms: int = -60_000
 ) -> Job:
-    """A job of whose file more must have come so long ago."""
+    """A job whose upload last made progress this long ago."""
     now_ms, number = SystemClock().now_ms(), next(numbers)
     job = Job(f"{f'run{number}':x<30}1764300000", 0, member, Phase.STARTING, now_ms, now_ms, now_ms + 60_000)
     made = await jobs.create(job, f"run{number}", seconds_from_now())
@@ -40,7 +40,7 @@ async def waiting(
 
 
 class RefusedJobStore(ClusterJobStore):
-    """The cluster refuses its first question, for good."""
+    """A job store whose first request the cluster refuses permanently."""
 
     refuses = True
 

@@ -1,4 +1,4 @@
-"""The limits of a service that is set as settings are by default."""
+"""The limits of a service with default settings."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from instantaudience_server.settings import BODY_LIMIT_BYTES, MOST_HEADER_BYTES,
 
 _SETTINGS = Settings()
 CALL_LIMITS = {"most_running": _SETTINGS.max_running_calls, "most_waiting": _SETTINGS.max_waiting_calls}
-"""Of `Admission`."""
+"""Limits of `Admission`."""
 CONNECTION_LIMITS: dict[str, Any] = {
     each: getattr(_SETTINGS, each) for each in ("max_connections", "max_connections_of_address", "max_streams")
 } | {"max_header_bytes": MOST_HEADER_BYTES}
-"""Of `NativeHost`."""
+"""Limits of `NativeHost`."""
 GATEWAY_LIMITS: dict[str, Any] = {
     each: getattr(_SETTINGS, each)
     for each in ("max_connections", "max_streams", "max_active_calls", "max_header_bytes")
@@ -22,9 +22,9 @@ GATEWAY_LIMITS: dict[str, Any] = {
     "upload_seconds": _SETTINGS.batch_upload_seconds,
     "call_timeout_seconds": 2 * _SETTINGS.call_timeout_seconds,
 }
-"""Of the gateway; upstreams of tests may take their time."""
+"""Limits of the gateway, with a longer timeout for tests' upstreams."""
 
 
 def usual_admission() -> Admission:
-    """Those who are refused may come again after as short a time as there is."""
+    """An admission control with the shortest retry delay."""
     return Admission(lambda low, _: low, **CALL_LIMITS)

@@ -1,4 +1,4 @@
-"""What calls go through, with limits that few tests meet."""
+"""Pipelines of calls, with limits that few tests reach."""
 
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.tokens import TokenService
@@ -19,7 +19,7 @@ def pipeline_of(
     stream_window: int = 4,
     most_backlogs: int = 64,
 ) -> Pipeline:
-    """A pipeline; without an `admission`, the usual one lets calls in."""
+    """A pipeline; without an `admission`, the usual one is used."""
     return Pipeline(
         tokens,
         admission or usual_admission(),

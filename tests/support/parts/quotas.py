@@ -1,4 +1,4 @@
-"""A model of quota windows, as simple as it can be: what the contract's section "Limits" says, in memory."""
+"""A model of quota windows, as simple as possible: the contract's section "Limits", in memory."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -7,14 +7,14 @@ from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Q
 
 
 class Windows:
-    """Windows of one second of a clock (in seconds). It is a `QuotaStore` that answers at once."""
+    """Windows of one second of a clock (in seconds). A `QuotaStore` that answers at once."""
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
         self._clock = clock
         self.admitted: dict[tuple[int, Quota, int], list[int]] = {}
-        """The units of every call that was admitted, by member, quota and second."""
+        """The units of every admitted call, by member, quota and second."""
         self.questions: list[list[int]] = []
-        """Each question's calls."""
+        """The calls of each question."""
 
     def of(self, member_id: int, quota: Quota, second: int) -> list[int]:
         """What a window has admitted so far."""
@@ -23,7 +23,7 @@ class Windows:
     def ask(
         self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
     ) -> "asyncio.Future[Admissions]":
-        """Decide on one call after the other."""
+        """Decide on the calls one after the other."""
         self.questions.append(list(calls))
         now = self._clock()
         window = self.of(member_id, quota, int(now))

@@ -1,4 +1,4 @@
-"""Requests in the contract's JSON form, read as the service reads them."""
+"""Requests in the contract's JSON form, read in the same way as the service does."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,36 +25,36 @@ from support.parts.quotas import Windows
 
 CATALOG = demo_catalog()
 LETTERS = {"p": "", "i": "idfa", "a": "aaid", "s": "sha1udid", "o": "openudid", "m": "md5udid"}
-"""Domain letters of keys (design, "Storage"), and the contract's names."""
+"""Domain letters of keys (design, "Storage") → names in the contract."""
 
 
 class KnownIds:
-    """A store that knows external IDs."""
+    """A store with external IDs."""
 
     def __init__(self, external_ids: ExternalIds) -> None:
         self._ids = external_ids
 
     async def resolve_external_ids(self, keys: list[bytes], deadline: float) -> list[str | None]:
-        """The platform user IDs of keys `x:<member>:<external id>`."""
+        """The platform user IDs for keys `x:<member>:<external id>`."""
         split = (key.decode().split(":", 2) for key in keys)
         return [self._ids.get((int(member), external)) for _, member, external in split]
 
 
 class Written(KnownIds):
-    """It notes what it is to write."""
+    """A store that records writes."""
 
     def __init__(self, external_ids: ExternalIds) -> None:
         super().__init__(external_ids)
         self.changes: list[Changes] = []
 
     def write(self, changes: Changes, deadline: float, durability: Durability | None = None) -> "AllWritten":
-        """Note."""
+        """Record the changes."""
         self.changes.append(changes)
         return AllWritten()
 
 
 class AllWritten:
-    """A write that has ended well."""
+    """A successful write."""
 
     def __init__(self) -> None:
         self.done = asyncio.get_running_loop().create_future()
@@ -62,38 +62,38 @@ class AllWritten:
 
     @property
     def unanswered(self) -> int:
-        """Nothing."""
+        """There are none."""
         return 0
 
     def failures(self) -> dict[bytes, Exception]:
-        """None."""
+        """There are none."""
         return {}
 
     def unwritten(self) -> set[bytes]:
-        """None."""
+        """There are none."""
         return set()
 
 
 class Counted:
-    """What counts calls, and notes segment sizes; `applied` is all that was counted."""
+    """Records counted calls in `applied`, and ignores segment sizes."""
 
     def __init__(self) -> None:
         self.applied: list[Applied] = []
 
     def count(self, member_id: int, applied: Applied, deadline: float) -> "asyncio.Future[None]":
-        """Note a call, at once."""
+        """Record a call."""
         self.applied.append(applied)
         counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         counted.set_result(None)
         return counted
 
     def note(self, changes: Changes) -> None:
-        """Sizes are not looked at."""
+        """Does nothing."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """A request that was read: the answer, in the contract's JSON form, its warnings, and what is to write."""
+    """A request that was read: the response, in the contract's JSON form, its warnings, and the changes."""
 
     response: dict[str, Any]
     result: Result
@@ -101,7 +101,7 @@ class Read:
 
     @property
     def messages(self) -> list[str]:
-        """The warnings' texts."""
+        """The texts of the warnings."""
         return [warning.message for warning in self.warnings]
 
     @property
@@ -111,12 +111,12 @@ class Read:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Valid users, valid blocks."""
+        """Number of valid users, and of valid blocks."""
         return self.result.users, self.result.segments
 
     @property
     def memberships(self) -> dict[tuple[str, str], dict[int, tuple[int, int]]]:
-        """What is to write: user → segment ID → (value, end)."""
+        """The changes: user → segment ID → (value, end)."""
         written: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
         for key, user_changes in self.changes.items():
             of_user = written[user_of(key)] = {}
@@ -127,14 +127,14 @@ class Read:
 
 
 def encoded(request: Mapping[str, Any]) -> Any:
-    """A request as it comes off the wire."""
+    """A request as received from the wire."""
     return ApplyRequest.FromString(
         ParseDict(dict(request), pb.ApplySegmentsRequest(), ignore_unknown_fields=True).SerializeToString()
     )
 
 
 def piece(number: int, content: bytes) -> bytes:
-    """A length-delimited field of a message (https://protobuf.dev/programming-guides/encoding/)."""
+    """An encoded length-delimited field (https://protobuf.dev/programming-guides/encoding/)."""
     length, size = len(content), b""
     while length > 0x7F:
         size += bytes([length & 0x7F | 0x80])
@@ -155,7 +155,7 @@ class Reader:
         self.service = MembershipService(catalog, store, self.quotas, counted, counted, self.clock)
 
     async def read(self, request: Mapping[str, Any] | Any, username: str = "demo") -> Read:
-        """Read a request (JSON form, or a message), for an account."""
+        """Read a request (JSON form, or a message) as an account."""
         message = encoded(request) if isinstance(request, Mapping) else request
         result = await self.service.apply(message, caller(username, self.catalog), deadline=float("inf"))
         changes = [alike for written in self.store.changes for alike in written]
@@ -165,7 +165,7 @@ class Reader:
 
 @asynccontextmanager
 async def reading(catalog: Catalog = CATALOG, external_ids: ExternalIds | None = None) -> AsyncIterator[Reader]:
-    """A reader."""
+    """Run a reader."""
     reader = Reader(catalog, external_ids or {})
     try:
         yield reader
@@ -177,25 +177,25 @@ async def reading(catalog: Catalog = CATALOG, external_ids: ExternalIds | None =
 async def read_async(
     request: Mapping[str, Any] | Any, username: str = "demo", external_ids: ExternalIds | None = None
 ) -> Read:
-    """Read a request (JSON form, or a message) at NOW_MS, for an account of the demo catalog."""
+    """Read a request (JSON form, or a message) at NOW_MS, as an account of the demo catalog."""
     async with reading(external_ids=external_ids) as reader:
         return await reader.read(request, username)
 
 
 def by_user(changes: Changes) -> dict[bytes, UserChanges]:
-    """What is to write for each user."""
+    """The changes of each user."""
     users = [(key, user_changes) for keys, user_changes in changes for key in keys]
     assert len(dict(users)) == len(users), "a user stands twice"
     return dict(users)
 
 
 def read(request: Mapping[str, Any] | Any, username: str = "demo", external_ids: ExternalIds | None = None) -> Read:
-    """As `read_async`, for tests without an event loop."""
+    """Like `read_async`, for tests without an event loop."""
     return asyncio.run(read_async(request, username, external_ids))
 
 
 def as_response(result: pb.ApplySegmentsResult) -> dict[str, Any]:
-    """A result in the contract's JSON form: without what only gRPC callers get, and with every key."""
+    """A result in the contract's JSON form: without fields for gRPC only, and with every key."""
     response = MessageToDict(
         pb.ApplySegmentsResponse(response=result),
         preserving_proto_field_name=True,
@@ -207,7 +207,7 @@ def as_response(result: pb.ApplySegmentsResult) -> dict[str, Any]:
 
 
 def response_to(result: Result) -> dict[str, Any]:
-    """As `as_response`, of what the service gives."""
+    """Like `as_response`, for the service's own result type."""
     encoded = apply_answer(result).SerializeToString()
     answer = pb.ApplySegmentsResponse.FromString(encoded)
     assert answer.SerializeToString(deterministic=True) == encoded, "protobuf's libraries write it otherwise"
@@ -215,12 +215,12 @@ def response_to(result: Result) -> dict[str, Any]:
 
 
 def warnings_of(result: Result) -> Sequence[pb.ApplyWarning]:
-    """What the service warns of."""
+    """The warnings in a result."""
     return pb.ApplySegmentsResult.FromString(result.warnings).warnings
 
 
 def applied(changes: Mapping[bytes, UserChanges], state: State) -> State:
-    """What stands once changes are written."""
+    """The state after changes have been written."""
     after = {user: dict(memberships) for user, memberships in state.items()}
     for key, user_changes in changes.items():
         memberships = after.setdefault(user_of(key), {})
@@ -234,7 +234,7 @@ def applied(changes: Mapping[bytes, UserChanges], state: State) -> State:
 
 
 def user_of(key: bytes) -> tuple[str, str]:
-    """Whose key it is: the domain's name and the user ID."""
+    """The domain's name and the user ID of a key."""
     kind, letter, user_id = key.decode().split(":", 2)
     assert kind == "m"
     return LETTERS[letter], user_id

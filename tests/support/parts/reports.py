@@ -1,4 +1,4 @@
-"""A worker that reports what members sent, and what it reports on."""
+"""A worker that reports members' usage, and usage for it to report."""
 
 import gzip
 import itertools
@@ -27,7 +27,7 @@ LINES = Lines(["Inactive users: 5", "Inactive users: 6"], ["Valid users: 7"])
 
 
 class Worker(NamedTuple):
-    """A worker's part of the service, and another worker's way to count."""
+    """The reporting part of a worker, and another worker's usage store."""
 
     reports: UsageService
     hours: UsageHours
@@ -39,15 +39,15 @@ class Worker(NamedTuple):
 
     @property
     def hour(self) -> int:
-        """The hour under way."""
+        """The current hour."""
         return self.clock.ms // HOUR_MS
 
     async def count(self, hour: int, tally: Tally = TALLY, lines: Lines = LINES, member_id: int = OWN) -> None:
-        """Count as another worker does."""
+        """Count usage as another worker."""
         await self.elsewhere.add(Addition(member_id, hour, next(numbers), tally, lines), seconds_from_now())
 
     async def processed(self, username: str = "own", **request: Any) -> Any:
-        """The `report` of the contract's report."""
+        """The `report` object of the contract's report."""
         message = pb.GetProcessedRequest(**request)
         answer = await self.reports.get_processed(message, caller(username, self.catalog), seconds_from_now())
         body = httpbody_pb2.HttpBody.FromString(answer.SerializeToString(deterministic=True))
@@ -58,7 +58,7 @@ class Worker(NamedTuple):
         return response["report"]
 
     async def usage(self, username: str = "own", **request: Any) -> pb.GetUsageResponse:
-        """The typed report."""
+        """The gRPC report."""
         message = pb.GetUsageRequest(**request)
         answer = await self.reports.get_usage(message, caller(username, self.catalog), seconds_from_now())
         return pb.GetUsageResponse.FromString(answer.SerializeToString(deterministic=True))
@@ -68,7 +68,7 @@ class Worker(NamedTuple):
         return await self.reports.get_overview(message, caller(username, self.catalog), seconds_from_now())
 
     async def adds(self, username: str = "own", **request: Any) -> dict[str, int]:
-        """The memberships added, by hour."""
+        """Memberships added, by hour."""
         return {hour["processed_hour"]: hour["num_valid_adds"] for hour in await self.processed(username, **request)}
 
 
@@ -76,7 +76,7 @@ numbers = itertools.count(1)
 
 
 def contract_hour(hour: int, tally: Tally = TALLY, lines: Lines | None = LINES) -> dict[str, Any]:
-    """An hour as the contract has it."""
+    """An hour in the contract's format."""
     users = tally.valid_users + tally.invalid_users
     return {
         "processed_hour": write_hour(hour),

@@ -1,1 +1,1 @@
-"""The service as its users run it: its processes, the traffic to it, and what it says and counts."""
+"""The service as users run it: its processes, traffic to it, and its output and metrics."""

@@ -1,4 +1,4 @@
-"""What a service says in its metrics."""
+"""The metrics of a service."""
 
 import contextlib
 from collections.abc import Iterable
@@ -16,17 +16,17 @@ PREFIX = "instant_audience_"
 
 @dataclass
 class Scrape:
-    """The readings of one moment; names are given without their prefix."""
+    """The samples of one scrape; names are without their prefix."""
 
     samples: list[Sample]
 
     @classmethod
     def of(cls, families: Iterable[Metric]) -> "Scrape":
-        """What stands in these families."""
+        """The samples in these metric families."""
         return cls([sample for family in families for sample in family.samples])
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of the readings that have these labels; 0 when there is none."""
+        """The sum of the samples with these labels; 0 if there are none."""
         return sum(
             sample.value
             for sample in self.samples
@@ -34,7 +34,7 @@ class Scrape:
         )
 
     def by_worker(self, name: str, **labels: str) -> dict[str, float]:
-        """The reading of each worker."""
+        """The sample of each worker."""
         return {
             sample.labels["worker"]: sample.value
             for sample in self.samples
@@ -52,7 +52,7 @@ class Scrape:
 
 
 async def scrape(service: Service, http: httpx.AsyncClient | None = None) -> Scrape:
-    """Read a service's metrics, as Prometheus does; `http` is who asks, where not anybody may."""
+    """Scrape a service's metrics, as Prometheus does; `http` is the client to use, if access is restricted."""
     async with contextlib.AsyncExitStack() as stack:
         client = http or await stack.enter_async_context(httpx.AsyncClient(timeout=20, verify=False, trust_env=False))
         answer = await client.get(service.metrics_url)

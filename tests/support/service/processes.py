@@ -1,4 +1,4 @@
-"""Which processes a service consists of, as the kernel sees them (proc(5))."""
+"""The processes of a service, as the kernel reports them (proc(5))."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 
 class Process(NamedTuple):
-    """A process; `started` (ticks since boot) tells it from a later one with the same ID."""
+    """A process; `started` (ticks since boot) distinguishes it from a later one with the same ID."""
 
     pid: int
     started: int
@@ -24,13 +24,13 @@ class Process(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether it runs still; one that only waits for its parent to take note does not."""
+        """Whether the process is running, and not a zombie."""
         stat = _stat(self.pid)
         return stat is not None and int(stat[19]) == self.started and stat[0] not in {"Z", "X"}
 
 
 def descendants(pid: int) -> list[Process]:
-    """The children of a process, their children, and so on."""
+    """The descendants of a process."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (stat := _stat(int(entry.name))):
@@ -46,14 +46,14 @@ def descendants(pid: int) -> list[Process]:
 
 
 def hashers() -> list[Process]:
-    """What hashes passwords for this process: services of other suites have their own."""
+    """The password hashers of this process; services of other suites have their own."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     ours = [process for process in descendants(os.getpid()) if str(process.pid) in children]
     return [process for process in ours if "instantaudience_server.passwords.hasher" in process.command]
 
 
 async def all_end(processes: list[Process], seconds: float) -> bool:
-    """Whether every one of them has ended before so many seconds are over."""
+    """Whether all of them have ended within this many seconds."""
     deadline = time.monotonic() + seconds
     while any(process.alive for process in processes):
         if time.monotonic() > deadline:
@@ -63,7 +63,8 @@ async def all_end(processes: list[Process], seconds: float) -> bool:
 
 
 def _stat(pid: int | str) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the third on: state, parent, … A thread's are in `<pid>/task/<thread>`."""
+    """The fields of /proc/<pid>/stat from the third on: state, parent, … Those of a thread are in
+    `<pid>/task/<thread>`."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return None
@@ -71,9 +72,9 @@ def _stat(pid: int | str) -> list[str] | None:
 
 @contextlib.contextmanager
 def standing_still(*pids: int) -> Iterator[None]:
-    """Stop processes, and let them go on at the end.
+    """Stop processes, and continue them at the end.
 
-    Their other threads run until the one has had its turn that takes the signal: a busy machine has them do much.
+    Waits until all threads have stopped: on a busy machine, they may run for a while before the signal is handled.
     """
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -95,5 +96,5 @@ def _threads_run(pid: int) -> bool:
 
 
 def not_ignoring_ctrl_c() -> None:
-    """Tests in the background of a shell ignore it, and so would what they start."""
+    """Restore SIGINT: tests in the background of a shell ignore it, which child processes would inherit."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

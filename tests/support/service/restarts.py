@@ -1,4 +1,4 @@
-"""A service that is ended and started again on the same ports, as it is when it is upgraded."""
+"""A service that is stopped and started again on the same ports, as in an upgrade."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -13,7 +13,7 @@ from support.service.traffic import ARGUMENTS
 
 
 class Restarted:
-    """The service; `command` starts it, where it is not this version's."""
+    """The service; `command` starts another version than this one."""
 
     def __init__(self, directory: Path, url: str, host_mode: str) -> None:
         self._directory = directory
@@ -23,7 +23,7 @@ class Restarted:
         self.stack = AsyncExitStack()
 
     async def start(self, command: Sequence[str] | None = None) -> Service:
-        """Start it; its readings have been asked for when this returns."""
+        """Start the service; its metrics have been scraped when this returns."""
         http, grpc, metrics = map(str, self._ports)
         arguments = (*ARGUMENTS, "--workers", "1", "--http-port", http, "--grpc-port", grpc, "--metrics-port", metrics)
         starting = running_service(
@@ -43,6 +43,6 @@ class Restarted:
         return service
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop the service."""
         await self.stack.aclose()
         self.stack = AsyncExitStack()

@@ -1,4 +1,4 @@
-"""The service as its users run it: `instant-audience serve` in a process of its own, on free ports."""
+"""The service as users run it: `instant-audience serve` in a process of its own, on free ports."""
 
 import asyncio
 import contextlib
@@ -28,16 +28,16 @@ HOST_MODES = available()
 """The hosts that everything is tested on (`--host-mode`): those that can run here."""
 
 ON_ONE_HOST = pytest.mark.parametrize("host_mode", HOST_MODES[:1], indirect=True, scope="session")
-"""For what no host has a part in."""
+"""For tests that do not depend on the host."""
 
 COMMAND = [sys.executable, "-m", "instantaudience_server"]
 PASSWORDS: dict[str, str] = {user["username"]: user["password"] for user in UNLIMITED_DEMO["users"]}
-"""The demo catalog's passwords by user name."""
+"""The passwords of the demo catalog, by user name."""
 
 START_SECONDS = 100.0
 END_SECONDS = 30.0
 FORM = {"content-type": "application/x-www-form-urlencoded"}
-"""How `curl -d` labels the JSON that partners post."""
+"""The content type that `curl -d` sends, as partners do."""
 
 
 def environment() -> dict[str, str]:
@@ -47,32 +47,32 @@ def environment() -> dict[str, str]:
 
 @dataclass
 class Service:
-    """A running service. Its directory holds `data`, `tmp` (its TMPDIR), `output` and `log` (stderr)."""
+    """A running service. Its directory has `data`, `tmp` (its TMPDIR), `output` and `log` (stderr)."""
 
     process: asyncio.subprocess.Process
     directory: Path
     host_mode: str
     scheme: str = "http"
-    """`https` where it speaks TLS."""
+    """`https` if it has TLS."""
     http_address: str = ""
     grpc_address: str = ""
     metrics_url: str = ""
-    """Where its metrics are; empty where it does not serve them."""
+    """URL of its metrics; empty if it does not serve them."""
     _tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def url(self) -> str:
-        """Where REST callers go."""
+        """The URL for REST callers."""
         return f"{self.scheme}://{self.http_address}"
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """Its standard output so far."""
         return (self.directory / "output").read_text()
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """Its log so far."""
         return (self.directory / "log").read_text()
 
     @property
@@ -82,7 +82,7 @@ class Service:
 
     @property
     def temporary_files(self) -> list[Path]:
-        """What it has in its TMPDIR."""
+        """The files in its TMPDIR."""
         return list((self.directory / "tmp").iterdir())
 
     @property
@@ -93,36 +93,36 @@ class Service:
         return ports
 
     def http(self, **options: Any) -> httpx.AsyncClient:
-        """A REST caller."""
-        # Reading the certificates that HTTPS would need takes longer than a call.
+        """A REST client."""
+        # Loading the CA certificates for HTTPS takes longer than a call.
         return httpx.AsyncClient(base_url=self.url, timeout=20, verify=False, trust_env=False, **options)
 
     def channel(self, port: str, *options: tuple[str, Any]) -> grpc.aio.Channel:
-        """A gRPC caller: through the `gateway`, or `direct` to the workers."""
+        """A gRPC channel: through the `gateway`, or `direct` to the workers."""
         return grpc.aio.insecure_channel({"gateway": self.http_address, "direct": self.grpc_address}[port], options)
 
     def cluster(self) -> RedisCluster:
-        """redis-py's way to the cluster."""
+        """A redis-py client of the cluster."""
         return RedisCluster(host="127.0.0.1", port=self.node_ports[0], protocol=2, password=self._password)
 
     async def on_node(self, port: int, *words: Any) -> Any:
-        """One command to one node of its embedded cluster."""
+        """Send a command to one node of its embedded cluster."""
         return await on_node(port, *words, password=self._password)
 
     @property
     def _password(self) -> str:
-        """Of its embedded cluster."""
+        """The password of its embedded cluster."""
         return (self.directory / "data" / "password").read_text()
 
     async def token(self, username: str = "demo") -> str:
-        """An account's token. It signs in once: an account may do so 10 times in 5 minutes."""
+        """An account's token, obtained once: an account may sign in 10 times in 5 minutes."""
         if username not in self._tokens:
             self._tokens[username] = await self.sign_in(username)
         return self._tokens[username]
 
     async def sign_in(self, username: str, password: str | None = None) -> str:
-        """Another token of an account's; its password is as in `credentials`. It is asked for again where a busy
-        machine has no time for passwords."""
+        """Another token of an account, by default with the password in `credentials`. Repeated if a busy machine has no
+        time to check passwords."""
         async with self.http() as http:
 
             async def had_time() -> httpx.Response:
@@ -135,11 +135,11 @@ class Service:
         return str(answer.json()["response"]["token"])
 
     def forget_tokens(self) -> None:
-        """Have accounts sign in again: their sessions will lie elsewhere."""
+        """Make accounts sign in again, which creates sessions on other slots."""
         self._tokens.clear()
 
     async def refused(self, token: str) -> None:
-        """Wait until every worker refuses a token: they trust what they know of a session for a second."""
+        """Wait until every worker rejects a token: they cache sessions for a second."""
 
         async def by_all() -> None:
             for _ in range(10):  # workers share the connections
@@ -149,20 +149,20 @@ class Service:
         await eventually(by_all)
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send it a signal, wait for its end and return its exit status."""
+        """Send a signal, and wait for the end; returns the exit status."""
         self.process.send_signal(number)
         async with asyncio.timeout(END_SECONDS):
             return await self.process.wait()
 
 
 def credentials(username: str, password: str | None = None) -> dict[str, Any]:
-    """The body of `POST /auth`; without a password, with the right one."""
+    """The body of `POST /auth`; by default with the right password."""
     return {"auth": {"username": username, "password": password or PASSWORDS[username]}}
 
 
 @asynccontextmanager
 async def new_directory() -> AsyncIterator[Path]:
-    """A directory for services; its path is short, as those of unix sockets must be."""
+    """A directory for services, with a path that is short enough for unix sockets."""
     directory = Path(tempfile.mkdtemp(prefix="ia-"))
     try:
         yield directory
@@ -178,10 +178,10 @@ async def starting_service(
     catalog: str | None = None,
     command: Sequence[str] | None = None,
 ) -> AsyncIterator[Service]:
-    """A service that was just told to start; it is stopped at the end, whatever state it is in.
+    """Start a service without waiting until it is ready; it is stopped at the end, whatever its state.
 
-    Unless told otherwise (`--demo`, `--catalog=…`, "" for none), its catalog is the demo's without limits on members'
-    calls.
+    Unless given otherwise (`--demo`, `--catalog=…`, "" for none), its catalog is the demo catalog without limits on
+    members' calls.
     """
     (directory / "tmp").mkdir(exist_ok=True)
     if catalog is None:
@@ -224,7 +224,7 @@ async def starting_service(
 
 @asynccontextmanager
 async def running_service(*arguments: str, directory: Path | None = None, **options: Any) -> AsyncIterator[Service]:
-    """A service that takes calls; in a directory of its own unless told otherwise."""
+    """Run a service, and wait until it accepts calls; by default in a directory of its own."""
     async with contextlib.AsyncExitStack() as stack:
         directory = directory or await stack.enter_async_context(new_directory())
         service = await stack.enter_async_context(starting_service(directory, *arguments, **options))

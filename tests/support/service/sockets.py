@@ -1,4 +1,4 @@
-"""Which process listens, and which has the other end of a connection, as the kernel sees it (proc(5))."""
+"""Which processes own listening sockets and connections, as the kernel reports them (proc(5))."""
 
 import contextlib
 from pathlib import Path
@@ -7,7 +7,7 @@ ESTABLISHED, LISTEN = "01", "0A"
 
 
 def owner(server_port: int, client_port: int, pids: list[int]) -> int | None:
-    """The one of these processes that took the connection from `client_port`; None when it is none of them."""
+    """The process, among these, that accepted the connection from `client_port`; None if none of them did."""
     inode = _inode(server_port, client_port)
     if inode is None:
         return None
@@ -21,7 +21,7 @@ def owner(server_port: int, client_port: int, pids: list[int]) -> int | None:
 
 
 def listeners(port: int) -> int:
-    """How many sockets listen on the port; with SO_REUSEPORT each has connections of its own."""
+    """Number of sockets that listen on the port; with SO_REUSEPORT each accepts its own connections."""
     return sum(_port(fields[1]) == port and fields[3] == LISTEN for fields in _sockets())
 
 
@@ -33,7 +33,7 @@ def _inode(server_port: int, client_port: int) -> str | None:
 
 
 def _sockets() -> list[list[str]]:
-    """IPv4 and IPv6: a socket of the latter takes connections of the former too."""
+    """The TCP sockets of IPv4 and IPv6; an IPv6 socket accepts IPv4 connections, too."""
     tables = [Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6")]
     return [line.split() for table in tables for line in table.splitlines()[1:]]
 

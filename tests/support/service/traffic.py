@@ -1,4 +1,4 @@
-"""Mixed traffic in one loop while something is broken, and what its callers were told, beside what stands then."""
+"""Mixed traffic while faults are caused, and a comparison of the responses with the state afterwards."""
 
 import asyncio
 import itertools
@@ -21,45 +21,45 @@ from support.service.running import Service
 from support.waiting import eventually
 
 MEMBER = 123
-"""The callers'."""
+"""The member of all callers."""
 WORKERS = 2
 ARGUMENTS = ("--workers", str(WORKERS), "--call-timeout-seconds", "30", "--metrics-port", "0")
-"""Of services under test: their calls have the time that callers give them."""
+"""Options of services under test; their call timeout leaves the deadline to callers."""
 DEADLINE_SECONDS = 10.0
 AROUND_SECONDS = 0.3
-"""How long traffic runs before and after what is broken."""
+"""How long traffic runs before and after a fault."""
 PACE_SECONDS = 0.05
-"""The pause of a caller between two calls; reports take more."""
+"""Pause of a caller between two calls; reports take longer."""
 REPORT_PACE_SECONDS = 0.2
 RETRY_SECONDS = 0.05
 SEGMENT = 10001
 REMOVE = -1
-"""As an expiration: the user leaves the segment."""
+"""The expiration with which a user leaves the segment."""
 CHANNEL = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 _bases = itertools.count(10**9, 10**6)
 
 
 class FailedError(Exception):
-    """A REST call failed; the argument is its status."""
+    """A REST call failed; the argument is the status."""
 
 
-# A stream that has ended takes no more requests (InvalidStateError).
+# A stream that has ended accepts no more requests (InvalidStateError).
 FAILURES = (FailedError, httpx.TransportError, grpc.aio.AioRpcError, asyncio.InvalidStateError, EOFError)
 
 
 @dataclass
 class Ledger:
-    """What callers were told about memberships of users from `base` on."""
+    """The responses that callers got about memberships of users from `base` on."""
 
     base: int = field(default_factory=lambda: next(_bases))
     acknowledged: int = 0
-    """Calls that apply, and were answered OK."""
+    """Number of calls that were answered with OK."""
     attempted: int = 0
-    """How often such calls were sent."""
+    """Number of calls sent, including retries."""
     inside: set[int] = field(default_factory=set)
     """Users whose last call put them into the segment, and was acknowledged."""
     outside: set[int] = field(default_factory=set)
-    """Likewise, took them out of it."""
+    """Users whose last call took them out of it, and was acknowledged."""
     unknown: set[int] = field(default_factory=set)
     """Users with a call that was not acknowledged."""
 
@@ -67,7 +67,7 @@ class Ledger:
         self._users = itertools.count(self.base)
 
     def next_call(self) -> tuple[int, int]:
-        """Whom the next call concerns, and its expiration: every third takes somebody out again."""
+        """The user of the next call, and its expiration: every third call takes a user out again."""
         user = next(self._users)
         if user % 3 == 0 and self.inside:
             user = self.inside.pop()
@@ -77,13 +77,13 @@ class Ledger:
         return user, 0
 
     def acknowledge(self, user: int, expiration: int) -> None:
-        """The call was answered OK."""
+        """Note that a call was answered with OK."""
         self.acknowledged += 1
         self.unknown.remove(user)
         (self.outside if expiration == REMOVE else self.inside).add(user)
 
     async def compare(self, cluster: RedisCluster) -> tuple[int, int]:
-        """How many acknowledged changes are missing, and how many memberships there are that nobody asked for."""
+        """Number of acknowledged changes that are missing, and of memberships that nobody requested."""
         found: set[int] = set()
         for primary in cluster.get_primaries():
             keys = cluster.scan_iter(match=f"m:p:{self.base // 10**6}*", count=1000, target_nodes=primary)
@@ -93,17 +93,17 @@ class Ledger:
 
 
 class Way(Protocol):
-    """A way to call; made for a service, thrown away when a call has failed."""
+    """A kind of call; created for a service, and discarded after a failure."""
 
     async def call(self, user: int, expiration: int, seconds: float) -> None:
-        """Change a user, or read it.
+        """Change a user, or read one.
 
         Raises:
             FAILURES: the call failed.
         """
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
 
 
 class _Rest:
@@ -156,7 +156,7 @@ class _Grpc:
 
 
 class GrpcApply(_Grpc):
-    """`ApplySegments`, straight to the workers."""
+    """`ApplySegments`, directly to the workers."""
 
     async def call(self, user: int, expiration: int, seconds: float) -> None:
         request = apply_request(one_user(str(user), expiration=expiration))
@@ -164,7 +164,7 @@ class GrpcApply(_Grpc):
 
 
 class StreamApply(_Grpc):
-    """`StreamSegments`, through the gateway; one request after the other."""
+    """`StreamSegments`, through the gateway; one request at a time."""
 
     port = "gateway"
     _stream: Any = None
@@ -186,7 +186,7 @@ class StreamApply(_Grpc):
 
 @dataclass(frozen=True)
 class Losses:
-    """What is not as callers were told: acknowledged changes that are missing, memberships that nobody asked for, and
+    """Deviations from the responses: acknowledged changes that are missing, memberships that nobody requested, and
     calls that are counted too often or not at all."""
 
     missing: int
@@ -200,7 +200,7 @@ READING: tuple[Make, ...] = (RestRead, RestReport)
 
 
 async def counted_calls(cluster: RedisCluster) -> int:
-    """How many of the member's calls are counted, in this hour and the ones beside it."""
+    """Number of counted calls of the member, in this hour and the adjacent ones."""
     hour = int(time.time()) // 3600
     counts = [await cluster.hget(usage_key(MEMBER, each).decode(), "calls") for each in (hour - 1, hour, hour + 1)]  # type: ignore[misc]
     return sum(int(count or 0) for count in counts)
@@ -208,9 +208,9 @@ async def counted_calls(cluster: RedisCluster) -> int:
 
 @dataclass
 class Traffic:
-    """The callers, of one member. Each goes on to the next of the services when a call of its has failed.
+    """Concurrent callers of one member. Each switches to the next service when a call fails.
 
-    `url` leads to the services' cluster. `retries`: callers send a call again that has failed, until its deadline.
+    `url` is the cluster of the services. With `retries`, callers repeat a failed call until its deadline.
     """
 
     services: Sequence[Service]
@@ -223,15 +223,15 @@ class Traffic:
     reads: int = 0
     failed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What the service said to those calls, where it did."""
+    """Responses to failed calls, if there were any."""
     longest_seconds: float = 0.0
-    """Of a call, from its first attempt to its answer."""
+    """The longest duration of a call, from its first attempt to its answer."""
     _counted_before: int = 0
     _stopping: bool = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """While the block runs; all calls have ended afterwards."""
+        """Run the traffic; at the end, all calls have finished."""
         async with RedisCluster.from_url(self.url) as cluster:
             self._counted_before = await counted_calls(cluster)
         tasks = [asyncio.create_task(self._call(make, applies=True)) for make in self.applying]
@@ -246,14 +246,14 @@ class Traffic:
             await asyncio.gather(*tasks)
 
     async def _has_begun(self) -> None:
-        """Calls of all kinds have been answered."""
+        """Wait until calls of all kinds have been answered."""
         assert self.ledger.acknowledged >= 2 * len(self.applying)
         assert self.reads >= len(READING)
 
     async def losses(self) -> Losses:
-        """Compare what callers were told with what the cluster holds, once the traffic has ended.
+        """Compare the responses with the contents of the cluster, after the traffic has ended.
 
-        Calls that have failed may be counted; so may calls that were sent again.
+        Failed calls may be counted, and so may repeated ones.
         """
         ledger = self.ledger
         async with RedisCluster.from_url(self.url) as cluster:
@@ -263,7 +263,7 @@ class Traffic:
         return Losses(missing, extra, miscounted)
 
     async def assert_nothing_is_lost(self) -> None:
-        """Every acknowledged change stands, nothing else does, and the acknowledged calls are counted, each once."""
+        """Check that every acknowledged change is there, no others are, and each acknowledged call is counted once."""
         losses = await self.losses()
         assert losses == Losses(0, 0, 0), (
             f"{losses}, acknowledged {self.ledger.acknowledged} of {self.ledger.attempted}, read {self.reads}, "
@@ -301,5 +301,5 @@ class Traffic:
 
 
 def _told(error: Exception) -> str:
-    """What a caller was told."""
+    """An error as the caller saw it."""
     return error.code().name if isinstance(error, grpc.aio.AioRpcError) else repr(error)

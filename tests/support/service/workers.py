@@ -1,4 +1,4 @@
-"""Calls to a chosen worker of a service: connections go to any of them, and the kernel knows to which."""
+"""Calls to a chosen worker of a service: the kernel distributes connections, and knows to which worker each went."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +17,7 @@ from support.wire.peer import Peer, connected, grpc_headers
 
 _BEHIND_THE_GATEWAY = "instantaudience_server.running.worker"
 COMMANDS = {"native": _BEHIND_THE_GATEWAY, "envoy": "envoy-", "grpcio": _BEHIND_THE_GATEWAY}
-"""What the workers' command lines hold, by host."""
+"""Substrings of the workers' command lines, by host."""
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -28,13 +28,13 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class WorkerPeer:
-    """A connection to one worker; what callers do not say themselves is said in `headers`."""
+    """A connection to one worker; `headers` has what callers do not set themselves."""
 
     peer: Peer
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     async def call(self, method: str, request: Message, answer: type[Answer], token: str = "") -> Answer:
-        """A call of `Service/Method`.
+        """Call a method, given as `Service/Method`.
 
         Raises:
             RefusedError: the answer is an error.
@@ -48,7 +48,7 @@ class WorkerPeer:
 
 @asynccontextmanager
 async def connected_to_each(service: Service) -> AsyncIterator[list[WorkerPeer]]:
-    """A connection to each worker, straight to it; where nobody but the gateway comes to them, as it does."""
+    """Open a connection to each worker; if only the gateway can connect to them, in its place."""
     if service.host_mode == "grpcio":
         async with AsyncExitStack() as stack:
             sockets = (service.directory / "tmp").glob("*/worker-*.sock")

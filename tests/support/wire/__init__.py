@@ -1,1 +1,1 @@
-"""HTTP as it stands on the wire: what no client would send, too."""
+"""HTTP at wire level, including what no client would send."""

@@ -1,4 +1,4 @@
-"""What somebody may do to a service that is not meant well: one shot each, at an address, with a token or none.
+"""Attacks on a service: one round each, against an address, with a token or without.
 
 Sources: RFC 9113, "Denial-of-Service Considerations"; CVE-2023-44487 (resets), CVE-2024-27316 (CONTINUATION).
 """
@@ -17,28 +17,28 @@ from support.wire.http2 import CONTINUATION, HEADERS, PING, SETTINGS, http2_fram
 from support.wire.peer import Headers, Peer, connected, grpc_headers
 
 Flood = Callable[[str, str], Awaitable[None]]
-"""What is done to an address (`host:port`), with a token."""
+"""An attack on an address (`host:port`), with a token."""
 
 HELD_SECONDS = 1.0
-"""How long one holds what he has taken."""
+"""How long resources are held."""
 ELSEWHERE = "127.0.0.2"
-"""Where those who take all connections come from: bounds for one address are not for their neighbours."""
+"""The source address of attacks that use up all connections: limits per address do not affect other addresses."""
 EMPTY_USERS = b'{"rt_segment":[' + b",".join([b"{}"] * 349_500) + b"]}"
 LONGEST_ANSWER_BYTES = 2_500_000
 EMPTY_USERS_OF_GRPC = b"\x0a\x00" * (LIMIT_BYTES // 2)
-"""As a message of the longest that is read: each of these pairs is a user without anything."""
+"""The content of a message of the maximum size: each pair of bytes is an empty user."""
 FIELD = b"\x00\x01a\x0e12345678901234"
-"""A field of headers, as it stands on the wire (RFC 7541, section 6.2.2)."""
+"""An encoded header field (RFC 7541, section 6.2.2)."""
 HEADERS_WITHOUT_END = http2_frame(HEADERS, 1, 1, b"\x82") + http2_frame(CONTINUATION, 0, 1, FIELD * 900) * 1000
 PINGS = http2_frame(PING, 0, 0, bytes(8)) * 50_000
 SETTINGS_AGAIN = http2_frame(SETTINGS, 0, 0, b"") * 50_000
 BOMB = gzip.compress(bytes(100 * LIMIT_BYTES))
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""As SO_LINGER: a closed connection leaves nothing behind, here or there."""
+"""SO_LINGER option with which closing sends a reset."""
 
 
 def posting(token: str, body: bytes) -> bytes:
-    """A request that posts."""
+    """An HTTP/1.1 POST request."""
     head = f"POST /rt-segment HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -46,14 +46,14 @@ def posting(token: str, body: bytes) -> bytes:
 async def on_connections(
     address: str, count: int, do: Callable[[Peer], Awaitable[None]], *, takes: bool = True
 ) -> None:
-    """Do the same on so many connections."""
+    """Do the same on this many connections at once."""
     async with AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(connected(address, takes=takes)) for _ in range(count)]
         await asyncio.gather(*map(do, peers))
 
 
 def streams(headers: Headers, message: bytes = b"") -> Callable[[Peer], Awaitable[None]]:
-    """A hundred streams that do not end, for a while; each with this much of a message."""
+    """Open a hundred streams that do not end for a while, each with this part of a message."""
 
     async def open_them(peer: Peer) -> None:
         for _ in range(100):
@@ -66,7 +66,7 @@ def streams(headers: Headers, message: bytes = b"") -> Callable[[Peer], Awaitabl
 
 
 def raw(data: bytes) -> Callable[[Peer], Awaitable[None]]:
-    """These bytes, in pieces, as long as anyone takes them."""
+    """Send these bytes repeatedly, as long as they are accepted."""
 
     async def write(peer: Peer) -> None:
         for start in range(0, len(data), 65_536):
@@ -78,17 +78,17 @@ def raw(data: bytes) -> Callable[[Peer], Awaitable[None]]:
 
 
 def applying(token: str, *more: tuple[bytes, bytes]) -> Headers:
-    """The headers of a call that applies."""
+    """The headers of an ApplySegments call."""
     return grpc_headers(APPLY, (b"authorization", token.encode()), *more)
 
 
 def message_of(data: bytes, *, is_compressed: bool = False) -> bytes:
-    """A gRPC message."""
+    """A framed gRPC message."""
     return struct.pack(">BI", is_compressed, len(data)) + data
 
 
 async def amplify(address: str, token: str) -> None:
-    """Four bodies of empty users, each of which is something to say about."""
+    """Four bodies of empty users, each of which causes a warning."""
     request = posting(token, EMPTY_USERS)
     answers = await asyncio.gather(*(answer_to(address, request) for _ in range(4)))
     assert {answer.status_code for answer in answers} <= {200, 429, 503}
@@ -96,7 +96,7 @@ async def amplify(address: str, token: str) -> None:
 
 
 async def post_without_token(address: str, _: str) -> None:
-    """Eight callers who post what nobody reads."""
+    """Eight callers that post bodies which are not read."""
     request = posting("", EMPTY_USERS)
 
     async def post() -> None:
@@ -107,7 +107,7 @@ async def post_without_token(address: str, _: str) -> None:
 
 
 async def bomb_headers(address: str, token: str) -> None:
-    """A header of 4 KB in the table, of which each stream has many: a few bytes each on the wire."""
+    """A header of 4 KB in the dynamic table, referenced many times by each stream at a few bytes each."""
     await on_connections(address, 20, streams([*applying(token), *([(b"x-bomb", b"b" * 3900)] * 13)]))
 
 
@@ -124,7 +124,7 @@ async def lengthen_headers(address: str, token: str) -> None:
 
 
 async def keep_streams(address: str, token: str) -> None:
-    """Calls that never say all they have to, on all streams of twenty connections."""
+    """Calls that never send their whole message, on all streams of twenty connections."""
     await on_connections(address, 20, streams(applying(token), message_of(bytes(1000))[:500]))
 
 
@@ -143,7 +143,7 @@ async def keep_connections(address: str, _: str) -> None:
 
 
 async def come_and_go(address: str, _: str) -> None:
-    """Connections that are left as soon as they stand."""
+    """Connections that are closed as soon as they are established."""
     host, _, port = address.rpartition(":")
 
     async def connect() -> None:
@@ -155,13 +155,13 @@ async def come_and_go(address: str, _: str) -> None:
 
 
 def leave(writer: asyncio.StreamWriter) -> None:
-    """Leave a connection without a trace."""
+    """Close a connection with a reset."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     writer.transport.abort()
 
 
 async def send_slowly(address: str, token: str) -> None:
-    """A thousand calls that come by a byte now and then."""
+    """A thousand calls that arrive byte by byte."""
     message = message_of(bytes(1000))
 
     async def send(peer: Peer) -> None:
@@ -175,7 +175,7 @@ async def send_slowly(address: str, token: str) -> None:
 
 
 async def send_head_slowly(address: str, _: str) -> None:
-    """Two hundred requests, of whose heads a line comes now and then."""
+    """Two hundred requests whose headers arrive line by line."""
     lines = [b"GET /healthz HTTP/1.1\r\n", *([b"x-a: b\r\n"] * 6)]
 
     async def send() -> None:
@@ -187,7 +187,7 @@ async def send_head_slowly(address: str, _: str) -> None:
 
 
 async def read_nothing(address: str, token: str) -> None:
-    """Calls with long answers, which nobody takes."""
+    """Calls with long responses that are not read."""
     message = message_of(EMPTY_USERS_OF_GRPC)
 
     async def call(peer: Peer) -> None:
@@ -201,7 +201,7 @@ async def read_nothing(address: str, token: str) -> None:
 
 
 async def watch_health(address: str, _: str) -> None:
-    """Two thousand streams that ask to be told, and leave together; another one stays, as long as it wants."""
+    """Two thousand health watches that end together; another one stays."""
     headers, request = grpc_headers("/grpc.health.v1.Health/Watch"), bytes(5)
     async with connected(address) as other:
         staying = other.begin(headers)
@@ -219,7 +219,7 @@ async def watch_health(address: str, _: str) -> None:
 
 
 async def reset_at_once(address: str, token: str) -> None:
-    """Streams that are begun and reset (CVE-2023-44487), until the connection is closed."""
+    """Streams that are reset at once (CVE-2023-44487), until the connection is closed."""
 
     async def begin_and_reset(peer: Peer) -> None:
         for number in range(1000):
@@ -234,22 +234,22 @@ async def reset_at_once(address: str, token: str) -> None:
 
 
 async def continue_headers(address: str, _: str) -> None:
-    """Headers without end, 16 MB of them."""
+    """Endless headers, 16 MB of them (CVE-2024-27316)."""
     await on_connections(address, 4, raw(HEADERS_WITHOUT_END))
 
 
 async def ping(address: str, _: str) -> None:
-    """Frames that ask for an answer each."""
+    """PING frames, each of which has to be answered."""
     await on_connections(address, 4, raw(PINGS))
 
 
 async def settle(address: str, _: str) -> None:
-    """Settings, again and again; each asks for an answer."""
+    """SETTINGS frames, each of which has to be acknowledged."""
     await on_connections(address, 4, raw(SETTINGS_AGAIN))
 
 
 async def bomb_messages(address: str, token: str) -> None:
-    """Messages of 100 KB that become 100 MB."""
+    """Compressed messages of 100 KB that expand to 100 MB."""
     bomb = message_of(BOMB, is_compressed=True)
 
     async def call(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it stands on the wire: requests that no client would send, piece by piece."""
+"""HTTP/1.1 at wire level: requests that no client would send, piece by piece."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ ANSWER_SECONDS = 60.0
 
 
 class Connection:
-    """A connection of its own. Answers have a length."""
+    """A connection. Responses must have a `content-length`."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -28,7 +28,7 @@ class Connection:
             await self._writer.wait_closed()
 
     async def answer_to(self, *pieces: bytes, every_seconds: float = 0.0) -> httpx.Response:
-        """What comes back for these pieces, and then none."""
+        """Send these pieces, and return the response."""
         sending = asyncio.create_task(_send(self._writer, pieces, every_seconds))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -42,7 +42,7 @@ class Connection:
             sending.cancel()
 
     async def ends(self) -> bool:
-        """Whether the other side ends the connection, and says nothing more."""
+        """Whether the peer closes the connection without sending anything more."""
         async with asyncio.timeout(ANSWER_SECONDS):
             try:
                 return await self._reader.read() == b""
@@ -51,7 +51,7 @@ class Connection:
 
 
 async def answer_to(address: str, *pieces: bytes, every_seconds: float = 0.0) -> httpx.Response:
-    """What comes back on a connection of its own that gets these pieces, and then none."""
+    """Send these pieces on a new connection, and return the response."""
     async with Connection(address) as connection:
         return await connection.answer_to(*pieces, every_seconds=every_seconds)
 

@@ -1,4 +1,4 @@
-"""HTTP/2's frames, by hand (source: RFC 9113, "Frame Format" and "Frame Definitions")."""
+"""HTTP/2 frames, built by hand (source: RFC 9113, "Frame Format" and "Frame Definitions")."""
 
 import struct
 
@@ -9,5 +9,5 @@ PREFIX_BYTES = 9
 
 
 def http2_frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
-    """A frame with its prefix."""
+    """A frame with its header."""
     return len(payload).to_bytes(3, "big") + struct.pack(">BBI", kind, flags, stream_id) + payload

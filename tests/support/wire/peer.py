@@ -1,4 +1,4 @@
-"""An HTTP/2 client that sends whatever it is told to, valid or not, and tells what came back."""
+"""An HTTP/2 client that sends anything, valid or not, and reports what it receives."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ LARGEST_WINDOW = 2**31 - 1
 
 
 def grpc_headers(path: str | bytes, *more: tuple[bytes, bytes], without: Sequence[bytes] = ()) -> Headers:
-    """What a gRPC client sends; `more` replaces or adds, `without` leaves out."""
+    """The headers of a gRPC client; `more` replaces or adds headers, `without` removes some."""
     headers = {
         b":method": b"POST",
         b":scheme": b"http",
@@ -42,13 +42,13 @@ def grpc_headers(path: str | bytes, *more: tuple[bytes, bytes], without: Sequenc
 
 
 def prefix(flag: int, length: int) -> bytes:
-    """What stands before a gRPC message: 1 for a compressed one, and how long it is."""
+    """The prefix of a gRPC message: flag (1: compressed) and length."""
     return bytes([flag]) + length.to_bytes(4, "big")
 
 
 @dataclass
 class Answer:
-    """What came back for a request: headers, body and trailers, or `reset`, the error code of a broken stream."""
+    """The response to a request: headers, body and trailers, or `reset`, the error code of a reset stream."""
 
     headers: dict[str, str] = field(default_factory=dict)
     data: bytearray = field(default_factory=bytearray)
@@ -58,25 +58,25 @@ class Answer:
 
     @property
     def http_status(self) -> int | None:
-        """The HTTP status; None where there were no headers."""
+        """The HTTP status; None if there were no headers."""
         return int(self.headers[":status"]) if self.headers else None
 
     @property
     def grpc_status(self) -> int | None:
-        """The gRPC status, wherever it stands."""
+        """The gRPC status, from headers or trailers."""
         value = (self.headers | self.trailers).get("grpc-status")
         return None if value is None else int(value)
 
     @property
     def message(self) -> bytes:
-        """The only message of the answer."""
+        """The only message of the response."""
         assert self.data[0] == 0
         assert int.from_bytes(self.data[1:5], "big") == len(self.data) - 5
         return bytes(self.data[5:])
 
 
 class Peer:
-    """One connection. One that does not `take` what comes has no more room for it than HTTP/2 gives at first."""
+    """A connection. Unless it `take`s received data, it grants no more than HTTP/2's initial windows."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, takes: bool = True) -> None:
         self._takes = takes
@@ -105,18 +105,18 @@ class Peer:
 
     @property
     def port(self) -> int:
-        """Our end's port."""
+        """The port of our end."""
         port: int = self._writer.get_extra_info("sockname")[1]
         return port
 
     @property
     def server_port(self) -> int:
-        """The server's end's port."""
+        """The port of the server's end."""
         port: int = self._writer.get_extra_info("peername")[1]
         return port
 
     async def call(self, headers: Headers, *chunks: bytes, trailers: Headers | None = None) -> Answer:
-        """A request with these pieces of a body (each in frames of its own), and all of its answer."""
+        """Send a request with these pieces of a body (each in frames of its own); returns the complete response."""
         stream_id = self.begin(headers, end=not chunks and trailers is None)
         for number, chunk in enumerate(chunks, 1):
             await self.send(stream_id, chunk, end=number == len(chunks) and trailers is None)
@@ -136,7 +136,7 @@ class Peer:
         return stream_id
 
     async def send(self, stream_id: int, data: bytes, *, end: bool = False) -> None:
-        """Send a piece of a request's body, as flow control lets it; what has ended already takes no more."""
+        """Send a piece of a request's body, as flow control permits; ignored if the stream has ended."""
         answer = self._answers[stream_id]
         with contextlib.suppress(ProtocolError):
             while (room := self._room_for(stream_id)) < len(data) and not answer.ended.is_set():
@@ -150,11 +150,11 @@ class Peer:
             self._flush()
 
     def window(self, stream_id: int) -> int:
-        """For how many bytes of a request's body the server has room."""
+        """How many bytes of a request's body the server accepts now."""
         return self._http.local_flow_control_window(stream_id)
 
     async def answer(self, stream_id: int, seconds: float = ANSWER_SECONDS) -> Answer:
-        """A request's whole answer."""
+        """The complete response to a request."""
         answer = self._answers[stream_id]
         async with asyncio.timeout(seconds):
             await answer.ended.wait()
@@ -162,7 +162,7 @@ class Peer:
         return answer
 
     async def message(self, stream_id: int, length: int) -> bytes:
-        """The first message of a stream's answer, of this length."""
+        """The first message of a stream's response, which has this length."""
         answer = self._answers[stream_id]
         async with asyncio.timeout(ANSWER_SECONDS):
             while len(answer.data) < 5 + length:
@@ -171,7 +171,7 @@ class Peer:
         return bytes(answer.data[5 : 5 + length])
 
     def take(self, stream_id: int, more_bytes: int) -> None:
-        """Have room for so much more of an answer, unless it has ended."""
+        """Grant the server a larger window for a response, unless the stream has ended."""
         with contextlib.suppress(ProtocolError):
             self._http.increment_flow_control_window(more_bytes)
             self._http.increment_flow_control_window(more_bytes, stream_id)
@@ -185,12 +185,12 @@ class Peer:
         self._flush()
 
     def write(self, data: bytes) -> None:
-        """Send bytes as they are, as long as anyone is there."""
+        """Send raw bytes, if the connection is still open."""
         if not self.lost and not self._writer.is_closing():
             self._writer.write(data)
 
     async def close(self) -> None:
-        """Leave, without a word."""
+        """Close the connection without notice."""
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
         self._writer.transport.abort()
@@ -204,7 +204,7 @@ class Peer:
         return min(self.window(stream_id), self._http.max_outbound_frame_size)
 
     async def _news(self) -> None:
-        """Wait until something has come."""
+        """Wait until something is received."""
         self._came.clear()
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._came.wait()
@@ -222,7 +222,7 @@ class Peer:
         self._came.set()
 
     def _without_goaway(self, data: bytes) -> bytes:
-        """The whole frames that have come, without those that ask to end: h2 would take no others after them."""
+        """The complete frames received, without GOAWAY, after which h2 would accept no others."""
         self._unread += data
         kept = b""
         while len(self._unread) >= PREFIX_BYTES:
@@ -265,7 +265,7 @@ def _text(value: str | bytes) -> str:
 
 @asynccontextmanager
 async def connected(address: str, **options: Any) -> AsyncIterator[Peer]:
-    """A connection to `host:port` or `unix:/path`; the options are the peer's."""
+    """Connect to `host:port` or `unix:/path`; the options are those of `Peer`."""
     if address.startswith("unix:"):
         streams = await asyncio.open_unix_connection(address.removeprefix("unix:"))
     else:

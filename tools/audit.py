@@ -1,7 +1,7 @@
-"""Asks for known weaknesses of the locked packages: `python tools/audit.py` fails where there is one.
+"""Checks the locked packages for known vulnerabilities: `python tools/audit.py` fails if there are any.
 
-The package index itself tells them. A mirror mostly does not, and without a network nobody does: then nothing is
-audited, and this says so.
+The package index provides the data; mirrors usually do not. Without it, or without a network, nothing is audited, and
+the output says so.
 """
 
 import json
@@ -15,7 +15,7 @@ ASK = ("uv", "tool", "run", "pip-audit@2.10.1", "--disable-pip", "--require-hash
 
 
 def main() -> None:
-    """Print how many packages are known to have none, or fail."""
+    """Print how many packages have no known vulnerabilities, or fail."""
     told = subprocess.run(
         [*ASK, "--format", "json", "--requirement", LOCK], capture_output=True, text=True, check=False
     )
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _packages(text: str) -> list[dict[str, Any]]:
-    """What pip-audit says of each package; nothing, where it has broken off."""
+    """pip-audit's result for each package; empty if it failed."""
     try:
         packages: list[dict[str, Any]] = json.loads(text)["dependencies"]
     except json.JSONDecodeError:

@@ -1,6 +1,6 @@
-"""Runs the tests of what differs from a commit: `python tools/changed_tests.py [COMMIT]`, from the last one without it.
+"""Runs the tests of what differs from a commit: `python tools/changed_tests.py [COMMIT]`, by default the last one.
 
-CONTRIBUTING.md, "Tests", says how it decides.
+CONTRIBUTING.md, "Tests", describes how they are chosen.
 """
 
 import os
@@ -17,18 +17,18 @@ PACKAGES = {"server": "instantaudience_server", "gateway": "instantaudience_gate
 ROOMS = Path("tests/rooms")
 SERVICE = Path("tests/service")
 SECONDS = 55
-"""After this long, no other test begins."""
+"""No test is started after this time."""
 
 
 def changed(commit: str) -> list[Path]:
-    """Files that differ from the commit, those that git does not know yet among them."""
+    """Files that differ from the commit, including untracked ones."""
     commands = (["git", "diff", "--name-only", commit], ["git", "ls-files", "--others", "--exclude-standard"])
     listed = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for command in commands]
     return [Path(line) for lines in listed for line in lines.splitlines()]
 
 
 def tests_of(path: Path) -> Iterator[Path]:
-    """What to run for a file that differs."""
+    """The tests to run for a changed file."""
     if path.parts[0] == "tests":
         if path.name.startswith("test_"):
             yield path
@@ -59,7 +59,7 @@ def tests_of(path: Path) -> Iterator[Path]:
 
 
 class Bound:
-    """Has no test begin when its time is over, and says so at the end."""
+    """A pytest plugin that starts no tests after the time limit, and reports how many were left out."""
 
     def __init__(self) -> None:
         self._end = time.monotonic() + SECONDS
@@ -67,20 +67,20 @@ class Bound:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self) -> bool | None:
-        """Take a test from those that would run it, or leave it to them."""
+        """Skip a test after the time limit."""
         if time.monotonic() < self._end:
             return None
         self._left_out += 1
         return True
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """How many tests there were no more time for."""
+        """Report how many tests were left out."""
         if self._left_out:
             terminalreporter.write_line(f"{SECONDS} seconds were over: {self._left_out} tests were not run")
 
 
 def main() -> None:
-    """Choose, say what, and run it."""
+    """Choose the tests, print and run them."""
     os.chdir(Path(__file__).parents[1])
     commit = sys.argv[1] if len(sys.argv) > 1 else "HEAD"
     tests = sorted({str(test) for path in changed(commit) for test in tests_of(path) if test.exists()})

@@ -1,6 +1,7 @@
-"""What the clients of other languages are built of: name, version and licence of each part.
+"""The dependencies of the clients in other languages: name, version and licence of each.
 
-npm's packages have their licences in the lock, Go's modules in a text, Maven's artifacts in their POMs.
+npm's licences are in the lock files, those of Go modules in their licence texts, those of Maven artifacts in their
+POMs.
 """
 
 import json
@@ -20,7 +21,7 @@ Part = tuple[str, str, str]
 
 
 def npm_packages(*locks: str, dev: bool = True) -> list[Part]:
-    """What npm's locks name; with or without what is needed to build and test alone."""
+    """The packages in npm lock files, with or without development dependencies."""
     packages = [each for path in locks for each in json.loads((ROOT / path).read_text())["packages"].items()]
     return sorted(
         {
@@ -32,7 +33,7 @@ def npm_packages(*locks: str, dev: bool = True) -> list[Part]:
 
 
 def go_modules() -> list[Part]:
-    """The modules that the Go client is built of; none where there is no Go."""
+    """The modules of the Go client; empty if Go is not installed."""
     if shutil.which("go") is None:
         return []
     form = "{{with .Module}}{{if .Version}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}"
@@ -43,7 +44,7 @@ def go_modules() -> list[Part]:
 
 
 def maven_artifacts() -> list[Part]:
-    """The artifacts that the Java client is built of, as `group:name`; none where there is no Maven."""
+    """The artifacts of the Java client, as `group:name`; empty if Maven is not installed."""
     if shutil.which("mvn") is None:
         return []
     with tempfile.NamedTemporaryFile("r") as file:
@@ -56,7 +57,7 @@ def maven_artifacts() -> list[Part]:
 
 
 def _pom_licence(pom: Path, group: str) -> str:
-    """What a POM names, or else the POM that it stands under."""
+    """The licence in a POM, or else in its parent POM."""
     root = ET.parse(pom).getroot()
     names = [each.text or "" for each in root.iterfind(f"{POM}licenses/{POM}license/{POM}name")]
     parent = root.find(f"{POM}parent")

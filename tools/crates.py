@@ -1,8 +1,7 @@
-"""Which crates the native host and the load generator are built of: `python tools/crates.py restore` makes Cargo.lock
-from crates.txt, `write` crates.txt from Cargo.lock; `check` fails where they differ.
+"""The crates of the native host and the load generator: `python tools/crates.py restore` creates Cargo.lock.
 
-A lock file names the host that crates come from, and no file here may. So git has a list of them, and cargo itself is
-asked where they come from.
+A lock file names the registry's host, which files of this repository must not. So git has a list of crates without it,
+and cargo itself is asked for its registry.
 """
 
 import subprocess
@@ -30,7 +29,7 @@ def locked() -> list[Crate]:
 
 
 def listed() -> list[Crate]:
-    """The crates in crates.txt, as Cargo.lock has them but for their source."""
+    """The crates in crates.txt, as in Cargo.lock but without their source."""
     crates = []
     for line in LIST.read_text().splitlines():
         if line.startswith("#"):
@@ -47,7 +46,7 @@ def listed() -> list[Crate]:
 
 
 def new_list() -> str:
-    """The text of crates.txt, as Cargo.lock has the crates."""
+    """The text of crates.txt for the crates in Cargo.lock."""
     lines = []
     for crate in locked():
         line = f"{crate['name']} {crate['version']} {crate.get('checksum', '-')}"
@@ -57,7 +56,7 @@ def new_list() -> str:
 
 
 def lock_of(crates: list[Crate], source: str) -> str:
-    """The text of Cargo.lock, with everything that is not ours from one source."""
+    """The text of Cargo.lock, with one source for all crates that are not ours."""
     text = f"version = {LOCK_VERSION}\n"
     for crate in crates:
         text += f'\n[[package]]\nname = "{crate["name"]}"\nversion = "{crate["version"]}"\n'
@@ -69,7 +68,7 @@ def lock_of(crates: list[Crate], source: str) -> str:
 
 
 def restore() -> None:
-    """Make Cargo.lock."""
+    """Create Cargo.lock."""
     if LOCK.exists() and new_list() == LIST.read_text():
         return
     LOCK.unlink(missing_ok=True)
@@ -79,12 +78,12 @@ def restore() -> None:
 
 
 def write() -> None:
-    """Make crates.txt."""
+    """Create crates.txt."""
     LIST.write_text(new_list())
 
 
 def check() -> None:
-    """Compare the two, and Cargo.lock with Cargo.toml."""
+    """Compare the two files, and Cargo.lock with Cargo.toml."""
     tree = ["cargo", "metadata", "--locked", "--format-version", "1"]
     subprocess.run(tree, cwd=CRATE, check=True, stdout=subprocess.DEVNULL)
     if new_list() != LIST.read_text():

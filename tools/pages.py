@@ -1,4 +1,4 @@
-"""The libraries of the pages, which stand in the repository as they were released: `tools/vendor-pages` brings them."""
+"""The libraries of the web pages, which are in the repository as released: `tools/vendor-pages` downloads them."""
 
 import re
 from pathlib import Path
@@ -15,11 +15,11 @@ LICENCES = {
     "BSD-3-Clause": "Redistribution and use in source and binary forms, with or without modification, are permitted",
     "MIT": "Permission is hereby granted, free of charge, to any person obtaining a copy",
 }
-"""What stands in their texts."""
+"""Licence → characteristic words of its text."""
 
 
 def libraries() -> list[tuple[str, str, str]]:
-    """Their names in npm, their versions, and their licences."""
+    """Their names in npm, versions, and licences."""
     brought = re.findall(r"^unpack (\S+)@(\S+) ", (ROOT / "tools/vendor-pages").read_text(), re.MULTILINE)
     return [
         (name, version, licence_in(PAGES / LICENCE_FILES[name]) if name in LICENCE_FILES else "not told")
@@ -28,6 +28,6 @@ def libraries() -> list[tuple[str, str, str]]:
 
 
 def licence_in(file: Path) -> str:
-    """The licence whose text it is."""
+    """The licence whose text is in this file."""
     text = " ".join(file.read_text(encoding="utf-8").split())
     return next((licence for licence, words in LICENCES.items() if words in text), "not told")

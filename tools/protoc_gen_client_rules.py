@@ -1,7 +1,7 @@
-"""A protoc plugin, for buf: what all clients go by, for each language that has one.
+"""A protoc plugin, for buf: generates the rules that all clients share, for each language with a client.
 
-Constants and tables of clients/rules.json, and the reasons of errors.proto. Numbers of codes are those of the proto
-files: a name that there is not, or no longer, is an error here.
+Sources are the constants and tables of clients/rules.json, and the reasons of errors.proto. Code numbers come from the
+proto files; a name that these do not have is an error.
 """
 
 import json
@@ -18,12 +18,12 @@ CLIENTS = Path("clients")
 SOURCE = CLIENTS / "rules.json"
 ORIGIN = "Made by `make generate` from clients/rules.json and proto/instantaudience/v1/errors.proto: do not edit."
 INTERNAL = "Internal"
-"""The kind of errors that no table has."""
+"""The kind of errors that are in no table."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the rules: key → kind, with what the key is called."""
+    """A table of the rules: key → kind, with the key's name."""
 
     name: str
     text: str
@@ -32,11 +32,11 @@ class Table:
 
     @property
     def key(self) -> str:
-        """What keys are: numbers of codes, or reasons."""
+        """What the keys are: codes (numbers) or reasons."""
         return "code" if isinstance(self.rows[0][0], int) else "reason"
 
     def noted(self, before: str) -> Iterator[tuple[int | str, str, str]]:
-        """Key, kind, and a comment that has the name of a key that does not say it."""
+        """Key, kind, and a comment with the name of the key, if the key is a number."""
         for value, kind, name in self.rows:
             yield value, kind, f"{before}{name}" if self.key == "code" else ""
 
@@ -47,12 +47,12 @@ KEY_TYPES = {
     "typescript": {"code": "number", "reason": "string"},
     "java": {"code": "Integer", "reason": "String"},
 }
-"""What the languages call the types of keys."""
+"""The key types in each language."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What stands in the rules, with numbers looked up."""
+    """The rules, with code numbers resolved."""
 
     constants: Mapping[str, tuple[int, str]]
     kinds: Mapping[str, str]
@@ -65,10 +65,10 @@ class Rules:
 
 
 def read(enums: Mapping[str, EnumDescriptorProto]) -> Rules:
-    """The rules.
+    """Read the rules.
 
     Raises:
-        ValueError: they name a code, a reason or a kind that there is not.
+        ValueError: they name an unknown code, reason or kind.
     """
     written = json.loads(SOURCE.read_text(encoding="utf-8"))
     kinds: dict[str, str] = written["kinds"]
@@ -221,11 +221,11 @@ FILES: dict[str, Callable[[Rules], Iterable[str]]] = {
     "java/src/main/java/com/instantaudience/client/Rules.java": java,
     "java/src/main/java/com/instantaudience/client/ErrorKind.java": java_kinds,
 }
-"""What is made, under clients/, where the language has a client."""
+"""Path under clients/ → generator; skipped if the language has no client."""
 
 
 def _aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Lines whose columns begin below each other, as gofmt has them."""
+    """Lines with aligned columns, as gofmt formats them."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -1,8 +1,8 @@
-"""A protoc plugin for gRPC's Python stubs, for buf, and for their types.
+"""A protoc plugin, for buf, for gRPC's Python stubs and their types.
 
-grpcio-tools has the generator inside its own protoc only; this hands buf's request to it and its files back. It makes
-no types: those are made here, for stubs on channels of `grpc.aio`, and for those on others, which have a name of their
-own.
+grpcio-tools has the generator only inside its own protoc; this passes buf's request to it, and returns its files. It
+generates no types, so these are generated here, for stubs on channels of `grpc.aio`, and for those on synchronous
+channels, which have another name.
 """
 
 import sys
@@ -58,13 +58,13 @@ class Types:
         self._imported: set[str] = set()
 
     def text(self) -> str:
-        """The stub file."""
+        """The text of the stub file."""
         body = "".join(part for index, each in enumerate(self._file.service) for part in self._service(index, each))
         imports = "".join(sorted(_import(name) for name in self._imported))
         return f"{_HEAD}{imports}{body}"
 
     def _service(self, index: int, service: ServiceDescriptorProto) -> Iterator[str]:
-        # Numbers of fields of descriptor.proto: a service of the file, a method of that.
+        # Field numbers of descriptor.proto: a file's service, a service's method.
         names = {"name": service.name, "comment": _text(self._said.get((6, index), ""))}
         yield _ASYNC_SERVICE.format(**names)
         for place, method in enumerate(service.method):
@@ -114,7 +114,7 @@ def _import(file_name: str) -> str:
 
 
 def _text(comment: str) -> str:
-    """A comment as the text of a docstring in a class."""
+    """A comment as the text of a class's docstring."""
     return "\n    ".join(line.strip() for line in comment.strip().splitlines()).replace("\n    \n", "\n\n")
 
 

@@ -1,8 +1,8 @@
-"""A protoc plugin for the OpenAPI document of the REST API, for buf.
+"""A protoc plugin, for buf, for the OpenAPI document of the REST API.
 
-Paths, parameters, shapes and descriptions come from the proto files; what values must be beyond their types from
-`tools/openapi_rules.py`; what else they do not say (title, security, errors, examples) from `tools/openapi.yaml`. Paths
-below `/console` are the console's own and are left out, as are those with parameters in them, which are other names.
+Paths, parameters, shapes and descriptions come from the proto files; constraints of values beyond their types from
+`tools/openapi_rules.py`; everything else (title, security, errors, examples) from `tools/openapi.yaml`. Paths below
+`/console` are internal to the console and left out, as are paths with parameters, which are aliases.
 """
 
 import json
@@ -46,7 +46,7 @@ FREE_FORMS: dict[str, dict[str, Any]] = {
 }
 _PARAGRAPH = re.compile(r"(?<=\S)\n (?=\S)")
 _FILE_MESSAGES, _FILE_ENUMS, _FILE_SERVICES, _FIELDS, _METHODS, _NESTED, _VALUES = 4, 5, 6, 2, 2, 3, 2
-"""Numbers of fields of descriptor.proto: a comment's path consists of them and of indexes."""
+"""Field numbers of descriptor.proto: a comment's path consists of these and of indexes."""
 
 
 class Api:
@@ -101,7 +101,7 @@ class Document:
         self.schemas: dict[str, Any] = dict(base["components"]["schemas"])
 
     def build(self) -> dict[str, Any]:
-        """All of it; the keys in the order that readers expect."""
+        """The whole document, with keys in the usual order."""
         paths: dict[str, dict[str, Any]] = {}
         for path, verb, service, method in sorted(self._calls(), key=lambda call: self._place(call[0])):
             paths.setdefault(path, {})[verb] = self._operation(path, verb, service, method)
@@ -164,7 +164,7 @@ class Document:
         return operation
 
     def _parameters(self, name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
-        """The parameters of a call, with the values that its examples have."""
+        """The parameters of a call, with values of its examples."""
         parameters = []
         for field in self._api.fields(name):
             if field.type == FieldDescriptorProto.TYPE_MESSAGE or field.name in descriptor.FROM_HEADERS:
@@ -183,7 +183,7 @@ class Document:
         return parameters
 
     def _body(self, method: MethodDescriptorProto) -> dict[str, Any]:
-        """The schema of a body: one field of the request, or all of it but its own scalars, which are parameters."""
+        """The schema of a body: a field of the request, or all of it without its own scalars, which are parameters."""
         name, named = method.input_type, _body_of(method)
         for field in self._api.fields(name):
             if field.name == named:
@@ -236,7 +236,7 @@ class Document:
             return {"type": "array", "items": one} | rule
         schema = _ruled(one, rule)
         if field.proto3_optional and "type" in schema and not _behaves(field, "REQUIRED"):
-            # `null` and an absent key mean the same.
+            # `null` and an absent key have the same meaning.
             schema["type"] = [schema["type"], "null"]
             if "enum" in schema:
                 schema["enum"] = [*schema["enum"], None]
@@ -260,18 +260,18 @@ class Document:
 
 
 def _ruled(schema: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
-    """A type's schema with a field's rule; what the rule has None for is taken away."""
+    """A type's schema with a field's constraints; keywords with None are removed."""
     return {keyword: value for keyword, value in (schema | rule).items() if value is not None}
 
 
 def _body_of(method: MethodDescriptorProto) -> str:
-    """What of a request its body is over REST: a field's name, `*` for all of it, "" for nothing."""
+    """The body of a request over REST: a field's name, `*` for the whole request, "" for none."""
     extensions: Any = method.options.Extensions
     return str(extensions[annotations_pb2.http].body)
 
 
 def _behaves(field: FieldDescriptorProto, behavior: str) -> bool:
-    """Whether the proto file says so of a field (source: google/api/field_behavior.proto)."""
+    """Whether the proto file declares this behaviour of a field (source: google/api/field_behavior.proto)."""
     extensions: Any = field.options.Extensions
     return field_behavior_pb2.FieldBehavior.Value(behavior) in extensions[field_behavior_pb2.field_behavior]
 
@@ -285,7 +285,7 @@ def _slug(name: str) -> str:
 
 
 def _text(comment: str) -> str:
-    """A comment's paragraphs, each in one line."""
+    """The paragraphs of a comment, each on one line."""
     return _PARAGRAPH.sub(" ", comment).strip().replace("\n\n ", "\n\n").replace("\n \n", "\n\n")
 
 

@@ -1,8 +1,8 @@
-"""Writes the list of all parts, for `make sbom`: `python tools/sbom.py FILE`.
+"""Writes a software bill of materials, for `make sbom`: `python tools/sbom.py FILE`.
 
-The form is CycloneDX (https://cyclonedx.org/docs/1.6/json/): the packages that are installed here, as `cyclonedx-py`
-finds them, the crates of the native host and of the load generator, the libraries of the pages, and what the clients
-for TypeScript, Go and Java need; of the latter two, where there are Go and Maven.
+The format is CycloneDX (https://cyclonedx.org/docs/1.6/json/). It has the installed packages, as `cyclonedx-py` finds
+them, the crates of the native host and the load generator, the libraries of the web pages, and the dependencies of the
+clients for TypeScript, Go and Java; for the latter two, only if Go and Maven are installed.
 """
 
 import json
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main(file: str) -> None:
-    """Write it."""
+    """Write the bill of materials."""
     words = ["cyclonedx-py", "environment", "--pyproject", ROOT / "pyproject.toml", "--output-format", "JSON"]
     made = subprocess.run([*words, sys.executable], capture_output=True, check=True)
     parts: dict[str, Any] = json.loads(made.stdout)
@@ -46,7 +46,7 @@ def _component(crate: dict[str, Any]) -> dict[str, Any]:
 
 
 def _library(kind: str, name: str, version: str, licence: str) -> dict[str, Any]:
-    # https://github.com/package-url/purl-spec: an artifact's group is a namespace.
+    # In a package URL (https://github.com/package-url/purl-spec), an artifact's group is the namespace.
     purl = f"pkg:{kind}/{name.replace('@', '%40').replace(':', '/')}@{version}"
     is_spdx = re.fullmatch(r"[\w.-]+", licence)
     return {

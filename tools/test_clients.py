@@ -1,7 +1,7 @@
-"""Builds and tests the clients, each by its language's own tools, against a live service on every host.
+"""Builds and tests the clients, each with its language's own tools, against a live service on every host.
 
-`make test-clients`; for one of them, or on one host: `make test-clients CLIENTS=go HOSTS=native`. What the tests find
-in their environment is described in clients/conformance/README.md.
+Run by `make test-clients`; for one client, or on one host: `make test-clients CLIENTS=go HOSTS=native`.
+clients/conformance/README.md describes the environment of the tests.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ class Language:
     """How a client is built and tested; commands run in its directory."""
 
     tools: tuple[tuple[str, str], ...]
-    """Each command that is needed, and what to install where it is missing."""
+    """Required commands, and what to install if one is missing."""
     prepare: tuple[tuple[str, ...], ...]
-    """What needs no service."""
+    """Commands that need no service."""
     test: tuple[str, ...] = ()
-    """Every test, on the first host."""
+    """Runs all tests, on the first host."""
     conformance: tuple[str, ...] = ()
-    """What the hosts could differ in, on the others."""
+    """Runs the tests in which hosts could differ, on the others."""
     directory: str = ""
-    """Where it is; else in `clients/`, under its name."""
+    """The client's directory; by default its name, in `clients/`."""
 
 
 def _python(resolution: str) -> tuple[str, ...]:
@@ -61,13 +61,13 @@ _LEGACY_PYTHON = (
 )
 
 LANGUAGES = {
-    # What else there is to test of it, `make test` does.
+    # Its other tests are part of `make test`.
     "python": Language(
         tools=(("uv", "uv (`make setup` does)"),),
         prepare=(_python("lowest-direct"), _python("highest")),
         conformance=(sys.executable, "-m", "pytest", "-q", str(PROJECT / "tests/clients/python/test_conformance.py")),
     ),
-    # Its types, by the strictest rules of another checker than `make check` has.
+    # Type checks by a stricter checker than in `make check`.
     "python-types": Language(
         tools=(("node", "Node.js 20 or newer"), ("npm", "npm")),
         prepare=(("npm", "ci", "--no-audit", "--no-fund"), ("npm", "test")),
@@ -90,10 +90,10 @@ LANGUAGES = {
         tools=(("java", "a JDK, 17 or newer"), ("mvn", "Maven")),
         prepare=(("mvn", "-q", "-B", "spotless:check"),),
         test=("mvn", "-q", "-B", "verify"),
-        # What the first host was tested with is built.
+        # The build of the first host's test is reused.
         conformance=("mvn", "-q", "-B", "surefire:test", "-Dtest=ConformanceTest"),
     ),
-    # Programs that others have: grpcurl, buf curl, ghz, grpc-health-probe.
+    # Programs of third parties: grpcurl, buf curl, ghz, grpc-health-probe.
     "callers": Language(
         tools=(("go", "Go 1.26 or newer"),),
         prepare=(),
@@ -101,7 +101,7 @@ LANGUAGES = {
         conformance=("go", "test", "-count=1", "."),
         directory="tests/clients/callers",
     ),
-    # Clients of the original platform. What they meet is the gateway's, and the same on every host.
+    # Clients of the original platform. They use only the gateway, which is the same on every host.
     "legacy-python": Language(
         tools=(("uv", "uv (`make setup` does)"),),
         prepare=(),
@@ -118,15 +118,15 @@ LANGUAGES = {
 
 
 def directory(name: str) -> Path:
-    """Where a client is."""
+    """The directory of a client."""
     return PROJECT / (LANGUAGES[name].directory or f"clients/{name}")
 
 
 def chosen(languages: list[str]) -> list[str]:
-    """The clients to test: those named, or all that are there.
+    """The clients to test: those named, or all available ones.
 
     Raises:
-        SystemExit: one is unknown, or what it needs is missing.
+        SystemExit: a name is unknown, or a required command is missing.
     """
     if unknown := sorted(set(languages) - set(LANGUAGES)):
         sys.exit(f"there is no client {', '.join(unknown)}; there are {', '.join(LANGUAGES)}")
@@ -158,7 +158,7 @@ def run(name: str, command: tuple[str, ...], environment: dict[str, str]) -> Non
 
 
 async def main() -> None:
-    """Test what the environment's CLIENTS and HOSTS name; everything, where they name nothing."""
+    """Test the clients and hosts named in CLIENTS and HOSTS; by default, all of them."""
     names = chosen(os.environ.get("CLIENTS", "").split())
     hosts = os.environ.get("HOSTS", "").split() or HOST_MODES
     if unknown := sorted(set(hosts) - set(HOST_MODES)):

@@ -49,10 +49,10 @@ RUNS = (
 async def measure(
     run: Run, services: Mapping[str, Service], cluster: EmbeddedCluster, nodes: set[int], seconds: float, rounds: int
 ) -> tuple[float, dict[str, Result]]:
-    """The ceiling's calls a second and each contender's result: the best of the rounds.
+    """The ceiling's calls per second and each contender's result: the best of the rounds.
 
-    Before each measurement, all users are written anew, and who is first is last in the next round: nodes take longer
-    for the same writes the more of them there were before.
+    Before each measurement all users are written anew, and the order of the contenders rotates between rounds: the more
+    writes nodes have handled before, the longer they take for the same writes.
     """
     most = 0.0
     results: dict[str, Result] = {}
@@ -69,7 +69,7 @@ async def measure(
 
 
 def new_table() -> Table:
-    """The table without rows."""
+    """An empty table."""
     table = Table(title="Calls a second, one cluster, one run", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("load", "who"):
         table.add_column(heading, no_wrap=True)
@@ -80,7 +80,7 @@ def new_table() -> Table:
 
 
 def add_rows(table: Table, run: Run, most: float, results: Mapping[str, Result]) -> None:
-    """The ceiling and the contenders of one kind of load."""
+    """Add rows for the ceiling and the contenders of one kind of load."""
     table.add_row(f"{run.name} {run.shape}", "ceiling", f"{most:,.0f}")
     go = results.get(GO)
     for name, result in results.items():
@@ -99,7 +99,7 @@ def add_rows(table: Table, run: Run, most: float, results: Mapping[str, Result])
 
 
 async def bench(runs: Sequence[Run], host_modes: Sequence[str], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Start the cluster and the contenders, measure, print the table, and return what it says."""
+    """Start the cluster and the contenders, measure, and print the table; returns its content."""
     async with AsyncExitStack() as stack:
         directory, cluster = await stack.enter_async_context(running_cluster(STEADY))
         nodes = processes.tree(os.getpid()) - {os.getpid()}
@@ -121,7 +121,7 @@ async def bench(runs: Sequence[Run], host_modes: Sequence[str], arguments: argpa
 
 
 async def bench_prices(host_mode: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure what durability and TLS cost, print the table, and return what it says."""
+    """Measure what durability and TLS cost, and print the table; returns its content."""
     with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as directory:
         paid = await prices.measure(
             host_mode, Path(directory), arguments.seconds, arguments.rounds, lambda line: console.print(line)

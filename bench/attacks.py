@@ -53,7 +53,7 @@ ATTACKS: dict[Flood, Sequence[str]] = {
     floods.amplify: (GATEWAY,),
     floods.post_without_token: (GATEWAY,),
 }
-"""And the ports that it concerns: REST is spoken on the gateway's alone."""
+"""The ports that each attack applies to: only the gateway's port serves REST."""
 ATTACKER, NEIGHBOUR = "attacker", "neighbour"
 NEIGHBOURS_RATE = 100.0
 NEIGHBOURS_CONNECTIONS = 4
@@ -64,12 +64,12 @@ NICE = 19
 AGAIN_SECONDS = 0.01
 LOOK_SECONDS = 0.25
 REST_SECONDS = 3.0
-"""After an attack, before the next one."""
+"""Pause between attacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The neighbour alone and beside the attack, and the service's memory before it and at its peak."""
+    """The neighbour's calls alone and beside the attack, and the service's memory before it and at its peak."""
 
     attack: str
     port: str
@@ -80,11 +80,11 @@ class Result:
 
     @property
     def failures(self) -> int:
-        """Calls of the neighbour that were not answered as they should."""
+        """Calls of the neighbour that did not get the expected answer."""
         return failures_of(self.beside)
 
     def row(self) -> list[str]:
-        """As the table has it."""
+        """A row of the table."""
         alone, beside = self.alone.answered_ms.p99, self.beside.answered_ms.p99
         mega = 2**20
         return [
@@ -102,12 +102,12 @@ class Result:
 
 
 def failures_of(outcome: Outcome) -> int:
-    """Calls that were not answered as they should."""
+    """Calls that did not get the expected answer."""
     return outcome.calls - outcome.ok
 
 
 def attack_for_ever(name: str, address: str, token: str) -> None:
-    """One shot after the other, in a process of its own that is ended from outside."""
+    """Attack repeatedly, in a process of its own that is ended from outside."""
     os.nice(NICE)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
@@ -119,7 +119,7 @@ def attack_for_ever(name: str, address: str, token: str) -> None:
             try:
                 await shoot(address, token)
             except (AssertionError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-                # A service that is attacked may well leave its attackers waiting; once, that is told.
+                # An attacked service may well leave its attackers waiting, so each kind of error is reported only once.
                 if type(error) not in told:
                     told.add(type(error))
                     console.print(f"  {name}: {error!r}")
@@ -129,12 +129,12 @@ def attack_for_ever(name: str, address: str, token: str) -> None:
 
 
 def resident_bytes(service: Service) -> int:
-    """What the service has in memory."""
+    """The resident memory of the service."""
     return processes.resident_bytes(processes.tree(service.pid))
 
 
 async def measure(attack: Flood, port: str, service: Service, attackers_token: str, seconds: float) -> Result:
-    """One attack on one port."""
+    """Measure one attack on one port."""
     address, call = (service.http, "rest") if port == GATEWAY else (service.grpc, "unary")
     lane = Lane(
         NEIGHBOUR,
@@ -163,7 +163,7 @@ async def measure(attack: Flood, port: str, service: Service, attackers_token: s
 
 
 def new_table() -> Table:
-    """The table without rows."""
+    """An empty table."""
     table = Table(title="A neighbour beside attacks", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("attack", "port"):
         table.add_column(heading, no_wrap=True)
@@ -173,7 +173,7 @@ def new_table() -> Table:
 
 
 async def bench(host_mode: str, attacks: Sequence[tuple[Flood, str]], seconds: float) -> list[Result]:
-    """All attacks, one after the other, on one service."""
+    """Run all attacks, one after the other, on one service."""
     async with AsyncExitStack() as stack:
         directory, cluster = await stack.enter_async_context(running_cluster())
 

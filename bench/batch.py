@@ -36,24 +36,25 @@ from bench.workload import SEGMENTS, Shape
 console = Console(width=110)
 
 FIRST_USER = 20_000_000_000_000
-"""None of those that calls are about."""
+"""No user IDs of other calls are in this range."""
 LINES_OF_A_USER = 5
 STEP = 7919
 """A prime."""
 SAMPLED = 100_000
 SAMPLED_AT_ONCE = 1000
 END_TOLERANCE_MINUTES = 30
-"""What may have passed between the upload and the comparison."""
+"""How much time may have passed between the upload and the comparison."""
 APPLYING = b"batch_worker"
-"""What the command lines of the processes have that take and apply files."""
+"""Part of the command lines of the processes that receive and apply files."""
 SETTLED_PERCENT = 10
-"""When so much of a file is applied, a process has what it keeps: code, connections, and what it knows of texts."""
+"""From this progress on, a process has reached its steady state: code, connections, and cached segment texts are
+loaded."""
 ENDS = {"one": 1, "two": 2}
-"""At how many different times a line's two segments end. Each takes a command of its own."""
+"""The number of different ends of a line's two segments; each end takes a separate command."""
 SHAPE = Shape(100, 2)
 LIVE_CONNECTIONS, LIVE_IN_FLIGHT = 16, 4
 LIVE_TURNS = 8
-"""How often live calls are measured alone, and then beside a job: a machine's pace changes from minute to minute."""
+"""How often live calls are measured alone, and then beside a job: the machine's speed varies from minute to minute."""
 AVRO_SCHEMA: dict[str, Any] = {
     "type": "record",
     "name": "user",
@@ -76,30 +77,30 @@ AVRO_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file says: line by line, each with `ENDS`, and of each of its different users at its end."""
+    """The content of a file, line by line, and the final memberships of each user."""
 
     lines: int
     ends: int
     users: int
     as_called: bool = False
-    """Users come in the order of calls, each time with the two segments that calls name for them; else, they are
-    scattered, and have others in each line."""
+    """Whether users come in the order of live calls, always with the two segments of those; otherwise they are
+    scattered, and have different segments in each line."""
 
     @property
     def step(self) -> int:
-        """Lines go through the users in steps of so many."""
+        """The step in which lines go through the users."""
         return 1 if self.as_called else STEP
 
     def line(self, number: int) -> tuple[int, dict[int, int]]:
-        """A line's user, and the minutes for each of its segments."""
+        """The user of a line, and the minutes of each of its segments."""
         place = number * self.step % self.users
         return FIRST_USER + place, self._segments(place, number // self.users)
 
     def memberships(self, place: int) -> dict[int, int]:
-        """What a user is in at the end, and for how many minutes from the upload on."""
+        """A user's memberships at the end, with their minutes from the upload on."""
         found: dict[int, int] = {}
         for turn in range(-(-self.lines // self.users)):
-            # The last turn through all users may end early.
+            # The last round through all users may be incomplete.
             if turn * self.users + place * pow(self.step, -1, self.users) % self.users < self.lines:
                 found |= self._segments(place, turn)
         return found
@@ -113,7 +114,7 @@ class Content:
         return dict(zip(segments, (1440 * (turn + 1), 1440 * (turn + self.ends)), strict=True))
 
     def write(self, path: Path, form: str) -> None:
-        """Write the file: `text`, `gzip` or `avro`."""
+        """Write the file as `text`, `gzip` or `avro`."""
         if form == "avro":
             with path.open("wb") as file:
                 fastavro.writer(file, AVRO_SCHEMA, self._records(), "null")
@@ -133,17 +134,17 @@ class Content:
 
 @dataclass(slots=True)
 class Watched:
-    """The memory of the service's processes, as long as a file was on its way, in bytes."""
+    """The memory of the service's processes while a file is processed, in bytes."""
 
     names: dict[int, str] = field(default_factory=dict)
-    """What each runs."""
+    """What each process runs."""
     begun: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Of each when it was first seen: how much of the file was applied, in percent, and its memory."""
+    """Progress of the file in percent, and memory, when each process was first seen."""
     settled: dict[int, list[int]] = field(default_factory=dict)
-    """Of each, from when `SETTLED_PERCENT` more were applied."""
+    """Memory of each process, once progress has increased by `SETTLED_PERCENT`."""
 
     def look(self, service: Service, percent: int) -> None:
-        """Look once more, when so much of the file is applied."""
+        """Record the memory at this progress."""
         for pid, size in processes.sizes(processes.tree(service.pid)).items():
             now = size.resident_bytes
             if pid not in self.names:
@@ -153,7 +154,7 @@ class Watched:
                 self.settled.setdefault(pid, []).append(now)
 
     def rows(self) -> list[tuple[str, str]]:
-        """Of the table, one for each process."""
+        """Rows of the table, one for each process."""
         return [(f"memory of {self.names[pid]}", self._told(pid)) for pid in self.begun]
 
     def _told(self, pid: int) -> str:
@@ -165,7 +166,7 @@ class Watched:
 
 
 def applying(service: Service) -> list[int]:
-    """The processes that take and apply files."""
+    """The processes that receive and apply files."""
     return [pid for pid in processes.tree(service.pid) if APPLYING in _command_line(pid)]
 
 
@@ -177,7 +178,7 @@ def _command_line(pid: int) -> bytes:
 
 
 async def upload(http: httpx.AsyncClient, file: Path) -> str:
-    """Send the file; the job's ID."""
+    """Upload the file; returns the job's ID."""
     created = (await http.post("/batch-segment")).raise_for_status().json()["response"]["batch_segment_upload_job"]
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -190,7 +191,7 @@ async def upload(http: httpx.AsyncClient, file: Path) -> str:
 
 
 async def job(http: httpx.AsyncClient, job_id: str) -> dict[str, Any] | None:
-    """The job as it is; None where live calls leave no room to ask."""
+    """The job's state; None if live calls leave no capacity for the request."""
     answer = await http.get("/batch-segment", params={"job_id": job_id})
     if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         return None
@@ -201,7 +202,8 @@ async def job(http: httpx.AsyncClient, job_id: str) -> dict[str, Any] | None:
 async def applied(
     http: httpx.AsyncClient, service: Service, job_id: str, kills: list[int], watched: Watched
 ) -> dict[str, Any]:
-    """The job when it has ended; all that apply files are killed as it passes each of these percentages."""
+    """Wait for the end of a job; returns its state. At each of these percentages, all processes that apply files are
+    killed."""
     percent = 0
     while True:
         state = await job(http, job_id)
@@ -218,23 +220,23 @@ async def applied(
 
 
 async def live(service: Service, call: str, seconds: float, pool: Pool = EVERYONE) -> load.Outcome:
-    """What live calls do, over these users."""
+    """Measure live calls for these users."""
     lane = Lane(call, service.grpc, call, [service.token], SHAPE, LIVE_CONNECTIONS, LIVE_IN_FLIGHT, pool=pool)
     return (await load.drive(lane, seconds=seconds)).lanes[call].checked()
 
 
 async def streamed(service: Service, seconds: float, pool: Pool = EVERYONE) -> float:
-    """Memberships a second of StreamSegments, over these users."""
+    """Memberships per second of StreamSegments, for these users."""
     return (await live(service, "stream", seconds, pool)).ok_per_second * SHAPE.memberships
 
 
 def pool_of(content: Content) -> Pool:
-    """The users of a file, as calls go through them."""
+    """The users of a file, as a pool for calls."""
     return Pool(content.users // 4 * 4, FIRST_USER, "sequential" if content.as_called else "scattered")
 
 
 async def wrong_users(cluster: RedisCluster, content: Content) -> int:
-    """How many of the sampled users are not as the file says."""
+    """Number of sampled users whose memberships differ from the file's."""
     wrong, step = 0, max(1, content.users // SAMPLED)
     places = range(0, content.users, step)
     for start in range(0, len(places), SAMPLED_AT_ONCE):
@@ -257,7 +259,7 @@ async def wrong_users(cluster: RedisCluster, content: Content) -> int:
 
 
 async def bench(content: Content, form: str, kills: list[int], seconds: float, *, beside: bool) -> Table:
-    """The table."""
+    """Run the benchmark; returns the table."""
     table = Table(show_header=False)
     async with running_cluster() as (directory, cluster):
         file = directory / "file"
@@ -282,7 +284,7 @@ async def bench(content: Content, form: str, kills: list[int], seconds: float, *
 async def _measured(
     service: Service, content: Content, file: Path, kills: list[int], seconds: float, *, beside: bool
 ) -> tuple[list[tuple[str, str]], float]:
-    """Rows of the table, and how many memberships of the file were applied a second."""
+    """Rows of the table, and the file's memberships applied per second."""
     console.print("… StreamSegments")
     stream = await streamed(service, seconds)
     rows = [("StreamSegments", f"{stream:,.0f} memberships/s")]
@@ -307,7 +309,7 @@ async def _measured(
 
 
 async def _by_turns(service: Service, http: httpx.AsyncClient, file: Path, seconds: float) -> list[tuple[str, str]]:
-    """What live calls do beside a job, of what they do alone."""
+    """The ratios of live calls beside a job to live calls alone."""
     rates, p99s = [], []
     for turn in range(LIVE_TURNS):
         console.print(f"… live calls alone, and beside a job ({turn + 1} of {LIVE_TURNS})")

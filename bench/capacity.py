@@ -38,17 +38,17 @@ SMALL, USUAL = Shape(1, 2), Shape(100, 2)
 CONNECTIONS = 16
 MEMBERSHIPS_UNDER_WAY = 50_000
 CALLS_UNDER_WAY = range(16, 513)
-"""Bounds of how many calls are under way at once; between, as many as have so many memberships."""
+"""Bounds of the number of calls in flight; between them, as many calls as have this many memberships."""
 STORED = (10**4, 10**5, 10**6, 10**7)
 MOST_ENCODED = 500_000
-"""Users that the ceiling writes, at most."""
+"""Maximum number of users that the ceiling writes."""
 HELD = (1, 2, 5, 10, 20, 50, 100)
 HOLDERS = 100_000
-"""Users that get so many memberships."""
+"""Number of users that get this many memberships."""
 FIRST_PLACES = range(10**9, 10**9 + HOLDERS)
-"""Other users, who come first: buffers and tables cost once."""
+"""Other users, written first: buffers and tables are allocated only once."""
 LONG_ID = 10_000_001
-"""A segment ID of as many digits as real ones have."""
+"""A segment ID with as many digits as real ones."""
 USERS = (1, 3, 10, 30, 100, 300, 1000)
 BLOCKS = (1, 2, 5, 10, 30, 100)
 WORKERS = (1, 2)
@@ -59,7 +59,7 @@ Cells = tuple[str, ...]
 
 
 class Cost(NamedTuple):
-    """What a call takes: processor time in µs, of the service and of all nodes, and bytes that these read and write."""
+    """The cost of a call: CPU time in µs, of the service and of all nodes, and bytes that nodes read and write."""
 
     calls_per_second: float
     service_us: float
@@ -69,7 +69,7 @@ class Cost(NamedTuple):
 
     @property
     def cells(self) -> Cells:
-        """As a row shows it."""
+        """The cells of a row."""
         us, sizes = (self.service_us, self.nodes_us), (self.received_bytes, self.sent_bytes)
         return (f"{self.calls_per_second:,.0f}", *(f"{each:,.1f}" for each in us), *(f"{each:,.0f}" for each in sizes))
 
@@ -79,7 +79,7 @@ COST = ("calls/s", "service µs", "nodes µs", "B to nodes", "B back")
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where and how the parts measure."""
+    """The environment of the measurements."""
 
     directory: Path
     server: Path | None
@@ -90,7 +90,7 @@ class Bench:
 
     @asynccontextmanager
     async def cluster(self, nodes: int = NODES) -> AsyncIterator[EmbeddedCluster]:
-        """A new cluster."""
+        """Run a new cluster."""
         with tempfile.TemporaryDirectory(dir=self.directory) as directory:
             embedded = EmbeddedCluster(Path(directory), self.server, nodes=nodes)
             await embedded.start()
@@ -101,12 +101,12 @@ class Bench:
 
     @asynccontextmanager
     async def service(self, embedded: EmbeddedCluster, *arguments: str) -> AsyncIterator[Service]:
-        """A service with the fastest host."""
+        """Run a service on the fastest host."""
         async with running_service(available()[0], embedded.url, self.directory, arguments=arguments) as service:
             yield service
 
     async def cost(self, service: Service, embedded: EmbeddedCluster, shape: Shape, pool: Pool = EVERYONE) -> Cost:
-        """Drive calls of this shape in a closed loop."""
+        """The cost of calls of this shape, in a closed loop."""
         calls = min(max(MEMBERSHIPS_UNDER_WAY // shape.memberships, CALLS_UNDER_WAY[0]), CALLS_UNDER_WAY[-1])
         lane = Lane(
             "calls", service.grpc, "unary", [service.token], shape, CONNECTIONS, calls // CONNECTIONS, pool=pool
@@ -116,7 +116,8 @@ class Bench:
         return min(rounds, key=lambda cost: cost.service_us + cost.nodes_us)
 
     async def ceiling(self, embedded: EmbeddedCluster, shape: Shape, users: int) -> float:
-        """Calls a second of plain sockets, on some of so many users, in no order: more than processors' caches hold."""
+        """Calls per second over plain sockets, for a random sample of this many users, which exceeds the processors'
+        caches."""
         places = random.Random(users).sample(range(users), min(users, MOST_ENCODED))
         rounds = [
             await asyncio.to_thread(ceiling.measure, embedded.url, shape, self.seconds, places)
@@ -140,7 +141,7 @@ class Bench:
 
 
 async def stored(bench: Bench) -> AsyncIterator[Cells]:
-    """More and more users."""
+    """Cost by number of stored users."""
     async with bench.cluster() as embedded, bench.service(embedded) as service:
         await fill(embedded.url, FIRST_PLACES, bench.held)
         filled = used = resident = 0
@@ -158,7 +159,7 @@ async def stored(bench: Bench) -> AsyncIterator[Cells]:
 
 
 async def held(bench: Bench) -> AsyncIterator[Cells]:
-    """More and more memberships a user, of segments with long IDs; nobody calls."""
+    """Memory by memberships per user, of segments with long IDs, without calls."""
     async with bench.cluster() as embedded:
         await fill(embedded.url, FIRST_PLACES, 1)
         for number, blocks in enumerate(HELD, 1):
@@ -172,7 +173,7 @@ async def held(bench: Bench) -> AsyncIterator[Cells]:
 
 
 async def users(bench: Bench) -> AsyncIterator[Cells]:
-    """More and more users a call."""
+    """Cost by users per call."""
     async with bench.cluster() as embedded, bench.service(embedded) as service:
         for number in USERS:
             shape = Shape(number, 2)
@@ -180,7 +181,7 @@ async def users(bench: Bench) -> AsyncIterator[Cells]:
 
 
 async def blocks(bench: Bench) -> AsyncIterator[Cells]:
-    """More and more blocks a user."""
+    """Cost by blocks per user."""
     async with bench.cluster() as embedded, bench.service(embedded) as service:
         for number in BLOCKS:
             shape = Shape(100, number)
@@ -188,7 +189,7 @@ async def blocks(bench: Bench) -> AsyncIterator[Cells]:
 
 
 async def workers(bench: Bench) -> AsyncIterator[Cells]:
-    """More workers."""
+    """Cost by number of workers."""
     async with bench.cluster() as embedded:
         for number in WORKERS:
             async with bench.service(embedded, "--workers", str(number)) as service:
@@ -197,7 +198,7 @@ async def workers(bench: Bench) -> AsyncIterator[Cells]:
 
 
 async def nodes(bench: Bench) -> AsyncIterator[Cells]:
-    """More nodes."""
+    """Cost by number of nodes."""
     for number in NODE_COUNTS:
         async with bench.cluster(number) as embedded, bench.service(embedded) as service:
             for shape in (SMALL, USUAL):
@@ -205,7 +206,7 @@ async def nodes(bench: Bench) -> AsyncIterator[Cells]:
 
 
 async def segments(bench: Bench) -> AsyncIterator[Cells]:
-    """More and more segments in the catalog."""
+    """Cost by number of segments in the catalog."""
     async with bench.cluster() as embedded:
         async with bench.service(embedded):
             imported = 0  # it has put the benchmark's own catalog into the cluster
@@ -229,11 +230,11 @@ PARTS: dict[str, tuple[Callable[[Bench], AsyncIterator[Cells]], Cells]] = {
     "nodes": (nodes, ("nodes", *COST)),
     "segments": (segments, ("segments", "start s", "MB", *COST)),
 }
-"""How each part measures, and what is above its columns."""
+"""The function of each part, and the headings of its columns."""
 
 
 async def measure(bench: Bench, names: Sequence[str]) -> None:
-    """Each of these parts, row by row, and then its table."""
+    """Measure each of these parts, and print its table."""
     for name in names:
         part, headings = PARTS[name]
         table = Table(title=name, box=box.MARKDOWN)

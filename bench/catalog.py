@@ -1,4 +1,4 @@
-"""A million segments: how fast they come into the cluster, and what they and their changes cost a worker."""
+"""A million segments: the speed of their import, and the cost of the catalog and its changes for a worker."""
 
 import asyncio
 import os
@@ -29,13 +29,13 @@ LOOKUPS = 10_000
 HOST_MODE = "grpcio"
 WORKERS = 4
 CONNECTIONS = 16
-"""So many that each worker very probably has one."""
+"""Enough for each worker to get one, very probably."""
 ROUNDS = 100
 PAUSE_SECONDS = 0.01
 
 
 async def measure(tell: Callable[[str], None]) -> Table:
-    """Measure on a cluster of its own; `tell` says how far it is."""
+    """Measure on a new cluster; `tell` reports progress."""
     table = Table(title=f"{SEGMENTS:,} segments", show_header=False)
     tell("… starting a cluster for the catalog")
     async with running_cluster() as (directory, cluster):
@@ -59,7 +59,7 @@ async def measure(tell: Callable[[str], None]) -> Table:
 
 
 async def import_segments(store: ClusterCatalogStore, numbers: range) -> float:
-    """Write the segments of these numbers, counted from 0; how many seconds that took."""
+    """Write the segments with these numbers, counted from 0; returns the seconds that it took."""
     await store.write([write_of(None, catalog_pb2.Member(id=OWNER, name="Bench"))], _deadline())
     started = time.perf_counter()
     for start in range(0, len(numbers), AT_ONCE):
@@ -69,7 +69,7 @@ async def import_segments(store: ClusterCatalogStore, numbers: range) -> float:
 
 
 async def _load(store: ClusterCatalogStore) -> list[tuple[str, str]]:
-    """What a worker needs for the catalog, and how long its lookups take."""
+    """The cost of loading the catalog in a worker, and the duration of lookups."""
     before, started, busy = processes.resident_bytes([os.getpid()]), time.perf_counter(), time.process_time()
     catalog = Catalog()
     await CatalogFeed(store, catalog).load()
@@ -102,10 +102,10 @@ async def _load(store: ClusterCatalogStore) -> list[tuple[str, str]]:
 
 
 async def _visibility(service: Service) -> list[float]:
-    """For each of some segments: seconds from the answer to its creation until it takes users on every connection."""
+    """For some segments: seconds from the response to the creation until every connection accepts users for it."""
     metadata = (("authorization", service.token),)
     address = f"{service.grpc[0]}:{service.grpc[1]}"
-    # Else gRPC shares one connection among the channels.
+    # Otherwise gRPC would share one connection among the channels.
     options = (("grpc.use_local_subchannel_pool", 1),)
     async with AsyncExitStack() as stack:
         channels = [

@@ -1,4 +1,5 @@
-"""The ceiling: the commands that the service would send, encoded beforehand, written to the nodes by plain sockets."""
+"""The ceiling: the commands that the service would send, encoded in advance and written to the nodes over plain
+sockets."""
 
 import socket
 import threading
@@ -12,15 +13,15 @@ from redis import RedisCluster
 from bench.workload import EXPIRATION_MINUTES, POOL, Shape
 
 CALLS_IN_FLIGHT = 16
-"""Writes to a node that are not answered yet, at most; each is one call's part."""
+"""Maximum number of unanswered writes to a node; each is the node's part of one call."""
 READ_BYTES = 262_144
 END_STEP_MS = 1000
-"""By how much the memberships of each round through the pool end later than those before: with the end that they have
-already, nodes would have less to do."""
+"""How much later the memberships of each round through the pool end: setting the same end again is cheaper for nodes.
+"""
 
 
 def measure(url: str, shape: Shape, seconds: float, places: Sequence[int] = range(POOL)) -> float:
-    """Calls a second on users with these places in the pool, which the cluster takes when nobody checks anything."""
+    """Calls per second that the cluster accepts without any checks, for users with these places in the pool."""
     end_ms = (int(time.time()) + EXPIRATION_MINUTES * 60) * 1000
     encoded = _encode(url, shape, end_ms, places)
     threads, counts = [], []
@@ -41,7 +42,7 @@ def measure(url: str, shape: Shape, seconds: float, places: Sequence[int] = rang
 def _encode(
     url: str, shape: Shape, end_ms: int, places: Sequence[int]
 ) -> dict[tuple[str, int], list[tuple[bytes, int]]]:
-    """For each node, the writes of each call: bytes, and how many commands they hold."""
+    """For each node, the writes of each call: bytes, and the number of commands in them."""
     with RedisCluster.from_url(url, protocol=2) as cluster:
         nodes = cluster.nodes_manager.slots_cache
         owner = {slot: (owners[0].host, owners[0].port) for slot, owners in nodes.items()}
@@ -81,7 +82,7 @@ def _drive(
 
 
 def _integers(replies: bytes) -> int:
-    """How many replies end in this data; anything but an integer is an error."""
+    """The number of replies in this data; anything but integers is an error."""
     if b"-" in replies:
         raise RuntimeError(f"the cluster refused a command: {replies!r}")
     return replies.count(b"\n")

@@ -1,4 +1,4 @@
-"""A benchmark's cluster: started, filled with users, and looked at."""
+"""The cluster of a benchmark: starting, filling and inspecting it."""
 
 import asyncio
 import random
@@ -25,18 +25,18 @@ from bench.workload import CAMPAIGNS, EXPIRATION_MINUTES, FIRST_USER, POOL, Shap
 STALLED_SECONDS = 60.0
 AT_ONCE = 1000
 UNDER_WAY = 8
-"""Users that are written at once, and how many such writes are not answered yet."""
+"""How many users are written at once, and how many such writes are in flight."""
 connected = partial(running.connected, max_pending_bytes=2**30, stalled_seconds=STALLED_SECONDS)
-"""The service's way to a cluster."""
+"""Opens the service's own client of a cluster."""
 LOOK_SECONDS = 0.2
 STEADY = {"auto-aof-rewrite-percentage": "0"}
-"""Nodes do not write their files anew, which takes their processors for seconds: by chance, beside one of those that
-are compared."""
+"""Disables rewrites of append-only files, which would occupy nodes for seconds, and by chance affect only one of the
+contenders."""
 
 
 class Holding(NamedTuple):
-    """What all nodes have, in sum, in bytes: memory in use and resident, append-only files, what they received and sent
-    so far; and their processor time in seconds."""
+    """Totals of all nodes, in bytes: memory in use and resident, append-only files, bytes received and sent so far; and
+    CPU time in seconds."""
 
     used: int
     resident: int
@@ -48,8 +48,8 @@ class Holding(NamedTuple):
 
 @asynccontextmanager
 async def running_cluster(config: Mapping[str, str] | None = None) -> AsyncIterator[tuple[Path, EmbeddedCluster]]:
-    """An embedded cluster, with lines of its nodes' configuration, and the directory that it is in, which others may
-    use too; both end together."""
+    """Run an embedded cluster with additional configuration of its nodes; yields its directory, which others may use
+    too, and the cluster."""
     with TemporaryDirectory(prefix="instant-audience-bench-") as name:
         directory = Path(name)
         cluster = EmbeddedCluster(directory / "data", extra_config=config)
@@ -61,7 +61,7 @@ async def running_cluster(config: Mapping[str, str] | None = None) -> AsyncItera
 
 
 async def fill(url: str, places: Sequence[int], blocks: int, *, first_segment: int = 1) -> None:
-    """Write the users with these places in the pool, as calls of so many blocks would."""
+    """Write the users with these places in the pool, as calls with this many blocks would."""
     async with connected(url) as cluster:
         store, under_way = ClusterMembershipStore(cluster), deque[ClusterWriting]()
         for start in range(0, len(places), AT_ONCE):
@@ -75,10 +75,10 @@ async def fill(url: str, places: Sequence[int], blocks: int, *, first_segment: i
 
 
 async def fill_anew(embedded: EmbeddedCluster, blocks: int) -> None:
-    """Remove all users, and write those of the pool with so many blocks each, in no order.
+    """Delete all users, and write those of the pool with this many blocks each, in random order.
 
-    Nodes keep users in their memory in the order in which they came first, and real calls do not name users in that
-    order: two users of a call do not lie beside each other.
+    Nodes keep users in memory in the order of their creation, and real calls do not name them in that order, so the
+    users of a call are not adjacent in memory.
     """
     for port in embedded.ports:
         async with Redis(host=HOST, port=port) as node, node.pipeline(transaction=False) as removal:
@@ -89,7 +89,7 @@ async def fill_anew(embedded: EmbeddedCluster, blocks: int) -> None:
 
 
 async def look(embedded: EmbeddedCluster) -> Holding:
-    """Ask all nodes, once none of them rewrites its file."""
+    """Inspect all nodes, once none of them is rewriting its file."""
     infos = [await _info(port) for port in embedded.ports]
     while any(info["aof_rewrite_in_progress"] for info in infos):
         await asyncio.sleep(LOOK_SECONDS)

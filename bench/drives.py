@@ -1,4 +1,4 @@
-"""One kind of load on one service, and what both cost."""
+"""One kind of load on one service, and the cost of it for both sides."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from bench.workload import Shape
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One kind of load, and how much of it there is at once."""
+    """A kind of load, and its concurrency."""
 
     name: str
     call: str
@@ -21,7 +21,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a contender did: latencies in ms, processor time for a call in µs."""
+    """The result of a contender: latencies in ms, CPU time per call in µs."""
 
     calls_per_second: float
     p50_ms: float
@@ -32,14 +32,14 @@ class Result:
 
 
 async def drive(run: Run, service: Service, nodes: set[int], seconds: float) -> Result:
-    """Put one kind of load on one service."""
+    """Apply one kind of load to one service."""
     address = service.http if run.call == "rest" else service.grpc
     lane = Lane(run.name, address, run.call, [service.token], run.shape, run.connections, run.in_flight, ca=service.ca)
     own = processes.tree(service.pid)
     before = processes.processor_seconds(own), processes.processor_seconds(nodes)
     report = await load.drive(lane, seconds=seconds)
     outcome = report.lanes[run.name].checked()
-    # The warm-up's calls cost, too.
+    # The warm-up's calls cost CPU time, too.
     calls = outcome.ok_per_second * (seconds + load.WARMUP_SECONDS)
     return Result(
         outcome.ok_per_second,

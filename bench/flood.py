@@ -1,7 +1,7 @@
-"""Calls at a steady rate, whether they are refused or not, and what each second's window admitted of them.
+"""Floods of calls at a steady rate, and how many of them each quota window admitted.
 
-The clocks are one: callers, service and cluster run on one machine, so that the second in which the cluster decided on
-a call lies between the seconds in which it was sent and answered.
+Callers, service and cluster run on one machine and share its clock, so the second in which the cluster decided on a
+call lies between those in which it was sent and answered.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ PATHS = {
 SEGMENT = 1
 PACE_SECONDS = 0.002
 LOOK_SECONDS = 0.01
-"""How often the window's count is looked at. A flood fills a window long before it ends, so its last count is seen."""
+"""How often the window's count is read. A flood fills a window long before its end, so the last count is not missed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """Who calls what, how often; posts have so many users each, in the first segment."""
+    """A flood: the member, the method and the rate. Posts have this many users each, in the first segment."""
 
     member_id: int
     token: str
@@ -38,11 +38,11 @@ class Flood:
 
     @property
     def weight(self) -> int:
-        """What a call counts against the limit of users, or of calls where it has one."""
+        """How much a call counts against the limit: its users, or 1 if there is only a limit of calls."""
         return self.users if self.quota is Quota.POSTS else 1
 
     def body(self, number: int) -> bytes:
-        """One of its calls; no two posts have a user in common."""
+        """The message of a call; no two posts have a user in common."""
         if self.quota is Quota.GETS:
             return pb.GetMembershipsRequest(user_id="1").SerializeToString()
         request = pb.ApplySegmentsRequest()
@@ -54,7 +54,7 @@ class Flood:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """When a call was sent and answered (Unix time in seconds), and how."""
+    """When a call was sent and answered (Unix time in seconds), and the result."""
 
     sent: float
     answered: float
@@ -63,7 +63,7 @@ class Answer:
 
 @dataclass
 class Result:
-    """What came of a flood; `windows` holds what the cluster had counted at the end of each second: calls, units."""
+    """The result of a flood; `windows` has the cluster's final count for each second: calls, units."""
 
     flood: Flood
     began: float
@@ -71,7 +71,7 @@ class Result:
     answers: list[Answer] = field(default_factory=list)
     windows: dict[int, tuple[int, int]] = field(default_factory=dict)
     workers: int = 0
-    """How many workers asked for its calls."""
+    """Number of workers that asked the cluster about its calls."""
     is_over: bool = False
 
     @property
@@ -81,25 +81,26 @@ class Result:
 
     @property
     def refused(self) -> int:
-        """Calls that were not."""
+        """Calls that were refused."""
         return len(self.answers) - self.admitted
 
     @property
     def counted(self) -> int:
-        """Calls that the windows hold."""
+        """Calls that the windows have counted."""
         return sum(calls for calls, _ in self.windows.values())
 
     @property
     def full_windows(self) -> list[int]:
-        """What was counted (users, or calls that have none) in each second that the flood took up from end to end."""
+        """The counts (of users, or of calls without users) in each second that lies entirely within the flood."""
         seconds = range(int(self.began) + 1, int(self.ended))
         return [self.windows.get(second, (0, 0))[1] for second in seconds]
 
     def fits(self, limit: int) -> bool:
-        """Whether the answers alone, without the cluster's counts, allow that no window admitted more than the limit.
+        """Whether the answers alone are consistent with no window having admitted more than the limit.
 
-        Calls lie in a second between two; these fit into windows of `limit` if and only if those that must lie in some
-        seconds in a row never outnumber what these have room for (Hall's theorem, for intervals).
+        Each call was admitted in a second between its sending and its answer. An assignment to windows of `limit`
+        exists if and only if, for every range of seconds, the calls that must lie in it do not exceed its capacity
+        (Hall's theorem, for intervals).
         """
         spans = [(int(answer.sent), int(answer.answered)) for answer in self.answers if answer.admitted]
         seconds = sorted({second for span in spans for second in span})
@@ -113,7 +114,7 @@ class Result:
 async def flood(
     address: str, floods: Sequence[Flood], redis: RedisCluster, *, connections: int, seconds: float
 ) -> list[Result]:
-    """Let all floods go at once, each over connections of its own, when the next second begins."""
+    """Run all floods at once, each over its own connections, starting with the next second."""
     await asyncio.sleep(1 - time.time() % 1)
     now = time.time()
     results = [Result(each, now, now + seconds) for each in floods]
@@ -157,7 +158,7 @@ async def _send(result: Result, address: str, connections: int) -> None:
 
 
 async def _watch(result: Result, redis: RedisCluster) -> None:
-    """Note what each window holds, as long as calls are under way."""
+    """Record the count of each window while calls are in flight."""
     key = quota_key(result.flood.member_id, result.flood.quota)
     is_last = False
     while not is_last:

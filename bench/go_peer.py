@@ -1,4 +1,4 @@
-"""The Go service in `bench/peer`: the same main job in another language, hand-tuned, with nothing beside it."""
+"""The Go service in `bench/peer`: the same main job in another language, optimised by hand, with no other features."""
 
 import asyncio
 import shutil
@@ -13,17 +13,18 @@ from bench.service import Service, running
 SOURCE = Path(__file__).with_name("peer")
 BINARY = Path(__file__).parents[1] / "build" / "go-peer"
 NOBODY = "none"
-"""What it gets for a token: it asks nobody for one."""
+"""Stands for a token, which the peer does not check."""
 
 
 def missing() -> str | None:
-    """What keeps it from running here, or None."""
+    """What is missing to run the peer here, or None."""
     return None if shutil.which("go") else "go is not on PATH: install Go to build the peer"
 
 
 @asynccontextmanager
 async def running_peer(node_ports: Sequence[int], directory: Path) -> AsyncIterator[Service]:
-    """The peer on free ports, built anew where its source has changed; the cluster's nodes are in order of slots."""
+    """Run the peer on free ports; it is rebuilt if its source has changed. The cluster's nodes are in the order of
+    their slots."""
     built = await asyncio.to_thread(subprocess.run, [SOURCE / "build", BINARY], check=False)
     if built.returncode:
         raise LoadError("the Go peer could not be built")

@@ -24,14 +24,14 @@ console = Console(width=110)
 
 KILLS_IN_A_ROW = 5
 NOTES = 5
-"""Of a row's failures, so many are told in full."""
+"""Maximum number of a row's failures that are printed in full."""
 CALLERS = tuple(APPLYING) * 6
-"""Many: one whose call waits for a failover makes no other."""
+"""Many, because a caller whose call waits for a failover makes no others."""
 
 
 @dataclass
 class Sum:
-    """Of all rows so far."""
+    """Totals of all rows so far."""
 
     kills: int = 0
     acknowledged: int = 0
@@ -43,7 +43,7 @@ class Sum:
 
     @property
     def is_clean(self) -> bool:
-        """Whether callers have noticed a pause at most."""
+        """Whether callers noticed at most a pause."""
         return not (self.failed or self.missing or self.extra or self.miscounted)
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Sum:
 
 
 async def row(traffic: Traffic, cluster: ReplicatedCluster, kills: int, chance: random.Random, total: Sum) -> None:
-    """Some kills under one traffic."""
+    """Some kills under one kind of traffic."""
     async with traffic.running():
         for _ in range(kills):
             primaries = [node for node in cluster.nodes if await node.role() == "master"]
@@ -76,7 +76,7 @@ async def row(traffic: Traffic, cluster: ReplicatedCluster, kills: int, chance: 
 
 
 async def bench(kills: int, durability: Durability, deadline_seconds: float, seed: int) -> Sum:
-    """All rows, each with a line of the sum so far."""
+    """Run all rows; prints the totals after each."""
     chance, total, began = random.Random(seed), Sum(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ia-kills-") as name:
         directory = Path(name)

@@ -32,12 +32,12 @@ CONNECTIONS, IN_FLIGHT = 64, 8
 STEADY_RATE, STEADY_CONNECTIONS = 200.0, 4
 DEADLINE_SECONDS = 5.0
 OTHERS = Pool(first_id=FIRST_USER + 10**9)
-"""Users that the flood does not touch."""
+"""Users that the flood does not use."""
 HEADINGS = ("calls/s", "p50 ms", "p99 ms", "p99.9 ms", "lag p99", "not in time")
 
 
 class Latency:
-    """Measures one host's."""
+    """Measures one host."""
 
     def __init__(self, service: Service, tokens: Sequence[str], seconds: float) -> None:
         self._service = service
@@ -45,12 +45,12 @@ class Latency:
         self._seconds = seconds
 
     async def idle(self) -> tuple[str, Outcome]:
-        """One call after the other."""
+        """One call at a time."""
         lane = Lane("calls", self._service.grpc, "unary", [self._steady], SMALL, 1, 1)
         return "one at a time", (await self._drive(lane))["calls"]
 
     async def half(self) -> tuple[str, Outcome]:
-        """An open loop at half of what a closed one reaches."""
+        """An open loop at half the rate of a closed one."""
         lane = Lane("calls", self._service.grpc, "unary", [self._steady], SMALL, CONNECTIONS, IN_FLIGHT)
         peak = (await self._drive(lane))["calls"].ok_per_second
         return "half of the peak", (await self._drive(self._paced(peak / 2, CONNECTIONS)))["calls"]
@@ -83,7 +83,7 @@ class Latency:
 
 
 def cells(outcome: Outcome) -> list[str]:
-    """As a row shows it."""
+    """The cells of a row."""
     answered: Latencies = outcome.answered_ms
     times = (answered.p50, answered.p99, answered.p99_9, outcome.lag_ms.p99)
     late = f"{outcome.calls - outcome.ok:,}"
@@ -91,7 +91,7 @@ def cells(outcome: Outcome) -> list[str]:
 
 
 async def bench(hosts: Sequence[str], seconds: float) -> Table:
-    """The table."""
+    """Run the benchmark; returns the table."""
     table = Table(box=box.MARKDOWN)
     for heading in ("host", "calls of 1 × 2", *HEADINGS):
         table.add_column(heading, no_wrap=True)

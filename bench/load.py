@@ -1,7 +1,7 @@
-"""Load from the generator in `server/native/load`: what to call in, what became of the calls out.
+"""Runs the load generator in `server/native/load`.
 
-The generator is built when it is first used. A client in Python costs as much as the service; the generator's own
-processor time is told with every result.
+It is built when it is first used. A client in Python would cost as much as the service; the generator's own CPU time is
+reported with every result.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ Address = tuple[str, int]
 
 
 class LoadError(Exception):
-    """The generator cannot run, or the service did not answer as it should; nothing measured counts."""
+    """The generator cannot run, or the service did not answer as expected; the measurement is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The users that calls go round, in the order of their IDs or `scattered`; all IDs have as many digits."""
+    """The users that calls cycle through, in order of ID or `scattered`; all IDs have the same number of digits."""
 
     users: int = POOL
     first_id: int = FIRST_USER
@@ -42,7 +42,7 @@ ONE_USER = Shape(1, 2)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that posts no users; of its answers, the status counts alone."""
+    """A request without users; of its responses, only the status is checked."""
 
     method: str
     path: str
@@ -54,8 +54,8 @@ class Request:
 class Lane:
     """Calls of one kind: `unary`, `stream`, `rest`, `rest_http1`, or a request.
 
-    Either each connection has `in_flight` calls under way, or `per_second` calls are made whatever becomes of them;
-    then they need a deadline. Connections belong to the tokens by turns.
+    Either each connection has `in_flight` calls in flight (closed loop), or `per_second` calls are made regardless of
+    the results (open loop), which needs a deadline. Tokens are assigned to connections in turn.
     """
 
     name: str
@@ -69,10 +69,10 @@ class Lane:
     deadline_seconds: float | None = None
     pool: Pool = EVERYONE
     ca: Path | None = None
-    """The file of an authority that vouches for the service, which then speaks TLS."""
+    """The CA file of a service with TLS."""
 
     def plan(self) -> dict[str, Any]:
-        """As the generator reads it."""
+        """The lane in the generator's format."""
         request = None
         if isinstance(self.call, Request):
             request = asdict(self.call) | {"body": list(self.call.body)}
@@ -95,7 +95,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """In ms."""
+    """Latencies in ms."""
 
     p50: float
     p99: float
@@ -105,8 +105,8 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a lane's calls: answered in time and as a whole (`ok`), refused, not answered in time, failed
-    otherwise, or not even sent; and how many were answered or refused within half a second (`soon`)."""
+    """The results of a lane's calls: answered completely and in time (`ok`), refused, not answered in time, failed
+    otherwise, or never sent; and how many were answered or refused within half a second (`soon`)."""
 
     seconds: float
     calls: int
@@ -121,12 +121,12 @@ class Outcome:
     answered_ms: Latencies
     refused_ms: Latencies
     lag_ms: Latencies
-    """How late the generator was."""
+    """How late the generator sent calls."""
     reasons: Mapping[str, int]
-    """Why calls were not `ok`."""
+    """Reasons of calls that were not `ok`."""
 
     def checked(self, *, some_refused: bool = False) -> "Outcome":
-        """This, if every call was answered as it should, or refused or late where that is allowed; else a LoadError."""
+        """Return self if all calls were `ok` or, with `some_refused`, none failed otherwise; else raise LoadError."""
         wrong = self.failed if some_refused else self.calls - self.ok
         if wrong or not self.calls:
             raise LoadError(f"{wrong} of {self.calls} calls went wrong: {dict(self.reasons)}")
@@ -135,7 +135,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run showed, by lane, and what the generator itself took of the processors."""
+    """The outcomes of a run, by lane, and the generator's own CPU time."""
 
     seconds: float
     processor_seconds: float
@@ -144,7 +144,7 @@ class Report:
 
 
 def missing() -> str | None:
-    """What keeps the generator from running here, or None."""
+    """What is missing to run the generator here, or None."""
     return None if shutil.which("cargo") else "cargo is not on PATH: install Rust to build the load generator"
 
 
@@ -159,7 +159,7 @@ def _binary() -> Path:
 
 
 async def drive(*lanes: Lane, seconds: float, warmup_seconds: float = WARMUP_SECONDS) -> Report:
-    """Drive the lanes at once; calls count after the warm-up."""
+    """Run the lanes at once; calls count after the warm-up."""
     plan = {"seconds": seconds, "warmup_seconds": warmup_seconds, "lanes": [lane.plan() for lane in lanes]}
     binary = await asyncio.to_thread(_binary)
     process = await asyncio.create_subprocess_exec(

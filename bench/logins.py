@@ -53,7 +53,7 @@ async def call(service: Service) -> Outcome:
 
 
 async def sign_in(service: Service, username: str) -> float | None:
-    """Sign in once, on a connection of its own; how long it took, in seconds, or None if its turn did not come."""
+    """Sign in once, on a new connection; returns the seconds that it took, or None if its turn did not come."""
     sent = time.perf_counter()
     try:
         await signed_in(service.http, username, service.password)
@@ -65,13 +65,13 @@ async def sign_in(service: Service, username: str) -> float | None:
 
 
 async def sign_in_again_and_again(service: Service, shifts: Iterator[Sequence[str]], took: list[float | None]) -> None:
-    """Sign in all of a shift at once, then the next shift, until cancelled."""
+    """Sign in all accounts of a shift at once, then those of the next shift, until cancelled."""
     while True:
         took.extend(await asyncio.gather(*(sign_in(service, username) for username in next(shifts))))
 
 
 async def measure(service: Service) -> float:
-    """Run all phases, print what they show, and return the ratio of the p99s."""
+    """Run all phases, and print the results; returns the ratio of the p99s."""
     starts = range(1, len(USERNAMES), SIGN_INS_AT_ONCE)
     shifts = cycle([USERNAMES[start : start + SIGN_INS_AT_ONCE] for start in starts])
     phases: dict[str, list[Outcome]] = {"without sign-ins": [], f"with {SIGN_INS_AT_ONCE} sign-ins at once": []}
@@ -96,7 +96,7 @@ async def measure(service: Service) -> float:
 
 
 def _medians(outcomes: Sequence[Outcome]) -> tuple[float, float]:
-    """Of the phases' p50s and p99s, in ms."""
+    """The medians of the phases' p50s and p99s, in ms."""
     p50s, p99s = zip(*((outcome.answered_ms.p50, outcome.answered_ms.p99) for outcome in outcomes), strict=True)
     return statistics.median(p50s), statistics.median(p99s)
 

@@ -39,11 +39,11 @@ CONNECTIONS, IN_FLIGHT = 64, 8
 PEAK, NEIGHBOUR = "peak", "neighbour"
 NEIGHBOURS_RATE, HEALTHS_RATE = 50.0, 10.0
 QUIET_CONNECTIONS = 4
-"""Of the neighbour, and of those who ask for `/healthz`."""
+"""Connections of the neighbour, and of the callers of `/healthz`."""
 NEIGHBOURS_USERS = Pool(first_id=FIRST_USER + 10**9)
 PEAK_SECONDS, AGAIN_SECONDS = 3.0, 2.0
 REST_SECONDS = 2.0
-"""After a flood has ended, before the goodput is measured again."""
+"""Pause between the end of a flood and the next measurement of the goodput."""
 LOOK_SECONDS = 0.25
 
 
@@ -62,18 +62,18 @@ class Overload:
         self._first_bytes = self._memory_bytes()
 
     def _memory_bytes(self) -> int:
-        """Of all the service's processes."""
+        """The resident memory of all the service's processes."""
         return processes.resident_bytes(processes.tree(self._service.pid))
 
     async def peak(self, case: Case, seconds: float) -> Peak:
-        """What is to be had in a closed loop of as many members, without limits."""
+        """The peak throughput of this many members in a closed loop, without limits."""
         calling = [self._tokens[name] for name in flood_names(replace(case, limited=False))]
         lane = Lane(PEAK, self._address(case.call), case.call, calling, case.shape, CONNECTIONS, IN_FLIGHT)
         report = await load.drive(lane, seconds=seconds)
         return Peak(report.lanes[PEAK].ok_per_second, report.processor_seconds / report.seconds)
 
     async def flood(self, case: Case, peak: Peak) -> Result:
-        """Offer a multiple of the peak, and look around."""
+        """Offer a multiple of the peak, and observe the service."""
         memory = [self._memory_bytes()]
         watching = asyncio.create_task(self._watch(memory))
         report = await load.drive(*self._lanes(case, peak), seconds=self._seconds)
@@ -142,7 +142,7 @@ def flood_names(case: Case) -> list[str]:
 async def flood_host(
     host: str, cluster: EmbeddedCluster, directory: Path, cases: Sequence[Case], arguments: argparse.Namespace
 ) -> list[Result]:
-    """All cases on one host; prints each."""
+    """Run all cases on one host, and print each."""
     limits = {name: {} for case in cases if case.limited for name in flood_names(case)}
     unlimited = dict.fromkeys(UNLIMITED, 2**31 - 1)
     for name in (NEIGHBOUR, *(name for case in cases for name in flood_names(replace(case, limited=False)))):

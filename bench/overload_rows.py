@@ -1,4 +1,4 @@
-"""What `bench.overload` tells of a flood: a row, as wide as its heading, that can be printed when the flood is over."""
+"""The rows of `bench.overload`, as wide as their headings, so that each can be printed when its flood is over."""
 
 import os
 from collections.abc import Callable
@@ -11,16 +11,16 @@ MOST_SECONDS_OF_HEALTH, MOST_SECONDS_OF_NEIGHBOUR = 0.1, 0.1
 LEAST_SOON = 0.99
 MOST_BYTES, MOST_KEPT = 1e9, 1.3
 LEAST_IN_TIME = ((2.0, 0.85), (float("inf"), 0.6))
-"""Of the peak, up to which multiple of it is offered."""
+"""Minimum share of the peak that is answered in time, by the multiple of it that is offered."""
 FULL = 0.9
-"""What of the peak counts as all of it: two measurements of a few seconds differ by some percent."""
+"""The share of the peak that counts as all of it: two measurements of a few seconds differ by some percent."""
 CORES = len(os.sched_getaffinity(0))
-"""That the generator shares with the service and its cluster."""
+"""Cores that the generator shares with the service and its cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A flood: how members call, how many of them, whether they have the default limits, and how often they call, as a
+    """A flood: kind and shape of calls, number of members, whether they have the default limits, and the rate as a
     multiple of the peak."""
 
     call: str
@@ -32,7 +32,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """Calls a second in a closed loop, and the processors' time that the generator took for them, of a core's."""
+    """Calls per second in a closed loop, and the generator's CPU time for them, in cores."""
 
     per_second: float
     generator_cores: float
@@ -40,8 +40,8 @@ class Peak:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a case on a host. Rates are of calls a second; `again` is the goodput after it. Memory is that of
-    all the service's processes, in bytes: when all had signed in, at most, and a while after the flood."""
+    """The result of a case on a host. Rates are in calls per second; `again` is the goodput after the flood. Memory is
+    that of all the service's processes, in bytes: after all had signed in, at its peak, and a while after the flood."""
 
     host: str
     case: Case
@@ -57,18 +57,20 @@ class Result:
 
     @property
     def in_time(self) -> float:
-        """What was answered in time, of the peak."""
+        """Calls answered in time, as a share of the peak."""
         return self._of_peak(self.flood.ok)
 
     @property
     def refused(self) -> float:
-        """What was refused, of the peak."""
+        """Calls refused, as a share of the peak."""
         return self._of_peak(self.flood.refused)
 
     @property
     def in_time_of_left(self) -> float:
-        """What was answered in time, of what the peak would be on the cores that the generator left: in an open loop,
-        it takes several times as much as for the peak, and real callers have machines of their own."""
+        """Calls answered in time, as a share of the peak on the cores that the generator leaves.
+
+        In an open loop it needs several times as much CPU as for the peak, and real callers have their own machines.
+        """
         return self.in_time * (CORES - self.peak.generator_cores) / (CORES - self.generator_cores)
 
     def _of_peak(self, calls: int) -> float:
@@ -76,7 +78,7 @@ class Result:
 
     @property
     def neighbours_failures(self) -> int:
-        """The neighbour's calls without a good answer."""
+        """Number of the neighbour's calls that were not answered with OK."""
         return self.neighbour.calls - self.neighbour.ok
 
 
@@ -86,7 +88,7 @@ def _in_time_of_left(result: Result) -> str:
 
 
 def _soon(result: Result) -> str:
-    """Of streams: of what they took. Flow control holds back what is more, and callers know that at once."""
+    """For streams, of the calls that were sent: flow control holds back the rest, which callers notice at once."""
     flood = result.flood
     share = flood.soon / max(1, flood.calls - flood.missed if result.case.call == "stream" else flood.calls)
     return _marked(f"{share:.0%}", share >= LEAST_SOON)
@@ -112,7 +114,7 @@ def _again(result: Result) -> str:
 
 
 def _marked(text: str, holds: bool) -> str:
-    """Values that are not as they should be have a star."""
+    """The text, with a star if the value is not as it should be."""
     return text if holds else f"{text}*"
 
 
@@ -135,7 +137,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Result], str]], ...] = (
     ("kept", ">5", _kept),
     ("cores", ">5", lambda result: f"{result.generator_cores:.2f}"),
 )
-"""Headings, alignments with widths, and what stands there."""
+"""Heading, alignment with width, and content of each column."""
 
 CAPTION = """\
 by: members, lim: with the default limits; ×: of the peak, offered; in time, refused: of the peak, the rest was late,
@@ -147,12 +149,12 @@ generator. A star: not as it should be (docs/performance.md)."""
 
 
 def heading() -> str:
-    """What stands above the rows."""
+    """The line above the rows."""
     return _line([name for name, _, _ in COLUMNS])
 
 
 def row(result: Result) -> str:
-    """A flood."""
+    """The row of a flood."""
     return _line([cell(result) for _, _, cell in COLUMNS])
 
 

@@ -1,8 +1,9 @@
-"""What `replica`, `disk` and TLS cost: each beside the same service without it, by turns, on a cluster with replicas.
+"""The price of `replica`, `disk` and TLS: each is compared with the same service without it, on a cluster with
+replicas.
 
-A ratio is of two measurements that follow each other, each first by turns; of several rounds the median counts, so that
-what else the machine does moves it little. `disk` is measured as it is meant, with `appendfsync always`. On a slow disk
-no call may end in time: such a pair is left out, and told.
+A ratio is between two successive measurements, whose order alternates; the median of several rounds counts, so that
+other work on the machine has little influence. `disk` is measured with `appendfsync always`, as intended. On a slow
+disk, no call may finish in time; such a pair is left out and reported.
 """
 
 import statistics
@@ -26,12 +27,12 @@ from bench.workload import Shape
 NAME = "prices"
 RUNS = (Run("gRPC", "unary", Shape(1, 2), 64, 8), Run("gRPC", "unary", Shape(100, 2), 16, 4))
 SLOW_CALLS = ("--call-timeout-seconds", "30")
-"""A disk that has much to do takes seconds."""
+"""A busy disk takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Something that costs; `appendfsync` is the nodes' setting meanwhile."""
+    """A feature that has a price; `appendfsync` is the nodes' setting meanwhile."""
 
     name: str
     durability: Durability = Durability.PRIMARY
@@ -49,18 +50,18 @@ PRICES = (
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """The pairs of one price and one load: without it, with it."""
+    """The pairs of results for one price and one load: without it, with it."""
 
     price: Price
     run: Run
     pairs: Sequence[tuple[Result, Result]]
 
     def median(self, of: Callable[[Result, Result], float]) -> float:
-        """The median of something over the pairs."""
+        """The median of a value over the pairs."""
         return statistics.median(of(*pair) for pair in self.pairs)
 
     def told(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The result for JSON output."""
         return {
             "what": f"price of {self.price.name}",
             "load": f"{self.run.name} {self.run.shape}",
@@ -76,7 +77,7 @@ class Paid:
 async def measure(
     host_mode: str, directory: Path, seconds: float, rounds: int, say: Callable[[str], None]
 ) -> list[Paid]:
-    """All prices on one host; `directory` is empty."""
+    """Measure all prices on one host; `directory` must be empty."""
     async with AsyncExitStack() as stack:
         say("… starting a cluster with replicas")
         cluster = await stack.enter_async_context(replicated_cluster(directory))
@@ -114,7 +115,7 @@ async def _drive(run: Run, service: Service, cluster: ReplicatedCluster, price: 
 
 
 def table_of(paid: Sequence[Paid]) -> Table:
-    """A row for each price and load."""
+    """A table with a row for each price and load."""
     table = Table(title="Prices, on a cluster with replicas", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("what", "load"):
         table.add_column(heading, no_wrap=True)

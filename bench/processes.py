@@ -1,4 +1,4 @@
-"""What processes take of the machine, from /proc."""
+"""Resources of processes, from /proc."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Size(NamedTuple):
-    """What a process has: resident memory in bytes, open descriptors, threads."""
+    """Resources of a process: resident memory in bytes, open file descriptors, threads."""
 
     resident_bytes: int
     descriptors: int
@@ -18,7 +18,7 @@ class Size(NamedTuple):
 
 
 def tree(pid: int) -> set[int]:
-    """A process, its children, theirs, and so on."""
+    """A process and all its descendants."""
     children: dict[int, list[int]] = {}
     for child, fields in _stats():
         children.setdefault(int(fields[1]), []).append(child)
@@ -31,19 +31,19 @@ def tree(pid: int) -> set[int]:
 
 
 def processor_seconds(pids: Iterable[int]) -> float:
-    """What they have taken of the processors so far; the ended children of theirs too."""
+    """CPU time of processes so far, including their terminated children."""
     wanted = set(pids)
     return sum(sum(map(int, fields[11:15])) for pid, fields in _stats() if pid in wanted) / TICKS_PER_SECOND
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
-    """Their memory; what they share counts in each."""
+    """Resident memory of processes; shared memory is counted in each of them."""
     wanted = set(pids)
     return sum(int(fields[21]) for pid, fields in _stats() if pid in wanted) * PAGE_BYTES
 
 
 def sizes(pids: Iterable[int]) -> dict[int, Size]:
-    """Of each that still runs."""
+    """The resources of each process that is still running."""
     wanted = set(pids)
     found = {}
     for pid, fields in _stats():
@@ -57,7 +57,7 @@ def sizes(pids: Iterable[int]) -> dict[int, Size]:
 
 
 def name(pid: int) -> str:
-    """What it runs: a module of Python, or a program."""
+    """What a process runs: a Python module, or a program."""
     program, *arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     if "-m" in arguments:
         return arguments[arguments.index("-m") + 1].removeprefix("instantaudience_server.")
@@ -65,7 +65,7 @@ def name(pid: int) -> str:
 
 
 def _stats() -> Iterator[tuple[int, list[str]]]:
-    """Of each process, the fields of its `stat` from the third on (proc(5))."""
+    """The fields of each process's `stat` from the third on (proc(5))."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:

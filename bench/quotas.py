@@ -34,19 +34,19 @@ LIMITS: dict[str, dict[str, int]] = {
     "users": FREE | {"users_per_second": 1000},
     "gets": {},
 }
-"""What differs from the default limits, by member; each has a user of its name."""
+"""Differences from the default limits, by member; each member has a user of its name."""
 MEMBERS = {name: number for number, name in enumerate(LIMITS, 1)}
 FLOODS = {
     "posts": (Quota.POSTS, 300, 1, 100),
     "users": (Quota.POSTS, 300, 10, 1000),
     "gets": (Quota.GETS, 1500, 1, 1000),
 }
-"""Quota, calls a second, users of a call, limit."""
+"""Quota, calls per second, users per call, limit."""
 NEIGHBOURS_RATE = 50
 
 
 async def measure(service: Service, url: str, seconds: float) -> list[tuple[str, Result, Result]]:
-    """Each flood, with its neighbour's calls beside it."""
+    """Run each flood, with a neighbour's calls beside it."""
     tokens = {name: await signed_in(service.http, name, service.password) for name in LIMITS}
     results = []
     async with RedisCluster.from_url(url, protocol=2) as redis:
@@ -64,7 +64,7 @@ async def measure(service: Service, url: str, seconds: float) -> list[tuple[str,
 
 
 def report(host_mode: str, results: list[tuple[str, Result, Result]]) -> tuple[Table, bool]:
-    """What each second admitted; and whether every promise was kept."""
+    """What each second admitted, and whether all limits were kept."""
     table = Table(title=f"Floods over {WORKERS} workers, host {host_mode}")
     for heading in ("flood", "calls/s", "limit", "in each full second", "admitted", "refused", "workers", "neighbour"):
         table.add_column(heading, justify="left" if heading == "flood" else "right")
@@ -90,7 +90,7 @@ def report(host_mode: str, results: list[tuple[str, Result, Result]]) -> tuple[T
 
 
 async def bench(seconds: float) -> bool:
-    """All hosts, one after the other."""
+    """Measure all hosts, one after the other."""
     kept = True
     async with AsyncExitStack() as stack:
         directory, cluster = await stack.enter_async_context(running_cluster())

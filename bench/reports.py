@@ -49,7 +49,7 @@ FILL_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of read: whose, how it is asked for, and how often a second while its latency is measured."""
+    """A kind of report: the member, how it is requested, and how often per second while its latency is measured."""
 
     name: str
     member: str
@@ -59,11 +59,11 @@ class Kind:
 
     @property
     def is_grpc(self) -> bool:
-        """Whether it is asked for over gRPC."""
+        """Whether it is requested over gRPC."""
         return self.path == USAGE
 
     def request(self) -> Request:
-        """What is sent."""
+        """The request."""
         if self.is_grpc:
             fields = {"content-type": "application/grpc", "te": "trailers"}
             message = usage_pb2.GetUsageRequest(without_lines=True)
@@ -71,7 +71,7 @@ class Kind:
         return Request("GET", self.path, {"accept-encoding": "gzip"} if self.gzip else {})
 
     def address(self, service: Service) -> Address:
-        """Where it goes."""
+        """The address for the request."""
         return service.grpc if self.is_grpc else service.http
 
 
@@ -85,11 +85,12 @@ KINDS = (
     Kind("hours with 200 + 200 lines", "full", REST, 1),
 )
 MANY = 1000
-"""Reports a second that must not slow the writes. With all lines they would be 14 GB a second: most are refused."""
+"""Reports per second that must not slow down the writes. With all lines they would be 14 GB per second: most are
+refused."""
 
 
 def lines(ids: random.Random, count: int) -> Lines:
-    """Such as calls of one user and two segments leave, each with another user, and blocks with unknown segments."""
+    """Lines as calls of one user and two segments leave them, each of another user, and lines of unknown segments."""
     errors, segments = [], list[str]()
     while len(segments) < count:
         user_id, segment_ids = ids.randrange(2**64), sorted(ids.sample(SEGMENTS, 2))
@@ -104,7 +105,7 @@ def lines(ids: random.Random, count: int) -> Lines:
 
 
 async def fill(url: str) -> None:
-    """Fill every hour of the two weeks that end now, of both members."""
+    """Fill every hour of the last two weeks, for both members."""
     async with connected(url) as cluster:
         store, now = ClusterUsageStore(cluster, "bench"), int(time.time() * 1000) // MS_PER_HOUR
         ids = random.Random(SEED)
@@ -116,7 +117,7 @@ async def fill(url: str) -> None:
 
 
 class Caller:
-    """Asks a service for reports, and writes."""
+    """Requests reports from a service, and writes."""
 
     def __init__(self, service: Service, tokens: Mapping[str, str], seconds: float) -> None:
         self._service = service
@@ -124,25 +125,25 @@ class Caller:
         self._seconds = seconds
 
     async def write(self, member: str) -> Outcome:
-        """Write small calls as fast as they are answered."""
+        """Small calls in a closed loop."""
         return (await self._drive(self._writes(member))).lanes["writes"].checked()
 
     async def report_beside_writes(self, kind: Kind, writes_a_second: float) -> tuple[Outcome, Outcome]:
-        """Reports at their kind's rate and writes at a rate; what became of both."""
+        """Reports at their kind's rate, and writes at a steady rate; returns both outcomes."""
         lanes = (
             await self._drive(self._writes(kind.member, writes_a_second), self._reports(kind, kind.a_second))
         ).lanes
         return lanes["writes"].checked(some_refused=True), lanes["reports"].checked(some_refused=True)
 
     async def report_much(self, kind: Kind) -> tuple[Outcome, Outcome]:
-        """Many reports, most of which are refused, and writes as fast as they are answered; what became of both."""
+        """Many reports, most of which are refused, and writes in a closed loop; returns both outcomes."""
         lanes = (await self._drive(self._writes(kind.member), self._reports(kind, MANY))).lanes
         return lanes["writes"].checked(some_refused=True), lanes["reports"].checked(some_refused=True)
 
     async def first_ms(self, kind: Kind) -> float:
-        """The longest that one report takes, asked for on connections that lead to every worker.
+        """The longest duration of a single report, requested on connections to every worker.
 
-        The first is the longest: its worker has no hour in its memory.
+        The first is the longest: its worker has no hours in its cache.
         """
         longest = 0.0
         for _ in range(READERS):
@@ -181,10 +182,10 @@ class Caller:
 
 
 async def measure(caller: Caller) -> tuple[Table, Table]:
-    """What reports take beside writes, and what they take from the writes."""
+    """The latency of reports beside writes, and their effect on the writes."""
     await caller.write("full")
     alone = {name: (await caller.write(name)).ok_per_second for name in LINES}
-    # Large ones are few: a worker sends of a member's 16 MB a second.
+    # Large ones are few: a worker sends at most 16 MB per second of a member's reports.
     latencies = Table("report of two weeks", "bytes", "a second", "first ms", "p50 ms", "p99 ms", "writes/s", "p99 ms")
     for kind in KINDS:
         console.print(f"… {kind.name}, writes at half load")
@@ -204,7 +205,7 @@ async def measure(caller: Caller) -> tuple[Table, Table]:
 
 
 async def bench(seconds: float, host_modes: Sequence[str]) -> None:
-    """The hosts, one after the other."""
+    """Measure the hosts, one after the other."""
     async with AsyncExitStack() as stack:
         directory, cluster = await stack.enter_async_context(running_cluster())
         console.print(f"… filling {DEFAULT_HOURS} hours of {len(LINES)} members")

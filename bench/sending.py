@@ -36,18 +36,18 @@ KILL_PERCENT = 50
 
 @dataclass(slots=True)
 class Sent:
-    """How the command has gone."""
+    """The result of running the command."""
 
     seconds: float = 0.0
     resident: list[int] = field(default_factory=list)
-    """Bytes, from when `SETTLED_PERCENT` was sent."""
+    """Resident bytes, from `SETTLED_PERCENT` on."""
 
     def __str__(self) -> str:
         return f"{min(self.resident) / 1e6:,.0f} to {max(self.resident) / 1e6:,.0f} MB" if self.resident else "not seen"
 
 
 def write_csv(content: Content, path: Path) -> None:
-    """A line for each membership."""
+    """Write a line for each membership."""
     with path.open("w") as file:
         file.write("user_id,seg_id,value,expiration\n")
         for number in range(content.lines):
@@ -57,7 +57,7 @@ def write_csv(content: Content, path: Path) -> None:
 
 
 async def send(service: Service, file: Path, sent: Sent, kill_percent: float) -> bool:
-    """Run the command; whether it has come to its end. From `kill_percent` of the file on, it is killed."""
+    """Run the command; returns whether it completed. It is killed when `kill_percent` of the file is sent."""
     environment = os.environ | {
         "INSTANT_AUDIENCE_URL": f"http://{service.http[0]}:{service.http[1]}",
         "INSTANT_AUDIENCE_TOKEN": service.token,
@@ -84,7 +84,7 @@ async def send(service: Service, file: Path, sent: Sent, kill_percent: float) ->
 
 
 def _percent(file: Path) -> float:
-    """How far the command is, by its own notes; 0 where it has none."""
+    """The command's progress, from its position file; 0 without one."""
     try:
         offset: int = json.loads(file.with_name(f"{file.name}.position").read_text())["offset"]
     except (OSError, ValueError):
@@ -93,7 +93,7 @@ def _percent(file: Path) -> float:
 
 
 async def bench(content: Content, seconds: float, *, kill: bool) -> Table:
-    """The table."""
+    """Run the benchmark; returns the table."""
     table = Table(show_header=False)
     memberships = 2 * content.lines
     async with running_cluster(STEADY) as (directory, cluster):

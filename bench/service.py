@@ -1,4 +1,4 @@
-"""The service under test, in processes of its own."""
+"""The service under test, in its own processes."""
 
 import asyncio
 import re
@@ -19,13 +19,13 @@ from bench.workload import USERNAME, write_catalog
 
 HOST = "127.0.0.1"
 PASSWORD = f"Bench-1-{secrets.token_hex()}"
-"""Of all accounts: services that share a cluster share its catalog, which has the passwords of the first."""
+"""The password of all accounts: services that share a cluster share its catalog, which has the passwords of the first.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where a service under test listens, its accounts' password, its first process, and, where it speaks TLS, the file
-    of the authority that vouches for it."""
+    """The addresses of a service under test, its accounts' password, its main process and, with TLS, the CA file."""
 
     http: Address
     grpc: Address
@@ -46,9 +46,9 @@ async def running_service(
     authority: Authority | None = None,
     write: Callable[[Path, str, Sequence[str]], None] = write_catalog,
 ) -> AsyncIterator[Service]:
-    """The service on free ports, with a catalog of its own; the first of its accounts has signed in.
+    """Run the service on free ports, with its own catalog; the first of its accounts has signed in.
 
-    With an authority, it speaks TLS.
+    With an authority, it has TLS.
     """
     catalog_file = directory / f"{host_mode}.yaml"
     write(catalog_file, PASSWORD, usernames)
@@ -64,7 +64,7 @@ async def running_service(
 
 @asynccontextmanager
 async def running(argv: Sequence[str], log: Path) -> AsyncIterator[tuple[Address, Address, int]]:
-    """A server that says on two lines where it listens, for HTTP and for gRPC; and its process."""
+    """Run a server that prints its HTTP and gRPC addresses on two lines; yields these and its process ID."""
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE, stderr=errors)
     try:
@@ -79,7 +79,7 @@ async def running(argv: Sequence[str], log: Path) -> AsyncIterator[tuple[Address
 
 
 async def signed_in(http: Address, username: str, password: str, ca: Path | None = None) -> str:
-    """A token of this account; with the file of an authority, over TLS."""
+    """A token of this account; with a CA file, over TLS."""
     scheme, verify = ("https", ssl.create_default_context(cafile=ca)) if ca else ("http", False)
     async with httpx.AsyncClient(base_url=f"{scheme}://{http[0]}:{http[1]}", verify=verify) as client:
         answer = await client.post("/auth", json={"auth": {"username": username, "password": password}})

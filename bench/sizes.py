@@ -32,25 +32,25 @@ from bench.workload import EXPIRATION_MINUTES, FIRST_USER, Shape
 console = Console(width=120)
 
 SIZES = (1, 10, 100, 1000, 5000, 20_000, 50_000, 100_000, 500_000, 1_000_000)
-"""Users of the segments, whose IDs are their places here, counted from 1."""
+"""Numbers of users; the segment IDs are the places here, counted from 1."""
 LARGEST_ERROR = 0.02
-"""Of one user at least: a segment of 10 may come to 9."""
+"""But at least one user: a segment of 10 may be estimated as 9."""
 CALL_USERS = 1000
 SHAPES = {Shape(1, 2): 256, Shape(100, 2): 64, Shape(100, 100): 8}
-"""Calls, and how many of them are under way at once."""
+"""Shapes of calls, and how many are in flight."""
 TURN_SECONDS = 0.5
 DEADLINE_SECONDS = 30.0
 
 
 class Cost(NamedTuple):
-    """What calls cost: how many a second, and how much of a core each."""
+    """The cost of calls: calls per second, and CPU time per call."""
 
     calls_per_second: float
     microseconds: float
 
 
 def changes_of(shape: Shape) -> list[Changes]:
-    """The calls that make one round through the pool, as they are read."""
+    """The changes of the calls in one round through the pool."""
     end_ms = SystemClock().now_ms() + EXPIRATION_MINUTES * 60_000
     calls: list[Changes] = []
     for call in shape.calls():
@@ -62,7 +62,7 @@ def changes_of(shape: Shape) -> list[Changes]:
 
 
 async def measure_error(cluster: Cluster) -> tuple[Table, bool]:
-    """Add users to segments, and compare; whether every error is small."""
+    """Add users to segments, and compare their sizes; returns whether every error is small."""
     clock, store = SystemClock(), ClusterSegmentSizeStore(cluster)
     sizes = SegmentSizes(store, clock)
     noted = 0
@@ -94,14 +94,14 @@ async def measure_error(cluster: Cluster) -> tuple[Table, bool]:
 
 
 def left_out() -> float:
-    """Users that were not counted, because the worker could not keep up."""
+    """Users that were not counted because the worker could not keep up."""
     return REGISTRY.get_sample_value("instant_audience_segment_size_users_left_out_total") or 0.0
 
 
 async def drive(
     store: ClusterMembershipStore, calls: Iterator[Changes], at_once: int, note: Callable[[Changes], None] | None
 ) -> tuple[int, float, float]:
-    """Write calls for a while; how many, in how many seconds, and how many of a core."""
+    """Write calls for a while; returns their number, the seconds, and the CPU seconds."""
     loop = asyncio.get_running_loop()
     stop = loop.time() + TURN_SECONDS
     done = 0
@@ -125,7 +125,7 @@ async def drive(
 
 
 async def measure_cost(cluster: Cluster, seconds: float) -> Table:
-    """Each shape by turns without and with sizes."""
+    """Measure each shape, alternating between without and with sizes."""
     table = Table(title="Writing calls without and with sizes")
     for heading in ("users × blocks", "calls/s", "with sizes", "µs a call", "with sizes", "sizes alone"):
         table.add_column(heading, justify="right")
@@ -160,7 +160,7 @@ def _cost(turns: list[tuple[int, float, float]]) -> Cost:
 
 
 async def bench(seconds: float) -> bool:
-    """Start a cluster and measure."""
+    """Start a cluster, and measure."""
     async with AsyncExitStack() as stack:
         _, embedded = await stack.enter_async_context(running_cluster())
         cluster = await stack.enter_async_context(connected(embedded.url))

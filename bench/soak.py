@@ -35,18 +35,19 @@ LANES = (
     ("rest", Shape(1, 2), 16, 2),
     ("rest", Shape(100, 10), 4, 1),
 )
-"""How is called, of what shape, and over how many connections with how many calls in flight each."""
+"""Method, shape, connections, and calls in flight on each."""
 LOOK_SECONDS = 10.0
 QUARTERS = 4
 GROWTH, GROWTH_BYTES = 0.05, 4e6
 MORE = 4
-"""How much memory (a share, or so many bytes where that is more) and how many descriptors or threads more are flat."""
+"""Growth that counts as flat: of memory (a share, or this many bytes if that is more), and of descriptors or threads.
+"""
 
 Sample = Mapping[int, Size]
 
 
 def lanes(service: Service) -> list[Lane]:
-    """All at once; each has users of its own."""
+    """All lanes run at once; each has its own users."""
     return [
         Lane(
             f"{call} {shape}",
@@ -63,7 +64,7 @@ def lanes(service: Service) -> list[Lane]:
 
 
 async def watch(pids: set[int], samples: list[Sample]) -> None:
-    """Look, and say so."""
+    """Sample all processes, and print a summary."""
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         sample = processes.sizes(pids)
@@ -87,7 +88,7 @@ def is_flat(before: Sequence[Size], after: Sequence[Size]) -> bool:
 
 
 def report(names: Mapping[int, str], samples: Sequence[Sample]) -> tuple[Table, bool]:
-    """Each process by quarters, and whether all are flat."""
+    """A table of each process by quarters, and whether all are flat."""
     table = Table(box=box.MARKDOWN)
     for heading in ("process", "MB by quarters", "descriptors", "threads", ""):
         table.add_column(heading, no_wrap=True)
@@ -109,7 +110,8 @@ def report(names: Mapping[int, str], samples: Sequence[Sample]) -> tuple[Table, 
 
 
 async def soak(host: str, seconds: float) -> bool:
-    """Load for so long; whether all was flat and every call answered. All users are there from the beginning."""
+    """Load the service for this long; returns whether everything was flat and every call answered. All users exist from
+    the beginning."""
     async with AsyncExitStack() as stack:
         directory, cluster = await stack.enter_async_context(running_cluster())
         for number, (_, shape, _, _) in enumerate(LANES):

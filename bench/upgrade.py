@@ -27,34 +27,34 @@ console = Console(width=110)
 
 OLD, NEW = "old", "new"
 STEPS = ((0, NEW), (1, NEW), (0, OLD))
-"""Which service becomes which version, one after the other."""
+"""Which service is replaced by which version, in order."""
 SEEN_SECONDS = 10.0
 
 
 @dataclass
 class Deployment:
-    """Both services: how each version is started, and what runs."""
+    """Both services: how each version is started, and what is running."""
 
     commands: dict[str, Sequence[str]]
     places: Sequence[Restarted]
     versions: list[str]
     running: list[Service]
     defects: int = 0
-    """Calls that met one, in what has been replaced."""
+    """Calls that met a defect, in services that have been replaced."""
 
     def count_defects(self, place: int) -> None:
-        """Look into the log of a service that is about to end."""
+        """Count the defects in the log of a service that is about to end."""
         self.defects += sum(event["event"] == "call_defect" for event in self.running[place].events)
 
     async def replace(self, place: int, version: str) -> None:
-        """End a service, and start it in another version."""
+        """Replace a service by another version."""
         self.count_defects(place)
         await self.places[place].stop()
         self.versions[place] = version
         self.running[place] = await self.places[place].start(self.commands[version])
 
     async def share_segments(self, token: str) -> None:
-        """Make a segment through each service, and wait until the other one knows it."""
+        """Create a segment through each service, and wait until the other one knows it."""
         for maker, other in (self.running, self.running[::-1]):
             async with maker.http(headers={"authorization": token}) as http:
                 made = await http.post("/segment", json={"segment": {"short_name": "upgraded"}})
@@ -69,7 +69,7 @@ class Deployment:
 
 
 async def bench(old: Path, host_mode: str, seconds: float) -> bool:
-    """All steps; whether nothing was lost."""
+    """Run all steps; returns whether nothing was lost."""
     commands = {OLD: [str(old / ".venv/bin/python"), *COMMAND[1:]], NEW: COMMAND}
     with tempfile.TemporaryDirectory(prefix="ia-up-") as name:
         directories = [Path(name) / each for each in ("cluster", "a", "b")]

@@ -1,5 +1,5 @@
-"""The native host, in Rust: gRPC's transport and framing. It runs in a thread of its own. And what is regular in
-requests to apply memberships, and in files of them, read and packed."""
+"""The native host, in Rust: HTTP/2 and gRPC framing on a thread of its own; and the fast path that reads regular
+requests and batch files of memberships and packs their Redis commands."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
@@ -7,15 +7,18 @@ from typing import Any, TypeVar, overload
 _Node = TypeVar("_Node")
 
 _Row = tuple[str, int, bool, str]
-"""A field: its key, its number, whether it is a list, and what it holds (`STRING`, `INT32`, the name of a message)."""
+"""A field: its key, its number, whether it is a list, and its type (`STRING`, `INT32`, or the name of a message)."""
 
 class JsonReader:
-    """Reads JSON bodies strictly (RFC 8259) into messages.
+    """Reads JSON bodies strictly (RFC 8259) into encoded messages.
 
-    `messages` has the fields of `root` and of all that is in it, by the messages' names. Unknown keys are ignored.
-    Keys may also be spelled as in protobuf's JSON. Every message begins with `start`.
-    `depth` is how many levels of nesting there may be, `rules` says what values of a scalar type must be; `empty` is
-    said where there is no body.
+    Args:
+        messages: the fields of `root` and of all messages in it, by message name. Unknown keys of a body are ignored;
+            keys may also be spelled as in protobuf's JSON.
+        start: the bytes that every message begins with.
+        depth: the maximum nesting.
+        rules: the error texts for values of scalar types.
+        empty: the error text for an empty body.
 
     Raises:
         ValueError: there is a field that no body can have.
@@ -32,36 +35,36 @@ class JsonReader:
         empty: str,
     ) -> None: ...
     def read(self, body: bytes) -> bytes:
-        """The message that a body is.
+        """Convert a body to an encoded message.
 
         Raises:
-            ValueError: what is wrong with the body, for people.
+            ValueError: the body is invalid; the text says why, for callers.
         """
 
 class JsonWriter:
-    """Writes messages as JSON, as the gateway's transcoder does: `messages` has the fields of `root` and of all that is
-    in it; others are left out.
+    """Writes encoded messages as JSON, as the gateway's transcoder does. `messages` has the fields of `root` and of all
+    messages in it; other fields are omitted.
 
     Raises:
-        ValueError: there is a field that no answer can have.
+        ValueError: there is a field that no response can have.
     """
 
     def __init__(self, messages: Mapping[str, Sequence[_Row]], root: str) -> None: ...
     def write(self, message: bytes) -> bytes:
-        """The JSON of a message.
+        """A message as JSON.
 
         Raises:
-            ValueError: it is no message.
+            ValueError: it is not a valid message.
         """
 
 def json_text(text: str) -> str:
-    """A string as JSON, with the escapes that answers have."""
+    """A string as JSON, with the escapes that responses use."""
 
 class FailedAnswer:
-    """How a call fails, over gRPC (`trailers`) and in JSON: made once, and used for many.
+    """The failure of calls, over gRPC (`trailers`) and as JSON; created once, and used for many calls.
 
     Raises:
-        ValueError: no header or status may be that.
+        ValueError: a header or status is not valid.
     """
 
     def __init__(
@@ -75,23 +78,30 @@ class FailedAnswer:
 class Host:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
-    `methods` are paths, what their calls are (a `stream`, or unary and come `express`, wait `in_turn`, or wait and are
-    `gathered`), and, where they can be called with JSON, what reads and writes their messages, and the answer to a body
-    that comes too late; such a call has the content type that `transport.rest` names. What comes is put on a list, and
-    `fileno` becomes readable where the list was empty; `take` takes all of it. What is said in return is heard with
-    `flush`, once for all of it.
+    Calls and events are collected until Python `take`s them; `fileno` becomes readable when there are new ones. What
+    Python answers is sent with `flush`, which is needed only once for several answers.
 
-    `message_limit_bytes` bounds a message, before and after decompression. `budget` is how many seconds a call may
-    take, or until its caller's deadline, and which share of what that leaves is kept for the answer's way back, and for
-    how many seconds at most; a unary request has to be there within that. `waiting` is how many calls wait for their
-    turn, for which share of the time they have, and for how many seconds at most. Those whose turn does not come, or
-    that have no room to wait in, are refused with one of `refusals`, one after the other. `connections` is how many may
-    be open on the ports, how many of one address, the age in seconds at which one is asked to end, how many streams (up
-    to 1000) each may have, and how many bytes of headers a request.
+    Args:
+        methods: for each method its path, its kind (`stream`, or unary and `express`, `in_turn`, or `gathered`, of
+    which
+            the last two wait for their turn) and, if it can be called with JSON, reader, writer and the answer to a
+    body
+            that arrives too late. Such calls have the content type that `transport.rest` names.
+        message_limit_bytes: the maximum size of a message, before and after decompression.
+        budget: the maximum duration of a call, in seconds; and the share of the time until its caller's deadline that
+    is
+            kept for the response's way back, with its upper bound in seconds. Unary requests have to arrive within
+    this.
+        connections: how many may be open on the ports, and per address; the age in seconds at which one is closed
+            gracefully; how many streams each may have (up to 1000); and how many bytes of headers a request.
+        waiting: how many calls may wait for their turn; the share of their time for which they may, with its upper
+    bound
+            in seconds.
+        refusals: the failures, used in rotation, of calls whose turn does not come or that may not wait.
 
     Raises:
-        OSError: an address cannot be had.
-        ValueError: a duration is none.
+        OSError: an address cannot be bound.
+        ValueError: a duration is not valid.
     """
 
     def __init__(
@@ -115,72 +125,73 @@ class Host:
         client_crl: bytes | None,
         required: bool,
     ) -> None:
-        """From now on, make TLS handshakes on the ports with this certificate and key (PEM); before the start, or anew.
+        """Use this certificate and key (PEM) for TLS handshakes on the ports from now on; before the start, or again
+        later.
 
-        `client_ca` are those who vouch for callers' certificates (DER), each with its end (Unix time): callers are
-        asked for one; `required`: they need one. `client_crl` has those that count no more. The name in a caller's
-        certificate (its only URI or, where it has none, its only DNS name) stands after a zero byte where there is no
-        header `authorization`.
+        `client_ca` has the CAs of client certificates (DER), each with its expiry (Unix time in seconds); with it,
+        callers are asked for a certificate, which is mandatory if `required`. `client_crl` has revocation lists (PEM).
+        The name in a caller's certificate (its only URI or, if it has none, its only DNS name), after a zero byte,
+        replaces a missing `authorization` header.
 
         Raises:
             ValueError: something cannot be used; the message says what.
         """
     def start(self) -> None:
-        """Let callers in.
+        """Start to accept connections.
 
         Raises:
-            OSError, RuntimeError.
+            OSError: a socket cannot listen.
+            RuntimeError: the host has been started before.
         """
     def drain(self, grace_seconds: float) -> None:
-        """Take no new calls; `drained` comes when no connection is left, or the grace is over."""
+        """Accept no new calls; `drained` is reported when all connections are closed, or the grace period is over."""
     def close(self) -> None:
-        """End at once, whatever is under way."""
+        """Stop at once, whatever is in progress."""
     def take(
         self, room: tuple[int, int, list[int], bool], prices: tuple[int, int, int, int, int, int], now: float
     ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str, list[GatheredCall]]], list[tuple[Any, ...]], int]:
-        """The unary calls that have come, then those that are gathered and regular, and what else has happened; an
-        event of a call comes after the call. It is `now`, by the event loop's clock.
+        """Take unary calls, then groups of regular calls, events, and the number of calls that still wait.
 
-        Of the calls that wait for their turn, as many as there is room for. `room` says how much there is, how much of
-        it is kept for members that have no call running, which have, and whether their calls wait for those.
-        `prices` says how much a call takes, how much more a member's first one does, up to which size gathered ones
-        take 1 alone, for how many bytes of its message a call takes as much again, what it takes at most, and what a
-        member's calls take in a row before the next member's. Last, how many others wait: then `fileno` does not tell
-        of more of them, and it is to be asked again when there is room.
+        An event of a call comes after the call. `now` is the time by the event loop's clock.
 
-        Regular calls are those whose tokens were learnt and whose requests say nothing beside their users: they come by
-        their method's place in the list and their token.
+        Of the calls that wait for their turn, as many are taken as there is room for. `room`: how much there is; how
+        much of it is kept for members without running calls; the members that have some; and whether their further
+        calls wait until those have ended. `prices`: of a call; additionally of a turn's first call; the size up to
+        which gathered calls take only 1; the number of message bytes for which a call takes its price again; the
+        maximum price; and how much a turn takes in a row. While calls still wait, `fileno` does not report further
+        ones: take again when there is room.
 
-        A call: its number, its method's place in the list, whether its token was learnt, its message or what is wrong
-        with it, then the fields of `transport.calls.call.Call`. What is wrong is the value of a
-        `transport.framing.Flaw`, and a size.
+        Regular calls have a known token, and requests with nothing but users. They are grouped by the index of their
+        method and their token.
 
-        Events begin with their name: `refused` (number, method's place or None, request ID, the value of a `Flaw`),
-        `misread` (number, the place of its method, what is wrong with the body, for people, …), `opened` (number,
-        method's place, fields of a `Call`: a stream begins), `message` (number, message), `half_closed` (number, what
-        is wrong or None), `sent` (number: what was asked after), `gone` (number: nobody waits for the call any more),
+        A call: its number, the index of its method, whether its token is known, its message or what is wrong with it,
+        then the fields of `transport.calls.call.Call`. What is wrong is the value of a `transport.framing.Flaw`, and a
+        size.
+
+        Events begin with their name: `refused` (number, method index or None, request ID, why), `misread` (number,
+        method index, what is wrong with the body, for callers, fields of a `Call`), `opened` (number, method index,
+        fields of a `Call`: a stream has been opened), `message` (number, message), `half_closed` (number, what is wrong
+        or None), `sent` (number: a message that was `asked` about is on its way), `gone` (number: the caller has gone),
         `drained`.
         """
     def learn(self, authorization: str, member: int | None) -> None:
-        """Whose this token is: an account's of a member, or (None) one that needs no turn. It counts for 30 s."""
+        """Note the owner of a token, for 30 s: a member, or None for an account whose calls need no turn."""
     def take_refused(self) -> list[tuple[int, int | None, str, int]]:
-        """What was refused since this was asked last.
-
-        The method's place, the member where it is known, why (`waited` or `full`), and how many.
-        """
+        """The calls that were refused since the last call of this: method index, member if known, reason (`waited` or
+        `full`), and number."""
     def take_refused_connections(self) -> tuple[int, int]:
-        """How many connections were refused since this was asked last: as there were too many, and as their callers
-        showed no certificate, or none that is good."""
+        """The connections that were refused since the last call of this: because there were too many, and because their
+        callers presented no certificate, or an invalid one."""
     def flush(self, answers: Sequence[tuple[Sequence[int], bytes]]) -> None:
-        """Answer unary calls, those of each number alike, and have heard what was said."""
+        """Answer unary calls, each list of numbers with one message, and deliver all answers so far."""
     def fail(self, number: int, answer: FailedAnswer) -> None:
         """End a call or a stream with a failure."""
     def send(self, number: int, message: bytes, asked: bool) -> None:
-        """Send a stream's next message; where `asked`, `sent` says when it and all before it are on their way."""
+        """Send a stream's next message; if `asked`, `sent` reports when everything so far is on its way."""
     def read(self, number: int) -> None:
-        """The next message of a stream was read: there is room for another one."""
+        """Note that a stream's next message has been read, which makes room for another one."""
     def end(self, number: int) -> None:
-        """End a stream with OK."""
+        """End a stream with status OK."""
 
 class GatheredCall:
     """A regular call (a `transport.direct.Gathered`)."""
@@ -200,7 +211,7 @@ class GatheredCall:
     ended: bool
     owner: Any
     def fields(self) -> tuple[Any, ...]:
-        """As a call that is not regular, now."""
+        """The tuple of the call, as `take` returns it for other calls."""
 
 class _Listed(Sequence[bytes]):
     def __len__(self) -> int: ...
@@ -210,25 +221,25 @@ class _Listed(Sequence[bytes]):
     def __getitem__(self, index: slice) -> Sequence[bytes]: ...
 
 class EncodedUsers(_Listed):
-    """The users of a request, each as it is encoded. A slice that goes backwards is an OverflowError."""
+    """The users of a request, each still encoded. Slices with a negative step raise OverflowError."""
 
 def encoded_users(message: bytes) -> tuple[EncodedUsers, bytes] | None:
-    """The users of an ApplySegmentsRequest, and its other fields, encoded; None for one that cannot be read, or has
-    groups or a field 1 that is no user."""
+    """The users of an ApplySegmentsRequest, and its other fields, encoded; None if it cannot be parsed, or has groups,
+    or a field 1 that is not a user."""
 
 def different_users(users: Sequence[bytes], start: int) -> list[bytes] | None:
-    """The different ones of users, from one on, where they are `EncodedUsers`; None for others."""
+    """The distinct users from index `start` on; None if `users` are not `EncodedUsers`."""
 
 class UserKeys(_Listed):
-    """The keys of platform users. There are no slices: TypeError."""
+    """The keys of platform users. Slices raise TypeError."""
 
     def numbers(self) -> bytes:
-        """The users' numbers (`sizes.hyperloglog.numbers_of`), 64 bits each, in the machine's order."""
+        """The users' hashes (`sizes.hyperloglog.numbers_of`), 64 bits each, in native byte order."""
     def spread(self, before: bytes, after: bytes, usual_reply: bytes) -> SpreadCommands:
-        """One command on each key; `before` and `after` are what stands around the key and its length."""
+        """The same command for each key; `before` and `after` are the encoded parts around the key and its length."""
 
 class SpreadCommands:
-    """The same command on each of some keys, packed when it is asked for (a `store.interfaces.groups.Group`)."""
+    """The same command for each key of a list, encoded on demand (a `store.interfaces.groups.Group`)."""
 
     @property
     def keys(self) -> UserKeys: ...
@@ -243,7 +254,7 @@ class SpreadCommands:
     def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None: ...
 
 class KeySet:
-    """Keys of platform users."""
+    """A set of platform users' keys."""
 
     def isdisjoint(self, others: Iterable[bytes], /) -> bool: ...
     def __iter__(self) -> Iterator[bytes]: ...
@@ -262,11 +273,11 @@ class UsersTogether:
     def segments(self, valid: Sequence[int]) -> list[int]: ...
 
 def users_together(requests: list[Sequence[bytes]]) -> UsersTogether | None:
-    """The users of requests, where all are `EncodedUsers` and begin with an ID of at most 19 digits without leading
-    zeros; None for others, and where one stands twice in a request, or has different bytes after its ID."""
+    """Read several requests as one; None unless all are `EncodedUsers`, whose users begin with an ID of at most 19
+    digits without leading zeros, and no user occurs twice in a request or with different bytes after its ID."""
 
 class PackedCommands:
-    """Commands of platform users, packed for the wire (a `store.interfaces.groups.PackedCommands`)."""
+    """Encoded commands on platform users' keys (a `store.interfaces.groups.PackedCommands`)."""
 
     @property
     def size_bytes(self) -> int: ...
@@ -280,10 +291,10 @@ class PackedCommands:
     def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None: ...
 
 class ReadRows:
-    """Rows of a file that were read natively: what they count, and what they change.
+    """Rows of a file that were read natively, and their commands.
 
-    `number` is how many these are, `others` are lines that were left to Python, `added` and `removed` how many
-    memberships of each segment. Of a segment that a user has twice, `commands` have the last one.
+    `number` is how many there are, `others` are lines that Python has to read, `added` and `removed` count memberships
+    by segment. If a user has a segment twice, `commands` have only the last one.
     """
 
     @property
@@ -297,18 +308,18 @@ class ReadRows:
     @property
     def commands(self) -> list[PackedCommands]: ...
     def keys(self) -> list[bytes]:
-        """The users' keys."""
+        """The keys of all users."""
     def joining(self) -> list[bytes]:
-        """The keys of the users that join a segment."""
+        """The keys of the users that join segments."""
     def joins(self) -> tuple[bytes, list[int], bytes, bytes]:
         """The fields of `store.interfaces.segment_sizes.Joins`."""
 
 class LineReader:
-    """Reads lines of a platform user's ID and of segments that are known, all within what may be; `user`, `segment` and
-    `removal` are separators of a byte, the last two perhaps of none.
+    """Reads lines with a platform user's ID and known segments, up to the given limits. `user`, `segment` and `removal`
+    are separators of one byte; the last two may be empty.
 
     Raises:
-        ValueError: a separator is none.
+        ValueError: a separator is not valid.
     """
 
     def __init__(
@@ -316,32 +327,32 @@ class LineReader:
     ) -> None: ...
     @property
     def known(self) -> int:
-        """How many texts are known."""
+        """Number of known texts."""
     def learn(self, text: bytes, leaving: bool, segment_id: int, end: int, value: int) -> None:
-        """Keep what a segment's text means: where it stands, or behind the separator of segments that the user leaves.
-        `end` is one of `store.interfaces.memberships.UserChanges`."""
+        """Remember what a segment's text means; `leaving` if it is after the separator of removals. `end` is one of
+        `store.interfaces.memberships.UserChanges`."""
     def read(self, text: bytes) -> ReadRows:
-        """Read lines; empty ones do not count."""
+        """Read lines; empty ones are skipped."""
 
 class RecordReader:
-    """Reads Avro records of a platform user's ID, as a number after `uid_head`, and of segments that are known.
+    """Reads Avro records with a platform user's ID, as a number after the bytes `uid_head`, and known segments.
 
-    `fields` has a letter for each field of a segment: `n` for a number, `t` for a text, `b` for a boolean.
+    `fields` has a letter for each field of a segment: `n` for a number, `t` for a string, `b` for a boolean.
 
     Raises:
-        ValueError: no field has this letter.
+        ValueError: a letter is not one of these.
     """
 
     def __init__(self, *, uid_head: bytes, fields: bytes, most_segments: int) -> None: ...
     @property
     def known(self) -> int:
-        """How many segments are known, as they are encoded."""
+        """Number of known encoded segments."""
     def learn(self, text: bytes, segment_id: int, end: int, value: int) -> None:
-        """Keep what a segment means, as it is encoded."""
+        """Remember what an encoded segment means."""
     def split(self, data: bytes, place: int) -> list[bytes] | None:
-        """The encoded segments of the record at a place; None where it is of another form."""
+        """The encoded segments of the record at an offset; None if it has another shape."""
     def read(self, data: bytes, place: int, most: int) -> tuple[int, int]:
-        """Read at most so many records from a place on, up to one that is for Python to read; the place after them, and
-        how many these were."""
+        """Read at most `most` records from an offset on, up to one that Python has to read; returns the offset after
+        them, and their number."""
     def finish(self) -> ReadRows:
-        """All records that were read since this was asked last."""
+        """The records that were read since the last call of this."""

@@ -83,20 +83,16 @@ class Host:
 
     Args:
         methods: for each method its path, its kind (`stream`, or unary and `express`, `in_turn`, or `gathered`, of
-    which
-            the last two wait for their turn) and, if it can be called with JSON, reader, writer and the answer to a
-    body
-            that arrives too late. Such calls have the content type that `transport.rest` names.
+            which the last two wait for their turn) and, if it can be called with JSON, reader, writer and the answer to
+            a body that arrives too late. Such calls have the content type that `transport.rest` names.
         message_limit_bytes: the maximum size of a message, before and after decompression.
         budget: the maximum duration of a call, in seconds; and the share of the time until its caller's deadline that
-    is
-            kept for the response's way back, with its upper bound in seconds. Unary requests have to arrive within
-    this.
+            is kept for the response's way back, with its upper bound in seconds. Unary requests have to arrive within
+            this.
         connections: how many may be open on the ports, and per address; the age in seconds at which one is closed
             gracefully; how many streams each may have (up to 1000); and how many bytes of headers a request.
         waiting: how many calls may wait for their turn; the share of their time for which they may, with its upper
-    bound
-            in seconds.
+            bound in seconds.
         refusals: the failures, used in rotation, of calls whose turn does not come or that may not wait.
 
     Raises:

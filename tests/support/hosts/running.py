@@ -1,5 +1,4 @@
-"""Runs the interop application: in the gateway's Envoy, as `serve --host-mode envoy` does, or in a process of its own.
-"""
+"""Runs the interop application in the gateway's Envoy, as `serve --host-mode envoy` does, or in its own process."""
 
 import asyncio
 import json

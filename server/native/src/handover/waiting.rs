@@ -84,8 +84,8 @@ impl Waiter {
     }
 }
 
-/// A queue's position: the virtual time at which its next call may start; whether it has been served lately, which puts it
-/// behind others with the same start; and a counter that breaks ties.
+/// A queue's position: the virtual time at which its next call may start; whether it has been served lately, which puts
+/// it behind others with the same start; and a counter that breaks ties.
 type Place = (u64, bool, u64);
 
 /// The waiting calls of one turn.

@@ -1,9 +1,8 @@
-"""Child processes that never outlive us, and the ports they listen on.
+"""Child processes that never outlive their parent, and the ports they listen on.
 
 The supervisor starts every server (cluster nodes, workers, gateway) as a `Child` and keeps it running with
-`Supervised`. Start children from the main thread only, in a process whose other threads do nothing but wait: Linux
-ties the death signal to the *thread* that forked (prctl(2), PR_SET_PDEATHSIG), and code of ours runs between fork and
-exec.
+`Supervised`. Start children from the main thread only, and while all other threads are idle: Linux ties the death
+signal to the *thread* that forked (prctl(2), PR_SET_PDEATHSIG), and Python code runs between fork and exec.
 """
 
 import asyncio
@@ -47,7 +46,7 @@ if sys.platform == "linux":
 
 
 class StartError(Exception):
-    """A part of the service did not start; the message says which, and where to look."""
+    """A part of the service did not start; the message says which one, and where to look."""
 
 
 class PortInUseError(OSError):
@@ -58,17 +57,18 @@ class PortInUseError(OSError):
         self.port = port
 
     def __str__(self) -> str:
-        """Without the number that OSError puts first."""
+        """The message without the errno that OSError puts in front."""
         return str(self.strerror)
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run.
+    """A program to run, and how.
 
-    `name` is for logs. `env` replaces the whole environment, None inherits ours. `stdin` is all that the child can
-    read, None an empty input. `output` is a file that its stdout and stderr are appended to, None shares ours.
-    `pass_fds` stay open in the child under the same numbers. `cwd` is its working directory, None our own.
+    `name` is for logs. `env` replaces the whole environment; None: the child inherits this process's. `stdin` is the
+    whole input of the child; None: it is empty. `output` is a file that stdout and stderr are appended to; None: the
+    child shares this process's. `pass_fds` stay open in the child under the same numbers. `cwd` is the child's working
+    directory; None: this process's.
     """
 
     name: str
@@ -81,12 +81,12 @@ class Program:
 
 
 class Child:
-    """A running program, apart from the terminal: a Ctrl-C in the terminal reaches the supervisor alone, which then
+    """A running program in a process group of its own: Ctrl-C in the terminal reaches the supervisor alone, which then
     stops its children in order.
 
-    On Linux the kernel kills it as soon as we are gone, whatever ended us, SIGKILL included. SIGKILL is right for all
-    our children: what they keep is in append-only files, written before a reply is sent. Elsewhere a child outlives a
-    supervisor that was killed with SIGKILL.
+    On Linux the kernel kills the child with SIGKILL as soon as its parent is gone, even by SIGKILL. No child loses data
+    by that: what they keep is in append-only files, written before a reply is sent. On other systems, a child outlives
+    a parent that was killed with SIGKILL.
     """
 
     def __init__(self, program: Program, process: asyncio.subprocess.Process) -> None:
@@ -95,9 +95,10 @@ class Child:
 
     @classmethod
     async def start(cls, program: Program, *, waits: bool = False) -> Self:
-        """Run the program. `waits`: what it can read is not known yet; `tell` gives it.
+        """Run the program. With `waits`, its standard input is not known yet: `tell` provides it later.
 
-        Raises OSError when it cannot be executed or its output file not be opened.
+        Raises:
+            OSError: the program cannot be executed, or its output file cannot be opened.
         """
         with contextlib.ExitStack() as files:
             stdin: BinaryIO | int
@@ -120,17 +121,21 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process ID; that of its process group too."""
+        """The process ID, which is also the ID of the process group."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """The exit status; minus the signal that ended it; None while it runs."""
+        """The exit status, or the negated number of the signal that ended the child; None while it runs."""
         return self._process.returncode
 
     async def tell(self, stdin: bytes) -> None:
-        """Give a child that waits all that it can read; who is started in its place has it from the beginning. It is no
-        error that the child has ended."""
+        """Give a child that was started with `waits` its whole input; a child that replaces it gets the same input from
+        the start. Does nothing more when the child has ended.
+
+        Raises:
+            ValueError: the child was not started with `waits`.
+        """
         self.program = replace(self.program, stdin=stdin)
         pipe = self._process.stdin
         if pipe is None:
@@ -141,14 +146,12 @@ class Child:
         pipe.close()
 
     async def wait(self) -> int:
-        """Wait for its end and return the exit status, or minus the signal that ended it."""
+        """Wait until the child has ended; returns its `returncode`."""
         return await self._process.wait()
 
     async def stop(self, grace_seconds: float) -> int:
-        """SIGTERM, then after `grace_seconds` SIGKILL to it and what it started; return as `wait` does.
-
-        Stopping a child that has ended is no error.
-        """
+        """Send SIGTERM and, if the child still runs after `grace_seconds`, SIGKILL to its process group. Returns the
+        child's `returncode`; a child that has ended already is no error."""
         if self.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
@@ -161,12 +164,12 @@ class Child:
         return await self.wait()
 
     def go_on(self) -> None:
-        """SIGCONT: let it go on where somebody has stopped it."""
+        """Send SIGCONT, which resumes a stopped child."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL to it and what it started."""
+        """Send SIGKILL to the child's process group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -175,9 +178,9 @@ class Supervised:
     """Keeps a child running, from construction (in a running event loop) until `stop`.
 
     A child that ends is started again after a delay: `FIRST_RESTART_SECONDS`, doubled each time up to
-    `SLOWEST_RESTART_SECONDS`, the first again once it lived for `STEADY_AFTER_SECONDS`. It takes over a child that
-    runs already, so that whoever starts one can tell a failed first start from a crash. `on_exit` is called each time
-    that a child has ended by itself, before the next one starts.
+    `SLOWEST_RESTART_SECONDS`, and back to the first once a child has lived for `STEADY_AFTER_SECONDS`. The first child
+    is passed in running, so that its caller can tell a failed first start from a crash. `on_exit` is called each time
+    a child has ended by itself, before the next one starts.
     """
 
     def __init__(
@@ -189,14 +192,14 @@ class Supervised:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.child = child
-        """The child of now; after an unexpected end the last one, until the next has started."""
+        """The current child; after an unexpected end, the one that ended, until the next has started."""
         self._on_exit = on_exit
         self._sleep = sleep
         self._clock = clock
         self._task = asyncio.create_task(self._keep_running(), name=f"supervise {child.program.name}")
 
     async def stop(self, grace_seconds: float) -> int:
-        """Restart no more and stop the child; as `Child.stop`."""
+        """Stop the child as `Child.stop` does, and do not restart it."""
         self._task.cancel()
         await asyncio.wait([self._task])
         return await self.child.stop(grace_seconds)
@@ -229,15 +232,16 @@ class Supervised:
 
 
 def bare(environment: Mapping[str, str]) -> dict[str, str]:
-    """Of an environment, what programs need to run at all: for those that are told everything else. Credentials of
-    others' services (`AWS_…`, `OTEL_EXPORTER_OTLP_HEADERS`) are not among it."""
+    """The variables of an environment that any program needs to run, for programs that get everything else in another
+    way. Credentials for other services (`AWS_…`, `OTEL_EXPORTER_OTLP_HEADERS`) are left out."""
     return {name: value for name, value in environment.items() if name in _BARE or name.startswith(_BARE_BEGINNINGS)}
 
 
 def free_ports(host: str, count: int) -> list[int]:
-    """`count` distinct TCP ports of `host` that nobody has now; nothing keeps others from taking them.
+    """`count` distinct TCP ports of `host` that are free now; they are not reserved.
 
-    Raises OSError when there are not that many.
+    Raises:
+        OSError: there are not that many.
     """
     found: list[int] = []
     for port in _random.sample(_PORTS, len(_PORTS)):
@@ -251,7 +255,8 @@ def free_ports(host: str, count: int) -> list[int]:
 def port_is_free(host: str, port: int) -> bool:
     """Whether a program that starts now could listen on the TCP port.
 
-    Raises OSError when the host is not ours to listen on, or the port is not open to this user.
+    Raises:
+        OSError: the host is no address of this machine, or this user may not listen on the port.
     """
     try:
         _bound(host, port, socket.SO_REUSEADDR).close()
@@ -261,12 +266,16 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 def reserve_port(host: str, port: int) -> socket.socket:
-    """Take a TCP port for children that bind it with SO_REUSEPORT: they share it, and no one else gets it.
+    """Reserve a TCP port for children that bind it with SO_REUSEPORT: they share it, and no other program gets it.
 
-    Port 0 picks a free one. The socket does not listen, so it takes no connection from the children; close it when
-    they are gone. Raises PortInUseError, and OSError as `port_is_free` does.
+    Port 0 picks a free one. The returned socket does not listen, so it takes no connection from the children; close it
+    when they are gone.
+
+    Raises:
+        PortInUseError: another program has the port.
+        OSError: as `port_is_free`.
     """
-    # With SO_REUSEPORT alone we would share the port of a server that sets it too (one of this user's, socket(7)).
+    # SO_REUSEPORT alone would succeed on the port of another server of this user that sets it too (socket(7)).
     if port and not port_is_free(host, port):
         raise PortInUseError(host, port)
     # Not SO_REUSEADDR: Linux would let any other program that sets it bind the port too, as long as nobody listens.
@@ -289,7 +298,8 @@ def _bound(host: str, port: int, option: int) -> socket.socket:
 
 
 def _readable(content: bytes) -> BinaryIO:
-    """A file without a name, as a pipe takes no more than 64 KiB before its reader comes; in memory where it can be."""
+    """An anonymous file with this content, in memory on Linux. A pipe would hold no more than 64 KiB before it is
+    read."""
     file: BinaryIO
     if sys.platform == "linux":
         file = os.fdopen(os.memfd_create("stdin"), "w+b")
@@ -301,12 +311,12 @@ def _readable(content: bytes) -> BinaryIO:
 
 
 def _before_exec() -> Callable[[], None]:
-    """What a child runs between fork and exec.
+    """The function that a child runs between fork and exec.
 
-    It gets a process group of its own, so that Ctrl-C reaches the supervisor alone, and may write to the terminal all
-    the same. It stays in our session: Linux weighs sessions against each other before it looks at the policies of their
-    processes (sched(7), "The autogroup feature"), and the hashers' (`passwords/hasher.py`) is to count among all of
-    ours.
+    It gives the child a process group of its own, so that Ctrl-C reaches the supervisor alone, and ignores SIGTTOU, so
+    that the child may still write to the terminal. The child stays in the parent's session: Linux divides processor
+    time between sessions before it looks at the scheduling policies of their processes (sched(7), "The autogroup
+    feature"), and the policy of the hashers (`passwords/hasher.py`) has to apply among all processes of the service.
     """
     parent = os.getpid()
 
@@ -315,7 +325,7 @@ def _before_exec() -> Callable[[], None]:
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         if sys.platform == "linux":
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != parent:  # it died before the line above: the signal will not come
+            if os.getppid() != parent:  # the parent died before prctl: the signal will not come
                 os._exit(1)
 
     return before_exec

@@ -1,4 +1,5 @@
-"""Everything that can be set, once and checked (read by `commands/serve.py`: flags > environment > file > defaults)."""
+"""The service's settings and their checks. `commands/serve.py` reads them: flags override the environment, which
+overrides the file, which overrides the defaults here."""
 
 import enum
 import ipaddress
@@ -14,21 +15,21 @@ _CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_cou
 
 
 class Durability(enum.StrEnum):
-    """What has taken a write before it is acknowledged."""
+    """Where a write must have arrived before it is acknowledged (ADR 30)."""
 
     PRIMARY = "primary"
     """The primary's memory."""
     REPLICA = "replica"
-    """A replica's memory, too."""
+    """The primary's memory and a replica's."""
     DISK = "disk"
-    """The primary's disk, and a replica's where there are replicas."""
+    """The primary's disk and, where there are replicas, a replica's disk."""
 
 
 HostMode = Literal["auto", "native", "envoy", "grpcio"]
 ClientCertificates = Literal["required", "optional"]
 _ORIGIN = r"https?://[a-z0-9.\[\]:-]+"
 Origins = Annotated[str, Field(pattern=rf"^({_ORIGIN}(, ?{_ORIGIN})*)?$")]
-"""Scheme, host and, where it is not the usual one, port, as browsers write them; commas between."""
+"""Comma-separated origins as browsers write them: scheme, host, and the port where it is not the scheme's default."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -40,24 +41,25 @@ class Settings(BaseModel):
     catalog: Path | None = None
     """A YAML file with members, users and segments, for a cluster whose catalog is empty."""
     demo: bool = False
-    """Likewise with the demo catalog, whose passwords are public."""
+    """Use the demo catalog, whose passwords are public, in place of a `catalog` file."""
     add_missing: bool = False
-    """Add what the catalog lacks of the file although it is not empty."""
+    """Add the file's members, users and segments that the catalog lacks, even when the catalog is not empty."""
     redis: SecretStr | None = None
-    """The URL of a Redis Cluster, `redis://` or `rediss://` (TLS), with one of its nodes, or several between commas; it
-    may hold a password. None: embedded."""
+    """The URL of a Redis Cluster, `redis://` or `rediss://` (TLS), naming one of its nodes, or several separated by
+    commas; it may hold a password. None: the embedded cluster."""
     durability: Durability = Durability.PRIMARY
-    """What an acknowledgement means, for members that say nothing else."""
+    """What an acknowledgement means, for members without a setting of their own."""
     data_dir: Path = Path("data")
     """Where the embedded cluster keeps its files."""
     host: str = "127.0.0.1"
     """The address to listen on."""
     trusted_hops: Annotated[int, Field(ge=0, le=16)] = 0
-    """Proxies in front of the gateway, which add to `x-forwarded-for`: who comes to the first of them is the caller."""
+    """The number of trusted proxies in front of the gateway, each of which appends to `x-forwarded-for`. The caller's
+    address is the one that the first of them has seen."""
     allowed_origins: Origins = ""
-    """The origins (`https://app.example.com`) whose pages may call from browsers, over REST and gRPC-Web (CORS)."""
+    """The origins (`https://app.example.com`) whose pages may call over REST and gRPC-Web from browsers (CORS)."""
     connect: bool = False
-    """Whether the gateway takes calls of the Connect protocol."""
+    """Whether the gateway accepts the Connect protocol."""
     http_port: Port = 8080
     """REST and gRPC through the gateway. 0: any free port."""
     grpc_port: Port = 50051
@@ -65,14 +67,14 @@ class Settings(BaseModel):
     metrics_port: Port | None = None
     """Metrics for Prometheus. 0: any free port. None: they are not served."""
     tls_cert: Path | None = None
-    """The certificate that the ports show, and those between it and its CA (PEM). None: no TLS. Like the files below,
-    it is read again when it changes."""
+    """The server certificate, followed by the intermediate ones (PEM). None: no TLS. Like the files below, it is read
+    again when it changes."""
     tls_key: Path | None = None
-    """The certificate's key (PEM, without a passphrase)."""
+    """The certificate's private key (PEM, without a passphrase)."""
     client_ca: Path | None = None
-    """Who vouches for callers' certificates (PEM). None: callers are asked for none."""
+    """The CA certificates that callers' certificates must chain to (PEM). None: callers are not asked for any."""
     client_crl: Path | None = None
-    """Which of the callers' certificates count no more (PEM), by each CA that signs any."""
+    """The revocation lists (PEM), one from each CA that signs callers' certificates."""
     client_certificates: ClientCertificates = "required"
     """Whether callers need a certificate, where `client_ca` is given."""
     insecure: bool = False
@@ -83,54 +85,55 @@ class Settings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=256)] = _CORES
     """Worker processes."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
-    """The deadline of calls whose caller sets none, and the longest that any call gets."""
+    """The deadline of calls whose caller sets none, and the upper bound on every call's deadline."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
-    """How long calls in flight may take to finish at the end."""
+    """How long calls in flight may take to finish during shutdown."""
     drain_wait: Annotated[float, Field(ge=0, le=600)] = 0.0
-    """How long, in seconds, listeners stay open at the end after readiness has turned: load balancers notice meanwhile,
-    and send their calls elsewhere."""
+    """How long, in seconds, the listeners stay open during shutdown once the service reports that it is not ready, so
+    that load balancers notice and send their calls elsewhere."""
     stalled_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
     """How long a node of the cluster may leave commands unanswered before its connection is replaced."""
     max_pending_bytes: Annotated[int, Field(ge=2**20)] = 64 * 2**20
-    """Commands that wait for the cluster in one worker, in bytes; past it, calls are refused with 503 at once."""
+    """The most bytes of commands that may await the cluster in one worker; past that, calls get 503 at once."""
     stream_window: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """Requests of one stream that are under way at most."""
+    """The most requests of one stream that are processed at the same time."""
     max_connections: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
-    """Connections to the gateway, and to the gRPC port of a native worker; more are refused."""
+    """The most connections to the gateway, and to the gRPC port of a native worker; more are refused."""
     max_connections_of_address: Annotated[int, Field(ge=1, le=1_000_000)] = 2_500
-    """Connections of one address to the gRPC port of a native worker."""
+    """The most connections from one address to the gRPC port of a native worker."""
     max_streams: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Streams of an HTTP/2 connection; more wait."""
+    """The most concurrent streams of an HTTP/2 connection; more wait."""
     max_header_bytes: Annotated[int, Field(ge=8192, le=61_440)] = 61_440
-    """Headers of a request; on the gRPC port of a native worker at most 16 KB."""
+    """The largest request headers; on the gRPC port of a native worker at most 16 KB."""
     max_active_calls: Annotated[int, Field(ge=10, le=1_000_000)] = 20_000
-    """Calls under way from the gateway to the workers; more get 503."""
+    """The most calls in flight from the gateway to the workers; more get 503."""
     max_gateway_bytes: Annotated[int, Field(ge=32 * 2**20, le=2**40)] | None = None
-    """Memory in use in an Envoy past which new calls get 503. None: 320 MB, or 1 GB with the service inside."""
+    """The memory in use in an Envoy past which new calls get 503. None: 320 MB, or 1 GB with the service inside."""
     max_running_calls: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """Calls that run at once in a worker; others wait for their turn."""
+    """The most calls that run at once in a worker; others wait for their turn."""
     max_waiting_calls: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Calls that wait for their turn in a worker; more get 503."""
+    """The most calls that wait for their turn in a worker; more get 503."""
     batch_workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """Processes that receive files and apply them."""
+    """The number of processes that receive files and apply them."""
     batch_store: str | None = None
     """The URL of the store of files: `file:///…`, `s3://bucket/…`, … None: a folder in `data_dir`."""
     batch_upload_seconds: Annotated[float, Field(gt=0, le=86_400)] = 5400.0
-    """How long an upload may take; members may have shorter limits."""
+    """The longest that an upload may take; members may have shorter limits."""
     public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+$")] | None = None
-    """Scheme and host of the URLs that callers are given to upload files to. None: what the caller used."""
+    """Scheme and host of the upload URLs that callers get. None: those of the caller's request."""
     location: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "local"
     """The last part of the tokens issued here."""
     traces_endpoint: Annotated[str, Field(pattern=r"^https?://[^?#\s]+$")] | None = None
-    """The OpenTelemetry collector that traces are sent to over HTTP. None: what OpenTelemetry's environment says."""
+    """The OpenTelemetry collector that traces are sent to over HTTP. None: as OpenTelemetry's environment variables
+    say."""
     traces_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """The share of calls that is traced, of those whose callers do not say."""
+    """The share of calls that is traced, among those whose callers made no sampling decision."""
     access_log: bool = False
     """Whether the log has a line for every call, and one for every request at the gateway."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe events that are logged."""
     log_format: Literal["auto", "json", "text"] = "auto"
-    """How events are logged: as JSON, or as lines for people; `auto` has these on a terminal."""
+    """How events are logged: as JSON, or as lines for people. `auto`: lines on a terminal, JSON elsewhere."""
 
     @model_validator(mode="after")
     def _replicas(self) -> "Settings":
@@ -182,7 +185,7 @@ class Settings(BaseModel):
     def _nodes(cls, url: SecretStr | None) -> SecretStr | None:
         try:
             parts = None if url is None else urlsplit(url.get_secret_value())
-        except ValueError:  # whose text may hold a password
+        except ValueError:  # not passed on, as its message may hold a password
             parts = urlsplit("")
         if parts is not None and not (parts.scheme in ("redis", "rediss") and parts.hostname):
             raise ValueError("must be the URL of a node, or of several: redis://HOST:6379,OTHER:6379, or rediss://")
@@ -237,10 +240,11 @@ def _origins_in(text: str) -> tuple[str, ...]:
 
 
 def _check_places(url: str) -> None:
-    """Check a URL that names one place, or several with commas between them.
+    """Check the host and port of a URL, or of each node where it names several, separated by commas.
 
     Raises:
-        ValueError: nothing can be there. The text has nothing of the URL, which may hold a password.
+        ValueError: a host is missing, or a port is out of range. The message quotes nothing of the URL, which may hold
+            a password.
     """
     try:
         named = urlsplit(url).netloc.rpartition("@")[2].split(",")
@@ -252,21 +256,21 @@ def _check_places(url: str) -> None:
 
 
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to listen on
-"""Addresses to listen on that are everybody's → where somebody on this machine finds them."""
+"""Wildcard listen address → the address at which this machine itself reaches that listener."""
 STORE_SCHEMES = ("file", "s3", "gs", "az")
-"""What a store of files may be."""
+"""The URL schemes of `batch_store`."""
 UPLOAD_PATH = "/batch-segment-upload/"
-"""How the paths of uploads begin."""
+"""The prefix of upload paths."""
 UPLOAD_SILENT_SECONDS = 60.0
-"""How long nothing of an upload may come."""
+"""How long an upload may send nothing before it fails."""
 GATEWAY_BYTES = 320 * 2**20
-"""What may be in use in an Envoy, without the service inside, before it takes no more calls."""
+"""The default of `max_gateway_bytes` for an Envoy without the service inside."""
 BODY_LIMIT_BYTES = 1_048_576
-"""The longest request: 1 MB (source: contract, "Limits")."""
+"""The largest request: 1 MB (source: contract, "Limits")."""
 MESSAGE_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES
-"""The longest gRPC message that is taken in at all. One past `BODY_LIMIT_BYTES` is refused in its place, a longer one
-ends the call."""
+"""The largest gRPC message that is read at all. A message between `BODY_LIMIT_BYTES` and this is refused on its own, so
+that a stream goes on; a larger one ends the call."""
 MOST_HEADER_BYTES = 16_384
-"""How long a request's headers may be on a worker's gRPC port: what gRPC's servers take."""
+"""The largest request headers on a worker's gRPC port, as in gRPC's own servers."""
 CONNECT_TIMEOUT_SECONDS = 1.0
-"""How long opening a connection to a node of the cluster may take."""
+"""The longest that opening a connection to a node of the cluster may take."""

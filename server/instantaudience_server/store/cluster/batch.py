@@ -1,4 +1,4 @@
-"""A batch: the commands of one call, on their way to the cluster and back."""
+"""Batches: commands that are sent to the cluster together, and the state of their replies."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ from instantaudience_server.store.interfaces.health import Problem
 Answer = TypeVar("Answer")
 
 COMMAND_OVERHEAD_BYTES = 120
-"""What a queued command costs beyond its bytes for the wire, about."""
+"""About how much memory a queued command takes beyond its encoded bytes."""
 
 
 class Single:
-    """One command; `replies` has its reply, once it is there. A usual one may be missing.
+    """A group of one command. `replies` has its reply once that has arrived, or stays empty if it is the usual one.
 
-    `in_need` makes what goes out instead where the keys of the command are on two nodes, or the memory is full; None:
-    it waits for that to end.
+    `in_need` makes a smaller command to send instead, where the keys of this one are on two nodes (their slot is
+    migrating) or the node's memory is full. None: this one is sent again until that is over.
     """
 
     __slots__ = ("_in_need", "_packed", "_slot", "replies", "usual_reply")
@@ -34,7 +34,7 @@ class Single:
 
     @property
     def size_bytes(self) -> int:
-        """The size of the command."""
+        """The size of the command, encoded."""
         return len(self._packed)
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class Single:
         return self._slot
 
     def packed(self, indexes: Sequence[int]) -> bytes:
-        """The command, for the wire."""
+        """The encoded command."""
         return self._packed
 
     def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None:
@@ -57,14 +57,14 @@ class Single:
         self.replies = replies
 
     def make_do(self) -> None:
-        """No node takes the command as it is: its slot is on its way from one to another, or the memory is full."""
+        """Replace the command by that of `in_need`, if there is one."""
         if self._in_need is not None:
             self._slot, self._packed = self._in_need()
 
 
 class Listed:
-    """Commands that have nothing in common but perhaps their usual reply. `replies` are in their order; a usual one may
-    be None there."""
+    """A group of any commands, which may have their usual reply in common. `replies` are in the order of the commands;
+    a usual reply may be None there."""
 
     __slots__ = ("_commands", "replies", "usual_reply")
 
@@ -75,7 +75,7 @@ class Listed:
 
     @property
     def size_bytes(self) -> int:
-        """The size of all commands."""
+        """The size of all commands, encoded."""
         return sum([len(packed) for _, packed in self._commands])
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class Listed:
         return self._commands[index][0]
 
     def packed(self, indexes: Sequence[int]) -> bytes:
-        """Commands, for the wire."""
+        """The encoded commands."""
         commands = self._commands
         return b"".join([commands[index][1] for index in indexes])
 
@@ -101,7 +101,7 @@ class Listed:
 
 
 class Failure(NamedTuple):
-    """Commands that were not carried out, as far as anybody knows: indexes into their group, and why."""
+    """Commands that failed or are not known to have been carried out, as indexes into their group, and the reason."""
 
     group: Group
     indexes: Sequence[int]
@@ -111,9 +111,10 @@ class Failure(NamedTuple):
 class Batch:
     """Commands that are answered together, `size` in all.
 
-    `done` resolves when every command is answered, some with `refusals`, or when the batch was given up. When it is
-    cancelled (the caller left), commands that were not sent yet are dropped. `held_bytes` is what it holds,
-    about. `may_go` is asked before anything goes out; None: it may, until the deadline.
+    `done` resolves when every command is answered (those in `refusals` with an error), or when the batch was given up.
+    When `done` is cancelled, because the caller left, commands that were not sent yet are dropped. `held_bytes` is
+    about how much memory the batch takes. `may_go` is called before each write and may veto it; None: commands may go
+    out until the deadline.
     """
 
     __slots__ = (
@@ -153,32 +154,34 @@ class Batch:
         self.redirections = 0
         self.refusals: list[Failure] = []
         self.problem: Problem | None = None
-        """The last that a node had with it."""
+        """The latest reason why a command has to be sent again, or was refused."""
         self.missing = self.size
         """How many commands are not answered yet."""
         self._parts: list[Part] = []
         self._given_up: Exception | None = None
 
     def part(self, group: Group, indexes: list[int], *, asking: bool = False) -> "Part":
-        """Some of the commands, to be carried out."""
+        """A new part of the batch, with some commands of a group."""
         part = Part(self, group, indexes, asking=asking)
         self._parts.append(part)
         return part
 
     def forget_ended(self) -> None:
-        """Let go of parts that nothing is left of: what is asked again and again would have ever more of them."""
+        """Drop parts that are answered or were replaced: without this, a batch that is retried for long would
+        accumulate them."""
         if len(self._parts) > 3 * self.size:
             self._parts = [part for part in self._parts if part.unanswered]
 
     def goes(self, now: float) -> bool:
-        """Whether what is not sent yet may go out; `now` is by the event loop's clock, and newer than its turn."""
+        """Whether commands that are not sent yet may go out. `now` is a current reading of the event loop's clock, not
+        the time at which the turn of the loop began."""
         return now < self.deadline and not self.done.done() and (self.may_go is None or self.may_go())
 
     def answered(self, count: int) -> None:
         """Count replies that arrived; the last one resolves `done`."""
         self.missing -= count
         if not self.missing and not self.done.done():
-            # Each part knows its batch: kept, both would be garbage that only a collection finds, and all stand still.
+            # Parts refer to their batch: this breaks the cycle, so that both are freed without a garbage collection.
             self._parts = []
             self._end()
 
@@ -188,19 +191,19 @@ class Batch:
         self.answered(1)
 
     def give_up(self, error: Exception) -> None:
-        """Wait no longer for what is not answered yet."""
+        """End the batch with an error for all commands that are not answered yet."""
         if not self.done.done():
             self._given_up = error
             self._end()
 
     def failures(self) -> list[Failure]:
-        """What was not carried out, once `done`."""
+        """The commands that were refused or given up, once `done`."""
         if self._given_up is None:
             return self.refusals
         return [*self.refusals, *(Failure(*each, self._given_up) for each in self.unanswered())]
 
     def unanswered(self) -> list[tuple[Group, Sequence[int]]]:
-        """What has no answer yet, by indexes into groups."""
+        """The commands without an answer that counts, as indexes into their groups."""
         return [(part.group, part.unanswered) for part in self._parts if part.unanswered]
 
     def _end(self) -> None:
@@ -208,8 +211,8 @@ class Batch:
 
 
 class Question(Batch, Generic[Answer]):
-    """One command that is answered by itself: `done` has what `read` makes of its reply, or fails with the reason why
-    there is none."""
+    """A batch of one command. The result of `done` is what `read` makes of the reply; `done` fails if the command
+    did."""
 
     __slots__ = ("_command", "_read")
 
@@ -231,7 +234,7 @@ class Question(Batch, Generic[Answer]):
             try:
                 self.done.set_result(self._read(self._command.replies[0]))
                 return
-            except (TypeError, ValueError) as unexpected:  # it concerns who asked, not the connection
+            except (TypeError, ValueError) as unexpected:  # for the caller to see, not for the connection
                 error = unexpected
         self.done.set_exception(error)
 
@@ -248,7 +251,7 @@ class Part:
         self.asking = asking
         """True when each command follows an ASKING, because its slot is being imported."""
         self.position = 0
-        """How many replies of the connection this part has taken (two a command after ASKING)."""
+        """How many replies this part has taken from the connection (two for each command that follows an ASKING)."""
         self.unconfirmed: list[int] = []
         """The indexes whose replies have arrived, but do not count yet (see `confirming`)."""
 
@@ -258,6 +261,6 @@ class Part:
         return self.unconfirmed + self.indexes[self.position // 2 if self.asking else self.position :]
 
     def end(self) -> None:
-        """There is nothing left to wait for here: all is answered, or goes out in other parts."""
+        """Mark all as answered: the replies are here, or the commands go out in other parts."""
         self.position = 2 * len(self.indexes)
         self.unconfirmed = []

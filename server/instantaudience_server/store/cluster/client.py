@@ -1,4 +1,4 @@
-"""redis-py's client for a cluster, by the URL that names it."""
+"""Makes redis-py's cluster client from the cluster's URL."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,16 +9,16 @@ from redis.exceptions import RedisError
 
 USUAL_PORT = 6379
 NO_CONNECTION = (RedisError, OSError, RuntimeError)
-"""What redis-py raises where it cannot connect. RuntimeError is uvloop's: the connection was reset before redis-py
-wrote to it, as by a node that ends."""
+"""What redis-py raises when it cannot connect. RuntimeError comes from uvloop when the connection is reset before
+redis-py writes to it, as by a node that shuts down."""
 
 
 def cluster_client(url: str, *, timeout_seconds: float, **options: Any) -> RedisCluster:
-    """A client that is not connected yet. `timeout_seconds` is how long a connection, and each answer, may take;
+    """A client that is not connected yet. `timeout_seconds` bounds the time to connect, and that of each answer;
     `options` are redis-py's.
 
-    `url` is `redis://` or `rediss://` (TLS), with user and password where the cluster wants them. It names a node, or
-    several between commas (`redis://user:password@a:6379,b:6379`), so that none of them is needed.
+    `url` is `redis://` or `rediss://` (TLS), with user and password where the cluster demands them. It names one node,
+    or several separated by commas (`redis://user:password@a:6379,b:6379`), any of which is enough.
 
     Raises:
         ValueError, TypeError, RedisError, RedisClusterException: the URL cannot be used.
@@ -37,7 +37,11 @@ def cluster_client(url: str, *, timeout_seconds: float, **options: Any) -> Redis
 
 
 def _for_each_node(url: str) -> list[str]:
-    """The URL of each node that a URL names."""
+    """Split a URL that names several nodes into one URL for each.
+
+    Raises:
+        ValueError: a node other than the first has credentials.
+    """
     parts = urlsplit(url)
     credentials, at, addresses = parts.netloc.rpartition("@")
     if "@" in credentials and "," in credentials:

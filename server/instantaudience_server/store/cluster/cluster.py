@@ -1,4 +1,5 @@
-"""Sends commands to the nodes that serve their slots, until every one is answered or the deadline is over."""
+"""Sends commands to the nodes that serve their slots, and again where needed, until each is answered or the deadline
+has passed."""
 
 import asyncio
 import random
@@ -29,26 +30,28 @@ from instantaudience_server.store.interfaces.memberships import NOT_CONFIRMED
 TRANSIENT = frozenset(
     ("TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "BUSY", "OOM", "MISCONF", "NOREPLICAS")
 )
-"""Error prefixes that say "not now": the command is sent again until the deadline. Every command here is idempotent."""
+"""Prefixes of errors that mean "not now": the command is sent again until the deadline. To repeat any command of the
+service does no harm."""
 
 FORBIDDEN = ("NOPERM ", "ERR ACL failure in script")
-"""How answers begin where the ACL forbids a command, or one that a script runs."""
+"""How errors begin where the ACL forbids a command, or one that a script runs."""
 _COMMAND = re.compile(r"'([a-z|-]{1,40})' command")
 
 SHORTEST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 SWEEP_SECONDS = 0.02
-"""How late, at most, a call ends whose deadline is over."""
+"""How long after its deadline a call ends, at most."""
 CONFIRMATION_SHARE = 0.75
-"""How long a node may take to confirm what it has carried out, as a share of `stalled_seconds`."""
+"""How long a node may take to confirm writes (see `confirming`), as a share of `stalled_seconds`."""
 
 
 class Cluster:
-    """The way to the Redis Cluster; `execute` is safe to call from any number of tasks of one event loop.
+    """A client of the Redis Cluster, for any number of tasks of one event loop.
 
-    `max_pending_bytes` bounds what waits for answers; past it, `execute` fails at once. `stalled_seconds` is how long a
-    node may leave commands unanswered before its connection is replaced. `durability` is what stores want
-    for what they acknowledge, where nobody says anything else, and `confirming_replicas` how many replicas that takes.
+    `max_pending_bytes` bounds the commands that wait for answers; past it, bounded calls fail at once.
+    `stalled_seconds` is how long a node may leave commands unanswered before its connection is replaced. `durability`
+    is the default for the writes of stores, and `confirming_replicas` the number of replicas that have to confirm a
+    write where replicas do.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Cluster:
         confirming_replicas: int = 1,
     ) -> None:
         self.durability = durability
-        # A connection that waits for a confirmation is silent, and must not be taken for dead.
+        # Shorter than stalled_seconds: a connection that awaits a confirmation is silent, but not dead.
         wait_seconds = CONFIRMATION_SHARE * stalled_seconds
         self._confirmations = {
             durability: confirmation(durability, replicas=confirming_replicas, wait_seconds=wait_seconds)
@@ -71,7 +74,7 @@ class Cluster:
         self._stalled_seconds = stalled_seconds
         self._pending_bytes = 0
         self._waiting: dict[asyncio.Future[Any], Batch] = {}
-        """The batches that are not `done`, by that."""
+        """`Batch.done` → the batch, for the batches that are not done."""
         self._sweeper: asyncio.TimerHandle | None = None
         self.routes = Routes(topology, self._make_node)
         self._slots = self.routes.slots
@@ -81,7 +84,7 @@ class Cluster:
 
     @property
     def pending_bytes(self) -> int:
-        """What waits for answers, in bytes."""
+        """The memory of the batches that wait for answers, in bytes."""
         return self._pending_bytes
 
     async def open(self) -> None:
@@ -110,10 +113,10 @@ class Cluster:
     ) -> list[Any]:
         """Carry out commands and return their replies, in order; otherwise as `begin`.
 
-        `bounded` is False for what the service itself asks, little and one at a time: an overload must not stop it.
+        `bounded` is False for the service's own small questions, one at a time, which have to work under overload too.
 
         Raises:
-            AudienceError: UNAVAILABLE, as `begin`, or when the deadline is over. Some commands may have been
+            AudienceError: UNAVAILABLE, as `begin`, or when the deadline has passed. Some commands may have been
                 carried out then.
             RefusedCommandError: a node refused a command, which is logged.
         """
@@ -134,15 +137,15 @@ class Cluster:
         may_go: Callable[[], bool] | None = None,
         name: str = "cluster",
     ) -> Batch:
-        """Begin to carry out commands; the batch is done when each is answered, or the deadline is over. An answer
-        counts when what the command wrote is where `durability` wants it.
+        """Begin to carry out commands. The batch is done when each is answered, or the deadline has passed. The answer
+        to a write counts once the write has the `durability`.
 
-        `deadline` is a time of the event loop's clock, in seconds. Commands are idempotent: one whose answer got lost
-        is sent again. Commands on one key are carried out in the order of the calls, as long as no node changes.
-        `may_go` is as in `Batch`. `name` is that of the span (`tracing`).
+        `deadline` is a time of the event loop's clock, in seconds. It must do no harm to repeat a command: one whose
+        answer was lost is sent again. Commands on one key are carried out in the order of the calls, as long as none
+        has to be sent again. `may_go` is as in `Batch`. `name` is that of the span (`tracing`).
 
         Raises:
-            AudienceError: UNAVAILABLE, when the deadline is over or too much is pending; nothing was sent.
+            AudienceError: UNAVAILABLE, when the deadline has passed or too much is pending; nothing was sent.
         """
         batch = Batch(groups, deadline, self._loop, durability, may_go)
         if not batch.size:
@@ -161,10 +164,10 @@ class Cluster:
         durability: Durability = Durability.PRIMARY,
         in_need: Callable[[], Command] | None = None,
     ) -> "asyncio.Future[Answer]":
-        """As `execute`, of one command, and without a task: it is begun at once, and the result is what `read` makes of
-        the reply. `in_need` is as in `Single`.
+        """As `execute`, for one command and without a task: the command is begun before this returns. The future's
+        result is what `read` makes of the reply. `in_need` is as in `Single`.
 
-        Raises, from the result:
+        Raises, from the future:
             AudienceError: UNAVAILABLE.
             RefusedCommandError: the node refused the command, which is logged.
         """
@@ -177,7 +180,11 @@ class Cluster:
         return question.done
 
     def _begin(self, batch: Batch, groups: Sequence[Group], *, bounded: bool, name: str) -> None:
-        """Raises AudienceError, as `begin`."""
+        """Register a batch and send its commands.
+
+        Raises:
+            AudienceError: as `begin`.
+        """
         if bounded and self._pending_bytes + batch.held_bytes > self._max_pending_bytes:
             raise overloaded("the service is overloaded; nothing was changed")
         if self._closed or batch.deadline <= batch.started:
@@ -193,7 +200,7 @@ class Cluster:
             tracing.watch(name, batch.done, partial(self._attributes, groups, batch), lambda: bool(batch.failures()))
 
     def _attributes(self, groups: Sequence[Group], batch: Batch) -> tracing.Attributes:
-        """What a span says of commands."""
+        """The attributes of the span of a batch."""
         nodes = {node.name for group in groups for node in group.by_node(self._slots) if node is not None}
         return {
             "db.system.name": "redis",
@@ -206,7 +213,8 @@ class Cluster:
         self._pending_bytes -= self._waiting.pop(done).held_bytes
 
     def _sweep(self) -> None:
-        """End the calls whose deadline is over: one timer for all, because timers cost and deadlines rarely pass."""
+        """Give up the batches whose deadline has passed. One timer serves all, because timers are costly and deadlines
+        rarely pass."""
         now = self._loop.time()
         for batch in [batch for batch in self._waiting.values() if batch.deadline <= now]:
             error = unavailable(NOT_CONFIRMED)
@@ -215,13 +223,14 @@ class Cluster:
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._waiting else None
 
     def _unanswering(self, batch: Batch) -> list[str]:
-        """Who has not answered what of a batch is unanswered, and what was the matter, where that is known."""
+        """The names of the nodes that owe answers to a batch, each with the batch's latest problem where there is
+        one."""
         why = "" if batch.problem is None else f" ({batch.problem})"
         nodes = {self._slots[group.slot(index)] for group, indexes in batch.unanswered() for index in indexes}
         return sorted("no primary" if node is None else node.name + why for node in nodes)
 
     def refused(self, node: Node, part: Part, index: int, error: ReplyError) -> None:
-        """Decide what becomes of a command that a node answered with an error (see `node.Router`)."""
+        """Redirect, retry or fail a command that a node answered with an error (see `node.Router`)."""
         batch, group = part.batch, part.group
         prefix, _, rest = str(error).partition(" ")
         if prefix == "MOVED":
@@ -245,7 +254,7 @@ class Cluster:
             batch.refused(group, index, RefusedCommandError(node.name, problem))
 
     def unreachable(self, node: Node, parts: Iterable[Part]) -> None:
-        """Send what a lost node left unanswered again, after a pause (see `node.Router`)."""
+        """After a pause, send again what a lost node left unanswered (see `node.Router`)."""
         if self._closed:
             return
         STORE_CONNECTION_FAILURES.labels(node.name).inc()
@@ -255,7 +264,7 @@ class Cluster:
             self._retry_later(part)
 
     def unconfirmed(self, node: Node, parts: Iterable[Part]) -> None:
-        """Send again what was carried out, but not confirmed, after a pause (see `node.Router`)."""
+        """After a pause, send again what was carried out but not confirmed (see `node.Router`)."""
         STORE_REFUSALS.labels(node.name, Problem.NO_CONFIRMATION).inc()
         for part in parts:
             part.batch.problem = Problem.NO_CONFIRMATION
@@ -267,7 +276,8 @@ class Cluster:
         return self.routes.another_slot(node, slot)
 
     def _send_on(self, batch: Batch, group: Group, index: int, target: Node, *, asking: bool) -> None:
-        """Follow a redirection; past a few, nodes disagree, and following at once would be a busy loop."""
+        """Follow a redirection at once, or after a pause where there were many: nodes that disagree would otherwise
+        send the command to and fro in a busy loop."""
         batch.redirections += 1
         if batch.redirections > 4 * batch.size:
             self._retry_later(batch.part(group, [index]))
@@ -275,17 +285,17 @@ class Cluster:
             target.send(batch.part(group, [index], asking=asking))
 
     def _retry_later(self, part: Part) -> None:
-        """Send what is unanswered of a part again, after a pause."""
+        """After a pause, send again what is unanswered of a part."""
         batch = part.batch
         if batch.done.done():
             return
-        # Half of the time already spent: exponential backoff without a counter. Jitter keeps the calls of a lost node
-        # from coming back all at once.
+        # Half of the time since the batch began makes an exponential backoff without a counter. Jitter keeps the
+        # commands for a lost node from coming back all at once.
         pause = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, (self._loop.time() - batch.started) / 2))
         self._loop.call_later(pause * random.uniform(0.5, 1), self._route_again, part)  # noqa: S311
 
     def _route_again(self, part: Part) -> None:
-        """Send what is unanswered of a part to the nodes that are right now."""
+        """Send what is unanswered of a part to the nodes that serve its slots now."""
         batch, group = part.batch, part.group
         if batch.done.done():
             return
@@ -310,7 +320,8 @@ class Cluster:
 
 
 def _for_good(answer: str) -> str:
-    """What is wrong for good, by the first word of an answer; of what an ACL forbids, with the command, or `key`."""
+    """A short form of an error that sending again will not mend: its first word. Where the ACL forbids something,
+    `NOPERM` and the command, or `key`."""
     if not answer.startswith(FORBIDDEN):
         return answer.partition(" ")[0]
     command = _COMMAND.search(answer)
@@ -318,7 +329,7 @@ def _for_good(answer: str) -> str:
 
 
 def _note(node: Node, prefix: str) -> Problem:
-    """Count an error that a node has answered, by its first word."""
+    """Count an error that a node answered, and return the `Problem` of its first word."""
     try:
         problem = Problem(prefix)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The commands that the service sends, packed for the wire.
+"""The commands that the service sends, encoded for the wire.
 
-`HSETEX` sets fields and their expiry in one atomic step (https://redis.io/docs/latest/commands/hsetex/): Redis 8.0 or
-Valkey 9.0. Without an expiry option it also takes away the expiry that a field had.
+`HSETEX` sets fields and their expiry in one atomic step (https://redis.io/docs/latest/commands/hsetex/); it needs Redis
+8.0 or Valkey 9.0. Without an expiry option, it also removes the expiry that a field had.
 """
 
 from binascii import crc_hqx
@@ -21,38 +21,38 @@ from instantaudience_server.store.native_keys import are_native
 if TYPE_CHECKING:
     from instantaudience_native import SpreadCommands
 
-# hiredis declares a tuple of one argument where it takes any number.
+# hiredis annotates a tuple of one argument, but takes any number.
 pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
-"""The words of a command, for the wire."""
+"""Encodes the words of a command."""
 
-# A key that nobody has, to be replaced.
+# A placeholder for the key.
 _GAP = b"\0"
 _GAP_WITH_LENGTH = b"$1\r\n\0"
 LAST_SLOT = SLOTS - 1
 
 _SET = b"HSETEX"
 SET_REPLY = b":1\r\n"
-"""What HSETEX replies when it was carried out and has no condition."""
+"""The reply to an HSETEX without a condition that was carried out."""
 NO_END, GONE = -1, -2
-"""What PEXPIRETIME replies about a key without an expiry, and where there is no such key, and HPEXPIRETIME about fields
-likewise (https://redis.io/docs/latest/commands/hpexpiretime/)."""
+"""What PEXPIRETIME replies about a key without an expiry, and about one that does not exist; likewise HPEXPIRETIME
+about fields (https://redis.io/docs/latest/commands/hpexpiretime/)."""
 
 
 SCRIPT_HEAD = "#!lua"
-"""A script without flags: it may write, and touches no keys but those that it was given."""
+"""The first line of a script. Without flags, the script may write; it touches no keys but those that it is given."""
 NO_WRITES, ALLOW_OOM = " flags=no-writes", " flags=allow-oom"
-"""A script that only reads; one that may write past `maxmemory`, because it makes room, or what it writes is small and
-bounded."""
+"""Flags of a script that only reads, and of one that may write past `maxmemory`, because it frees memory, or writes
+little."""
 
 _GO_ON = f"""{lua.SCAN}
 return scan(function(from) return redis.call('HSCAN', KEYS[1], from, 'COUNT', ARGV[2]) end, ARGV[1])
 """
 
 Command = tuple[int, bytes]
-"""One command on one key: the key's slot, and the bytes for the wire."""
+"""A command: the slot of its key or keys, and its encoded bytes."""
 
 Words = tuple[bytes, tuple[bytes | int, ...]]
-"""A command without its key: its name, and what follows the key."""
+"""A command without its key: its name, and the words that follow the key."""
 
 
 def setting(end_ms: int, values: Mapping[int, int]) -> Words:
@@ -62,19 +62,19 @@ def setting(end_ms: int, values: Mapping[int, int]) -> Words:
 
 
 def removing(segment_ids: Iterable[int]) -> Words:
-    """Remove a user's memberships; those that do not stand are no error."""
+    """Remove a user's memberships; those that do not exist are no error."""
     return (b"HDEL", tuple(segment_ids))
 
 
 def on_key(key: bytes, words: Words) -> Command:
-    """The command on a user's key."""
+    """Encode a command on a user's key, which has no braces: its slot is that of the whole key."""
     name, arguments = words
     return (crc_hqx(key, 0) & LAST_SLOT, pack((name, key, *arguments)))
 
 
 class Spread:
-    """One command on each of many users' keys, which have one length. Packed once, it serves all of them: only the key
-    is spliced in. (It is a `interfaces.groups.Group`.)
+    """The same command on each of many users' keys, all of one length (an `interfaces.groups.Group`). The command is
+    encoded once; the keys are spliced in.
 
     These keys have no braces, so their slot is that of the whole key.
     """
@@ -89,14 +89,14 @@ class Spread:
 
     @property
     def size_bytes(self) -> int:
-        """The size of all commands."""
+        """The size of all commands, encoded."""
         return len(self.keys) * (len(self._before) + len(self.keys[0]) + len(self._after))
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def by_node(self, nodes: list[Node]) -> dict[Node, list[int]]:
-        """The indexes of commands, by what a list of `SLOTS` has for their slots."""
+        """See `Group`."""
         return indexes_by([nodes[crc_hqx(key, 0) & LAST_SLOT] for key in self.keys])
 
     def slot(self, index: int) -> int:
@@ -104,16 +104,16 @@ class Spread:
         return crc_hqx(self.keys[index], 0) & LAST_SLOT
 
     def packed(self, indexes: Sequence[int]) -> bytes:
-        """Commands, for the wire: what stands between two keys is the same each time."""
+        """The encoded commands. The bytes between two keys are always the same, so this is one join."""
         keys = itemgetter(*indexes)(self.keys) if len(indexes) > 1 else (self.keys[indexes[0]],)
         return b"".join((self._before, (self._after + self._before).join(keys), self._after))
 
     def answer(self, indexes: Sequence[int], replies: Sequence[Any]) -> None:
-        """Let go of replies: that they are no errors is all there is to know."""
+        """Drop replies: other than errors, they say nothing of interest."""
 
 
 def _parts(words: tuple[bytes | int, ...]) -> bytes:
-    """Parts of a command, for the wire: without how many it has in all."""
+    """Words of a command, encoded without the array header (the number of words)."""
     return pack(words).partition(b"\r\n")[2]
 
 
@@ -121,9 +121,9 @@ _known_parts = lru_cache(maxsize=1000)(_parts)
 
 
 def on_keys(keys: Sequence[bytes], words: Words) -> "Sequence[Spread | SpreadCommands]":
-    """The same command on each of some users' keys."""
+    """The same command on each of some users' keys, as groups of keys of one length."""
     name, arguments = words
-    # Campaigns repeat what they set, for other users and with another end.
+    # The encoded fields and values are cached apart from the end: campaigns set the same ones with ever new ends.
     end = 2 if arguments[:1] == (b"PXAT",) else 0
     before, _, after = _parts((name, _GAP, *arguments[:end])).partition(_GAP_WITH_LENGTH)
     before, after = b"*%d\r\n%b" % (2 + len(arguments), before), after + _known_parts(arguments[end:])
@@ -148,7 +148,7 @@ def read_ends(key: bytes, segment_ids: Sequence[int]) -> Command:
 
 
 def get(key: bytes) -> Command:
-    """Read a string; the reply is None when there is none."""
+    """Read a string; the reply is None where it does not exist."""
     return (key_slot(key), pack((b"GET", key)))
 
 
@@ -158,12 +158,12 @@ def set_string_until(key: bytes, value: bytes, end_ms: int) -> Command:
 
 
 def end_of_string(key: bytes, most_bytes: int) -> Command:
-    """The last bytes of a string, at most so many; none where there is no such key."""
+    """Read the last bytes of a string, at most `most_bytes`; the reply is empty where it does not exist."""
     return (key_slot(key), pack((b"GETRANGE", key, -most_bytes, -1)))
 
 
 def delete(key: bytes) -> Command:
-    """Delete a key; the reply is how many there were. Sent again after a lost answer, that is 0."""
+    """Delete a key; the reply is 1 if it existed, else 0 (also when it is sent again after a lost answer)."""
     return (key_slot(key), pack((b"DEL", key)))
 
 
@@ -173,27 +173,27 @@ def read_end(key: bytes) -> Command:
 
 
 def expire_at(key: bytes, end_ms: int) -> Command:
-    """Let a key end at `end_ms` (Unix time in ms)."""
+    """Let a key expire at `end_ms` (Unix time in ms)."""
     return (key_slot(key), pack((b"PEXPIREAT", key, end_ms)))
 
 
 def prolong(key: bytes, end_ms: int) -> Command:
-    """Let a key end at `end_ms` (Unix time in ms), unless it ends later."""
+    """Let a key expire at `end_ms` (Unix time in ms), unless it expires later."""
     return (key_slot(key), pack((b"PEXPIREAT", key, end_ms, b"GT")))
 
 
 def get_fields(key: bytes, fields: Iterable[int | str | bytes]) -> Command:
-    """Read fields of a hash; the reply has None for those that are not there."""
+    """Read fields of a hash; the reply has None for those that do not exist."""
     return (key_slot(key), pack((b"HMGET", key, *fields)))
 
 
 def read_hash(key: bytes) -> Command:
-    """Read a small hash: a flat list of fields and values."""
+    """Read a small hash; the reply is a flat list of fields and values."""
     return (key_slot(key), pack((b"HGETALL", key)))
 
 
 def field_names(key: bytes) -> Command:
-    """Read the fields of a small hash."""
+    """Read the names of the fields of a small hash."""
     return (key_slot(key), pack((b"HKEYS", key)))
 
 
@@ -204,38 +204,40 @@ def set_field_until(key: bytes, field: int, end_ms: int) -> Command:
 
 
 def remove_fields(key: bytes, fields: Iterable[int]) -> Command:
-    """Remove fields of a hash; the reply is how many there were."""
+    """Remove fields of a hash; the reply is how many of them existed."""
     return (key_slot(key), pack((b"HDEL", key, *fields)))
 
 
 def remove_from_sorted(key: bytes, member: str) -> Command:
-    """Remove a member of a sorted set; the reply is how many there were."""
+    """Remove a member of a sorted set; the reply is 1 if it existed, else 0."""
     return (key_slot(key), pack((b"ZREM", key, member)))
 
 
 def increment_field(key: bytes, field: str) -> Command:
-    """Add one to a field of a hash; the reply is the sum. Sent again after a lost answer, it adds another one."""
+    """Add 1 to a field of a hash; the reply is the sum. Not idempotent: sent again after a lost answer, it adds another
+    1."""
     return (key_slot(key), pack((b"HINCRBY", key, field, 1)))
 
 
 def scan_hash(key: bytes, cursor: bytes, count: int) -> Command:
-    """Read about `count` fields of a hash and their values, from a cursor on, b"0" at first.
+    """Read about `count` fields of a hash and their values, from a cursor on (b"0": from the beginning).
 
-    The reply is the next cursor, b"0" after the last part, and the part, a flat list. What is there all the time is in
-    one of the parts at least (https://redis.io/docs/latest/commands/scan/, "Scan guarantees"), whichever nodes answer.
+    The reply is the next cursor (b"0" after the last part) and the part, a flat list. Each field that exists during the
+    whole scan is in at least one part (https://redis.io/docs/latest/commands/scan/, "Scan guarantees"), even when
+    another node answers from some part on.
     """
-    if cursor == b"0":  # most hashes have one part, which costs less without a script
+    if cursor == b"0":  # most hashes have only one part, which costs less without a script
         return (key_slot(key), pack((b"HSCAN", key, cursor, b"COUNT", count)))
     return evaluate(_GO_ON, [key], cursor, count, flags=NO_WRITES)
 
 
 def add_distinct(key: bytes, count: int, numbers: bytes) -> Command:
-    """Count so many different numbers (see `sizes.hyperloglog.pack`) in a HyperLogLog, beside those of before."""
+    """Add `count` numbers to a HyperLogLog; `numbers` are encoded (see `sizes.hyperloglog.pack`)."""
     return (key_slot(key), b"*%d\r\n$5\r\nPFADD\r\n$%d\r\n%b\r\n%b" % (2 + count, len(key), key, numbers))
 
 
 def count_distinct(keys: Sequence[bytes]) -> Command:
-    """How many different numbers the HyperLogLogs of keys in one slot have counted together, about."""
+    """Estimate how many distinct numbers were added to any of some HyperLogLogs, which are in one slot."""
     return (key_slot(keys[0]), pack((b"PFCOUNT", *keys)))
 
 
@@ -247,8 +249,9 @@ def read_stream(key: bytes, first: bytes, count: int) -> Command:
 def evaluate(script: str, script_keys: Sequence[bytes], *arguments: int | str | bytes, flags: str = "") -> Command:
     """Run a Lua script on keys of one slot, atomically; without flags, it may write.
 
-    Its first line makes a node refuse it as a whole where it takes no writes. Without, one that answers reads while the
-    cluster is down begins it, and stops at its first write (https://redis.io/docs/latest/develop/programmability/).
+    The script's first line (`SCRIPT_HEAD`) makes a node that takes no writes refuse it before it starts. Otherwise a
+    node that answers reads while the cluster is down would start it, and abort at its first write
+    (https://redis.io/docs/latest/develop/programmability/).
     """
     text = _text(script, flags)
     return (key_slot(script_keys[0]), pack((b"EVAL", text, len(script_keys), *script_keys, *arguments)))
@@ -260,13 +263,13 @@ def _text(script: str, flags: str) -> bytes:
 
 
 def wait_for_replicas(replicas: int, wait_ms: int) -> bytes:
-    """Wait, for so long at most, until so many replicas have what this connection wrote; the reply is how many have."""
+    """Wait until `replicas` replicas have the connection's writes, at most `wait_ms`; the reply is how many have."""
     return pack((b"WAIT", replicas, wait_ms))
 
 
 def wait_for_disks(replicas: int, wait_ms: int) -> bytes:
-    """As `wait_for_replicas`, until it is on the disk of the primary and of so many replicas; the reply is on how many
-    of each."""
+    """As `wait_for_replicas`, for the disks of the primary and of `replicas` replicas; the reply is a list of how many
+    primaries' (0 or 1) and replicas' disks have the writes."""
     return pack((b"WAITAOF", 1, replicas, wait_ms))
 
 

@@ -1,12 +1,16 @@
-"""How a node confirms what it has carried out, where its own word is not enough (docs/adr/0030-durability.md).
+"""Confirmation of writes by replicas or disks, for durabilities beyond the primary's memory
+(docs/adr/0030-durability.md).
 
-Each write to the socket ends with a mark and a command that waits until the connection's newest write, and so all that
-the node wrote before it, is where it is to be. The answers count when it says so; else the commands are sent again,
-which does no harm. The mark is a write in any case: commands that change nothing, as those sent again after a lost
-connection, have nothing to wait for in the eyes of the node, while what changed before may not have arrived. A script
-writes it, as a node whose memory is full carries out removals, and no plain command that would do for a mark. It stands
-in a slot of what it is for; where that one is on its way to another node, in another slot of the node's, as any write
-of the connection will do.
+Each write to the socket ends with a mark, which is a small write to the node, and WAIT or WAITAOF. These wait until the
+connection's latest write, and thereby everything that the node wrote before it, is on the replicas or disks. Only then
+do the answers count; otherwise the commands are sent again, which does no harm.
+
+- The mark is needed because commands that change nothing, such as those sent again after a lost connection, give the
+  node nothing to wait for, although their first execution may not have been replicated.
+- A script writes the mark, because a node whose memory is full still carries out removals, but no plain command that
+  would do as a mark.
+- The mark is in a slot of one of the commands. Where that slot is migrating, it is in another slot of the node: any
+  write of the connection will do.
 
 Sources: https://valkey.io/commands/wait/ and https://valkey.io/commands/waitaof/.
 """
@@ -23,24 +27,24 @@ from instantaudience_server.store.keys import mark_key
 
 MARK = "return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])"
 MARK_MS = 60_000
-"""How long marks are kept: nobody reads them."""
+"""How long marks are kept; nothing reads them."""
 REPLIES = 2
-"""How many there are: one of the mark, and one of the command that waits."""
+"""The replies to a confirmation: that to the mark, and that to the waiting command."""
 
 
 class Confirmation(NamedTuple):
-    """The command that waits, and the least numbers that it has to answer."""
+    """The waiting command, encoded, and the least numbers of replicas or disks that its reply has to have."""
 
     waiting: bytes
     least: tuple[int, ...]
 
     def after(self, slot: int) -> bytes:
-        """A mark in this slot, and the command that waits."""
+        """A mark in this slot and the waiting command, encoded."""
         _, mark = evaluate(MARK, [mark_key(slot)], MARK_MS, flags=ALLOW_OOM)
         return mark + self.waiting
 
     def given(self, replies: Sequence[Any]) -> bool:
-        """Whether the node has confirmed, by the replies to both. An error is no confirmation."""
+        """Whether the replies to both commands confirm the writes. An error does not."""
         mark, reply = replies
         numbers = [reply] if isinstance(reply, int) else reply
         if isinstance(mark, ReplyError) or not isinstance(numbers, list):
@@ -49,8 +53,8 @@ class Confirmation(NamedTuple):
 
 
 def confirmation(durability: Durability, *, replicas: int, wait_seconds: float) -> Confirmation:
-    """What `REPLICA` and `DISK` ask for, of so many replicas; `REPLICA` asks for one at least. A connection waits so
-    long at most, as other commands are behind."""
+    """The confirmation for `REPLICA` or `DISK` by this many replicas (`REPLICA`: at least one). `wait_seconds` bounds
+    the wait, as other commands queue behind it."""
     wait_ms = max(1, round(wait_seconds * 1000))
     if durability is Durability.REPLICA:
         replicas = max(1, replicas)
@@ -59,8 +63,8 @@ def confirmation(durability: Durability, *, replicas: int, wait_seconds: float) 
 
 
 class Awaited:
-    """What one write to the socket has sent, until the node confirms it. `slot` is the mark's, `replies` are those to
-    the confirmation."""
+    """The parts that one write to the socket sent, awaiting their confirmation. `slot` is the mark's; `replies` are
+    those to the confirmation so far."""
 
     __slots__ = ("parts", "replies", "slot")
 
@@ -71,19 +75,19 @@ class Awaited:
 
     @property
     def misplaced(self) -> bool:
-        """Whether the mark's slot is another node's, or on its way there, by the replies."""
+        """Whether the mark was redirected: its slot is on, or migrating to, another node."""
         mark = self.replies[0]
         return isinstance(mark, ReplyError) and str(mark).startswith(("MOVED ", "ASK "))
 
     def confirm(self) -> None:
-        """The answers of these parts count."""
+        """Count the answers of these parts."""
         for part in self.parts:
             count, part.unconfirmed = len(part.unconfirmed), []
             part.batch.answered(count)
 
 
 def unanswered(in_flight: Iterable["Part | Awaited"]) -> list[Part]:
-    """The parts in flight; those whose answers are not confirmed are among them. None stands twice."""
+    """The unanswered parts among what is in flight, each once, including those whose answers are not confirmed."""
     parts: dict[Part, None] = {}
     for each in in_flight:
         parts |= dict.fromkeys(each.parts if isinstance(each, Awaited) else (each,))

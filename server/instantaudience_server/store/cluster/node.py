@@ -1,6 +1,6 @@
-"""A node of the cluster: what is to go there, and the connections that it goes out on.
+"""A node of the cluster: its queue of commands, and the connections that they are sent on.
 
-All that the calls of one event-loop turn have queued goes out in one write.
+All commands that are queued within one turn of the event loop go out in one write.
 """
 
 import asyncio
@@ -20,31 +20,32 @@ from instantaudience_server.store.cluster.wire import Wire
 from instantaudience_server.store.interfaces.health import Problem
 
 FEWEST_LOOKED_AT = 64
-"""Parts that wait before it is looked for the first time which of them nobody waits for."""
+"""The length of the queue at which it is first searched for parts of batches that are done."""
 
 
 class Router(Protocol):
-    """Who decides what becomes of commands that a node did not carry out."""
+    """Decides what to do about commands that a node did not carry out."""
 
     def refused(self, node: "Node", part: Part, index: int, error: ReplyError) -> None:
-        """The node answered the command at `index` of the part's batch with an error."""
+        """The node answered the command at `index` of the part's group with an error."""
 
     def unreachable(self, node: "Node", parts: Iterable[Part]) -> None:
-        """The connection is gone, or could not be made; these parts are unanswered."""
+        """The connection was lost, or could not be made; these parts are unanswered."""
 
     def unconfirmed(self, node: "Node", parts: Iterable[Part]) -> None:
-        """The node has not confirmed in time that these parts are where they are to be."""
+        """The node has not confirmed in time that replicas or disks have the writes of these parts."""
 
     def another_slot(self, node: "Node", slot: int) -> int | None:
-        """A slot of the node's, where there is one but for this one, which is another node's or on its way there."""
+        """Another slot of the node than this one, which has moved or is migrating; None where there is none."""
 
 
 class Node:
     """One primary: a queue of parts, and the connection they go out on.
 
     `connect` makes a connection of redis-py that is not connected yet. `stalled_seconds` is how long the node may leave
-    commands unanswered before its connection is taken for dead. What has to be confirmed goes out on connections of its
-    own, so that nothing else waits behind it: `confirmations` has one for each durability beyond the primary's word.
+    commands unanswered before its connection is taken for dead. Writes that need a confirmation go out on connections
+    of their own, so that no other command waits behind them: `confirmations` has one for each durability beyond
+    `PRIMARY`.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Node:
         }
         self._confirmation = confirmation
         self.name = name
-        STORE_CONNECTION_FAILURES.labels(name)  # these begin at 0, as alerts want it
+        STORE_CONNECTION_FAILURES.labels(name)  # start the counters at 0, so that alerts notice the first increase
         for problem in (Problem.OTHER, Problem.NOPERM, Problem.WRONGTYPE):
             STORE_REFUSALS.labels(name, problem)
         self._connect = connect
@@ -72,7 +73,7 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._outbox: list[Part] = []
         self._look_at = FEWEST_LOOKED_AT
-        """How many parts wait when it is looked which of them nobody waits for."""
+        """The length of the outbox at which it is next searched for parts of batches that are done."""
         self._wire: Wire | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._flush_scheduled = False
@@ -86,14 +87,14 @@ class Node:
         return own and all(lane.idle for lane in self._lanes.values())
 
     def send(self, part: Part) -> None:
-        """Queue a part; it goes out at the end of this event-loop turn, or when the connection stands."""
+        """Queue a part; it goes out after this turn of the event loop, or once the connection is open."""
         lane = self._lanes.get(part.batch.durability)
         if lane is not None:
             lane.send(part)
             return
         self._outbox.append(part)
         if len(self._outbox) >= self._look_at:
-            # A node that takes nothing for long must not keep ever more of what was given up.
+            # Parts that were given up must not pile up while the node accepts nothing.
             self._outbox = [each for each in self._outbox if not each.batch.done.done()]
             self._look_at = max(FEWEST_LOOKED_AT, 2 * len(self._outbox))
         if not self._flush_scheduled:
@@ -101,7 +102,7 @@ class Node:
             self._loop.call_soon(self._flush)
 
     async def close(self) -> None:
-        """Drop the connections. Queued parts are left to their deadlines."""
+        """Close the connections. Queued parts are left to their deadlines."""
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
         if self._connecting is not None:
             self._connecting.cancel()

@@ -1,4 +1,4 @@
-"""Which node serves which slot: as the topology has told, and as nodes have said since."""
+"""Which node serves which slot, by the topology and by the redirections (MOVED) since it was read."""
 
 import asyncio
 from bisect import bisect
@@ -19,23 +19,23 @@ log = structlog.get_logger()
 REFRESH_PAUSE_SECONDS = 0.1
 
 MakeNode = Callable[[str, Callable[[], AbstractConnection]], Node]
-"""Makes a node by its name, and what makes a connection to it."""
+"""Makes a node from its name and a factory of connections to it."""
 
 
 class Routes:
-    """The nodes, and the slots of each."""
+    """The nodes of the cluster, and the slots that each serves."""
 
     def __init__(self, topology: Topology, make_node: MakeNode) -> None:
         self._topology = topology
         self._make_node = make_node
         self.slots: list[Node | None] = [None] * SLOTS
-        """The node that serves each slot; None: nobody does. It is the same list all along."""
+        """The node that serves each slot; None: none does. The list is never replaced, only its items."""
         self._nodes: dict[str, Node] = {}
         self._served: dict[int, str] = {}
-        """By whom each slot was served last, as far as the topology has told."""
+        """Slot → the name of the primary that served it last, by the topology."""
         self._refreshing: asyncio.Task[None] | None = None
         self._outdated = False
-        """Whether there was a reason to ask for the topology since it was last asked for."""
+        """Whether there was a reason to read the topology again since it was last read."""
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -58,17 +58,18 @@ class Routes:
         await self._topology.close()
 
     def primaries(self) -> dict[str, int]:
-        """The names of the nodes that serve slots, and a slot of each."""
+        """Name → one of its slots, for each node that serves any."""
         return {node.name: slot for slot, node in enumerate(self.slots) if node is not None}
 
     def unserved(self) -> list[int]:
-        """The slots that nobody serves, in their order."""
+        """The slots that no node serves, in ascending order."""
         return [slot for slot, node in enumerate(self.slots) if node is None]
 
     def another_slot(self, node: Node, slot: int) -> int | None:
-        """A slot of the node's, where there is one but for this one.
+        """Another slot of the node than this one; None where there is none.
 
-        Slots mostly move in their order: the one before stays, or has moved already.
+        It is the next lower one where there is one: slots are mostly migrated in ascending order, so that a lower slot
+        that is still the node's is not about to move.
         """
         slots = [each for each, served_by in enumerate(self.slots) if served_by and served_by.name == node.name]
         others = [each for each in slots if each != slot]
@@ -80,12 +81,12 @@ class Routes:
         return self._node(f"{host or asked.name.rpartition(':')[0]}:{port}")
 
     def moved(self, slot: int, node: Node) -> None:
-        """A slot is another node's now, as the one before has said."""
+        """Note that a slot is served by this node now (MOVED)."""
         self.slots[slot] = node
         self.look_again()
 
     def look_again(self) -> None:
-        """Learn the topology anew, soon. What is being learned may be from before the reason to ask again."""
+        """Have the topology read again soon; also when a read is under way, which may be from before the change."""
         self._outdated = True
         if self._refreshing is None and not self._closed:
             self._refreshing = self._loop.create_task(self._refresh())
@@ -97,8 +98,8 @@ class Routes:
         return node
 
     async def _refresh(self) -> None:
-        """Ask for the topology until there is an answer from after the last reason to ask. There is a pause after each
-        one, too: a lost node is not asked about by every call that misses it."""
+        """Read the topology until a read has succeeded that began after the last reason for one. A pause follows each
+        read, so that calls that miss a lost node do not all cause one."""
         try:
             while self._outdated:
                 if not await self._ask_topology():
@@ -130,7 +131,7 @@ class Routes:
         self._served |= primaries
         self.slots[:] = [self._node(primaries[slot]) if slot in primaries else None for slot in range(SLOTS)]
         for name in self._nodes.keys() - set(primaries.values()):
-            # A busy node that is no primary yet is importing its first slot: ASK has led here.
+            # A node in use that serves no slot yet is importing its first one: ASK redirected commands to it.
             if self._nodes[name].idle:
                 task = self._loop.create_task(self._nodes.pop(name).close())
                 self._closing.add(task)

@@ -1,7 +1,7 @@
-"""Which node serves which slot, as redis-py knows it.
+"""The cluster's nodes and slots, as redis-py discovers them.
 
-redis-py reads the URL, opens and authenticates connections, and discovers the cluster (CLUSTER SLOTS); it carries no
-command of a call.
+redis-py parses the URL, opens and authenticates connections, and discovers the cluster (CLUSTER SLOTS). It does not
+send the commands of calls.
 """
 
 import asyncio
@@ -18,15 +18,14 @@ from instantaudience_server.errors import unavailable
 from instantaudience_server.store.cluster.client import NO_CONNECTION, cluster_client
 
 NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
-"""The first versions with HSETEX, by the product that `--version` names."""
+"""Product, as `--version` names it → its first version (major, minor) with HSETEX."""
 REQUIRED = " or ".join(f"{product} {major}.{minor}" for product, (major, minor) in NEEDED.items())
 _NO_ANSWER = (*NO_CONNECTION, RedisClusterException)
-"""What redis-py raises when a node does not answer as it should; RedisClusterException is no RedisError."""
+"""What redis-py raises when discovery fails; RedisClusterException is not a RedisError."""
 NO_SLOTS = "no node serves a slot; create it first, as with `redis-cli --cluster create`"
-"""What is the matter where nodes answer that are no cluster yet, or any more."""
+"""The error where nodes answer but form no cluster (yet)."""
 ATTEMPTS = 5
-"""How often nodes are asked that keep silent, before the cluster counts as one that cannot be used: each may take the
-time that a connection may, which a busy machine has not always."""
+"""How often discovery is tried at the start where nodes do not answer in time, as on a busy machine they may not."""
 
 
 FAILOVER, MOVE = "failover", "move"
@@ -37,7 +36,8 @@ class StoreUnusableError(Exception):
 
 
 class _RereadConnection(SSLConnection):
-    """Reads its certificates each time it connects, as they may have been replaced; redis-py keeps the first ones."""
+    """A TLS connection that reads the certificates each time it connects, as they may have been replaced; redis-py
+    would keep the first ones."""
 
     async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         self.ssl_context.context = None
@@ -56,7 +56,7 @@ class Topology:
         except (ValueError, TypeError, RedisError, RedisClusterException) as error:
             raise StoreUnusableError(f"the cluster's URL cannot be used: {error}") from error
         self._named = dict(self._client.nodes_manager.startup_nodes)
-        """The nodes that the URL names; redis-py forgets them for those that the cluster names."""
+        """The nodes that the URL names; redis-py replaces them by those that the cluster reports."""
         options = self._client.get_connection_kwargs()
         if options["connection_class"] is SSLConnection:
             for node in self._named.values():
@@ -65,7 +65,7 @@ class Topology:
         self._refreshing: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:
-        """Ask the cluster again. Concurrent callers share one question.
+        """Read the topology again. Concurrent callers share one read.
 
         Raises:
             AudienceError: UNAVAILABLE, when no node answers.
@@ -82,10 +82,10 @@ class Topology:
             raise unavailable("the cluster does not answer") from error
 
     async def _initialize(self) -> None:
-        """Ask the nodes that are known for nodes and slots.
+        """Discover nodes and slots by the nodes that are known.
 
-        Where none of them helps, those that the URL names are asked as well from then on: all of them may have got
-        other addresses, which only these names lead to.
+        Where that fails, the nodes that the URL names are asked too from then on: all nodes may have new addresses,
+        which only these names resolve to.
         """
         nodes = self._client.nodes_manager
         asked = dict(nodes.startup_nodes)
@@ -95,14 +95,14 @@ class Topology:
             except RedisClusterException as error:
                 if error.__cause__ is not None or not asked:
                     raise
-                # Where nobody serves a slot, redis-py asks all nodes, and takes nothing from those that disagree. One
-                # that was cut off may do so for long: what a node says is tried then, as where all slots are served.
+                # Where a slot is not served, redis-py asks all nodes, and fails if they disagree. A node that was cut
+                # off may disagree for long; so one node alone is believed, as redis-py does where all slots are served.
                 nodes.startup_nodes = dict([random.choice(list(asked.items()))])  # noqa: S311
                 await nodes.initialize()
         except _NO_ANSWER:
             nodes.startup_nodes |= asked | self._named
             raise
-        except IndexError as error:  # redis-py wants a primary, and has forgotten all nodes
+        except IndexError as error:  # redis-py found no primary, and has forgotten all nodes
             nodes.startup_nodes |= asked | self._named
             raise RedisClusterException(NO_SLOTS) from error
 
@@ -146,7 +146,7 @@ class Topology:
                 )
 
     async def _discover(self) -> None:
-        """Ask for nodes and slots; again where all that is wrong is that nobody answers in time."""
+        """Discover nodes and slots; up to `ATTEMPTS` times where the only problem is that no node answers in time."""
         for _ in range(ATTEMPTS - 1):
             try:
                 await self._initialize()
@@ -161,15 +161,15 @@ class Topology:
         """Close redis-py's own connections."""
         if self._refreshing is not None:
             self._refreshing.cancel()
-        # RedisCluster.aclose() leaves nodes alone that its own initialize() has not found.
+        # RedisCluster.aclose() does not close nodes that its own initialize() has not found.
         await asyncio.gather(*(node.disconnect() for node in self._named.values()))
         await self._client.nodes_manager.aclose("startup_nodes")
         await self._client.nodes_manager.aclose()
 
 
 def changes(before: Mapping[int, str], now: Mapping[int, str]) -> dict[str, set[tuple[str, str]]]:
-    """Which primaries serve slots now that others served before, as pairs of names, by the kind of the change: a
-    failover, where the former one has none any more and the new one had none, or a move of slots."""
+    """The changes of primaries between two topologies (slot → name), as pairs of the former and the new name, by kind.
+    `FAILOVER`: the former one serves no slot any more, and the new one served none; `MOVE`: any other."""
     pairs = {(before[slot], name) for slot, name in now.items() if before.get(slot, name) != name}
     if not pairs:
         return {}
@@ -179,14 +179,15 @@ def changes(before: Mapping[int, str], now: Mapping[int, str]) -> dict[str, set[
 
 
 def _forbidden(error: BaseException | None) -> BaseException | None:
-    """What the ACL forbids, where an error comes of that: redis-py says then that it is no cluster."""
+    """The error by which the ACL forbids something, where it is the cause of this one: redis-py then reports that the
+    server is no cluster."""
     while error is not None and not isinstance(error, NoPermissionError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def _version(info: Any) -> str:
-    """The product and version in INFO's answer: `Valkey 9.1.2` or `Redis 7.2.4`."""
+    """The product and version in INFO's answer, such as `Valkey 9.1.2` or `Redis 7.2.4`."""
     if "valkey_version" in info:
         return f"Valkey {info['valkey_version']}"
     return f"Redis {info.get('redis_version', 'of an unknown version')}"

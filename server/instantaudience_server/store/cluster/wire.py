@@ -1,7 +1,7 @@
-"""An open connection to a node: what is in flight on it, in order.
+"""An open connection to a node, and the commands in flight on it.
 
-redis-py opens the connection (name resolution, TLS, authentication); after its handshake the socket is ours, so that
-what goes out together is one write, and replies are matched in order without a coroutine for each.
+redis-py opens the connection (name resolution, TLS, authentication). After its handshake, `Wire` takes over the socket,
+so that commands that go out together are one write, and replies are matched in order without a coroutine for each.
 """
 
 import asyncio
@@ -20,52 +20,52 @@ from instantaudience_server.store.cluster.commands import ASKING
 from instantaudience_server.store.cluster.confirming import REPLIES, Awaited, Confirmation, unanswered
 
 _MORE = object()
-"""What hiredis gives where a reply is not there yet, or not whole."""
+"""What hiredis returns while the next reply is not complete."""
 
 
 class Owner(Protocol):
-    """The node that a connection leads to, as the connection knows it."""
+    """The node that a connection leads to, as the connection sees it."""
 
     @property
     def name(self) -> str:
-        """Its address."""
+        """The node's address, `host:port`."""
 
     def on_writable(self) -> None:
-        """The connection takes data again."""
+        """The connection accepts data again."""
 
     def on_lost(self, unanswered: Iterable[Part]) -> None:
-        """The connection is gone, with these parts unanswered."""
+        """The connection was lost, with these parts unanswered."""
 
     def on_unconfirmed(self, parts: Iterable[Part]) -> None:
         """The node has not confirmed these parts in time."""
 
     def another_slot(self, slot: int) -> int | None:
-        """A slot of the node's, where there is one but for this one, which is not, or not for long."""
+        """Another slot of the node than this one, which has moved or is migrating; None where there is none."""
 
     def on_error(self, part: Part, index: int, error: ReplyError) -> None:
-        """The node answered the command at `index` of the part's batch with an error."""
+        """The node answered the command at `index` of the part's group with an error."""
 
 
 class Wire(asyncio.Protocol):
-    """An open connection: what is in flight on it, in order."""
+    """An open connection and the parts in flight on it, in the order of their replies."""
 
     def __init__(
         self, connection: AbstractConnection, owner: Owner, stalled_seconds: float, confirmation: Confirmation | None
     ) -> None:
         self._confirmation = confirmation
         self._mark_slot: int | None = None
-        """Where marks stand, once one could not stand in a slot of what it was for."""
+        """The slot of marks, once a mark could not be written in a slot of the commands it was for."""
         self._connection = connection
         self._owner = owner
         self._stalled_seconds = stalled_seconds
         self._reader = Reader(notEnoughData=_MORE)
         self._in_flight: deque[Part | Awaited] = deque()
         self._timed: Part | None = None
-        """The part whose replies are timed: one at a time, so that what is in flight need not be marked."""
+        """The part whose replies are timed. Only one at a time is, so that parts need no time of their own."""
         self._timed_since = 0.0
         self._observe_reply = store_replies(owner.name).observe
         self._has_room = True
-        """In the socket's buffer (asyncio's flow control)."""
+        """Whether the socket's buffer has room (asyncio's flow control)."""
         self._closed = False
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
         # tests/rooms/store covers it on every server.
@@ -85,14 +85,16 @@ class Wire(asyncio.Protocol):
 
     @property
     def writable(self) -> bool:
-        """Whether parts may be sent. What has to be confirmed goes out together once all before it is: the node looks
-        at no write before the one before is confirmed, so those of single turns would line up."""
+        """Whether parts may be sent. Where writes have to be confirmed, parts are collected until all before them are
+        confirmed: the node reads nothing more from the connection until then, so that the writes of single turns would
+        queue up, each with a wait of its own."""
         return self._has_room and (self._confirmation is None or self.idle)
 
     def write(self, parts: Iterable[Part]) -> None:
-        """Send parts in one write; those that nobody waits for any more are left out, or will not when the event loop
-        looks at its clock again: the process may have stood still since, and others have gone on."""
-        now = time.monotonic()  # the loop's own is that of the turn's beginning
+        """Send parts in one write, but for those whose batch no longer `goes`. The clock is read here, because the
+        process may have been stopped since this turn of the event loop began, and other processes may have acted
+        meanwhile."""
+        now = time.monotonic()  # loop.time() may be that of the turn's beginning
         pieces: list[bytes] = []
         sent: list[Part] = []
         if not self._in_flight:
@@ -119,7 +121,7 @@ class Wire(asyncio.Protocol):
             self._transport.write(b"".join(pieces))
 
     async def close(self) -> None:
-        """Close the socket. Nobody is told of it: nothing has failed."""
+        """Close the socket, without `on_lost`."""
         self._closed = True
         self._watch.cancel()
         self._transport.abort()
@@ -147,10 +149,9 @@ class Wire(asyncio.Protocol):
             in_flight.popleft()
 
     def _take_usual(self, data: bytes) -> bytes:
-        """Take the replies of commands that were all carried out as usual, as many of a part as there are; what is left
-        of the data.
+        """Take the usual replies (`Group.usual_reply`) that the data begins with; returns the rest of the data.
 
-        Most data is such, and comparing it costs a fraction of reading one reply after the other.
+        Most data consists of these, and comparing it costs a fraction of parsing each reply.
         """
         position, in_flight = 0, self._in_flight
         while in_flight and position < len(data):
@@ -173,7 +174,7 @@ class Wire(asyncio.Protocol):
         return data[position:] if position else data
 
     def _take(self, part: Part | Awaited) -> bool:
-        """Take a part's replies, or a confirmation; True when they are complete."""
+        """Take the replies of a part or of a confirmation; True when they are complete."""
         if isinstance(part, Awaited):
             return self._take_confirmation(part)
         if part.asking:
@@ -191,7 +192,7 @@ class Wire(asyncio.Protocol):
         return part.position == len(indexes)
 
     def _sort_out(self, part: Part, indexes: Sequence[int], replies: Sequence[Any]) -> tuple[list[int], list[Any]]:
-        """Hand errors over; the commands, and their replies, that are left."""
+        """Hand errors to the owner; returns the indexes of the other commands, and their replies."""
         good: tuple[list[int], list[Any]] = ([], [])
         for index, reply in zip(indexes, replies, strict=True):
             if isinstance(reply, ReplyError):
@@ -220,14 +221,14 @@ class Wire(asyncio.Protocol):
         return True
 
     def _answered(self, part: Part, indexes: list[int]) -> None:
-        """Count answers; where they have to be confirmed, later."""
+        """Count answers, or note them as unconfirmed where they need a confirmation."""
         if self._confirmation is None:
             part.batch.answered(len(indexes))
         else:
             part.unconfirmed += indexes
 
     def _take_confirmation(self, awaited: Awaited) -> bool:
-        """Take the replies that tell whether a write is confirmed; True when they are there."""
+        """Take the replies to a confirmation; True when they are complete."""
         replies = awaited.replies
         replies += islice(iter(self._reader.gets, _MORE), REPLIES - len(replies))
         if len(replies) < REPLIES:
@@ -251,7 +252,7 @@ class Wire(asyncio.Protocol):
         self._owner.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hand back what is unanswered, unless the connection was closed on purpose."""
+        """Hand what is unanswered back to the owner, unless `close` closed the connection."""
         self._watch.cancel()
         if self._closed:
             return

@@ -1,4 +1,4 @@
-"""The catalog: its objects, and changes of them."""
+"""The catalog: its objects, and changes to them."""
 
 import enum
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 
 class Kind(enum.StrEnum):
-    """What the catalog holds."""
+    """A kind of objects of the catalog."""
 
     MEMBER = "member"
     USER = "user"
@@ -21,8 +21,8 @@ class Record(NamedTuple):
 
 
 Version = bytes
-"""A state of the catalog, named by the last change that led to it; empty before the first one. Every history of changes
-has versions of its own: those of another catalog, or of one that lost changes in a failover, are never taken for ours.
+"""A state of the catalog, named by the change that led to it; empty before the first one. Versions are unique to their
+history of changes: one of another catalog, or of a history that a failover cut off, is never equal to one of this.
 """
 
 Page = tuple[Kind, Sequence[bytes]]
@@ -30,7 +30,8 @@ Page = tuple[Kind, Sequence[bytes]]
 
 
 class Change(NamedTuple):
-    """A change of the catalog, and the version it led to; `data` is what stands since then, None after a deletion."""
+    """A change of an object, and the version that it led to. `data` is the object's new serialised message; None: it
+    was deleted."""
 
     version: Version
     kind: Kind
@@ -39,21 +40,21 @@ class Change(NamedTuple):
 
 
 class NextChanges(NamedTuple):
-    """The next changes, oldest first; `are_all` says that there were no more when the cluster answered."""
+    """The next changes, oldest first; `are_all`: there were no more when the cluster answered."""
 
     changes: Sequence[Change]
     are_all: bool
 
 
 class Write(NamedTuple):
-    """A change to make: replace exactly `before` (None: nothing is there) with `after` (None: delete).
+    """A conditional change: replace `before` (None: the object does not exist) with `after` (None: delete it).
 
-    `owner_id` is the member that a user or a segment belongs to (0 for members). `name_before` and `name_after` are
-    what nobody else of its kind may have (see `catalog/records.py`), None where there is nothing such.
-    `password_hash` is set with a user (None: it stays as it is), in the place of `hash_before` alone (None: of any).
-    `named` are members that must be there, or be made by the same command. What was found out about all of its kind, in
-    the version `alone_since`, must hold still: none of the kind may have changed since, but by writes of the same
-    command. `givers` are users of which it takes names in certificates: their writes must be made by the same command.
+    `owner_id` is the member that a user or a segment belongs to (0 for members). `name_before` and `name_after` are the
+    object's unique name (see `catalog/records.py`), None where it has none. `password_hash` is a user's new hash (None:
+    it stays as it is), which replaces only `hash_before` (None: any). `named` are the IDs of members that must exist,
+    or be created by the same command. `alone_since` (empty: no condition) is the version at which all objects of the
+    kind were checked: none of them may have changed since, except by writes of the same command. `givers` are the IDs
+    of users who give up names in certificates that this user takes: their writes must be made by the same command.
     """
 
     kind: Kind
@@ -76,14 +77,14 @@ class Outcome(enum.Enum):
     DONE = enum.auto()
     """The change was made."""
     CONFLICT = enum.auto()
-    """Something else stands there than `before`, or `hash_before`; or another one of its kind may have changed since
-    `alone_since`."""
+    """The object is not `before`, its hash is not `hash_before`, or another object of the kind may have changed since
+    `alone_since`; or the seeding has ended (`CatalogStore.write`)."""
     NAME_TAKEN = enum.auto()
-    """Another object has the unique name, or one of the `givers` does not give."""
+    """Another object has the unique name, or the write of one of the `givers` is not made."""
     NO_OWNER = enum.auto()
-    """There is no such member."""
+    """The owner does not exist."""
     NO_MEMBER = enum.auto()
-    """There is no such member among those that are named."""
+    """One of the members in `named` does not exist."""
     IN_USE = enum.auto()
     """The member to delete still owns users or segments."""
 
@@ -92,60 +93,61 @@ class CatalogStore(Protocol):
     """The catalog, shared by all workers."""
 
     async def version(self, deadline: float) -> Version:
-        """The state of the catalog now."""
+        """The current version."""
 
     def load(self, page_seconds: float) -> AsyncIterator[Page]:
-        """Read everything, a page at a time, each within `page_seconds`.
+        """Read everything, page by page, each within `page_seconds`.
 
-        What changes meanwhile may come in either state, or twice: follow `changes` from the version before.
+        An object that changes meanwhile may come in either state, or twice: follow `changes` from a version that was
+        read before.
 
         Raises:
-            AudienceError: UNAVAILABLE, also while a backup is being put back: there is a part of a catalog then.
+            AudienceError: UNAVAILABLE, also while a backup is being restored and the catalog is partial.
         """
 
     async def changes(self, after: Version, deadline: float) -> NextChanges | None:
-        """The next changes after a version.
-
-        None when they are no longer kept, or the catalog is another one: load it again.
-        """
+        """The next changes after a version. None when they are no longer kept, or the catalog is another one: it has to
+        be loaded again."""
 
     async def find(self, kind: Kind, ids: Sequence[int], deadline: float) -> list[bytes | None]:
-        """Objects as they are now, in the order of the IDs; None where there is none."""
+        """The current serialised objects, in the order of the IDs; None where there is none."""
 
     async def password_hashes(self, user_ids: Sequence[int], deadline: float) -> list[str | None]:
         """Users' password hashes, in the order of the IDs; None where there is none."""
 
     async def credentials(self, user_id: int, deadline: float) -> tuple[bytes | None, str | None]:
-        """A user and its password's hash, in one round trip; each None where there is none.
+        """A serialised user and the hash of its password, in one round trip; each None where there is none.
 
-        The user is read first: a password that is changed in between comes with an older `token_generation`.
+        The user is read first: where the password changes in between, the new hash comes with the older
+        `token_generation`.
         """
 
     async def credentials_by_name(self, name: str, deadline: float) -> tuple[bytes | None, str | None]:
-        """The user that has a unique name (see `catalog/records.py`) now, and its password's hash.
+        """As `credentials`, of the user that has a unique name (see `catalog/records.py`).
 
-        Whether there is one makes no difference to the work.
+        It takes the same work whether there is such a user or not, so that its duration does not tell.
         """
 
     async def write(self, writes: Sequence[Write], deadline: float, *, seeds: bool = False) -> list[Outcome]:
-        """Make changes, in order, each by itself and none twice; names may change places among them, in whatever order.
-        After UNAVAILABLE, they may have been made. With `seeds`, they are made while a seeding has not ended, whoever
-        ends it; CONFLICT afterwards.
+        """Make changes in order, each at most once and independently of the outcomes of the others, except that unique
+        names may pass from one object to another in any order. After UNAVAILABLE, they may have been made. With
+        `seeds`, they are made only until the seeding ends; afterwards, all are CONFLICT.
 
-        The node that has the catalog does nothing else meanwhile, 3 ms for a hundred.
+        Keeps the node that has the catalog busy: 3 ms for a hundred writes.
         """
 
     async def note_generation(self, generation: int, deadline: float) -> None:
-        """A user with this `token_generation` is about to go."""
+        """Note the `token_generation` of a user that is about to be deleted."""
 
     async def former_generation(self, deadline: float) -> int:
         """The largest `token_generation` that was noted; 0 where there was none."""
 
     async def begin_seeding(self, deadline: float) -> bool:
-        """Whether the catalog is empty, or was when a seeding began that has not ended."""
+        """Begin a seeding (the import of a file into an empty catalog), or join one that has not ended. False where the
+        catalog is not empty and no seeding is under way."""
 
     async def end_seeding(self, deadline: float) -> None:
-        """From now on, the catalog is not empty any more."""
+        """End the seeding."""
 
     async def allocate_id(self, kind: Kind, deadline: float) -> int:
         """An ID that no object of this kind has or had."""

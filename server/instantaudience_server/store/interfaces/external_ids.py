@@ -1,17 +1,18 @@
-"""Whom external IDs mean."""
+"""The mapping from external IDs to the platform's users."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 
 class ExternalIdStore(Protocol):
-    """What external IDs mean; `memberships/reading/identity.py` makes the keys."""
+    """The mapping from external IDs, given by their keys (`keys.external_id_key`), to the platform's user IDs."""
 
     async def map(self, keys: Sequence[bytes], user_id: str, end_ms: int, deadline: float) -> None:
-        """Let external IDs mean a platform user until `end_ms` (Unix time in ms)."""
+        """Map external IDs to a platform user ID until `end_ms` (Unix time in ms)."""
 
     async def resolve(self, keys: Sequence[bytes], deadline: float) -> list[tuple[str, int] | None]:
-        """Users and ends (Unix time in ms, NEVER), in the order of the keys; None where there is none."""
+        """User IDs and the ends of their mappings (Unix time in ms, or `NEVER`), in the order of the keys; None where
+        there is none."""
 
     async def forget(self, keys: Sequence[bytes], deadline: float) -> int:
-        """Forget external IDs; returns how many were known. (A repetition after a lost answer may count fewer.)"""
+        """Remove mappings; returns how many existed, or fewer where an answer was lost and the command sent again."""

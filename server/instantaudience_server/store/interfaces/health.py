@@ -13,11 +13,11 @@ class Problem(enum.StrEnum):
     NO_ACCESS = "no_access"
     """The node refuses the user or the password."""
     NO_PRIMARY = "no_primary"
-    """Nobody serves these slots."""
+    """No node serves these slots."""
     NO_CONFIRMATION = "no_confirmation"
-    """Too few replicas, or disks, have taken a write in time (`Durability`)."""
+    """Too few replicas, or disks, have confirmed a write in time (`Durability`)."""
     OTHER = "other"
-    # What it answers itself (https://redis.io/docs/latest/develop/reference/protocol-spec/, "Simple errors").
+    # Prefixes of a node's own errors (https://redis.io/docs/latest/develop/reference/protocol-spec/, "Simple errors").
     OOM = "OOM"
     MISCONF = "MISCONF"
     READONLY = "READONLY"
@@ -32,14 +32,14 @@ class Problem(enum.StrEnum):
 
 
 class NodeState(NamedTuple):
-    """A node by its address (`slots …` where slots have none), and why it takes no writes; None: it does."""
+    """A node, by its address (`slots …` for slots that no node serves), and why it takes no writes; None: it does."""
 
     name: str
     problem: Problem | None
 
 
 class StoreHealth(Protocol):
-    """Whether the store can serve."""
+    """Asks the store whether it takes writes."""
 
     async def look(self, deadline: float) -> list[NodeState]:
-        """Whether each part of the store takes writes; those that have not answered by the deadline do not."""
+        """The state of each node. One that has not answered by the deadline takes no writes."""

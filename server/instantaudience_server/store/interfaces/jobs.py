@@ -1,4 +1,4 @@
-"""Jobs of the batch service: how far they are, whose turn it is, and what members have uploaded."""
+"""Jobs of the batch service: their progress, their queues, and what members have uploaded."""
 
 import enum
 from collections.abc import AsyncGenerator
@@ -10,17 +10,17 @@ from instantaudience_server.clock import MS_PER_MINUTE
 KEPT_MS = 30 * 86_400_000
 """How long a job is kept after it was created (source: contract-neighbours, section 2)."""
 MOST_UNUSED = 1000
-"""How many jobs of a member are kept whose file has not come: nothing became of them."""
+"""How many of a member's jobs without a file are kept."""
 MOST_IN_A_DAY = 10_000
-"""How many files of a member may come in a day (UTC): each has a job that is kept."""
+"""How many files a member may send in a day (UTC), as the job of each is kept."""
 
 MARK_MS = 5 * MS_PER_MINUTE
-"""Upload URLs that are made within the same span of this length have a mark in common."""
+"""The length of the spans of time into which marks divide upload URLs: those made within a span share a mark."""
 MARK_BYTES = 8
 
 
 class Phase(enum.StrEnum):
-    """How far a job is."""
+    """The state of a job."""
 
     STARTING = "starting"
     UPLOADING = "uploading"
@@ -31,18 +31,19 @@ class Phase(enum.StrEnum):
 
 
 ENDED = frozenset((Phase.COMPLETED, Phase.ERROR))
-"""Nothing changes any more."""
+"""The final phases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job. Times are Unix times in ms, 0 where it is not so far.
+    """A job. Times are Unix times in ms, 0 for what has not happened yet.
 
-    `open_until_ms` is until when its upload may begin, or, while it is uploaded, until when more of it must have come.
-    `most_lines` is how many lines the file may have, where they show only while it is read, else -1. `checkpoint` is
-    what its reader wrote down of what it had applied, and `report` what is left of that when it has ended; the store
-    reads neither. `lease` is drawn anew each time that somebody takes the job. `tries` is how often somebody has since
-    it was last written down how far it is, those left out who gave it back.
+    `open_until_ms` is when the upload URL expires; during the upload, when it times out unless more of the file has
+    come. `most_lines` is how many lines the file may have where they are counted only while it is applied, else -1.
+    `position_bytes` is how much of the file was applied. `checkpoint` is the state from which applying the file goes
+    on, and `report` what is kept of it when the job has ended; the store does not interpret either. `lease` is a random
+    word of the process that has the job. `tries` is how often the job was taken since its progress was last noted, not
+    counting the times that it was given back.
     """
 
     job_id: str
@@ -67,23 +68,23 @@ class Job:
 
 
 class Order(NamedTuple):
-    """How a list of jobs is sorted."""
+    """The order of a list of jobs."""
 
     by_change: bool = False
-    """By the latest change; else by creation, as their numbers are."""
+    """Whether to sort by the latest change; else by creation."""
     newest_first: bool = True
 
 
 class JobPage(NamedTuple):
-    """Some of a member's jobs, which are read as they are asked for, and how many it has."""
+    """A page of a member's jobs, which are read lazily, and the number of all of them."""
 
     jobs: AsyncGenerator[Job, None]
     total: int
 
 
 class OlderJobs(NamedTuple):
-    """Some of a member's jobs, which are read as they are asked for, how many it has, and before what the next ones are
-    (0: there are none)."""
+    """A page of a member's jobs, which are read lazily, the number of all of them, and the `before` of the next page
+    (0: there is none)."""
 
     jobs: AsyncGenerator[Job, None]
     total: int
@@ -91,7 +92,8 @@ class OlderJobs(NamedTuple):
 
 
 class UploadLimits(NamedTuple):
-    """What a member may upload; None: no bound."""
+    """A member's limits. `waiting_jobs` bounds the jobs that wait or are uploaded, `uploads_at_once` the uploads under
+    way, the others what is uploaded in an hour and in a day (UTC). None: no limit."""
 
     waiting_jobs: int
     uploads_at_once: int
@@ -102,7 +104,7 @@ class UploadLimits(NamedTuple):
 
 
 class Room(NamedTuple):
-    """What is left of a member's limits; None: no bound."""
+    """What is left of a member's limits; None: no limit."""
 
     hour_bytes: int | None
     day_bytes: int | None
@@ -116,8 +118,8 @@ class Room(NamedTuple):
 
 
 class Uploaded(NamedTuple):
-    """A file. Its lines are counted where that matters; `most_lines` is how many it may have where that was not
-    possible, else -1."""
+    """The size of a file. `lines` is 0 where they were not counted. `most_lines` is how many lines the file may have
+    where they have to be counted later, else -1."""
 
     size_bytes: int
     lines: int
@@ -128,16 +130,16 @@ class Refusal(enum.StrEnum):
     """Why an upload may not begin."""
 
     CLOSED = "closed"
-    """There is no such job, or its upload has begun, or another job took its place, or it is too late."""
+    """There is no such job, its upload has begun already, a newer job has replaced it, or its URL has expired."""
     BUSY = "busy"
-    """The member uploads as many files as it may."""
+    """The member has as many uploads under way as it may."""
     FULL = "full"
-    """Too many of the member's jobs wait, or will when their files are there."""
+    """Too many of the member's jobs wait or are being uploaded."""
 
 
 class Marks(NamedTuple):
-    """Random words of hexadecimal digits, `MARK_BYTES` each: that of the span of `MARK_MS` that is under way, and those
-    of its neighbours, as clocks differ."""
+    """The marks of the current span of `MARK_MS` and, as clocks differ, of the ones before and after it: random words
+    of `MARK_BYTES` bytes in hexadecimal."""
 
     before: str
     now: str
@@ -147,16 +149,18 @@ class Marks(NamedTuple):
 class JobStore(Protocol):
     """Jobs, and what members uploaded.
 
-    A job's changes are written under its lease, the random word of who uploads or applies it: whoever has lost it to
-    another one, or to a caller who cancelled the job, is told so (False), and nothing is changed.
+    A lease is the random word of the process that uploads or applies a job, and the methods that change the job demand
+    it. Where another process has the lease by now, or a caller has cancelled the job, they change nothing and return
+    False (or what they say otherwise).
     """
 
     async def create(self, job: Job, url_hash: str, deadline: float) -> Job | None:
-        """Keep a new job, and number it; its upload URL, by its hash, replaces the member's unused one. Jobs whose file
-        has not come go where there are more than `MOST_UNUSED`. None: as many files as may come in a day have."""
+        """Keep a new job, and return it with its number. Its upload URL, given by its hash, replaces an unused one of
+        the member. The oldest of the member's jobs without a file are deleted beyond `MOST_UNUSED`. None: the member
+        has sent as many files as it may in a day."""
 
     async def marks(self, now_ms: int, deadline: float) -> Marks:
-        """What the upload URLs have in common that are made about now. All who ask are told the same."""
+        """The marks of upload URLs made about now; the same for all processes."""
 
     async def find(self, job_id: str, deadline: float) -> Job | None:
         """The job, or None."""
@@ -165,15 +169,15 @@ class JobStore(Protocol):
         """The job whose upload URL has this hash, or None."""
 
     async def page(self, member_id: int, order: Order, start: int, size: int, now_ms: int, deadline: float) -> JobPage:
-        """A page of a member's jobs."""
+        """`size` of a member's jobs, from position `start` on."""
 
     async def older(self, member_id: int, before: int, size: int, now_ms: int, deadline: float) -> OlderJobs:
-        """A member's jobs, the newest first, from those on that are `before` what another page said (0: all). None is
-        missing and none comes twice, whatever jobs are made between pages."""
+        """`size` of a member's jobs, newest first, from `OlderJobs.before` of the previous page on (0: from the
+        newest). None is missing and none comes twice, even when jobs are created between pages."""
 
     def changed(self, member_id: int, since_ms: int, now_ms: int, deadline: float) -> AsyncGenerator[Job, None]:
-        """A member's jobs that changed since a moment (Unix time in ms), those first that have not changed for longest.
-        None is missing and none comes twice, whatever changes meanwhile."""
+        """A member's jobs that changed since a moment (Unix time in ms), the oldest change first. None is missing and
+        none comes twice, even when jobs change meanwhile."""
 
     async def begin_upload(
         self,
@@ -185,8 +189,9 @@ class JobStore(Protocol):
         until_ms: int,
         deadline: float,
     ) -> Room | Refusal:
-        """Begin to upload a job's file. What others of the member's uploads have announced or written down is not left;
-        nor is, for these, what was announced here, if there is room for it."""
+        """Begin the upload of a job's file, which times out at `until_ms` unless more has come by then. Returns what
+        the member's other uploads, by what they announced or noted, leave of the limits. If `announced_bytes` fit in
+        that, they are reserved for this upload."""
 
     async def room(self, member_id: int, limits: UploadLimits, now_ms: int, deadline: float) -> Room:
         """What is left of a member's limits; less than 0 where it has sent more."""
@@ -194,39 +199,43 @@ class JobStore(Protocol):
     async def keep_uploading(
         self, job: Job, lease: str, file: Uploaded, limits: UploadLimits, now_ms: int, until_ms: int, deadline: float
     ) -> Room | None:
-        """Write down how much of the file has come, if there is room for it. Answers the room, as `begin_upload`; None
-        where the upload is over."""
+        """Note how much of the file has come, and prolong the upload until `until_ms`, if it fits in the limits.
+        Returns the room, as `begin_upload`; None where the upload is over."""
 
     async def end_upload(
         self, job: Job, lease: str, file: Uploaded, limits: UploadLimits, now_ms: int, deadline: float
     ) -> bool | Room:
-        """The file is there: the job waits for its turn. The room, where there is not enough: the upload is to fail."""
+        """End the upload of a complete file, and queue the job. Where the file exceeds the limits, returns the room
+        instead; the caller then has to `fail_upload`."""
 
     async def fail_upload(self, job: Job, lease: str, error_code: str, now_ms: int, deadline: float) -> bool:
-        """The file is not to come."""
+        """End the upload and the job with an error."""
 
     async def take(self, lease: str, lease_ms: int, now_ms: int, deadline: float) -> Job | None:
-        """Take the job whose turn it is: one whose lease has ended, else of the members that have some waiting, the
-        oldest of the one that has waited longest for its turn. A member has one job under way at most. What is answered
-        has the lease, by which those that follow change it. It is so long by the cluster's clock."""
+        """Take the next job to apply, with a lease of `lease_ms` by the cluster's clock, which the returned job has.
+
+        That is a job whose lease has ended, else the oldest job of the member that has waited longest for its turn. A
+        member has at most one job running. None: there is none, or the one whose turn it was had ended already.
+        """
 
     async def keep(self, job: Job, lease_ms: int, deadline: float) -> bool:
-        """Keep a job that was taken for so long from now on."""
+        """Renew a job's lease: it ends `lease_ms` from now."""
 
     async def note(
         self, job: Job, checkpoint: str, position_bytes: int, lease_ms: int, now_ms: int, deadline: float
     ) -> bool:
-        """Write down how far a job is, and keep it."""
+        """Note a job's progress, and renew its lease."""
 
     async def finish(
         self, job: Job, report: str, error_code: str, lines: int, now_ms: int, deadline: float
     ) -> str | None:
-        """End a job; without an error code it is complete. `report` takes the checkpoint's place; `lines` were sent and
-        not counted before. Answers the error code with which it has ended: another one where a caller has cancelled it
-        before. None: somebody else has it, or it is gone."""
+        """End a job; without an error code it is complete. `report` replaces the checkpoint; `lines` are added to what
+        the member has sent, where they were not counted before. Returns the error code with which the job ended, which
+        is another one where a caller cancelled it before. None: another process has it, or it is gone."""
 
     async def give_back(self, job: Job, deadline: float) -> None:
-        """Let somebody else go on with a job, at once; nothing where it is over."""
+        """End the lease of a job, so that another process can go on with it at once; does nothing where the job has
+        ended."""
 
     async def cancel(self, job: Job, error_code: str, now_ms: int, deadline: float) -> bool:
-        """End a job that has not ended, whoever has it; False when it had ended."""
+        """End a job with an error, whichever process has it. False where it had ended otherwise, or is gone."""

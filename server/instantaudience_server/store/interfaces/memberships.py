@@ -1,4 +1,4 @@
-"""Memberships: what changes of them, and what stands."""
+"""Memberships of users in segments: writing and reading them."""
 
 import asyncio
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -10,52 +10,52 @@ from instantaudience_server.store.interfaces.groups import PackedChanges, Packed
 NEVER = 0
 """The end of a membership that never ends."""
 REMOVE = -1
-"""The end that has the user leave the segment."""
+"""The pseudo-end by which a change removes the user from the segment."""
 
 NOT_CONFIRMED = "the cluster did not answer in time; sending the call again is safe"
-"""What UNAVAILABLE says of changes of which nobody knows whether they were made."""
+"""The message of UNAVAILABLE where changes may or may not have been made."""
 
 UserChanges = Mapping[int, Mapping[int, int]]
-"""What to write for a user: end → segment ID → value. An end is a Unix time in ms, `NEVER` or `REMOVE`; a segment
-stands under one end."""
+"""Changes to a user's memberships: end → segment ID → value. An end is a Unix time in ms, `NEVER` or `REMOVE`; each
+segment is under one end only."""
 
 
 def joins(changes: UserChanges) -> bool:
-    """Whether a user joins a segment by changes."""
+    """Whether the changes add the user to a segment, or prolong a membership."""
     return len(changes) > (REMOVE in changes)
 
 
 class Alike(NamedTuple):
-    """Users with the same changes, by their keys. These changes are encoded once for all of them."""
+    """Users, by their keys, who get the same changes, which are encoded once for all of them."""
 
     keys: Sequence[bytes]
     changes: UserChanges
 
 
 Changes = Sequence[Alike]
-"""What to write. No user stands twice."""
+"""Changes to memberships. No user is in it twice."""
 
 Memberships = dict[int, tuple[int, int]]
-"""What stands: segment ID → (value, end). An end is a Unix time in ms or `NEVER`."""
+"""A user's memberships: segment ID → (value, end). An end is a Unix time in ms or `NEVER`."""
 
 
 class Writing(Protocol):
-    """Changes under way."""
+    """Changes that are being written."""
 
     @property
     def done(self) -> "asyncio.Future[None]":
-        """Done when the cluster has answered for every change, or the deadline is over."""
+        """Done when the cluster has answered every command, or the deadline has passed."""
 
     @property
     def unanswered(self) -> int:
-        """How many changes the cluster has not answered for now."""
+        """How many commands are not answered yet."""
 
     def failures(self) -> Mapping[bytes, Exception]:
-        """Users whose changes are not confirmed at the deadline (AudienceError UNAVAILABLE) or were refused (anything
-        else), by their keys, once `done`; some of their changes may have been made."""
+        """Once `done`: user's key → the error, for users whose changes were not confirmed by the deadline
+        (AudienceError UNAVAILABLE) or were refused (any other exception). Some of their changes may have been made."""
 
     def unwritten(self) -> Collection[bytes]:
-        """The keys of users whose changes are not confirmed now."""
+        """The keys of the users whose changes are not all confirmed yet."""
 
 
 class MembershipStore(Protocol):
@@ -69,19 +69,20 @@ class MembershipStore(Protocol):
         packed: Sequence[PackedCommands] = (),
         may_go: Callable[[], bool] | None = None,
     ) -> Writing:
-        """Begin to apply changes, and those that are `packed` already, of other users; they are written when they are
-        where `durability` wants them (None: as the service does). All changes of a user with one end are atomic.
+        """Begin to write changes, and those of other users that are `packed` already. They count as written once they
+        have the `durability` (None: the service's). A user's changes with the same end are made atomically.
 
-        Nothing goes out past the deadline, nor where `may_go` says no, which is asked each time at the last moment.
+        Nothing is sent after the deadline, nor when `may_go` returns False, which is called right before each sending.
 
-        Changes of one user are carried out in the order of the calls, as long as its slot stays where it is.
+        Changes of one user are carried out in the order of the calls, as long as none has to be sent again.
 
         Raises:
-            AudienceError: UNAVAILABLE, nothing was changed.
+            AudienceError: UNAVAILABLE; nothing was changed.
         """
 
     def pack(self, changes: Changes) -> Generator[None, None, PackedChanges]:
-        """Prepare many changes for `write`; where it yields, other calls may have their turn."""
+        """Encode many changes for `write`, in steps: the generator yields where other calls may have their turn, and
+        returns the result."""
 
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:
         """Read users' live memberships, in the order of the keys; empty where there are none."""

@@ -1,4 +1,4 @@
-"""What members were admitted of their limits."""
+"""Members' quotas: the calls that were admitted in windows of a second."""
 
 import asyncio
 import enum
@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 
 class Quota(enum.StrEnum):
-    """What is counted of a member."""
+    """A kind of calls that is limited for each member."""
 
     POSTS = "posts"
     """Requests to apply memberships, and their users."""
@@ -16,16 +16,16 @@ class Quota(enum.StrEnum):
 
 
 class Counts(NamedTuple):
-    """How many calls, and how many units (users, for example), are or may be admitted in a window."""
+    """Numbers of calls, and of units in them (users, for example): admitted in a window, or a limit."""
 
     calls: int
     units: int
 
 
 class Admissions(NamedTuple):
-    """What became of calls: whether each was admitted, in their order, and all that was admitted in the window so far.
+    """Whether each of some calls was admitted, in their order, and everything that was admitted in the window so far.
 
-    `left_seconds` is how long the window lasted on when the cluster answered.
+    `left_seconds` is what was left of the window when the cluster answered.
     """
 
     admitted: Sequence[bool]
@@ -34,17 +34,17 @@ class Admissions(NamedTuple):
 
 
 class QuotaStore(Protocol):
-    """Windows of one second, counted over all workers."""
+    """Quota windows of one second, shared by all workers."""
 
     def ask(
         self, member_id: int, quota: Quota, calls: Sequence[int], limits: Counts, deadline: float
     ) -> "asyncio.Future[Admissions]":
-        """Admit calls, each given by its units, in this order, as far as the window has room for them; the question has
-        gone out when this returns.
+        """Admit calls, each given by its number of units, in this order, as far as the window has room. The question
+        has been sent when this returns.
 
-        A call that does not fit is not counted, and a later one may fit. Of one member and quota, at most one question
-        may be under way; one whose answer got lost inside the store counts once.
+        A call that does not fit is not counted, and a later one may fit. At most one question may be in flight for each
+        member and quota. A question that the store has to send again counts once.
         """
 
     async def used(self, member_id: int, quota: Quota, deadline: float) -> Counts:
-        """What is admitted so far in the window under way."""
+        """What was admitted so far in the current window."""

@@ -1,17 +1,18 @@
-"""How large segments are."""
+"""Sizes of segments: how many users joined them lately."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Joined = Mapping[tuple[int, ...], Sequence[Sequence[bytes]]]
-"""Keys of users who join segments, in pieces, by the IDs of these segments."""
+"""IDs of segments → the keys of the users who join all of them, in several sequences."""
 
 
 class Joins(NamedTuple):
-    """Who joins segments, one membership after the other, those of a segment in a row.
+    """Users who join segments, as a list of memberships in which those of a segment are consecutive.
 
-    `users` are their numbers (`sizes.hyperloglog.numbers_of`, 64 bits each), `segments` IDs. Of each membership,
-    `segment_places` and `user_places` have the places of both there, 32 bits each, in the machine's order.
+    `users` are the users' numbers (`sizes.hyperloglog.numbers_of`, 64 bits each), `segments` the segments' IDs. For
+    each membership, `segment_places` and `user_places` have its positions in `segments` and `users`, 32 bits each. All
+    numbers are in the machine's byte order.
     """
 
     users: bytes
@@ -21,25 +22,23 @@ class Joins(NamedTuple):
 
 
 class SegmentSizeStore(Protocol):
-    """About how many users ever joined a segment lately.
+    """Estimates of how many distinct users joined each segment in the last weeks.
 
-    What is taken is sent by `send` alone, and none of it may be lost before the cluster has confirmed it.
+    `take` only collects additions, and `send` sends them; an addition is kept until the cluster has confirmed it.
     """
 
     waiting: int
-    """How many additions are to be sent, about; what cannot change a size is not among them."""
+    """About how many additions are to be sent, without those that cannot change an estimate."""
 
     def take(self, joined: Joined, now_ms: int) -> None:
         """Note that users join segments at `now_ms` (Unix time in ms)."""
 
     def take_joins(self, joins: Joins, now_ms: int) -> None:
-        """As `take`, of many memberships at once."""
+        """As `take`, for a list of memberships."""
 
     async def send(self, deadline: float) -> int:
-        """Add to the cluster what was taken, once at a time; returns how many commands that took.
-
-        After UNAVAILABLE, some of it still waits.
-        """
+        """Send the additions that were taken; returns how many commands that took. It must not be called while another
+        call runs. After UNAVAILABLE, some additions still wait."""
 
     async def count(self, segment_ids: Sequence[int], now_ms: int, deadline: float) -> list[int]:
-        """How many different users joined each segment in the weeks before `now_ms` (Unix time in ms)."""
+        """Estimate how many distinct users joined each segment in the weeks before `now_ms` (Unix time in ms)."""

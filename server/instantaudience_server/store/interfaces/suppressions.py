@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 ALL_MEMBERS = 0
-"""The member of a suppression that holds for every member."""
+"""The `member_id` of suppressions that hold for every member."""
 
 
 class Due(NamedTuple):
-    """A suppressed user that is to be removed from a member's segments once more; `name` tells it from others, and
-    `since` one that it has been suppressed for from a later one."""
+    """A suppressed user who is to be removed from a member's segments once more. `name` identifies the entry, and
+    `since`, when it became due, tells it from a later one of the same name."""
 
     member_id: int
     user_key: bytes
@@ -18,7 +18,7 @@ class Due(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is known of users: those that are suppressed, and those of which it is not known, and why."""
+    """The keys of the users who are suppressed, and user's key → the error, for those about whom it is unknown."""
 
     suppressed: frozenset[bytes]
     failures: Mapping[bytes, Exception]
@@ -28,7 +28,7 @@ class SuppressionStore(Protocol):
     """Suppressions. Users are given by the keys of their memberships; a member may be `ALL_MEMBERS`."""
 
     async def version(self, deadline: float) -> bytes:
-        """A name of what `members` would tell; it changes whenever that does."""
+        """The version of what `members` returns; it changes whenever that does."""
 
     async def members(self, deadline: float) -> dict[int, int]:
         """The members that have suppressed users, and the latest end of their suppressions (Unix time in ms, `NEVER`).
@@ -37,13 +37,13 @@ class SuppressionStore(Protocol):
         """
 
     async def find(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> Found:
-        """Those that are suppressed now, for the member or for all.
+        """The users who are suppressed now, for the member or for all members.
 
-        Users that are not known at the deadline have failed (AudienceError UNAVAILABLE), as those that were refused
-        (anything else).
+        `Found.failures` has AudienceError UNAVAILABLE for users that were not looked up by the deadline, and another
+        exception for those that a node refused to look up.
 
         Raises:
-            AudienceError: UNAVAILABLE, nothing is known.
+            AudienceError: UNAVAILABLE; no user was looked up.
         """
 
     async def suppress(
@@ -56,18 +56,19 @@ class SuppressionStore(Protocol):
         name: str,
         deadline: float,
     ) -> None:
-        """Suppress users until `end_ms` (Unix time in ms, `NEVER`), and let them be due after each of two times (ms).
+        """Suppress users until `end_ms` (Unix time in ms, or `NEVER`), and have them removed once more after each of
+        the two delays of `again_ms` (ms).
 
-        Those that are suppressed for longer stay so: only `lift` ends that.
-        A random `name` tells what is known then from what was before.
+        Users who are suppressed for longer stay so: only `lift` shortens that. `name` is a random one for the new
+        version.
         """
 
     async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
-        """End the suppression of users, and let them be due no more. For `ALL_MEMBERS`, that of each member too."""
+        """End the suppression of users; for `ALL_MEMBERS`, also those for each member. `name` is as in `suppress`."""
 
     async def due(self, deadline: float, passed_over: int = 0) -> list[Due]:
-        """Some of those that are due, those first that have been so for longest; so many of these are passed over."""
+        """Some of the users who are due for removal, the longest due first, without the first `passed_over`."""
 
     async def remove(self, due: Due, segment_ids: Sequence[int], deadline: float) -> None:
-        """Take a user out of segments, if it is suppressed for the member still; it is due no more, unless it was
-        suppressed anew meanwhile."""
+        """Remove a user from segments if it is still suppressed for the member, and delete the entry, unless the user
+        was suppressed again meanwhile."""

@@ -1,4 +1,4 @@
-"""What members sent, by hours."""
+"""Usage: what members sent, by the hour."""
 
 import asyncio
 import enum
@@ -10,9 +10,9 @@ from instantaudience_server.settings import Durability
 
 
 class Tally(NamedTuple):
-    """What is counted of a member's calls (source: contract, "GET /rt-segment-processed").
+    """The counters of a member's calls (source: contract, "GET /rt-segment-processed").
 
-    `calls`, which the contract does not have, are those that were applied.
+    `calls`, which the contract does not have, is the number of calls that were applied.
     """
 
     calls: int = 0
@@ -27,7 +27,7 @@ class Tally(NamedTuple):
 
 
 class CallFailure(enum.StrEnum):
-    """Why calls of a member failed: what `other_errors` is made of."""
+    """Why calls of a member failed; `Tally.other_errors` is their sum."""
 
     SYNTAX = enum.auto()
     INVALID = enum.auto()
@@ -44,8 +44,8 @@ class CallFailure(enum.StrEnum):
 
 
 class Skip(enum.StrEnum):
-    """Why users and blocks of applied calls were skipped before the catalog was asked (source: contract, the tables of
-    "POST /rt-segment"), or because the user is suppressed."""
+    """Why users and blocks of applied calls were skipped: by rules that need no catalog (source: contract, the tables
+    of "POST /rt-segment"), or because the user is suppressed."""
 
     TOO_MANY_USERS = enum.auto()
     USER_ID_REQUIRED = enum.auto()
@@ -62,18 +62,19 @@ class Skip(enum.StrEnum):
 
 Reason = CallFailure | Skip
 Reasons = Mapping[Reason, int]
-"""How many calls failed, and how many parts were skipped, for each reason that there was."""
+"""Reason → how many calls failed, or how many users or blocks were skipped, for it."""
 NO_REASONS: Reasons = MappingProxyType({})
 
 KEPT_HOURS = 30 * 24
-"""Older hours are no longer kept."""
+"""How long an hour is kept, in hours."""
 MOST_LINES = 200
 MOST_LINE_BYTES = 60_000
-"""Lines that an hour keeps of each kind, and their bytes: the newest, and at least one."""
+"""The most lines of each kind that an hour keeps, and their most bytes; the newest ones are kept, and at least one."""
 
 
 class Lines(NamedTuple):
-    """Samples of what was not applied, and of what was; oldest first. No line has a line break."""
+    """Sampled lines about what was not applied (`errors`) and what was (`segments`), oldest first, without line
+    breaks."""
 
     errors: Sequence[str] = ()
     segments: Sequence[str] = ()
@@ -88,10 +89,10 @@ class HourUsage(NamedTuple):
 
 
 class Addition(NamedTuple):
-    """What to add to an hour of a member. An hour is given by how many had passed since 1970 when it began (UTC).
+    """What to add to an hour of a member. `hour` is the number of hours since 1970 (UTC).
 
-    `number` is larger than that of this worker's earlier additions to the hour. `durability` says where it has to be
-    before it counts as made; None: where the service wants it.
+    `number` is larger than those of this worker's earlier additions to the hour. `durability` is what the addition
+    needs before it counts as made; None: the service's.
     """
 
     member_id: int
@@ -104,17 +105,17 @@ class Addition(NamedTuple):
 
 
 class UsageStore(Protocol):
-    """What members sent, by hours, which are kept for 30 days."""
+    """What members sent, by the hour; hours are kept for 30 days."""
 
     def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
-        """Add to an hour; the addition has gone out when this returns. After UNAVAILABLE, the same addition may be sent
-        again: it counts once.
+        """Add to an hour; the addition has been sent when this returns. After UNAVAILABLE, the same addition may be
+        made again: it counts once.
 
-        Of one member and hour, a worker may have at most one addition under way, and must not leave one for another
-        before it is answered.
+        For each member and hour, a worker may have at most one addition in flight, and has to repeat it until it is
+        answered before it makes another.
         """
 
     async def read(
         self, member_id: int, hours: Sequence[int], deadline: float, *, with_lines: bool
     ) -> list[HourUsage | None]:
-        """Read hours, in their order; None where nothing was sent. Without lines, these are empty."""
+        """Read hours, in the given order; None where nothing was sent. Without `with_lines`, their lines are empty."""

@@ -1,6 +1,6 @@
-"""Everything in the Redis Cluster: its keys, and for each subject a module that keeps it there (`…_store`).
+"""Everything that is kept in the Redis Cluster: the keys, and for each subject a module (`…_store`) that reads and
+writes it.
 
-`interfaces` is what services ask of these. May use settings, errors, metrics and telemetry; it and embedded alone
-import redis and hiredis. Used by every room above it: by running, backup and diagnosis as it is, by services through
-the interfaces, and keys.
+Services depend on `interfaces` (and `keys`) alone; running, backup and diagnosis use the stores themselves. May use
+settings, errors, metrics and telemetry. No room but this one and embedded imports redis or hiredis.
 """

@@ -16,15 +16,17 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Change, Kind, NextChanges, Outcome, Page, Version, Write
 
 CHANGES_KEPT = 250_000
-"""How far behind a follower may be, about: further than an import gets while a worker loads a million segments."""
+"""The approximate length of the stream: how many changes a worker may be behind before it has to load everything anew.
+It is more than an import makes while a worker loads a million segments."""
 CHANGES_AT_ONCE = 250
-"""Changes of an answer; a worker applies them in about 3 ms."""
+"""Changes in one answer; a worker applies them in about 3 ms."""
 RECORDS_AT_ONCE = 2000
-"""Objects of a page: the node looks at nothing else for about a millisecond."""
+"""Objects in one page; reading them keeps the node busy for about a millisecond."""
 CHANGES_LOOKED_THROUGH = 1000
-"""Changes that a node looks through for those of a kind, where none of it must have changed."""
+"""The most changes that `WRITE` searches for one of a kind. Where there are more since `alone_since`, it assumes that
+one is among them."""
 ANSWERS_KEPT_SECONDS = 120
-"""How long a command may be sent again: longer than any deadline."""
+"""How long the answer to a command is kept in case that the command is sent again: longer than any deadline."""
 
 OBJECTS = {
     Kind.MEMBER: keys.CATALOG_MEMBERS,
@@ -148,14 +150,17 @@ local answered_now = table.concat(outcomes, ' ')
 redis.call('SET', answer, answered_now, 'EX', answer_kept)
 return answered_now
 """
-"""Arguments: how many changes to keep, how many to look through, how many seconds to keep the answer, the command's
-random name, which is part of the IDs of its changes, and 1 where it seeds; then twelve for each write, empty strings
-for what there is not.
+"""Makes writes in order and answers their outcomes, separated by spaces.
 
-A name whose holder gives it up further down is free already, if that write will be made: all of it but its own name,
-for which the same holds, is looked at then. So names go around in circles, too. Until its turn comes, such a write
-keeps others from its new name (`taking`); none else touches its object. Likewise with those that give up names in
-certificates, of which each write says who they are, and with members that are named before they are made.
+Keys: `keys.CATALOG_WRITTEN`, `keys.catalog_answer_key`. Arguments: how many changes to keep, how many to search, how
+many seconds to keep the answer, the command's random name, which is part of the IDs of its changes, and 1 where it
+seeds; then twelve for each write (`_arguments`), empty strings for what is absent.
+
+Names may change hands in any order, in circles too: a name counts as free if a later write of the same command gives it
+up and will itself be made. To know that, `refusal` checks the later write ahead of its turn, recursively. Until its
+turn, that write reserves its new name (`taking`); it must be the only write of its object. Two further conditions look
+ahead in the same way: the users in `givers`, who have to give up names in certificates, and members that are named
+before the command creates them.
 """
 
 CREDENTIALS = """
@@ -163,33 +168,35 @@ if redis.call('GET', KEYS[4]) then return redis.error_reply('TRYAGAIN The catalo
 local id = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 return {redis.call('HGET', KEYS[2], id), redis.call('HGET', KEYS[3], id)}
 """
-"""Arguments: a unique name. Answers the user that has it, and its password's hash."""
+"""Argument: a unique name. Answers the serialised user that has it, and the hash of the user's password."""
 
 NOTE_GENERATION = """
 if tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0) < tonumber(ARGV[2]) then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 end
 """
-"""Arguments: the field, and a generation of tokens. It stands among the largest IDs, which a restore does not take back
-either."""
+"""Raises a field to a token generation. Arguments: the field, the generation. The field is in the hash of the largest
+IDs because a restore lowers neither of them."""
 
 BEGIN_SEEDING = """
 if redis.call('GET', KEYS[3]) then return redis.error_reply('TRYAGAIN The catalog is being restored') end
 if not redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[2], '1') end
 return redis.call('GET', KEYS[2])
 """
-"""Answers something where the catalog is empty, or was when a seeding began that has not ended."""
+"""Keys: version, seeding, partial. Notes that a seeding is under way where the catalog is empty. Answers '1' where one
+is, also if it began earlier; else nothing."""
 
 
 def random_name() -> int:
-    """A part of a stream's ID, which has 64 bits."""
+    """A random name for a command. It becomes the second part of stream IDs, which has 64 bits."""
     return secrets.randbits(63)
 
 
 class ClusterCatalogStore:
     """Hashes of objects, unique names and passwords, and a stream of changes.
 
-    `name_command` gives each command that writes a name of its own: sent again after a lost answer, it is known by it.
+    `name_command` makes a unique name for each command that writes; the script recognises by it a command that is sent
+    again after a lost answer.
     """
 
     def __init__(self, cluster: Cluster, name_command: Callable[[], int] = random_name) -> None:
@@ -201,9 +208,10 @@ class ClusterCatalogStore:
         return await self._ask(commands.get(keys.CATALOG_VERSION), deadline) or b""
 
     async def load(self, page_seconds: float) -> AsyncGenerator[Page, None]:
-        """Scan the hashes: members, users, segments. The next page is under way while one is looked at.
+        """Scan the hashes of members, users and segments, in this order. The next page is read while the caller uses
+        the one before.
 
-        What is there in part is asked for at the end: it has no version, by which to tell that it was another one.
+        The last thing is a check that the catalog is whole: a partial one has no version that would give it away.
         """
         for kind, key in OBJECTS.items():
             page = asyncio.create_task(self._scan(key, b"0", page_seconds))
@@ -229,12 +237,16 @@ class ClusterCatalogStore:
         return list(found)
 
     async def _check_whole(self, deadline: float) -> None:
-        """What is not there may come back, with a backup."""
+        """Make sure that what was not found does not exist, rather than being about to be restored from a backup.
+
+        Raises:
+            AudienceError: UNAVAILABLE, the catalog is there in part.
+        """
         if await self._ask(commands.get(keys.CATALOG_PARTIAL), deadline) is not None:
             raise unavailable("a backup is being put back; nothing is lost")
 
     async def _scan(self, key: bytes, cursor: bytes, seconds: float) -> tuple[bytes, list[bytes]]:
-        """A page of a hash's values, and where the next one begins."""
+        """Read a page of a hash: the cursor of the next page, and the values."""
         command = commands.scan_hash(key, cursor, RECORDS_AT_ONCE)
         cursor, pairs = await self._ask(command, asyncio.get_running_loop().time() + seconds)
         return cursor, pairs[1::2]
@@ -244,7 +256,7 @@ class ClusterCatalogStore:
         return reply
 
     async def changes(self, after: Version, deadline: float) -> NextChanges | None:
-        """Read the stream from the change that led to `after` on: it must still be there."""
+        """Read the stream from the change `after` on, which must still be there: that shows that none is missing."""
         if await self.version(deadline) == after:
             return NextChanges([], are_all=True)
         command = commands.read_stream(keys.CATALOG_CHANGES, after or b"-", CHANGES_AT_ONCE + bool(after))
@@ -267,7 +279,7 @@ class ClusterCatalogStore:
         return [_text(value) for value in await self._find(keys.CATALOG_PASSWORDS, user_ids, deadline)]
 
     async def credentials(self, user_id: int, deadline: float) -> tuple[bytes | None, str | None]:
-        """Get both, in this order, from the one node that has them."""
+        """Get both fields, the user first, from the node that has the catalog."""
         asked = [commands.get_fields(key, [user_id]) for key in (keys.CATALOG_USERS, keys.CATALOG_PASSWORDS)]
         (user,), (password_hash,) = await self._cluster.execute(asked, deadline)
         if None in (user, password_hash):
@@ -283,7 +295,7 @@ class ClusterCatalogStore:
         return user, _text(password_hash)
 
     async def write(self, writes: Sequence[Write], deadline: float, *, seeds: bool = False) -> list[Outcome]:
-        """Run the script, which knows a command that is sent again by its name."""
+        """Run `WRITE`."""
         if not writes:
             return []
         name = self._name_command()
@@ -309,7 +321,7 @@ class ClusterCatalogStore:
         return int(generation or 0)
 
     async def begin_seeding(self, deadline: float) -> bool:
-        """Run the script that looks and takes a note in one."""
+        """Run `BEGIN_SEEDING`."""
         script_keys = [keys.CATALOG_VERSION, keys.CATALOG_SEEDING, keys.CATALOG_PARTIAL]
         return await self._ask(commands.evaluate(BEGIN_SEEDING, script_keys), deadline) is not None
 
@@ -318,7 +330,7 @@ class ClusterCatalogStore:
         await self._ask(commands.delete(keys.CATALOG_SEEDING), deadline)
 
     async def allocate_id(self, kind: Kind, deadline: float) -> int:
-        """Count on from the largest in use, and past those so large that they do not move the count."""
+        """Increment the largest ID, skipping those in use: the script does not count IDs from 2,000,000,000 on."""
         while True:
             command = commands.increment_field(keys.CATALOG_IDS, kind)
             (number,) = await self._cluster.execute([command], deadline)

@@ -8,19 +8,19 @@ from instantaudience_server.store.interfaces.memberships import NEVER
 
 
 class ClusterExternalIdStore:
-    """One string an external ID, with its expiry. Each method takes one round trip, however many the IDs."""
+    """One string for each external ID, with its own expiry. Each method takes one round trip for any number of IDs."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     async def map(self, keys: Sequence[bytes], user_id: str, end_ms: int, deadline: float) -> None:
-        """Set the strings with their end."""
+        """Set the strings with their expiry."""
         value = user_id.encode()
         mapping = [commands.set_string_until(key, value, end_ms) for key in keys]
         await self._cluster.execute(mapping, deadline, durability=self._cluster.durability)
 
     async def resolve(self, keys: Sequence[bytes], deadline: float) -> list[tuple[str, int] | None]:
-        """Get strings and ends: a mapping that ends between the two is none."""
+        """Get strings and expiries. A mapping that ends between the two commands counts as absent."""
         asked = [command for key in keys for command in (commands.get(key), commands.read_end(key))]
         replies = await self._cluster.execute(asked, deadline)
         return [_mapping(value, end) for value, end in zip(replies[::2], replies[1::2], strict=True)]

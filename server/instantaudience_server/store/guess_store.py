@@ -1,7 +1,7 @@
 """Guesses of passwords in the cluster (see `interfaces.guesses.GuessStore`): a sorted set for each subject.
 
-A guess under way is named by how long it is, and by a random word; a wrong one by the word alone. Scores are times of
-the node's clock: workers' clocks may differ.
+The name of a guess under way is how many ms it may take until it counts as wrong, a space, and a random word; the name
+of a wrong guess is the random word alone. Scores are times of the node's clock, as workers' clocks may differ.
 """
 
 from instantaudience_server.store import keys, lua
@@ -30,9 +30,9 @@ redis.call('PEXPIRE', KEYS[1], window)
 return 0
 """
 )
-"""A sliding window, exact over all workers. Arguments: window in ms, limit, the guess's name. A command that
-is sent again after a lost answer counts once. Answers 0, -1 (some are under way) or how long to wait in ms: no longer
-than the window, at whose end the set is gone, whatever a clock that was set back says."""
+"""A sliding window, exact over all workers. Arguments: window in ms, limit, the guess's name, by which a command that
+is sent again after a lost answer counts once. Answers 0 (counted), -1 (full only because of guesses under way), or how
+long to wait in ms. The wait never exceeds the window, even if the clock was set back: the set expires then."""
 
 END = """
 local counted = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -41,7 +41,8 @@ if ARGV[2] == '1' then redis.call('ZADD', KEYS[1], counted, string.match(ARGV[1]
 redis.call('ZREM', KEYS[1], ARGV[1])
 return 1
 """
-"""Arguments: the guess's name, and 1 where it was wrong. In this order, the set is never empty: it keeps its expiry."""
+"""Arguments: the guess's name, and 1 if it was wrong. Adding comes before removing because a set that became empty in
+between would lose its expiry."""
 
 
 class ClusterGuessStore:

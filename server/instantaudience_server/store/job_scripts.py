@@ -1,10 +1,11 @@
-"""The scripts that keep the batch service's jobs: their lists, queues, turns and leases (see `job_store`). Each may be
-sent again after a lost answer; so may those of `upload_scripts`.
+"""The Lua scripts for the batch service's jobs: lists, queues, turns and leases (see `job_store`). Each of them, and of
+`upload_scripts`, may be sent again after a lost answer.
 
-A hash that loses its last field is gone, and with it its expiry: what comes into one is written before what goes.
+A member is in the list of turns while it has jobs in its queue and none running, and in the sorted set of leases while
+the first job of its queue is running. Leases end by the node's clock.
 
-A member stands in the list of turns while it has jobs in its queue and none under way, and in the sorted set of leases
-while the first job of its queue is under way. Leases end by the node's clock.
+A hash that loses its last field is deleted, together with its expiry; so scripts write new fields before they delete
+old ones.
 """
 
 from instantaudience_server.store import lua
@@ -15,7 +16,7 @@ local function change(job, changed, id, now, ...)
   redis.call('ZADD', changed, now, id)
 end
 """
-"""Writes fields of a job, and when that was."""
+"""Writes fields of a job, and the time of the change."""
 _QUEUE = """
 local function dequeue(queues, turns, member, id)
   local left = {}
@@ -41,15 +42,15 @@ local function forget(gone, ...)
   end
 end
 """
-"""Finds a member's jobs that are older than they are kept, and takes jobs out of its lists."""
+"""`kept_no_longer` finds a member's jobs that were created before `since`; `forget` takes jobs out of lists."""
 _LIST = (
     FORGET
     + """
 forget(kept_no_longer(KEYS[1], ARGV[1]), unpack(KEYS))
 """
 )
-"""Keys of lists: member's jobs, changed jobs, unused jobs. Arguments: since when jobs are kept (ms); then those of the
-list."""
+"""What all scripts that list jobs begin with. Keys: the member's jobs, changed jobs, unused jobs. Arguments: the Unix
+time in ms before which jobs are no longer kept; then those of the list."""
 
 PAGE = (
     _LIST
@@ -66,8 +67,8 @@ end
 return {redis.call('ZCARD', key), found}
 """
 )
-"""Arguments: by change or not, newest first or not, how many to skip, and to answer. Answers how many there are, and
-IDs."""
+"""Arguments: whether to sort by change (1), whether newest first (1), how many to skip, how many to answer. Answers the
+number of all jobs, and IDs."""
 
 OLDER = (
     _LIST
@@ -76,7 +77,8 @@ local found = redis.call('ZRANGE', KEYS[1], ARGV[2], '-inf', 'BYSCORE', 'REV', '
 return {redis.call('ZCARD', KEYS[1]), found}
 """
 )
-"""Arguments: before what the jobs are to be, and how many. Answers how many there are, and IDs, each with its place."""
+"""Lists jobs by descending score. Arguments: the highest score (in ZRANGE's notation), how many to answer. Answers the
+number of all jobs, and IDs, each followed by its score."""
 
 CHANGED = (
     _LIST
@@ -84,7 +86,7 @@ CHANGED = (
 return redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 """
 )
-"""Arguments: since when (ms), and how many. Answers IDs, each with when it changed."""
+"""Arguments: since when (Unix time in ms), how many to answer. Answers IDs, each followed by the time of its change."""
 
 TAKE = (
     lua.CLOCK
@@ -103,9 +105,11 @@ redis.call('SET', KEYS[4], member .. ' ' .. id, 'PX', 60000)
 return member .. ' ' .. id
 """
 )
-"""Keys: leases, turns, queues, what was taken under this lease. Arguments: how long the lease is, in ms, and how much
-later than that none can end: it was given before the clock was set back. Answers a member and the ID of its job, or
-nothing."""
+"""Takes the job whose lease has ended, else the first job of the member whose turn it is.
+
+Keys: leases, turns, queues, `keys.taken_key` of this lease. Arguments: the lease's length in ms, and by how many ms
+more a lease may end later than this one: one beyond that was given before the clock was set back, and counts as ended.
+Answers the member and the ID of its job, separated by a space, or nothing."""
 
 CLAIM = """
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))
@@ -116,7 +120,8 @@ if held ~= ARGV[1] then
 end
 return 1
 """
-"""Keys: job. Arguments: the lease under which it was taken. Answers whether there is something to do still."""
+"""Writes the lease into a job that was taken, and counts the try. Keys: job. Arguments: the lease. Answers 1 if the job
+has not ended, else 0."""
 
 NOTE = (
     CHANGE
@@ -133,8 +138,9 @@ end
 return 1
 """
 )
-"""Keys: job, changed jobs, leases. Arguments: ID, member, lease, how long it is from now on, in ms; to write down how
-far the job is: now, position, checkpoint."""
+"""Renews a lease and, optionally, notes the job's progress. Keys: job, changed jobs, leases. Arguments: ID, member,
+lease, its length from now on in ms; for the progress also: now, position, checkpoint. Answers 0 where the lease is lost
+or the job has ended, else 1."""
 
 FINISH = (
     CHANGE
@@ -166,11 +172,13 @@ end
 return redis.call('HGET', KEYS[1], 'error_code')
 """
 )
-"""Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, lease, now, what to keep of the
-job, why it failed (empty: it did not), lines that the member has sent with it, the hour. One that was cancelled
-meanwhile keeps that, and makes room for the next. The lines count for a day; where nothing else is counted any more,
-they end after two. Answers why the job failed (empty: it did not), or nothing where another one has it or it is
-gone."""
+"""Ends a job and makes room for the member's next one.
+
+Keys: job, changed jobs, leases, queues, turns, uploads. Arguments: ID, member, lease, now, the report, the error code
+(empty: the job is complete), lines that count towards the member's limits and were not counted before, the hour.
+A job that was cancelled meanwhile stays so. The uploads' hash usually has an expiry; where it does not exist, the lines
+get it one of two days, as they count for one day only. Answers the error code with which the job ended (empty: none),
+or nothing where another process has the job or it is gone."""
 
 GIVE_BACK = """
 local id, member, lease = unpack(ARGV)
@@ -182,8 +190,9 @@ if held == lease and queue and string.match(queue, '^%S+') == id then
 end
 return 1
 """
-"""Keys: job, leases, queues. Arguments: ID, member, lease. One that has ended leaves its member's lease to the next.
-Whoever can give a job back was not ended by it: that was no try."""
+"""Ends the lease of a job at once, for another process to take it. Keys: job, leases, queues. Arguments: ID, member,
+lease. Where the job is no longer the first of its queue, the member's lease belongs to the next job and stays. The try
+is not counted: tries are about jobs that kill their process, and one that gives a job back is alive."""
 
 CANCEL = (
     CHANGE
@@ -200,5 +209,6 @@ if queue and not (is_first and redis.call('ZSCORE', KEYS[3], member)) then deque
 return 1
 """
 )
-"""Keys: job, changed jobs, leases, queues, turns. Arguments: ID, member, now, the error code. Who has the job or its
-upload under way makes room for the next: else one that is cancelled would be under way beside the next one."""
+"""Ends a job with an error. Keys: job, changed jobs, leases, queues, turns. Arguments: ID, member, now, the error code.
+A running job stays in its queue until the process that runs it calls `FINISH`, so that the next one does not start
+beside it."""

@@ -1,7 +1,7 @@
 """The batch service's jobs in the cluster (see `interfaces.jobs.JobStore`; docs/adr/0027-batch-service.md).
 
-All of it lies in one slot, so that queues, turns and leases change in one atomic step. That is little: a few commands a
-second, and a file's members are elsewhere.
+All of it is in one slot, so that queues, turns and leases change in one atomic step. The load is small: a few commands
+a second; the memberships of a file go to all slots.
 """
 
 import contextlib
@@ -35,12 +35,12 @@ from instantaudience_server.store.interfaces.jobs import (
 )
 
 JOBS_AT_ONCE = 100
-"""Jobs that are looked for at once, where many are."""
+"""The most job IDs that `changed` reads at once."""
 CLOCKS_MS = 60_000
-"""How far machines' clocks may be apart: what ends by more than that after what is given now was given before a clock
-was set back, and is over."""
+"""How far apart machines' clocks may be. A lease or an upload that ends later than a new one would, by more than this,
+was given before a clock was set back, and counts as over."""
 READ_AT_ONCE = 5
-"""Jobs that are read at once: each may have megabytes of lines."""
+"""Jobs that are read at once; the report of each may have megabytes."""
 _FIELDS = [(field.name, field.type is int or field.type == "int") for field in fields(Job)]
 _NAMES = [name for name, _ in _FIELDS]
 
@@ -63,7 +63,7 @@ class ClusterJobStore:
         if made is None:
             return None
         number, gone = made
-        with contextlib.suppress(*STORE_FAILURES):  # they end by themselves
+        with contextlib.suppress(*STORE_FAILURES):  # they expire anyway
             await self._cluster.execute([commands.delete(keys.job_key(each.decode())) for each in gone], deadline)
         return replace(job, number=number)
 
@@ -100,7 +100,7 @@ class ClusterJobStore:
         return OlderJobs(jobs, total, int(float(places[size - 1])) if len(job_ids) > size else 0)
 
     async def changed(self, member_id: int, since_ms: int, now_ms: int, deadline: float) -> AsyncGenerator[Job, None]:
-        """Run the script that finds IDs, and get the hashes; then again, from the last one on."""
+        """Run the script that finds IDs, and get the hashes; repeat from the last change on until no more are found."""
         seen: set[bytes] = set()
         size = JOBS_AT_ONCE
         while True:
@@ -176,7 +176,8 @@ class ClusterJobStore:
         return await self._run(upload_scripts.END_UPLOAD, job_keys, (*arguments, *bounds), deadline)
 
     async def take(self, lease: str, lease_ms: int, now_ms: int, deadline: float) -> Job | None:
-        """Run the script that finds one, and claim it; one that is gone or cancelled makes room for the next."""
+        """Run the script that finds a job, and the one that claims it. A job that is gone or cancelled is taken out of
+        its queue instead, and nothing is taken this time."""
         job_keys = [keys.JOB_LEASES, keys.JOB_TURNS, keys.JOB_QUEUES, keys.taken_key(lease)]
         taken = await self._run(job_scripts.TAKE, job_keys, (lease_ms, CLOCKS_MS), deadline)
         if taken is None:
@@ -184,7 +185,7 @@ class ClusterJobStore:
         member_id, _, job_id = taken.decode().partition(" ")
         if await self._run(job_scripts.CLAIM, [keys.job_key(job_id)], (lease,), deadline):
             found = await self.find(job_id, deadline)
-            # Whoever took it since then has a lease of its own, and this one is lost.
+            # Where another process has claimed it since, this lease is lost, which the first change under it shows.
             return None if found is None else replace(found, lease=lease)
         gone = await self.find(job_id, deadline) or Job(job_id, 0, int(member_id), Phase.ERROR, 0, 0, 0)
         await self.finish(gone, "", "", 0, now_ms, deadline)
@@ -231,7 +232,7 @@ class ClusterJobStore:
         return await self._run(script, job_keys, (now_ms - KEPT_MS, *arguments), deadline)
 
     async def _there(self, job_ids: Sequence[bytes], deadline: float) -> AsyncGenerator[Job, None]:
-        """Those of the jobs that are still there."""
+        """The jobs that still exist, `READ_AT_ONCE` at a time."""
         for start in range(0, len(job_ids), READ_AT_ONCE):
             for job in await self._find([each.decode() for each in job_ids[start : start + READ_AT_ONCE]], deadline):
                 if job is not None:
@@ -254,7 +255,7 @@ def _room(limits: UploadLimits, used: Sequence[int]) -> Room:
 
 
 def _bounds(limits: UploadLimits) -> tuple[int | str, ...]:
-    """Limits of bytes and lines, for scripts."""
+    """The limits of bytes and lines as arguments of scripts; empty where there is none."""
     return tuple("" if most is None else most for most in limits[2:])
 
 

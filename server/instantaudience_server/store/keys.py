@@ -1,6 +1,6 @@
-"""Every key in the cluster, and the slot it lives in (source: design, "Storage").
+"""Every key in the cluster, and the hash slot it is in (docs/architecture.md, "Storage").
 
-A user's key holds all of its memberships, so that every change and every read of a user is one command on one node.
+A user's memberships are all in one key, so that a change or a read of a user concerns one node.
 """
 
 from binascii import crc_hqx
@@ -18,24 +18,24 @@ EXTERNAL_PREFIX = b"x:"
 
 
 def membership_key(domain_letter: bytes, user_id: bytes) -> bytes:
-    """The hash of a user: field = segment ID, value = the membership's value, each field with its own expiry."""
+    """The hash of a user's memberships: segment ID → the membership's value, each field with its own expiry."""
     return b"m:%b:%b" % (domain_letter, user_id)
 
 
 def session_key(token_hash: str) -> bytes:
-    """The string of a session; `token_hash` is the hexadecimal SHA-256 of its token."""
+    """The string that holds a session; `token_hash` is the hexadecimal SHA-256 of its token."""
     return f"t:{token_hash}".encode()
 
 
 def sign_ins_key(user_id: int) -> bytes:
-    """The sorted set of an account's recent sign-ins; members are unique, scores are Unix times in ms of
-    the node's clock."""
+    """The sorted set of an account's recent sign-ins. Members are the hashes of the tokens that were issued, scores are
+    Unix times in ms by the node's clock."""
     return f"a:{user_id}".encode()
 
 
 def guesses_key(subject: str) -> bytes:
-    """The sorted set of recent guesses of a password; `subject` is a hash of whose and by whom, scores are Unix times
-    in ms of the node's clock."""
+    """The sorted set of recent guesses of a password; `subject` is a hash of the account's name and of the network that
+    guesses. Scores are Unix times in ms by the node's clock."""
     return f"f:{subject}".encode()
 
 
@@ -45,23 +45,24 @@ def external_id_key(member_id: int, external_id: str) -> bytes:
 
 
 def quota_key(member_id: int, quota: str) -> bytes:
-    """The hash of a member's current window: its second, what was admitted in it, and each worker's last answer."""
+    """The hash of a member's current quota window: its second, what was admitted in it, and the last answer to each
+    worker."""
     return b"q:{%d}:%b" % (member_id, quota.encode())
 
 
 def usage_key(member_id: int, hour: int) -> bytes:
-    """The hash of what a member sent in an hour, which is given by how many had passed since 1970 (UTC)."""
+    """The hash of what a member sent in an hour; `hour` is the number of hours since 1970 (UTC)."""
     return b"r:{%d}:%d" % (member_id, hour)
 
 
 def usage_lines_key(member_id: int, hour: int, kind: str) -> bytes:
-    """The text of an hour's lines of a kind, in the slot of `usage_key`."""
+    """The string of an hour's sampled lines of a kind (`interfaces.usage.Lines`), in the slot of `usage_key`."""
     return b"l:{%d}:%d:%b" % (member_id, hour, kind.encode())
 
 
 @cache
 def _tags() -> list[bytes]:
-    """A hash tag for each slot; takes some hundredths of a second, once."""
+    """A hash tag for each slot. The first call takes some hundredths of a second."""
     tags: dict[int, bytes] = {}
     numbers = count()
     while len(tags) < SLOTS:
@@ -71,12 +72,13 @@ def _tags() -> list[bytes]:
 
 
 def mark_key(slot: int) -> bytes:
-    """A key of a slot, for what is about its node and nothing else; named as quotas are, for ACLs."""
+    """A key in a given slot, for commands that have to reach the slot's node but concern no data of the service. It
+    begins as those of quotas do, so that ACLs need no further pattern."""
     return b"q:{%b}:mark" % _tags()[slot]
 
 
 def segment_size_key(segment_id: int, week: int) -> bytes:
-    """The HyperLogLog of who joined a segment in a week, which is given by how many had passed since 1970 (UTC).
+    """The HyperLogLog of the users who joined a segment in a week; `week` is the number of weeks since 1970 (UTC).
 
     All weeks of a segment are in one slot.
     """
@@ -84,13 +86,13 @@ def segment_size_key(segment_id: int, week: int) -> bytes:
 
 
 def suppression_key(user_key: bytes) -> bytes:
-    """The hash of the members for which a user is suppressed, in the slot of the user's memberships; each field has its
-    own expiry. (Keys of users have no braces.)"""
+    """The hash of the members for which a user is suppressed, each field with its own expiry. Its tag is `user_key`,
+    which contains no braces; so it is in the slot of the user's memberships."""
     return b"s:{%b}" % user_key
 
 
 SUPPRESSED_USERS = b"p:{suppressions}:users:"
-"""How the names of these sorted sets begin."""
+"""`suppressed_users_key`s begin with this."""
 
 
 def suppressed_users_key(member_id: int) -> bytes:
@@ -99,37 +101,40 @@ def suppressed_users_key(member_id: int) -> bytes:
 
 
 SUPPRESSING_MEMBERS = b"p:{suppressions}:members"
-"""The hash of the members that have suppressed users, with the latest end of their suppressions. All `p:` keys share a
-slot."""
+"""The hash of the members that have suppressed users: member ID → the latest end of its suppressions. All `p:` keys
+share a slot."""
 SUPPRESSIONS_VERSION = b"p:{suppressions}:version"
-"""A name of what that hash holds."""
+"""The string with the version of `SUPPRESSING_MEMBERS`: a random name that is replaced with each change."""
 SUPPRESSIONS_DUE = b"p:{suppressions}:due"
-"""The sorted set of suppressed users that are to be removed from segments once more, by when."""
+"""The sorted set of suppressed users that are to be removed from segments once more; scores are the times when they are
+due, Unix times in ms."""
 
 CATALOG_MEMBERS = b"c:{catalog}:members"
 CATALOG_USERS = b"c:{catalog}:users"
 CATALOG_SEGMENTS = b"c:{catalog}:segments"
-"""The hashes of the catalog's objects: field = ID, value = the serialised message. All `c:` keys share a slot."""
+"""The hashes of the catalog's objects, by kind: ID → the serialised message. All `c:` keys share a slot."""
 CATALOG_OWNED = b"c:{catalog}:owned"
-"""The hash of how many users and segments a member owns, by member ID."""
+"""The hash member ID → how many users and segments the member owns."""
 CATALOG_NAMES = b"c:{catalog}:names"
-"""The hash of unique names; value = the ID of the object that has it."""
+"""The hash unique name → the ID of the object that has it."""
 CATALOG_PASSWORDS = b"c:{catalog}:passwords"
-"""The hash of users' argon2 hashes, by user ID."""
+"""The hash user ID → the argon2 hash of the user's password."""
 CATALOG_VERSION = b"c:{catalog}:version"
-"""The ID of the newest change."""
+"""The string with the ID of the newest change."""
 CATALOG_CHANGES = b"c:{catalog}:changes"
-"""The stream of the newest changes; the ID of an entry is its number, counted from 1, and a random one."""
+"""The stream of the newest changes. An entry's ID is the number of the change, counted from 1, and the random name of
+the command that made it."""
 CATALOG_IDS = b"c:{catalog}:ids"
-"""The hash of the largest ID in use, by kind."""
+"""The hash kind → the largest ID that is or was in use."""
 CATALOG_GENERATION = b"generation"
-"""Its field for the largest token generation of users that are gone."""
+"""The field of `CATALOG_IDS` with the largest token generation of the users that were deleted."""
 CATALOG_SEEDING = b"c:{catalog}:seeding"
-"""There while a file is being put into a catalog that was empty."""
+"""The string that exists while a file is being imported into a catalog that was empty."""
 CATALOG_PARTIAL = b"c:{catalog}:partial"
-"""There from when a restore does away with the catalog until it has put all of another one in its place."""
+"""The string that exists from when a restore removes the catalog until it has written the whole of the new one; its
+value is the restore's name."""
 RESTORE_LEASE = b"c:{catalog}:restore"
-"""The string that names the restore whose turn it is; expires."""
+"""The string with the name of the restore that may run; expires."""
 CATALOG_WRITTEN = (
     CATALOG_MEMBERS,
     CATALOG_USERS,
@@ -143,22 +148,23 @@ CATALOG_WRITTEN = (
     CATALOG_PARTIAL,
     CATALOG_SEEDING,
 )
-"""What a change looks at, in the order that the store's script has."""
+"""The keys that the script of `CatalogStore.write` uses, in its order, but for the last one (`catalog_answer_key`)."""
 
 
 def catalog_answer_key(command_name: int) -> bytes:
-    """The string of what was answered to a command that changes the catalog, for when it is sent again; expires."""
+    """The string with the answer to a command that changed the catalog, for when the command is sent again; expires."""
     return b"c:{catalog}:answer:%d" % command_name
 
 
 JOB_NUMBERS = b"b:{batch}:numbers"
-"""The string that counts jobs. All `b:` keys share a slot."""
+"""The string with the number of the newest job. All `b:` keys share a slot."""
 JOB_QUEUES = b"b:{batch}:queues"
-"""The hash of the jobs that wait or are under way: member ID → their IDs, the oldest first, separated by spaces."""
+"""The hash of the jobs that wait or are running: member ID → job IDs, oldest first, separated by spaces."""
 JOB_TURNS = b"b:{batch}:turns"
-"""The list of the members that have jobs waiting and none under way; the next one's turn is first."""
+"""The list of the members that have jobs waiting and none running, next one first."""
 JOB_LEASES = b"b:{batch}:leases"
-"""The sorted set of the members that have a job under way; scores are the ends of their leases, Unix times in ms."""
+"""The sorted set of the members that have a job running; scores are the ends of the leases, Unix times in ms by the
+node's clock."""
 
 
 def job_key(job_id: str) -> bytes:
@@ -172,41 +178,46 @@ def job_url_key(url_hash: str) -> bytes:
 
 
 def upload_mark_key(span: int) -> bytes:
-    """The string that upload URLs of a span of time begin with (`interfaces.jobs.MARK_MS`); expires."""
+    """The string with the mark of the upload URLs made in a span of time (`interfaces.jobs.MARK_MS`); expires."""
     return b"b:{batch}:mark:%d" % span
 
 
 def jobs_key(member_id: int) -> bytes:
-    """The sorted set of a member's jobs; scores are their numbers."""
+    """The sorted set of a member's jobs in the order of their creation."""
     return b"b:{batch}:jobs:%d" % member_id
 
 
 def unused_jobs_key(member_id: int) -> bytes:
-    """The sorted set of a member's jobs whose file has not come; scores are when they were made, or their uploads were
-    over, in ms likewise."""
+    """The sorted set of a member's jobs without a file; scores are the times of their creation or of the end of their
+    failed upload, Unix times in ms."""
     return b"b:{batch}:unused:%d" % member_id
 
 
 def changed_jobs_key(member_id: int) -> bytes:
-    """The sorted set of a member's jobs; scores are when they changed, Unix times in ms."""
+    """The sorted set of a member's jobs; scores are the times of their latest change, Unix times in ms."""
     return b"b:{batch}:changed:%d" % member_id
 
 
 def uploads_key(member_id: int) -> bytes:
-    """The hash of what a member uploads and has uploaded: the job whose URL is open; those whose file comes, with until
-    when more must have come, and bytes and lines; bytes, lines and files by hour (counted since 1970)."""
+    """The hash of a member's uploads, past and present. Fields:
+
+    `open`: the job whose upload URL may be used; `u:<job>`: when an upload under way times out unless more of it has
+    come; `s:<job>`: its bytes and lines; `b<hour>`, `l<hour>`, `j<hour>`: bytes, lines and files of an hour, which is
+    the number of hours since 1970.
+    """
     return b"b:{batch}:uploads:%d" % member_id
 
 
 def taken_key(lease: str) -> bytes:
-    """The string that holds which job was taken under a lease, for when it is asked again; expires."""
+    """The string with the member and the job that were taken under a lease, for when the command is sent again;
+    expires."""
     return b"b:{batch}:taken:%b" % lease.encode()
 
 
 def key_slot(key: bytes) -> int:
-    """The slot of a key: CRC16 of the key or, where it has one, of its hash tag `{…}`.
+    """The slot of a key: CRC16 of its hash tag (`{…}`) or, where it has none, of the whole key, modulo `SLOTS`.
 
-    External IDs may contain braces, so the tag rule matters.
+    The rule of tags also applies to keys with external IDs, which may contain braces.
     """
     start = key.find(b"{")
     if start != -1:

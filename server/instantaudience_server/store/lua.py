@@ -6,7 +6,7 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 """
-"""The node's clock, a Unix time in ms; processes' clocks may differ."""
+"""`now_ms()` is the node's clock, a Unix time in ms. Scripts use it because processes' clocks may differ."""
 SCAN = """
 local process
 local function this_process()
@@ -21,6 +21,7 @@ local function scan(part, from)
   return found
 end
 """
-"""`part` is HSCAN or ZSCAN from a cursor on. The cursors of `scan` name the server's process that they are
-of: each one places fields by a secret of its own, and to go on in another one, after a failover, a restart or a move of
-the slot, would leave out some. There it is begun anew, as with a cursor that names no process."""
+"""`scan(part, from)` reads the next part of a hash or sorted set, where `part(cursor)` is HSCAN or ZSCAN. It adds the
+server's run ID to the cursor, because each server process orders fields by a hash seed of its own: to continue on
+another process, after a failover, a restart or a migration of the slot, would skip some. With a cursor that names
+another process, or none, the scan starts again from the beginning."""

@@ -11,13 +11,13 @@ from instantaudience_server.store.interfaces.groups import Group, Keys, PackedCh
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes, Memberships
 
 PART = 1000
-"""Memberships of a user that are read at once, about."""
+"""How many memberships of a user are read at once, approximately."""
 PACKED_AT_ONCE = 100
-"""Lists of changes that are packed before other calls have their turn: 2 ms, where each is of eighty segments."""
+"""How many `Alike`s are packed before other calls get their turn: 2 ms where each has eighty segments."""
 
 
 class ClusterMembershipStore:
-    """One hash a user; an end is the expiry of a field."""
+    """One hash for each user; a membership's end is the expiry of its field."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -39,7 +39,7 @@ class ClusterMembershipStore:
         return ClusterWriting(batch, keys_of)
 
     def pack(self, changes: Changes) -> Generator[None, None, PackedChanges]:
-        """A piece after the other."""
+        """Pack `PACKED_AT_ONCE` changes at a time, yielding after each."""
         packed = PackedChanges()
         for start in range(0, len(changes), PACKED_AT_ONCE):
             packed |= _pack(changes[start : start + PACKED_AT_ONCE])
@@ -47,10 +47,12 @@ class ClusterMembershipStore:
         return packed
 
     async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:
-        """Read values and ends of a part of each user, and then of the next one: other calls get their turn between.
+        """Read the values and then the ends of one part of each user, then of the next part, so that other calls get
+        their turn in between.
 
-        A membership that ends or leaves between the two is left out; one that is written then has its old value and its
-        new end. A script would read both at once, and take a node 11 µs for a user with two, where these take 3.
+        A membership that ends or is removed between the two reads is left out; one that is rewritten then is returned
+        with its old value and its new end. A script could read both at once, but takes 11 µs of the node for a user
+        with two memberships, where these commands take 3.
         """
         found: dict[bytes, Memberships] = {key: {} for key in keys}
         cursors = dict.fromkeys(keys, b"0")
@@ -70,13 +72,13 @@ class ClusterMembershipStore:
         return [found[key] for key in keys]
 
     async def resolve_external_ids(self, keys: Sequence[bytes], deadline: float) -> list[str | None]:
-        """Ask for all in one round trip."""
+        """Get all strings in one round trip."""
         replies = await self._cluster.execute([commands.get(key) for key in keys], deadline)
         return [None if reply is None else reply.decode() for reply in replies]
 
 
 class ClusterWriting:
-    """Commands under way (see `interfaces.memberships.Writing`)."""
+    """Commands that were sent, with the key that each one changes (see `interfaces.memberships.Writing`)."""
 
     def __init__(self, batch: Batch, keys_of: Mapping[Group, Keys]) -> None:
         self._keys_of = keys_of
@@ -102,7 +104,7 @@ class ClusterWriting:
 
 
 def _pack(changes: Changes) -> dict[Group, Sequence[bytes]]:
-    """One command for each user and end: groups, and the users' keys of each."""
+    """Make one command for each user and end: groups of commands, each with the keys of its users."""
     sets: list[Command] = []
     removes: list[Command] = []
     set_keys: list[bytes] = []
@@ -131,7 +133,7 @@ def _group(of_kind: Sequence[Command], usual_reply: bytes = b"") -> Group:
 
 
 def _live(values: dict[int, int], ends: dict[int, int]) -> Memberships:
-    """The memberships that were there when their ends were read."""
+    """The memberships that still existed when their ends were read, with these ends."""
     return {
         segment_id: (value, NEVER if ends[segment_id] == NO_END else ends[segment_id])
         for segment_id, value in values.items()

@@ -1,5 +1,5 @@
-"""Users' keys that the native extension read out of requests (docs/adr/0044-requests-read-natively.md): they are bytes
-like others, and can pack themselves."""
+"""Tells sequences of users' keys made by the native extension from others (docs/adr/0044-requests-read-natively.md).
+The former can pack commands and hash keys themselves."""
 
 from typing import TypeGuard
 
@@ -12,5 +12,5 @@ except ImportError:
 
 
 def are_native(user_keys: object) -> "TypeGuard[UserKeys]":
-    """Whether users' keys are the extension's."""
+    """Whether a sequence of users' keys was made by the native extension."""
     return isinstance(user_keys, _CLASSES)

@@ -23,8 +23,8 @@ class ClusterNodeStates:
         self._cluster = cluster
 
     async def look(self, deadline: float) -> list[NodeState]:
-        """One question for each primary; what nobody serves stands at the end."""
-        # Each has a slot of the node it is for: sent again after a lost connection, it goes nowhere else.
+        """Ask each primary once. Ranges of slots that no node serves are at the end."""
+        # A question is about a slot of its node, so that it goes to the same node when it is sent again.
         questions = {name: self._ask(slot, deadline) for name, slot in self._cluster.routes.primaries().items()}
         await asyncio.gather(*[question.done for question in questions.values() if question is not None])
         unserved = self._cluster.routes.unserved()
@@ -36,7 +36,8 @@ class ClusterNodeStates:
         ]
 
     def _ask(self, slot: int, deadline: float) -> Batch | None:
-        """None: the time is over before it has begun, as it may be where the whole machine stood still."""
+        """Send the question to the node of a slot; None where the deadline has passed already, as it may have when the
+        whole machine was paused."""
         question = commands.evaluate(LOOK, [keys.mark_key(slot)])
         try:
             return self._cluster.begin([Listed([question])], deadline, bounded=False)
@@ -53,6 +54,6 @@ def _problem(question: Batch | None) -> Problem | None:
 
 
 def _ranges(slots: Iterable[int]) -> list[str]:
-    """Slots, in their order, as `first-last`."""
+    """Ascending slots as ranges, `first-last`."""
     runs = [[slot for _, slot in run] for _, run in groupby(enumerate(slots), lambda each: each[1] - each[0])]
     return [f"{run[0]}-{run[-1]}" for run in runs]

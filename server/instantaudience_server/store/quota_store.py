@@ -1,8 +1,7 @@
-"""Quota windows in the cluster (see `interfaces.quotas.QuotaStore`); docs/adr/0011-quotas.md argues that they are
-exact.
+"""Quota windows in the cluster (see `interfaces.quotas.QuotaStore`); docs/adr/0011-quotas.md shows that they are exact.
 
-A window is a second of the clock of the node that holds the member's hash, so all workers share it. The script decides
-on calls one after the other; nothing else runs on the node meanwhile.
+A window is one second by the clock of the node that holds the member's hash, so that all workers share it. The script
+decides on calls one after the other and runs atomically.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 
 KEPT_MS = 60_000
-"""How long a window and the answers about it are kept after their last use: a question is not sent again later."""
+"""How long a window and the answers in it are kept after their last use; no question is sent again after that."""
 
 ADMIT = """
 local time = redis.call('TIME')
@@ -46,9 +45,10 @@ return {calls, units, left, refused}
 """
 """Arguments: worker, the question's number, limits of calls and units, how long to keep the hash in ms, each call's
 units. A question that was answered before gets the same answer again, and counts once. A clock that was set back by at
-most two seconds (or another node's, after the slot has moved) does not open a window twice.
+most two seconds (or that of another node, after the slot has moved) does not reopen a window.
 
-Answers: calls, units, microseconds left, and a digit for each call (1: refused), or nothing when all are admitted.
+Answers the calls and units admitted in the window, the microseconds left of it, and a digit for each call (1: refused),
+or an empty string when all are admitted.
 """
 
 USED = """
@@ -58,13 +58,13 @@ local window = tonumber(kept[1] or 0)
 if second > window or second < window - 2 then return {0, 0} end
 return {tonumber(kept[2]), tonumber(kept[3])}
 """
-"""Answers calls and units of the window that ADMIT would add to now."""
+"""Answers the calls and units of the window that `ADMIT` would add to now."""
 
 
 class ClusterQuotaStore:
     """One hash for each member and quota.
 
-    `worker` names this worker among all that ask the cluster, before it and after it.
+    `worker` is a name that no other worker of the cluster has, nor had before, nor will have.
     """
 
     def __init__(self, cluster: Cluster, worker: str) -> None:
@@ -78,21 +78,21 @@ class ClusterQuotaStore:
         """Run the script."""
         key = keys.quota_key(member_id, quota)
         number = next(self._numbers)
-        # Reads go on where the memory is full: a window is small, and soon gone.
+        # Allowed when the node's memory is full, so that reads go on: a window is small and expires soon.
         command = commands.evaluate(
             ADMIT, [key], self._worker, number, *limits, KEPT_MS, *calls, flags=commands.ALLOW_OOM
         )
         return self._cluster.ask(command, deadline, partial(_admissions, len(calls)))
 
     async def used(self, member_id: int, quota: Quota, deadline: float) -> Counts:
-        """Run the script that only looks."""
+        """Run `USED`."""
         command = commands.evaluate(USED, [keys.quota_key(member_id, quota)], flags=commands.NO_WRITES)
         (counts,) = await self._cluster.execute([command], deadline)
         return Counts(*counts)
 
 
 def _admissions(calls: int, reply: Sequence[Any]) -> Admissions:
-    """What ADMIT has answered for so many calls."""
+    """Read the answer of `ADMIT` about `calls` calls."""
     admitted_calls, units, left_microseconds, refused = reply
     admitted = [mark == ord("0") for mark in refused] if refused else [True] * calls
     return Admissions(admitted, Counts(admitted_calls, units), left_microseconds / 1e6)

@@ -1,7 +1,5 @@
-"""What a cluster knows of a backup that is being put into it: whose turn it is, and that its catalog is there in part.
-
-All of it lies in the catalog's slot.
-"""
+"""The state of a restore in the cluster: a lease, by which one restore runs at a time, and the note that the catalog is
+partial. Both are in the catalog's slot."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +11,7 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 
 LEASE_MS = 120_000
-"""How long others are kept out by one that was killed, or stands still."""
+"""How long a restore that was killed or has stopped keeps others out."""
 
 HOLD = """
 local lease, version, partial = unpack(KEYS)
@@ -27,14 +25,15 @@ if wanted == 'begun' then
 end
 return 1
 """
-"""Arguments: the restore's name, how long its lease is, in ms, and what is wanted of the catalog: that its place is
-taken, `begun`, that it is so still, `kept`, or nothing. Where the place is taken, there is no version."""
+"""Takes or renews the lease. Arguments: the restore's name, the lease's length in ms, and what to do about the catalog:
+`begun` marks it as partial and deletes its version, `kept` demands that it is still marked by this restore; empty:
+nothing. Answers 1, or 0 where another restore has the lease, or has marked the catalog since."""
 
 END = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
 """
-"""Keys: the lease, or what says that the catalog is there in part. Arguments: the restore's name."""
+"""Deletes a key if it holds the restore's name. Keys: the lease, or `keys.CATALOG_PARTIAL`. Arguments: the name."""
 
 
 FORBIDDEN = """
@@ -46,13 +45,14 @@ for i = 1, #ARGV, 2 do
 end
 return forbidden
 """
-"""Arguments: names, and a command for each. Answers those that the user may not run, which needs no right of its own
+"""Arguments: pairs of a name and a command. Answers the names of the commands that the connection's user may not run.
+Unlike `ACL DRYRUN`, this needs no permission
 (https://redis.io/docs/latest/develop/programmability/lua-api/#redis.acl_check_cmd)."""
 
 
 class ClusterRestoreStore:
-    """Lets one restore at a time into a cluster; `name` is this one's. Each method waits for a node that is away, until
-    what `deadline` gives when it is called; then it raises AudienceError."""
+    """Lets one restore at a time into a cluster; `name` identifies this one. Each method waits for a node that does not
+    answer until the deadline that `deadline` returns when it is called, and then raises AudienceError."""
 
     def __init__(self, cluster: Cluster, name: str, deadline: Callable[[], float]) -> None:
         self._cluster = cluster
@@ -60,7 +60,7 @@ class ClusterRestoreStore:
         self._deadline = deadline
 
     async def forbidden(self, wanted: Mapping[str, Sequence[str]], slots: Iterable[int]) -> list[str]:
-        """Which of these commands, by their names, this user may not run at a node of one of the slots."""
+        """The names of the commands (name → words) that this user may not run on the node of any of the slots."""
         words = [word for name, command in wanted.items() for word in (name, " ".join(command))]
         questions = [
             commands.evaluate(FORBIDDEN, [keys.mark_key(slot)], *words, flags=commands.NO_WRITES) for slot in slots
@@ -69,23 +69,23 @@ class ClusterRestoreStore:
         return list(dict.fromkeys(name.decode() for answer in answers for name in answer))
 
     async def hold(self) -> bool:
-        """Begin, or go on; whether no other restore is under way."""
+        """Take or renew the lease; False where another restore has it."""
         return await self._hold("")
 
     async def begin_catalog(self) -> bool:
-        """As `hold`; from now on, the catalog is there in part: nobody changes it, or takes it for whole."""
+        """As `hold`, and mark the catalog as partial: from now on, nobody changes it or takes it for complete."""
         return await self._hold("begun")
 
     async def hold_catalog(self) -> bool:
-        """As `hold`, and whether no other restore has begun a catalog since this one has."""
+        """As `hold`; also False where another restore has marked the catalog as partial since this one did."""
         return await self._hold("kept")
 
     async def end_catalog(self) -> None:
-        """The catalog is whole."""
+        """Remove the mark: the catalog is complete."""
         await self._run(END, [keys.CATALOG_PARTIAL], flags=commands.ALLOW_OOM)
 
     async def end(self) -> None:
-        """Another one may begin; where the node is away, later."""
+        """Release the lease. Where the node does not answer, the lease is left to expire."""
         with contextlib.suppress(*STORE_FAILURES):
             await self._run(END, [keys.RESTORE_LEASE], flags=commands.ALLOW_OOM)
 

@@ -18,36 +18,38 @@ from instantaudience_server.store.sizes.registers import Additions, Registers
 
 MS_PER_WEEK = 7 * 86_400_000
 WEEKS = 5
-"""Weeks that are counted: the one under way, and those before. So a user counts for 28 to 35 days."""
+"""How many weeks are counted: the current one and those before it. So a user counts for 28 to 35 days."""
 ADDITIONS_AT_ONCE = 10_000
 SEGMENTS_AT_ONCE = 500
-"""Additions, and segments that get some, that are sent at once: about 2 ms of the worker's time and of a node's."""
+"""The most additions, and segments, that are sent at once (except that one segment's additions are sent together):
+about 2 ms of the worker's time and of a node's."""
 ADDITIONS_OF_A_COMMAND = 1000
-"""Additions of a command, at most: a node does nothing else meanwhile."""
+"""The most additions in one command, as the node does nothing else while it runs."""
 MOST_LASTING = 50_000
-"""Segments whose key is known to have an expiry, about."""
+"""About how many keys are remembered to have an expiry."""
 
 
 class ClusterSegmentSizeStore:
-    """One HyperLogLog for each segment and week, which expires when it is no longer counted."""
+    """One HyperLogLog for each segment and week, which expires when the week is no longer counted."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._registers = Registers()
         self._hour = self._week = 0
         self._waiting: dict[int, array[int]] = {}
-        """Numbers of users to be added, by segment."""
+        """Segment ID → the numbers of the users to be added."""
         self._lasting: set[int] = set()
+        """Segments whose key of this week is known to have an expiry."""
         self.waiting = 0
 
     def take(self, joined: Joined, now_ms: int) -> None:
-        """Keep what may raise a register."""
+        """Keep the additions that may raise a register."""
         self._look_at_the_hour(now_ms)
         users = hyperloglog.numbers_in_pieces(list(chain.from_iterable(joined.values())))
         self._wait(self._registers.add(joined, *hyperloglog.places_of(users)), users)
 
     def take_joins(self, joins: Joins, now_ms: int) -> None:
-        """Keep what may raise a register."""
+        """Keep the additions that may raise a register."""
         self._look_at_the_hour(now_ms)
         users = np.frombuffer(joins.users, np.uint64)
         segment_places = np.frombuffer(joins.segment_places, np.uint32)
@@ -56,14 +58,15 @@ class ClusterSegmentSizeStore:
         self._wait(self._registers.add_listed(joins.segments, segment_places, user_places, indexes, ranks), users)
 
     def _look_at_the_hour(self, now_ms: int) -> None:
-        """In a new one, know nothing any more: what a node loses when it fails over is not missing for longer."""
+        """Forget the known registers at the start of each hour, so that users who were lost in a failover are missing
+        for no longer than that."""
         if now_ms // MS_PER_HOUR != self._hour:
             self._hour, self._week = now_ms // MS_PER_HOUR, now_ms // MS_PER_WEEK
             self._registers.forget()
             self._lasting.clear()
 
     def _wait(self, additions: Additions, users: hyperloglog.Numbers) -> None:
-        """Keep additions of some of the users until they are sent."""
+        """Keep additions until they are sent; `additions.users` are positions in `users`."""
         order = np.argsort(additions.segments, kind="stable")
         segments = additions.segments[order]
         self.waiting += len(segments)
@@ -77,8 +80,8 @@ class ClusterSegmentSizeStore:
             waiting.frombytes(numbers[8 * start : 8 * end])
 
     async def send(self, deadline: float) -> int:
-        """Send some segments' additions at a time; those that are not confirmed stay, behind all others: a node that is
-        away holds up no segments but its own."""
+        """Send the additions of some segments at a time; those that are not confirmed are kept, behind all others: a node
+        that is away holds up no segments but its own."""
         sent = 0
         while self._waiting:
             sending: dict[int, int] = {}
@@ -102,7 +105,7 @@ class ClusterSegmentSizeStore:
         return sent
 
     async def count(self, segment_ids: Sequence[int], now_ms: int, deadline: float) -> list[int]:
-        """Ask for all at once."""
+        """Ask about all segments in one round trip."""
         week = now_ms // MS_PER_WEEK
         weeks = range(week, week - WEEKS, -1)
         asked = [
@@ -112,7 +115,8 @@ class ClusterSegmentSizeStore:
         return await self._cluster.execute(asked, deadline)
 
     def _pack(self, sending: dict[int, int]) -> tuple[list[commands.Command], list[int]]:
-        """Commands for segments, whose first so many additions are to be sent; and whose each is."""
+        """The commands that send additions (`sending` is segment ID → how many, from the first one on), and the segment
+        of each command."""
         numbers = b"".join([self._waiting[segment_id] for segment_id in sending])
         arguments = hyperloglog.pack(np.frombuffer(numbers, np.uint64))
         packed: list[commands.Command] = []
@@ -130,7 +134,8 @@ class ClusterSegmentSizeStore:
         return packed, segments
 
     def _confirm(self, sent: dict[int, int], week: int) -> None:
-        """The cluster has taken segments' first so many additions, for a week that may be over by now."""
+        """Drop the additions that the cluster has taken (segment ID → how many, from the first one on). They were sent
+        for `week`, which may be over by now."""
         if len(self._lasting) >= MOST_LASTING:
             self._lasting.clear()
         if week == self._week:

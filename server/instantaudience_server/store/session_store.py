@@ -25,20 +25,20 @@ return 0
 """A sliding window by the node's clock, exact over all workers, whose clocks may differ. Arguments: window in ms,
 limit, the token's hash.
 
-The hash names the sign-in, so that a command that is sent again after a lost answer counts once. Answers 0 or how long
-to wait in ms: no longer than the window, at whose end the set is gone, whatever a clock that was set back says. What
-lies further ahead than a window is from before that.
+The hash names the sign-in, so that a command that is sent again after a lost answer counts once. Answers 0 (counted) or
+how long to wait in ms. The wait never exceeds the window, even if the clock was set back: the set expires then. Entries
+more than a window ahead date from before the clock was set back, and are dropped.
 """
 
 
 class ClusterSessionStore:
-    """A string a session, found by the hash of its token: the token itself is nowhere in the cluster."""
+    """One string for each session, by the hash of its token; the token itself is nowhere in the cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     async def create(self, token_hash: str, session: Session, end_ms: int, deadline: float) -> None:
-        """Set the string with its end."""
+        """Set the string with its expiry."""
         value = f"{session.user_id} {session.issued_ms} {session.generation}".encode()
         command = commands.set_string_until(keys.session_key(token_hash), value, end_ms)
         await self._cluster.execute([command], deadline, durability=self._cluster.durability)
@@ -52,7 +52,7 @@ class ClusterSessionStore:
         return Session(user_id=int(user_id), issued_ms=int(issued_ms), generation=int(generation))
 
     async def extend(self, token_hash: str, end_ms: int, deadline: float) -> None:
-        """Move the string's end, never to an earlier time: workers' clocks may differ."""
+        """Move the string's expiry, never to an earlier time, as workers' clocks may differ."""
         await self._cluster.execute([commands.prolong(keys.session_key(token_hash), end_ms)], deadline)
 
     async def remove(self, token_hash: str, deadline: float) -> None:
@@ -67,5 +67,5 @@ class ClusterSessionStore:
         return int(wait_ms)
 
     async def withdraw_sign_in(self, user_id: int, token_hash: str, deadline: float) -> None:
-        """Remove it from the account's sorted set."""
+        """Remove the sign-in from the account's sorted set."""
         await self._cluster.execute([commands.remove_from_sorted(keys.sign_ins_key(user_id), token_hash)], deadline)

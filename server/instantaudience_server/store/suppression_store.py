@@ -1,5 +1,9 @@
-"""Suppressed users in the cluster (see `interfaces.suppressions.SuppressionStore`); docs/adr/0028-suppression.md argues
-that none of them stays in a segment."""
+"""Suppressed users in the cluster (see `interfaces.suppressions.SuppressionStore`); docs/adr/0028-suppression.md shows
+that none of them stays in a segment.
+
+A suppression is kept twice: as a note in the member's sorted set of suppressed users, and as a marker, a field of the
+hash beside the user's memberships.
+"""
 
 import secrets
 from collections.abc import Collection, Sequence
@@ -16,7 +20,7 @@ from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Du
 NAME_BYTES = 8
 DUE_AT_ONCE = 100
 SEGMENTS_AT_ONCE = 1000
-"""Segments of a removal's command, at most: Lua's stack takes some 8,000 arguments."""
+"""The most segments in one removal: Lua's stack takes some 8,000 arguments."""
 
 CHANGE = (
     lua.CLOCK
@@ -45,19 +49,24 @@ redis.call('SET', version, name)
 return ends
 """
 )
-"""Arguments: a name for what is known afterwards, the member, now (Unix time in ms), the suppressions' end (likewise,
-`inf`, or empty to lift them), two times in ms after which the users are to be removed once more, and their keys. These
-times count by the node's clock: workers' clocks may differ. Answers until when each is suppressed: that may be later,
-as only a lifting ends one before its time. What has ended by one that is ahead is kept. Who is lifted
-stays due: whoever suppressed it may still say so beside its memberships. A day after the last suppression has ended,
-nothing says any more who it was about; one without an end is kept until the year 9999."""
+"""Notes that users are suppressed, or that they no longer are.
+
+Keys: members, version, due, the member's suppressed users. Arguments: the new version, the member, now (Unix time in
+ms), the suppressions' end (likewise; `inf`: never; empty: lift them), two delays in ms after which the users are to be
+removed once more, and the users' keys. The delays count by the node's clock, as workers' clocks may differ.
+
+Answers when each suppression ends, which may be later than asked for: only lifting shortens one. Notes are dropped when
+they have ended by both clocks, the worker's and the node's. Users whose suppression is lifted stay due, because the
+request that suppressed them may still be about to write its marker. The whole set expires a day after its last
+suppression has ended; one without an end is kept until the year 9999."""
 
 NOTED = """
 local found = {}
 for i, user in ipairs(ARGV) do found[i] = redis.call('ZSCORE', KEYS[1], user) or '' end
 return found
 """
-"""Arguments: users. Answers until when each is suppressed, empty where it is not."""
+"""Keys: the member's suppressed users. Arguments: users. Answers when each suppression ends; empty where there is
+none."""
 
 DUE = (
     lua.CLOCK
@@ -65,29 +74,32 @@ DUE = (
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms(), 'WITHSCORES', 'LIMIT', ARGV[1], ARGV[2])
 """
 )
-"""Arguments: how many to pass over, and how many at most."""
+"""Answers users that are due, each followed by since when. Arguments: how many to skip, how many to answer at most."""
 
 DONE = """
 if redis.call('ZSCORE', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('ZREM', KEYS[1], ARGV[1]) end
 return 1
 """
-"""Arguments: who was due, and since when: one that was suppressed anew meanwhile is to be removed later, too."""
+"""Arguments: an entry of the users that are due, and since when it was due. An entry with another time by now stays:
+the user was suppressed again, and is to be removed after that, too."""
 
 REMOVE = """
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
 return redis.call('HDEL', KEYS[1], unpack(ARGV, 2))
 """
-"""Arguments: the member for which the user must be suppressed, and segments."""
+"""Removes a user from segments, if the user is suppressed. Keys: the user's memberships and markers. Arguments: the
+member for which the user must be suppressed, and segment IDs."""
 
 
 def new_name() -> str:
-    """Tells what is known of suppressions from then on from what was before."""
+    """A random name for a new version of the list of suppressing members."""
     return secrets.token_hex(NAME_BYTES)
 
 
 class ClusterSuppressionStore:
-    """For each suppressed user a hash beside its memberships: field = member, with its own expiry. What says who has
-    suppressed users at all is in one slot. What is acknowledged is as durable as the service's memberships are."""
+    """Markers in a hash beside each suppressed user's memberships (field = member, with its own expiry); in one slot,
+    the notes, the users that are due, and the members that have suppressed users. Writes have the service's
+    durability."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -104,7 +116,7 @@ class ClusterSuppressionStore:
         return {int(member): _end(end) for member, end in zip(pairs[::2], pairs[1::2], strict=True)}
 
     async def find(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> Found:
-        """Look at each user, in one round trip."""
+        """Read each user's markers, in one round trip."""
         fields = ALL_MEMBERS, member_id
         asked = Listed([commands.get_fields(keys.suppression_key(key), fields) for key in user_keys])
         batch = self._cluster.begin([asked], deadline)
@@ -123,8 +135,8 @@ class ClusterSuppressionStore:
         name: str,
         deadline: float,
     ) -> None:
-        """First what has the users removed later on, then the users; again, where they were lifted in between, or
-        suppressed for longer."""
+        """Write the notes, and by them the removals that are due, and then the markers; repeat where the notes have
+        changed in between, because a suppression was lifted or prolonged."""
         end = "inf" if end_ms == NEVER else end_ms
         while True:
             ends = await self._change(member_id, user_keys, now_ms, end, again_ms, name, deadline)
@@ -137,7 +149,8 @@ class ClusterSuppressionStore:
                 break
 
     async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
-        """First the users, so that nothing removes them any more; again, where they were suppressed in between."""
+        """Delete the markers, so that nothing removes the users any more, and then the notes; repeat where markers have
+        been written in between."""
         members: Collection[int] = (member_id,)
         if member_id == ALL_MEMBERS:
             asked = [commands.field_names(keys.suppression_key(key)) for key in user_keys]
@@ -164,7 +177,8 @@ class ClusterSuppressionStore:
         return found
 
     async def remove(self, due: Due, segment_ids: Sequence[int], deadline: float) -> None:
-        """A user that is suppressed no more stays."""
+        """Make marker and note agree, remove the user if it is still suppressed, and take it off the list of what is
+        due."""
         await self._complete(due, deadline)
         if segment_ids:
             script_keys = [due.user_key, keys.suppression_key(due.user_key)]
@@ -179,8 +193,9 @@ class ClusterSuppressionStore:
         await self._cluster.execute([done], deadline)
 
     async def _complete(self, due: Due, deadline: float) -> None:
-        """Have said beside the user's memberships what is noted: whoever suppressed or lifted it may not have lived to,
-        or another one was faster. Whoever does either meanwhile looks at that once more, or is seen here."""
+        """Make the user's marker agree with the note. They differ where a worker died between writing the two, or where
+        two requests overlapped. A request that changes either of them meanwhile is noticed here, or checks again
+        itself."""
         marker = keys.suppression_key(due.user_key)
         ((said,),) = await self._cluster.execute([commands.get_fields(marker, [due.member_id])], deadline)
         (end,) = await self._noted(due.member_id, [due.user_key], deadline)
@@ -197,14 +212,14 @@ class ClusterSuppressionStore:
             (end,) = await self._noted(due.member_id, [due.user_key], deadline)
 
     async def _noting(self, user_keys: Sequence[bytes], deadline: float) -> list[int]:
-        """The members for which some of the users are noted, also where nothing says so beside these any more."""
+        """The members that have a note about any of the users, whether there is a marker or not."""
         members = list(await self.members(deadline))
         noted = [_noted(member, user_keys) for member in members]
         found = await self._cluster.execute(noted, deadline)
         return [member for member, ends in zip(members, found, strict=True) if any(ends)]
 
     async def _noted(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> list[bytes]:
-        """Until when users are suppressed; empty for those that are not."""
+        """When the users' suppressions end, by the notes; empty where there is none."""
         (found,) = await self._cluster.execute([_noted(member_id, user_keys)], deadline)
         return list(found)
 
@@ -218,7 +233,7 @@ class ClusterSuppressionStore:
         name: str,
         deadline: float,
     ) -> list[bytes]:
-        """Until when each is suppressed then; none where they are lifted."""
+        """Run `CHANGE`. Returns when each suppression ends; an empty list where they are lifted."""
         script_keys = [
             *(keys.SUPPRESSING_MEMBERS, keys.SUPPRESSIONS_VERSION, keys.SUPPRESSIONS_DUE),
             keys.suppressed_users_key(member_id),

@@ -1,5 +1,5 @@
-"""The scripts that make the batch service's jobs and take their files, until they wait for their turn (see `job_store`
-and `job_scripts`)."""
+"""The Lua scripts that create the batch service's jobs and account for the uploads of their files, until the jobs are
+queued (see `job_store`; `job_scripts` has the rest). `keys.uploads_key` lists the fields of the hash of uploads."""
 
 from instantaudience_server.store.job_scripts import CHANGE, FORGET
 
@@ -77,10 +77,10 @@ redis.call('SET', KEYS[5], id, 'PXAT', open_until)
 return {number, gone}
 """
 )
-"""Keys: job, member's jobs, changed jobs, uploads, URL, numbers, unused jobs. Arguments: the job's ID, member, now,
-until when the URL may be used, how long to keep it, all in ms, how many unused ones to keep, the hour, and how many
-files a day may have. Answers the job's number, and the IDs of jobs that are kept no longer; nothing where the day has
-as many files already."""
+"""Creates a job. Keys: job, member's jobs, changed jobs, uploads, URL, numbers, unused jobs. Arguments: the job's ID,
+member, now, until when the URL may be used, how long to keep the job (times in ms), how many unused jobs to keep, the
+hour, how many files the member may send in a day. Answers the job's number, and the IDs of jobs that are no longer
+kept; nothing where the member has sent as many files as it may today."""
 
 MARKS = """
 local marks = {}
@@ -91,12 +91,14 @@ for i, key in ipairs(KEYS) do
 end
 return marks
 """
-"""Keys: marks of URLs. Arguments: for each, the word that it becomes where there is none, and when it ends (ms),
-which is past for clocks that are far behind: such a word nobody else is told."""
+"""Keys: marks of URLs (`keys.upload_mark_key`). Arguments: for each, a random word, which becomes the mark where there
+is none, and when the mark expires (Unix time in ms). Answers the marks. A process whose clock is so far behind that the
+mark has expired already gets its own word, which no other process knows."""
 
 USED = _USED + "return used(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), '')"
 """Keys: uploads. Arguments: the hour, and now. Answers what the member uploaded in this hour and on this day (UTC),
-with what is under way: bytes of the hour, of the day, lines of the hour, of the day, files of the day."""
+uploads under way included: bytes of the hour, bytes of the day, lines of the hour, lines of the day, files of the day.
+Files under way are not counted."""
 
 BEGIN_UPLOAD = (
     CHANGE
@@ -137,10 +139,11 @@ end
 return others
 """
 )
-"""Keys: job, changed jobs, uploads, queues, unused jobs. Arguments: ID, member, lease, now, until when more must have
-come, how many jobs may wait or be uploaded, and uploads be under way, the hour, when no upload can end, as it began
-before the clock was set back, how long jobs are kept, the bytes that were announced, and the limits of bytes and lines
-in the order of `USED`, empty where there is none. Answers a `Refusal`, or as `USED`, without this upload."""
+"""Begins the upload of a job's file. Keys: job, changed jobs, uploads, queues, unused jobs. Arguments: ID, member,
+lease, now, when the upload times out unless more has come, how many jobs may wait or be uploading, how many uploads may
+be under way, the hour, the latest time at which an upload can time out (one that is later began before the clock was
+set back, and is over), how long jobs are kept, the size that the caller announced, and the limits of bytes and lines in
+the order of `USED`, empty where there is none. Answers a `Refusal`, or as `USED`, this upload left out."""
 
 KEEP_UPLOADING = (
     CHANGE
@@ -157,9 +160,10 @@ end
 return others
 """
 )
-"""Keys: job, changed jobs, uploads. Arguments: ID, lease, now, until when more must have come, the hour, bytes and
-lines that have come or are to, and the limits as in `BEGIN_UPLOAD`. Answers likewise, or nothing where the upload is
-over, as it is when no more has come in time; nothing is written down of what does not fit."""
+"""Notes the progress of an upload. Keys: job, changed jobs, uploads. Arguments: ID, lease, now, when the upload times
+out unless more has come, the hour, the bytes and lines that have come or are announced, and the limits as in
+`BEGIN_UPLOAD`. Answers as `BEGIN_UPLOAD`, or nothing where the upload is over, by a timeout too. Progress that exceeds
+a limit is not written."""
 
 END_UPLOAD = (
     CHANGE
@@ -193,6 +197,7 @@ if not queue then redis.call('RPUSH', KEYS[5], member) end
 return 1
 """
 )
-"""Keys: job, changed jobs, uploads, queues, turns, unused jobs. Arguments: ID, member, lease, now, bytes and lines of
-the file, how many lines it may have, the hour, how long jobs are kept, why the upload failed, empty where it did not,
-and then the limits as in `BEGIN_UPLOAD`. Answers likewise where the file does not fit; the upload is not over then."""
+"""Ends an upload: the job is queued, or fails. Keys: job, changed jobs, uploads, queues, turns, unused jobs. Arguments:
+ID, member, lease, now, bytes and lines of the file, how many lines it may have, the hour, how long jobs are kept, the
+error code (empty: the file is complete), and the limits as in `BEGIN_UPLOAD`. Answers 1, 0 where the upload was over
+already, or, where the file exceeds a limit, as `BEGIN_UPLOAD`; then the upload is not over yet."""

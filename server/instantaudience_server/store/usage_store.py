@@ -1,4 +1,4 @@
-"""What members sent, by hours, in the cluster (see `interfaces.usage.UsageStore`); docs/adr/0014-usage.md argues that
+"""What members sent, by the hour, in the cluster (see `interfaces.usage.UsageStore`); docs/adr/0014-usage.md shows that
 each addition counts once."""
 
 import asyncio
@@ -25,9 +25,9 @@ from instantaudience_server.store.interfaces.usage import (
 KEPT_SECONDS = KEPT_HOURS * 3600
 """How long an hour is kept after its last addition (source: contract)."""
 NUMBER_KEPT_MS = 3_600_000
-"""How long the number of a worker's last addition is kept: an addition is not sent again later."""
+"""How long the number of a worker's last addition is kept; no addition is sent again after that."""
 HOURS_PER_TURN = 16
-"""After taking so many hours apart (about 1 ms, where all are full of lines), other calls get their turn."""
+"""After decoding so many hours (about 1 ms, where all have the most lines), other calls get their turn."""
 
 ADD = """
 local last = redis.call('HGET', KEYS[1], ARGV[1])
@@ -45,13 +45,13 @@ redis.call('HSETEX', KEYS[1], 'PX', ARGV[4], 'FIELDS', 1, ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-"""Keys: the hour's hash, and those of its lines of a kind that there are more of. Arguments: worker, the addition's
-number, how long to keep the hour in s and the number in ms, how many bytes of lines to keep (they grow to twice that
-before they are cut), for each of those keys more lines, each with a line break behind it; then the names of counters
-and what to add. An addition whose number is not larger than the worker's last one was made before.
+"""Keys: the hour's hash, then one string for each kind of lines that the addition has. Arguments: worker, the
+addition's number, how long to keep the hour in s and the number in ms, how many bytes of lines to keep (a string grows
+to twice that before it is cut), for each of the strings its new lines, each of which ends with a line break; then pairs
+of a counter's name and an increment. An addition whose number is not larger than the worker's last one was made before.
 
-While a slot moves, a node carries out what touches several keys only where it has all of them. A key that is not there
-yet, nobody has: so no key comes without need."""
+Strings without new lines are no keys of the command: while a slot is migrating, a node runs a command on several keys
+only if it has all of them, and a key that does not exist yet is on neither node."""
 
 _COUNTERS = Tally._fields
 _REASONS: dict[str, Reason] = {f"failed:{each}": each for each in CallFailure} | {
@@ -62,9 +62,10 @@ _LINES = Lines._fields
 
 
 class ClusterUsageStore:
-    """For each member and hour a hash of the counters and each worker's last number, and a text for each kind of lines.
+    """For each member and hour, a hash of the counters and of each worker's last number, and a string for each kind of
+    lines.
 
-    `worker` names this worker among all that use the cluster, before it and after it.
+    `worker` is a name that no other worker of the cluster has, nor had before, nor will have.
     """
 
     def __init__(self, cluster: Cluster, worker: str) -> None:
@@ -72,8 +73,9 @@ class ClusterUsageStore:
         self._worker = f"worker:{worker}"
 
     def add(self, addition: Addition, deadline: float) -> "asyncio.Future[None]":
-        """Run the script. Lines are samples: while the slot moves, or the memory is full, they are left out where they
-        would keep what is counted waiting. Counters are few, and calls that make room wait for theirs."""
+        """Run the script. Lines are only samples: where they would delay the counters, because the slot is migrating or
+        the node's memory is full, they are left out. Counters are written even when the memory is full: they are small,
+        and calls that free memory wait for theirs."""
         durability = addition.durability or self._cluster.durability
         return self._cluster.ask(
             self._command(addition),
@@ -149,7 +151,7 @@ def _read(reply: Sequence[bytes | None], texts: Sequence[bytes]) -> HourUsage | 
 
 
 def _newest(text: bytes) -> list[str]:
-    """The newest lines of the end of a text."""
+    """The newest lines of a string, of which at most the last `MOST_LINE_BYTES + 1` bytes were read."""
     if len(text) > MOST_LINE_BYTES:
         text = text[text.index(b"\n") + 1 :]
     return text.decode().split("\n")[-MOST_LINES - 1 : -1]

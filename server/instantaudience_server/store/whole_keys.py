@@ -1,6 +1,6 @@
-"""Keys as a whole, for backups: which there are, what they hold and until when, and how that is put back.
+"""Lists, reads and writes whole keys with their expiries, for backups.
 
-Not by DUMP and RESTORE: what one product or version dumps, another one need not take.
+DUMP and RESTORE would not do: what one product or version dumps, another need not accept.
 """
 
 import enum
@@ -19,11 +19,11 @@ from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import key_slot, mark_key
 
 KEYS_AT_ONCE = 20
-"""How many keys' parts, of about a thousand fields at most each, a node reads in one go. Of a slot that moves, it is
-one: neither node answers about several keys where each has some of them."""
+"""The most keys of a slot of which one script reads a part (about a thousand fields each). In a slot that is migrating,
+it is one: where each node has some of several keys, neither answers."""
 ALL = 2**31 - 1
 LIST = "return redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[1], ARGV[2])"
-"""Arguments: a slot, which a key is of that nobody has, and how many of its keys are wanted."""
+"""Lists keys of a slot. Keys: one of the slot that does not exist. Arguments: the slot, the most keys to answer."""
 READ = (
     lua.SCAN
     + """
@@ -49,17 +49,17 @@ end
 return found
 """
 )
-"""Arguments: what the keys are, and for each the cursor to go on from. For each: when it ends, the next cursor, what it
-holds, and of a hash when each field ends."""
+"""Reads a part of each of some keys. Arguments: the keys' kind, and for each key the cursor to read from. Answers for
+each: its expiry, the next cursor, the part, and for a hash the expiry of each field."""
 ADD_ENTRY = """
 if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], unpack(ARGV)) end
 return 1
 """
-"""A stream's entry; sent again after a lost answer, it is there."""
+"""Adds an entry to a stream that does not exist yet: sent again after a lost answer, it changes nothing."""
 
 
 class Kind(enum.StrEnum):
-    """What TYPE says of a key."""
+    """The type of a key, as TYPE names it."""
 
     STRING = "string"
     HASH = "hash"
@@ -68,11 +68,11 @@ class Kind(enum.StrEnum):
 
 
 class Part(NamedTuple):
-    """What a key holds, or a part of it. `end_ms`: when the key ends (Unix time in ms, `NEVER`).
+    """A key's content, or a part of it. `end_ms` is when the key expires (Unix time in ms, or `NEVER`).
 
-    `values`: of a string, the value; of a hash, for each field its name, its value and its end; of a sorted set,
-    members and scores; of a stream, the newest entry's ID, then its fields and values: the others are for followers,
-    which a cluster that is put back has none of.
+    `values` is flat: of a string, the value; of a hash, each field's name, value and end; of a sorted set, members and
+    scores; of a stream, the ID of the newest entry, then its fields and values. Older entries are for workers that
+    follow the stream, and a restored cluster has none.
     """
 
     kind: Kind
@@ -82,20 +82,20 @@ class Part(NamedTuple):
 
 
 class WholeKeys:
-    """Reads keys and puts them back. Every question waits for a node that is away, until what `deadline`
-    gives when it is asked; then it raises AudienceError."""
+    """Reads keys and writes them back. Each request waits for a node that does not answer until the deadline that
+    `deadline` returns when it is made, and then raises AudienceError."""
 
     def __init__(self, cluster: Cluster, deadline: Callable[[], float]) -> None:
         self._cluster = cluster
         self._deadline = deadline
         self._moving: set[int] = set()
-        """Slots whose keys two nodes have, as they were listed last."""
+        """Slots whose keys were spread over two nodes when they were last listed."""
 
     async def names(self, slots: Sequence[int]) -> list[bytes]:
-        """The keys in slots.
+        """The keys in some slots.
 
-        Of a slot that moves, either node lists what it has. The one that keys leave is asked first. The other one is
-        where a question about a key leads that is not there: unlike one about a slot, it is redirected.
+        While a slot is migrating, each of two nodes has some of its keys. The plain command goes to the source node.
+        The script names a key that does not exist, and is therefore redirected (ASK) to the target.
         """
         listed = await self._execute([(slot, pack((b"CLUSTER", b"GETKEYSINSLOT", slot, ALL))) for slot in slots])
         led_to = await self._execute(
@@ -111,13 +111,13 @@ class WholeKeys:
         return found
 
     async def kinds(self, keys: Sequence[bytes]) -> list[Kind | None]:
-        """What each key is; None: it has gone."""
+        """The kind of each key; None where it no longer exists."""
         replies = await self._execute([(key_slot(key), pack((b"TYPE", key))) for key in keys])
         return [None if reply == b"none" else Kind(reply.decode()) for reply in replies]
 
     async def read(self, kind: Kind, keys: Sequence[bytes]) -> AsyncIterator[list[Part]]:
-        """Read keys of one kind, in parts: a field with its end, and a value with its key's, as they stood together.
-        What goes meanwhile is left out."""
+        """Read keys of one kind, part by part. A field and its end, or a value and its key's end, are of the same
+        moment. What is deleted or expires meanwhile may be left out."""
         cursors = dict.fromkeys(keys, b"0")
         while cursors:
             lots = self._lots(cursors)
@@ -140,13 +140,13 @@ class WholeKeys:
         await self._execute([commands.delete(key) for key in keys], self._cluster.durability)
 
     async def put_back(self, parts: Sequence[Part], now_ms: int) -> None:
-        """Write what has not ended; of other fields that a hash has, and of members that a sorted set has, nothing
-        changes."""
+        """Write parts, but for what has ended by `now_ms`. Other fields of a hash stay as they are; so do all members
+        that a sorted set has already."""
         writes = [command for part in parts for command in _writes(part, now_ms)]
         await self._execute(writes, self._cluster.durability)
 
     def _lots(self, keys: Iterable[bytes]) -> list[list[bytes]]:
-        """Keys of one slot each, not many."""
+        """Group keys into lots, each of one slot and of at most `KEYS_AT_ONCE`."""
         by_slot: defaultdict[int, list[bytes]] = defaultdict(list)
         for key in keys:
             by_slot[key_slot(key)].append(key)
@@ -163,13 +163,13 @@ class WholeKeys:
 
 
 def encoded(part: Part) -> bytes:
-    """A part as bytes, of which several may follow each other: an array as RESP has it
-    (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
+    """A part as bytes: a RESP array (https://redis.io/docs/latest/develop/reference/protocol-spec/). Encoded parts may
+    be concatenated."""
     return pack((part.kind.value, part.key, part.end_ms, *part.values))
 
 
 def decoded(data: bytes) -> Iterator[Part]:
-    """The parts in what `encoded` has made."""
+    """The parts in bytes made by `encoded`."""
     reader = hiredis.Reader()
     reader.feed(data)
     while (found := reader.gets()) is not False:
@@ -178,7 +178,7 @@ def decoded(data: bytes) -> Iterator[Part]:
 
 
 def live_fields(part: Part, now_ms: int) -> int:
-    """How many fields of a hash have not ended."""
+    """How many fields of a hash's part have not ended."""
     return sum(1 for end in part.values[2::3] if not _has_ended(int(end), now_ms))
 
 
@@ -187,7 +187,7 @@ def _has_ended(end_ms: int, now_ms: int) -> bool:
 
 
 def _with_ends(flat: Sequence[bytes], ends: Sequence[int]) -> list[bytes | int]:
-    """Fields and values, each with its end."""
+    """Fields, values and ends, flat; `flat` has the fields and values. Fields that no longer exist are left out."""
     values: list[bytes | int] = []
     for field, value, end in zip(flat[::2], flat[1::2], ends, strict=True):
         if end != commands.GONE:
@@ -196,7 +196,7 @@ def _with_ends(flat: Sequence[bytes], ends: Sequence[int]) -> list[bytes | int]:
 
 
 def _writes(part: Part, now_ms: int) -> Iterator[Command]:
-    """The commands that put a part back."""
+    """The commands that write a part, but for what has ended."""
     if _has_ended(part.end_ms, now_ms):
         return
     slot, key, values = key_slot(part.key), part.key, part.values

@@ -1,4 +1,4 @@
-"""What a cluster says of itself, and what it has to be like: for whoever judges one, not for the service.
+"""Inspection of a cluster: what its nodes report, and what the service requires of them.
 
-May use the store's cluster and keys. Used by diagnosis and backup.
+The service itself does not use it. May use the store's cluster and keys. Used by diagnosis and backup.
 """

@@ -1,4 +1,4 @@
-"""How a cluster's nodes have to be set to keep what was acknowledged, and to serve on with a node away
+"""The settings that a cluster's nodes need to keep acknowledged writes, and to go on serving when a node fails
 (docs/cluster.md, "What an acknowledgement means")."""
 
 from collections.abc import Callable
@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 
 class Check(NamedTuple):
-    """A directive, when its value is right, which one to set, and why. `needs_replicas`: only where there are any;
-    `keeps_all`: else memberships are lost though no node is."""
+    """A directive of the server's configuration: whether a value is right, the value to set, and the reason.
+
+    `needs_replicas`: the check applies only to clusters with replicas. `keeps_all`: with a wrong value, memberships are
+    lost even when no node is.
+    """
 
     directive: str
     right: Callable[[str], bool]

@@ -1,6 +1,7 @@
-"""What the nodes of a cluster say of themselves, for whoever judges it (see the room `diagnosis`).
+"""Collects what the nodes of a cluster report about themselves, for `diagnosis` to judge.
 
-It asks more than the service does (`CONFIG GET`, `ACL DRYRUN`, `CLUSTER INFO`): an operator's user may do that.
+This takes commands that the service itself does not use (`CONFIG GET`, `ACL DRYRUN`, `CLUSTER INFO`), and therefore an
+operator's user.
 """
 
 import asyncio
@@ -30,8 +31,8 @@ ANSWER_SECONDS = 3.0
 
 
 class ClusterOutOfReachError(Exception):
-    """Nobody can be asked; the message is what the cluster, or the way to it, said. `denied`: it knows the way, but
-    not the user or the password."""
+    """No node can be asked; the message has the error of the cluster or of the connection. `denied`: the cluster was
+    reached, but refused the user or the password."""
 
     def __init__(self, message: str, *, denied: bool) -> None:
         super().__init__(message)
@@ -40,34 +41,36 @@ class ClusterOutOfReachError(Exception):
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What a node says. Where it refuses to say it, there is nothing, and in `refused` why, by the command."""
+    """What a node reports. A field is empty where the node refused the command for it, which `refused` then has."""
 
     name: str
     is_primary: bool
     info: Mapping[str, Any]
-    """INFO, all sections."""
+    """The answer to INFO, all sections."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """CONFIG GET *."""
+    """The answer to CONFIG GET *."""
     cluster: Mapping[str, str] = field(default_factory=dict)
-    """CLUSTER INFO."""
+    """The answer to CLUSTER INFO."""
     clock_ahead_seconds: float = 0.0
-    """How far its clock is ahead of ours; less than the way there and back is not known."""
+    """How far the node's clock is ahead of this machine's; 0 where the difference is less than the round-trip time."""
     forbidden: tuple[str, ...] = ()
-    """The commands and keys that the service's user would be refused."""
+    """The commands and keys that the service's user may not use, by the names in `permissions`."""
     refused: Mapping[str, str] = field(default_factory=dict)
-    """The commands that it refused, and why."""
+    """Command → the error, for those that the node refused."""
 
 
 @dataclass(frozen=True)
 class ClusterFacts:
-    """All nodes that say how they are, the names of those that cannot be reached and of those that refuse to say it,
-    with why, and how many slots nobody serves."""
+    """What is known of the nodes of a cluster."""
 
     nodes: tuple[NodeFacts, ...]
+    """The nodes that report about themselves."""
     silent: Mapping[str, str]
+    """Node → the reason, for those that cannot be reached or do not answer in time."""
     closed: Mapping[str, str]
-    """Node → the error that it answers with; its first word says which: NOPERM, WRONGPASS, LOADING, …"""
+    """Node → the error, for those that answer with one; its first word is its kind: NOPERM, WRONGPASS, LOADING, …"""
     unserved_slots: int
+    """How many slots no node serves."""
 
     @property
     def primaries(self) -> list[NodeFacts]:
@@ -76,25 +79,27 @@ class ClusterFacts:
 
     @property
     def has_replicas(self) -> bool:
-        """Whether there are any; a cluster names those that have just come later than their primaries do."""
+        """Whether the cluster has replicas. New ones are reported by their primaries before they appear among the
+        nodes."""
         return len(self.primaries) < len(self.nodes) or any(
             node.info.get("connected_slaves") for node in self.primaries
         )
 
 
 async def inspect(url: str, *, now: Callable[[], float], user: str | None) -> ClusterFacts:
-    """Ask every node; `user` is the one that the service signs in as, the URL's where it is None. `now` is Unix time.
+    """Ask every node. `user` is the one that the service signs in as; None: the URL's. `now` is a clock of Unix time in
+    seconds.
 
     Raises:
-        ClusterOutOfReachError: no node answers, it is no cluster, or nobody serves a slot.
+        ClusterOutOfReachError: no node answers, it is not a cluster, or no slot is served.
     """
     try:
         cluster = cluster_client(url, timeout_seconds=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0))
-        # Not cluster.initialize(), which asks for all commands, too.
+        # Not cluster.initialize(), which also reads the list of all commands.
         await cluster.nodes_manager.initialize()
     except AuthenticationError as error:
         raise ClusterOutOfReachError(str(error), denied=True) from error
-    except IndexError as error:  # redis-py wants a primary
+    except IndexError as error:  # redis-py found no primary
         raise ClusterOutOfReachError(NO_SLOTS, denied=False) from error
     except (RedisError, RedisClusterException, OSError, ssl.SSLError, ValueError, TypeError) as error:
         raise ClusterOutOfReachError(_chain(error), denied=_is_denied(error)) from error
@@ -115,13 +120,13 @@ async def inspect(url: str, *, now: Callable[[], float], user: str | None) -> Cl
 
 
 class _Silent(NamedTuple):
-    """A node that cannot be reached, or does not answer in time."""
+    """The reason why a node cannot be reached, or does not answer in time."""
 
     why: str
 
 
 async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) -> NodeFacts | str | _Silent:
-    """What a node says of itself; or the error that it answers with, or why it does not answer."""
+    """What a node reports, or the error that it answers with, or why it does not answer."""
     try:
         async with asyncio.timeout(2 * ANSWER_SECONDS):
             ahead = await _clock_ahead(node, now)
@@ -155,7 +160,7 @@ async def _clock_ahead(node: ClusterNode, now: Callable[[], float]) -> float:
 
 
 async def _refusable(node: ClusterNode, refused: dict[str, str], *words: str) -> Any:
-    """The answer; None where there is none, and in `refused` why."""
+    """The answer to a command; None where the node refuses it, which is noted in `refused`."""
     try:
         return await node.execute_command(*words)
     except ResponseError as error:
@@ -164,7 +169,7 @@ async def _refusable(node: ClusterNode, refused: dict[str, str], *words: str) ->
 
 
 async def _forbidden(node: ClusterNode, refused: dict[str, str], user: str | None) -> list[str]:
-    """What the user would be refused; nothing where that cannot be asked."""
+    """The commands and keys that the user may not use; none where the node does not tell."""
     if user is None:
         said = await _refusable(node, refused, "ACL WHOAMI")
         if said is None:
@@ -181,18 +186,19 @@ async def _forbidden(node: ClusterNode, refused: dict[str, str], user: str | Non
 
 
 def _with_word(error: RedisError) -> str:
-    """What a node said; redis-py takes the word away that it began with."""
+    """A node's error with its first word, which redis-py strips from the text."""
     text, word = str(error), error.status_code
     return text if word is None or text.startswith(word) else f"{word} {text}"
 
 
 def _is_denied(error: BaseException) -> bool:
-    """Whether a node said so; redis-py takes the word away by which its text would tell."""
+    """Whether a node refused the user or the password, by the types of the errors: redis-py strips the word that would
+    tell from the text."""
     return any(isinstance(each, AuthenticationError | NoPermissionError) for each in _causes(error))
 
 
 def _chain(error: BaseException) -> str:
-    """What the error and those behind it say, once each."""
+    """The messages of an error and its causes, each once."""
     texts: list[str] = []
     for each in _causes(error):
         if str(each) and str(each) not in " ".join(texts):
@@ -201,7 +207,7 @@ def _chain(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those behind it."""
+    """The error and its causes, outermost first."""
     found: BaseException | None = error
     while found is not None:
         yield found

@@ -1,4 +1,4 @@
-"""What the service's user has to be allowed in the cluster, for whoever writes its ACL."""
+"""The permissions that the service's user needs in the cluster, for its ACL."""
 
 KEY_LETTERS = "abcfhlmpqrstx"
 """Every key begins with one of these and a colon (see `keys`)."""
@@ -13,34 +13,34 @@ ON_KEYS = (
     *("ZCARD {key}", "ZRANGE {key} 0 1", "ZRANGEBYSCORE {key} 0 1", "ZREM {key} 1", "ZREMRANGEBYSCORE {key} 0 1"),
     "ZSCORE {key} 1",
 )
-"""Commands on keys, with arguments that they take."""
+"""Commands on keys, with valid arguments."""
 WITHOUT_KEYS = (
     *("ASKING", "CLIENT SETINFO LIB-NAME x", "CLUSTER SLOTS", "COMMAND INFO GET", "INFO server", "PING", "TIME"),
     *("WAIT 1 1", "WAITAOF 1 1 1"),
 )
-"""The others."""
+"""Commands without keys, with valid arguments."""
 _KEY = "m:p:0"
 
 
 def name_of(command: str) -> str:
-    """How ACLs name a command: `hset`, `cluster|slots`."""
+    """The name of a command in ACLs: `hset`, `cluster|slots`."""
     first, *others = command.lower().split(" ")
     return f"{first}|{others[0]}" if first in ("client", "cluster", "command") else first
 
 
 def _words_of(command: str) -> list[str]:
-    """A command's words, for some user's key."""
+    """A command's words, with a sample key."""
     if command.startswith("EVAL "):
         return ["EVAL", "return 1", "1", _KEY]
     return command.format(key=_KEY).split(" ")
 
 
 COMMANDS = {name_of(each): _words_of(each) for each in (*WITHOUT_KEYS, *ON_KEYS)}
-"""What an ACL has to allow, beside `auth` and `hello`, which every user needs to come in: names of commands, and words
-of each."""
+"""The commands that the ACL has to allow, name → sample words; besides `auth` and `hello`, which every user needs to
+sign in."""
 
 ON_LETTERS = {f"keys {letter}:*": ["HSET", f"{letter}:0", "1", "1"] for letter in KEY_LETTERS}
-"""A command on keys of each letter: the rights to keys, by their names."""
+"""The patterns of keys that the ACL has to allow, name → a sample command on such a key."""
 RESTORED_BY = (
     *("del", "get", "hdel", "hpexpiretime", "hscan", "hset", "hsetex", "pexpireat", "pexpiretime", "set", "xadd"),
     *("zadd", "zrange", "zremrangebyscore", "zscore"),
@@ -51,4 +51,4 @@ RESTORE = (
     | {"exists": ["EXISTS", _KEY], "zscan": ["ZSCAN", _KEY, "0"]}
     | ON_LETTERS
 )
-"""What an operator's user has to be allowed for `restore`, beside `eval`."""
+"""The permissions that an operator's user needs for `restore`, besides `eval`: name → sample words."""

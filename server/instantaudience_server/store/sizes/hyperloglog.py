@@ -1,8 +1,9 @@
-"""What `PFADD` does with a user, for thousands of users at once.
+"""Computes what `PFADD` does, for thousands of users at once.
 
-A HyperLogLog of Redis and Valkey has 16,384 registers. An element's hash names one of them, and raises it to its rank:
-one more than the zeros that the rest of the hash ends with (https://redis.io/docs/latest/commands/pfadd/). Knowing
-which, a worker need not send what raises nothing. Elements are users' numbers, of 8 bytes each.
+A HyperLogLog of Redis and Valkey has 16,384 registers. An element's hash selects a register and a rank: one more than
+the number of trailing zeros in the rest of the hash. The register is raised to the rank if it is lower
+(https://redis.io/docs/latest/commands/pfadd/). A worker that knows the registers need not send elements that raise
+none. Elements are users' numbers, of 8 bytes each.
 """
 
 from collections.abc import Sequence
@@ -18,17 +19,17 @@ _REGISTER_BITS = 14
 _RANK_BITS = 64 - _REGISTER_BITS
 
 Numbers = NDArray[np.uint64]
-"""Users, each by 64 bits."""
+"""Users' numbers, 64 bits each (`numbers_of`)."""
 Indexes = NDArray[np.intp]
-"""Registers, counted from 0."""
+"""Indexes of registers."""
 Ranks = NDArray[np.uint8]
-"""What registers are raised to, 1 to 51."""
+"""Ranks of elements, 1 to 51."""
 
 Packed = NDArray[np.void]
-"""Numbers as arguments of a command, on the wire."""
+"""Numbers as encoded arguments of a command."""
 
 LONGEST_KEY_BYTES = 48
-"""User keys are at most so long (`identity.DOMAINS`)."""
+"""The length of the longest key of a user (`identity.DOMAINS`)."""
 _WORD = np.dtype("<u8")
 _WORD_BYTES = 8
 
@@ -44,12 +45,12 @@ _FLOAT_EXPONENT_BIAS = 1023
 
 
 def numbers_of(user_keys: Sequence[bytes]) -> Numbers:
-    """Users' numbers: hashes of their keys, whatever kind of user it is. Two that share one count once, which does not
-    matter: among a thousand million users, one such pair is to be expected in 37 cases.
+    """Users' numbers: 64-bit hashes of their keys. Two users with the same number count as one, which does not matter:
+    among 1e9 users, the probability of any such pair is about 1/37.
     """
     sizes = set(map(len, user_keys))
     if len(sizes) == 1:
-        # All at once is faster than one after the other.
+        # Copying all keys at once is faster than one by one.
         (size,) = sizes
         padded = np.zeros((len(user_keys), LONGEST_KEY_BYTES), np.uint8)
         padded[:, :size] = np.frombuffer(b"".join(user_keys), np.uint8).reshape(-1, size)
@@ -59,7 +60,7 @@ def numbers_of(user_keys: Sequence[bytes]) -> Numbers:
 
 
 def numbers_in_pieces(pieces: Sequence[Sequence[bytes]]) -> Numbers:
-    """As `numbers_of`, of keys that come in pieces."""
+    """As `numbers_of`, for keys in several sequences."""
     found = []
     for native, alike in groupby(pieces, are_native):
         if native:
@@ -70,18 +71,18 @@ def numbers_in_pieces(pieces: Sequence[Sequence[bytes]]) -> Numbers:
 
 
 def places_of(numbers: Numbers) -> tuple[Indexes, Ranks]:
-    """Which register each number's `PFADD` would raise, and to what."""
+    """The register and the rank of each number in `PFADD`."""
     hashes = _murmur(numbers.reshape(-1, 1))
     indexes = (hashes & np.uint64(REGISTERS - 1)).astype(np.intp)
     rest = (hashes >> np.uint64(_REGISTER_BITS)) | np.uint64(1 << _RANK_BITS)
-    # The lowest bit alone is a power of two; as a float, its exponent is how many zeros follow.
+    # The lowest set bit alone is a power of two; as a float, its exponent is the number of trailing zeros.
     lowest = (rest & -rest).astype(np.float64).view(np.uint64)
     ranks = (lowest >> _FLOAT_FRACTION_BITS) - np.uint64(_FLOAT_EXPONENT_BIAS - 1)
     return indexes, ranks.astype(np.uint8)
 
 
 def pack(numbers: Numbers) -> Packed:
-    """Numbers as arguments of `PFADD`; slices of the result serve as well."""
+    """Encode numbers as arguments of `PFADD`. The result can be sliced by numbers."""
     packed = np.empty(len(numbers), _ARGUMENT)
     packed["head"], packed["number"], packed["end"] = b"$8\r\n", numbers, b"\r\n"
     return packed

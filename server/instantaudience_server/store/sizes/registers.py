@@ -1,4 +1,4 @@
-"""What a worker knows of the HyperLogLogs in the cluster, so that it need not send what would change nothing."""
+"""The registers of the cluster's HyperLogLogs, as far as a worker knows them from its own additions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,37 +11,38 @@ from instantaudience_server.store.interfaces.segment_sizes import Joined
 from instantaudience_server.store.sizes.hyperloglog import REGISTERS, Indexes, Ranks
 
 MOST_SEGMENTS = 1000
-"""Segments whose registers are known, at most: those that got users last. 16 KB each."""
+"""The most segments whose registers are kept, 16 KB each: those that got users last."""
 KNOWN_AFTER = 500
-"""Additions to a segment before its registers are known: fewer are sent faster than they are noted."""
+"""How many additions to a segment are sent before its registers are kept; for fewer, sending is cheaper."""
 MOST_COUNTED = 50_000
-"""Segments whose additions are counted up to `KNOWN_AFTER`, about."""
+"""About how many segments' additions are counted up to `KNOWN_AFTER`."""
 FEW = 256
-"""Memberships of users with the same segments, below which they are looked at together with those of others."""
+"""Users with the same segments are handled together with others if they have fewer memberships than this."""
 
 Segments = NDArray[np.int64]
 """Segment IDs."""
 
 _UNKNOWN = 0
-"""The row of segments whose registers are not known; all of it stays 0."""
+"""The row shared by the segments whose registers are not kept; it stays 0, so that all their additions are sent."""
 
 
 class Additions(NamedTuple):
-    """What may raise a register: segments, and beside each the position of the user that joins it."""
+    """Memberships that may raise a register: their segments' IDs and, in the same order, their users' positions."""
 
     segments: Segments
     users: Indexes
 
 
 class Registers:
-    """Registers that are at least as high in the cluster, or will be when it has taken what is on its way."""
+    """Lower bounds of the cluster's registers: each register there is at least as high as here, or will be once the
+    additions that `add` returned have arrived. A segment whose registers are kept has a row of `REGISTERS` ranks."""
 
     def __init__(self, *, most_segments: int = MOST_SEGMENTS, known_after: int = KNOWN_AFTER) -> None:
         rows = most_segments + 1
         self._most_segments = most_segments
         self._known_after = known_after
-        # Cleared where it lies when it is forgotten: a second array beside it, for a moment each hour, would stay with
-        # Envoy's allocator.
+        # `forget` clears it in place: Envoy's allocator would not give back the memory of a second array that existed
+        # beside it for a moment each hour.
         self._ranks = np.zeros(rows * REGISTERS, np.uint8)
         self._rows: dict[int, int] = {}
         self._segments = [0] * rows
@@ -50,7 +51,7 @@ class Registers:
         self._counts: Counter[int] = Counter()
 
     def forget(self) -> None:
-        """Know nothing any more."""
+        """Forget all registers and counts."""
         self._ranks[: (len(self._rows) + 1) * REGISTERS] = 0
         self._rows.clear()
         self._used[:] = 0
@@ -58,9 +59,9 @@ class Registers:
         self._counts.clear()
 
     def add(self, joined: Joined, indexes: Indexes, ranks: Ranks) -> Additions:
-        """Note additions, and say which of them may raise a register: these must go to the cluster.
+        """Note additions, and return those that may raise a register and therefore have to be sent.
 
-        `indexes` and `ranks` are those of the users of `joined`, in its order; so are positions.
+        `indexes` and `ranks` are those of the users of `joined`, in its order. Positions are in these arrays.
         """
         self._turn += 1
         found: list[Additions] = []
@@ -88,13 +89,13 @@ class Registers:
         indexes: Indexes,
         ranks: Ranks,
     ) -> Additions:
-        """As `add`, of a list of memberships: places in `segment_ids`, and beside each the position of the user."""
+        """As `add`, for a list of memberships: positions in `segment_ids` and, in the same order, of the users."""
         self._turn += 1
         rows = self._rows_of(segment_ids)[segment_places]
         return self._add_rows(rows, np.array(segment_ids, np.int64)[segment_places], users, indexes, ranks)
 
     def count(self, segment_id: int, additions: int) -> None:
-        """Count what is sent to a segment; one with much traffic becomes known."""
+        """Count additions that were sent for a segment; after `known_after`, its registers are kept."""
         if segment_id in self._rows:
             return
         if len(self._counts) >= MOST_COUNTED:
@@ -105,7 +106,8 @@ class Registers:
             self._make_row(segment_id)
 
     def _add_many(self, segment_ids: tuple[int, ...], first: int, indexes: Indexes, ranks: Ranks) -> Additions:
-        """Every user joins every segment: a table of both."""
+        """Note that every user joins every segment, by a table of segments and users. `first` is the position of the
+        first user."""
         places = self._rows_of(segment_ids)[:, np.newaxis] * REGISTERS + indexes
         raising = np.flatnonzero(self._ranks.take(places) < ranks)
         segments, users = np.divmod(raising, len(indexes))
@@ -113,12 +115,12 @@ class Registers:
         return Additions(np.array(segment_ids, np.int64)[segments], users + first)
 
     def _add_few(self, few: list[tuple[tuple[int, ...], int, int]], indexes: Indexes, ranks: Ranks) -> Additions:
-        """Users that share their segments with few others, each group by its first user and size: as a list of
-        memberships."""
+        """Note small groups of users, each given by its segments, the position of its first user, and its size, by one
+        list of all their memberships."""
         segment_ids = [segment_id for each, _, _ in few for segment_id in each]
         widths = np.array([len(each) for each, _, _ in few])
         firsts, sizes = np.array([(first, size) for _, first, size in few]).T
-        # A row for each user, and then a membership for each of its segments.
+        # First an item for each user, then one for each of the user's memberships.
         users = _ranges(firsts, sizes)
         user_widths = np.repeat(widths, sizes)
         places = _ranges(np.repeat(np.cumsum(widths) - widths, sizes), user_widths)
@@ -131,7 +133,7 @@ class Registers:
         )
 
     def _add_rows(self, rows: Indexes, segments: Segments, users: Indexes, indexes: Indexes, ranks: Ranks) -> Additions:
-        """Memberships, of rows and segments beside positions of users."""
+        """Note memberships: the rows and IDs of their segments and the positions of their users, in the same order."""
         places = rows * REGISTERS + indexes[users]
         raising = np.flatnonzero(self._ranks.take(places) < ranks[users])
         users = users[raising]
@@ -149,7 +151,7 @@ class Registers:
         np.maximum.at(self._ranks, places[known], ranks[known])
 
     def _make_row(self, segment_id: int) -> None:
-        """Give a segment a row: a free one, or that of the segment that got no user for the longest time."""
+        """Give a segment a row: a free one, or that of the segment that has got no user for the longest time."""
         row = len(self._rows) + 1
         if row > self._most_segments:
             row = 1 + int(self._used[1:].argmin())
@@ -161,7 +163,7 @@ class Registers:
 
 
 def _ranges(firsts: Indexes, sizes: Indexes) -> Indexes:
-    """Ranges of whole numbers, one behind the other, each by its first and how many it has."""
+    """Concatenated ranges of integers, each given by its first number and its size."""
     before = np.cumsum(sizes) - sizes
     ranges: Indexes = np.arange(sizes.sum()) + np.repeat(firsts - before, sizes)
     return ranges

@@ -1,4 +1,4 @@
-"""Applies a file: reads it, writes what it changes, and says now and then how far it is (docs/adr/0026-files.md)."""
+"""Applies a file: reads it, writes its changes, and yields checkpoints (docs/adr/0026-files.md)."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -28,13 +28,13 @@ from instantaudience_server.suppressions import Suppressions
 
 BLOCK_BYTES = 4 * 2**20
 BLOCK_SECONDS = 1.0
-"""A checkpoint comes after so much of the content, or so long."""
+"""A checkpoint follows after this much content or this long, whichever comes first."""
 RESOLVE_SECONDS = 30.0
-"""How long the cluster may take to say whom external IDs mean, and who is suppressed."""
+"""How long the cluster may take to resolve external IDs, and to look up suppressed users."""
 
 
 class Portion(NamedTuple):
-    """Some rows, and the place in the content after them (see `Checkpoint`)."""
+    """Some rows, and the position in the content after them (see `Checkpoint`)."""
 
     reading: Reading
     position: int
@@ -43,10 +43,11 @@ class Portion(NamedTuple):
 
 
 class FileApplying:
-    """Applies files, each for itself; any number of workers may apply different ones.
+    """Applies files, independently of each other; other processes may apply other files at the same time.
 
-    `suppressions` tells whom members must not add to segments; None: nobody is suppressed. `block_bytes` is how much of
-    the content lies between two checkpoints, at most. `yielding` lets all of them rest; None: they never do.
+    `suppressions` has the users whom members must not add to segments; None: there are none. `block_bytes` is the most
+    content between two checkpoints, approximately. `yielding` pauses the work on all files in favour of live calls;
+    None: it never does.
     """
 
     def __init__(
@@ -71,13 +72,14 @@ class FileApplying:
     async def apply(
         self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None = None
     ) -> AsyncGenerator[Checkpoint, None]:
-        """Apply a file, from a checkpoint on where there is one; the last checkpoint is that of all.
+        """Apply a file from a checkpoint on (None: from the beginning), yielding checkpoints; the last one covers the
+        whole file.
 
-        Each one shares its counters with those to come: keep what it dumps before asking for the next one.
+        Checkpoints share their counters: `dump` one before asking for the next.
 
         Raises:
-            FileFailedError: the rest of the file cannot be applied. The checkpoint before says how far it was; there is
-                none where the member was deleted.
+            FileFailedError: the rest of the file cannot be applied. The last checkpoint says how much was; there is
+                none where the member was deleted before.
             AudienceError: UNAVAILABLE; to be resumed from the last checkpoint.
         """
         member = self._member(job)
@@ -127,7 +129,8 @@ class FileApplying:
         await writer.write(taken, partial(take_rows, rows))
 
     async def _take(self, rows: Rows, job: JobView, most_error_lines: int) -> tuple[Taken, Callable[..., Taken]]:
-        """What rows change and count; and what finds that again, for these rows or more, but for some users."""
+        """What rows change and count, and the function that finds this out again for these rows or more, which can also
+        leave out some users."""
         external = rows.external_keys()
         platform_keys: Mapping[bytes, bytes] = {}
         if external:
@@ -141,7 +144,7 @@ class FileApplying:
         return taken, take_rows
 
     async def _suppressed(self, job: JobView, joining: Callable[[], Sequence[bytes]]) -> frozenset[bytes]:
-        """Those of some users that must not join anything."""
+        """The users among `joining()` whom the member must not add to segments."""
         if self._suppressions is None or not self._suppressions.may_concern(job.member_id):
             return frozenset()
         return await self._suppressions.among(job.member_id, joining(), self._loop.time() + RESOLVE_SECONDS)
@@ -179,7 +182,7 @@ class FileApplying:
                     at = (block.end, 0) if number == block.records else (block.position, number)
                     if number > done:
                         yield Portion(reading, *at, block.file_bytes)
-                    else:  # these were applied before, and the place is none to go on from
+                    else:  # these records were applied before the checkpoint
                         await asyncio.sleep(0)
                     if not place:
                         raise corrupt("a record is none, or too long")
@@ -196,7 +199,7 @@ class FileApplying:
 
 
 class _Readings:
-    """What reads a job's rows, made anew where the catalog or the member has changed."""
+    """The readers of a job's rows, replaced when the catalog or the member has changed, or when one is full."""
 
     def __init__(self, catalog: Catalog, job: JobView) -> None:
         self._catalog = catalog
@@ -206,13 +209,13 @@ class _Readings:
         self._avro: AvroReading | None = None
 
     def text(self, member: Member, layout: BatchFormat) -> TextReading:
-        """For lines."""
+        """The reader of lines."""
         if self._is_new(member) or self._text is None or self._text.is_full:
             self._text = TextReading(layout, self._resolver(member), member.external_member_id)
         return self._text
 
     def avro(self, member: Member, schema: RecordSchema) -> AvroReading:
-        """For records."""
+        """The reader of Avro records."""
         if self._is_new(member) or self._avro is None or self._avro.is_full:
             self._avro = AvroReading(schema, self._resolver(member), member)
         return self._avro
@@ -228,7 +231,7 @@ class _Readings:
 
 
 class _Run:
-    """How much of a file is read, and how much may be."""
+    """How many lines and unreadable lines of a file were read so far, and how many may be."""
 
     def __init__(self, job: JobView, start: Checkpoint, most_faults: int | None) -> None:
         self._job = job
@@ -237,15 +240,15 @@ class _Run:
         self._most_faults = most_faults
 
     def admit(self, reading: Reading) -> tuple[Reading, FileFailedError | None]:
-        """The rows that may be applied, and why no further one may."""
+        """The rows that may still be applied, and the error if some may not."""
         failure = None
         most_lines = self._job.most_lines
         if most_lines is not None and self._lines + reading.number > most_lines:
-            # There may be more already: the job may have begun when more were left.
+            # `self._lines` may exceed the limit already, which may have been higher when the job began.
             reading = Reading(reading.by_python().rows.first(max(0, most_lines - self._lines)))
             failure = FileFailedError(ErrorCode.RATE_LIMIT_EXCEEDED, f"There are more than {most_lines} lines")
         if self._most_faults is not None and self._faults + reading.rows.faults > self._most_faults:
-            # There may be more of them already: the job may have begun when more were allowed.
+            # `self._faults` may exceed the limit already, likewise.
             reading = Reading(reading.by_python().rows.until_faults(max(0, self._most_faults - self._faults)))
             text = f"More than {self._most_faults} lines cannot be read"
             failure = FileFailedError(ErrorCode.INVALID_FORMAT_LIMIT_EXCEEDED, text)
@@ -259,7 +262,7 @@ def _joining(changes: Changes) -> list[bytes]:
 
 
 async def _reach(checkpoint: Checkpoint, writer: FileWriter) -> Checkpoint:
-    """Wait until all up to a checkpoint is written."""
+    """Wait until everything up to a checkpoint is written, and return the checkpoint."""
     await writer.drain()
     checkpoint.counters.num_bytes = checkpoint.position
     return checkpoint

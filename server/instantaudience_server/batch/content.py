@@ -1,7 +1,7 @@
-"""What an uploaded file holds, decompressed where it is gzip, piece by piece (source: RFC 1952; contract-neighbours,
-"Batch Segment Service": content is told by its bytes).
+"""The content of an uploaded file, decompressed where it is gzip, in pieces (source: RFC 1952; contract-neighbours,
+"Batch Segment Service": the kind of content is recognised by its bytes).
 
-A place in compressed content is found again by decompressing what is before it.
+To reach a position in compressed content, everything before it is decompressed again.
 """
 
 import asyncio
@@ -16,32 +16,32 @@ from isal import isal_zlib
 from instantaudience_server.batch.jobs import ErrorCode, FileFailedError, StoredFile
 
 PIECE_BYTES = 64 * 1024
-"""A piece of content, at most; and of the file, where it is compressed."""
+"""The largest piece of content; also that of the file, where it is compressed."""
 GZIP = b"\x1f\x8b"
 AVRO = b"Obj\x01"
-"""How files begin."""
+"""The first bytes of files."""
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 NotCompressedError = cast("type[Exception]", isal_zlib.IsalError)
-"""What isal raises. Its own types declare an object where there is a class."""
+"""What isal raises for data that is not gzip; isal's type annotations do not declare it as a class."""
 
 
 class Kind(Enum):
-    """What content is."""
+    """A kind of content."""
 
     TEXT = "text"
     AVRO = "avro"
 
 
 class Piece(NamedTuple):
-    """Some of the content, and how much of the file was read up to there."""
+    """Some of the content, and how many bytes of the file were read up to there."""
 
     data: bytes
     file_bytes: int
 
 
 class Content:
-    """The content of a file; it is looked at before anything is read. No more than `most_bytes` of it are."""
+    """The content of a file, of which at most `most_bytes` are read (None: no limit). `of` recognises its kind."""
 
     def __init__(self, file: StoredFile, compressed: bool, most_bytes: int | None) -> None:
         self.kind = Kind.TEXT
@@ -51,10 +51,11 @@ class Content:
 
     @classmethod
     async def of(cls, file: StoredFile, most_bytes: int | None = None) -> "Content":
-        """Look at what a file begins with.
+        """Recognise the kind of a file's content by its first bytes.
 
         Raises:
-            FileFailedError: it is no gzip, though it begins as such.
+            FileFailedError: the file begins like gzip, but is not.
+            AudienceError: UNAVAILABLE.
         """
         compressed = await _begins(_pieces_of(file, 0), GZIP)
         content = cls(file, compressed, most_bytes)
@@ -63,10 +64,11 @@ class Content:
         return content
 
     async def read(self, position: int) -> AsyncGenerator[Piece, None]:
-        """The content from `position` on; empty pieces come now and then.
+        """The content from `position` on; pieces may be empty.
 
         Raises:
-            FileFailedError: from some place on, the file is no gzip, or it ends within, or there is too much of it.
+            FileFailedError: the compressed content is corrupt or cut off, or there is too much content.
+            AudienceError: UNAVAILABLE.
         """
         left_out = position if self._compressed else 0
         read = self._decompressed() if self._compressed else _pieces_of(self._file, position)
@@ -81,10 +83,10 @@ class Content:
                 self.admit(end)
 
     def admit(self, size: int) -> None:
-        """Hold so many bytes of content to what there may be.
+        """Check a size of content against the limit.
 
         Raises:
-            FileFailedError: that is too much.
+            FileFailedError: it exceeds the limit.
         """
         if self._most_bytes is not None and size > self._most_bytes:
             text = f"The content is longer than {self._most_bytes} bytes"
@@ -102,17 +104,17 @@ class Content:
 
 
 class _Member:
-    """A member of a gzip file, and the next one when it has ended: files may hold several, and zeros at their end."""
+    """Decompresses the members of a gzip file one after the other; the file may have several, and zeros at its end."""
 
     def __init__(self) -> None:
         self._reader = isal_zlib.decompressobj(_GZIP_FORMAT)
         self._data = b""
         self._full = False
-        """Whether the last piece was, so that there may be more without more data."""
+        """Whether the last piece was a full one, so that there may be more content without more data."""
         self.ended = False
 
     def feed(self, data: bytes) -> None:
-        """Go on with these bytes of the file."""
+        """Add bytes of the file."""
         self._data += data
 
     @property
@@ -126,7 +128,7 @@ class _Member:
         """The next piece of content; it may be empty.
 
         Raises:
-            FileFailedError: this is no gzip.
+            FileFailedError: the data is not gzip.
         """
         if self.ended:
             self._reader, self.ended = isal_zlib.decompressobj(_GZIP_FORMAT), False
@@ -141,7 +143,7 @@ class _Member:
 
 
 async def _pieces_of(file: StoredFile, offset: int) -> AsyncGenerator[Piece, None]:
-    """The file itself from `offset` on."""
+    """The file as it is stored, from `offset` on."""
     async with aclosing(file.read(offset)) as stored:
         async for data in stored:
             for start in range(0, len(data), PIECE_BYTES):
@@ -151,7 +153,7 @@ async def _pieces_of(file: StoredFile, offset: int) -> AsyncGenerator[Piece, Non
 
 
 async def _begins(pieces: AsyncGenerator[Piece, None], beginning: bytes) -> bool:
-    """Whether content begins with some bytes."""
+    """Whether content begins with certain bytes."""
     found = b""
     async with aclosing(pieces):
         async for piece in pieces:

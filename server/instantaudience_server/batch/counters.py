@@ -1,4 +1,4 @@
-"""What a job counts, and the lines that it keeps (source: contract-neighbours, "Batch Segment Service", "Job")."""
+"""The counters of a job, and its log lines (source: contract-neighbours, "Batch Segment Service", "Job")."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -7,16 +7,16 @@ from heapq import nsmallest
 from typing import Any
 
 LONGEST_INPUT = 1000
-"""Characters of an input line that an error line repeats."""
+"""The most characters of an input line that an error line quotes."""
 MOST_LOGGED_SEGMENTS = 200
-"""Segments of `segment_log_lines`, of those that were added and of those that were removed."""
+"""The most segments in `segment_log_lines`, of those added and of those removed."""
 MOST_DIFFERENT = 100_000
-"""Segments that a job tells apart, of each kind. Others are no longer counted as different ones, nor in
-`segment_log_lines`; their memberships are."""
+"""The most distinct segments that a job remembers for each counter. Further ones are neither counted nor listed in
+`segment_log_lines`; their memberships are counted."""
 
 
 class Count(StrEnum):
-    """What is counted. Those of `SEGMENTS` count different segments, `NUM_VALID` memberships, the others lines."""
+    """A counter. Those in `SEGMENTS` count distinct segments, `NUM_VALID` counts memberships, the others lines."""
 
     NUM_VALID = "num_valid"
     NUM_VALID_USER = "num_valid_user"
@@ -39,9 +39,9 @@ SEGMENTS = (
 
 
 class Counters:
-    """The counters of a job up to a place in its file.
+    """The counters of a job up to a position in its file.
 
-    `num_lines` are lines or records up to there, empty lines not among them, and `num_bytes` what the content was long.
+    `num_lines` counts lines (but for empty ones) or records, `num_bytes` the bytes of content.
     """
 
     def __init__(self, most_error_lines: int) -> None:
@@ -50,14 +50,14 @@ class Counters:
         self.most_error_lines = most_error_lines
         self.added: dict[int, int] = {}
         self.removed: dict[int, int] = {}
-        """Memberships by segment."""
+        """Segment ID → how many memberships."""
         self._counts: Counter[Count] = Counter()
         self._different: dict[Count, set[int]] = {count: set() for count in SEGMENTS}
-        """By the numbers of segments: IDs, or hashes of codes."""
+        """Counter → the segments counted, as numbers: IDs, or hashes of codes."""
         self._error_lines: list[str] = []
 
     def __getitem__(self, count: Count) -> int:
-        """How many there are."""
+        """The value of a counter."""
         different = self._different.get(count)
         return self._counts[count] if different is None else len(different)
 
@@ -67,11 +67,11 @@ class Counters:
         return len(self._error_lines) >= self.most_error_lines
 
     def add(self, count: Count, number: int = 1) -> None:
-        """Count so many more; not of segments."""
+        """Add to a counter other than those in `SEGMENTS`."""
         self._counts[count] += number
 
     def add_segment(self, count: Count, number: int) -> None:
-        """Count a segment, by a number that it has, unless it was before."""
+        """Count a segment, given by its ID or the hash of its code, unless it was counted before."""
         different = self._different[count]
         if len(different) < MOST_DIFFERENT:
             different.add(number)
@@ -83,13 +83,13 @@ class Counters:
             self._error_lines.append(f"{count}-{text} {reason}" if reason else f"{count}-{text}")
 
     def add_memberships(self, added: Mapping[int, int], removed: Mapping[int, int]) -> None:
-        """Count memberships that were taken, by segment."""
+        """Count memberships that were written: segment ID → how many were added, and removed."""
         _merge(self.added, added)
         _merge(self.removed, removed)
         self._counts[Count.NUM_VALID] += sum(added.values()) + sum(removed.values())
 
     def merge(self, later: "Counters") -> None:
-        """Take over what was counted in the lines that follow."""
+        """Add the counters of the lines that follow."""
         self.num_lines += later.num_lines
         self.num_bytes += later.num_bytes
         self._counts.update(later._counts)
@@ -102,12 +102,12 @@ class Counters:
 
     @property
     def error_log_lines(self) -> str:
-        """The first error lines."""
+        """The first error lines, at most `most_error_lines`."""
         return "\n".join(self._error_lines)
 
     @property
     def segment_log_lines(self) -> str:
-        """The segments that most memberships were added to, and removed from."""
+        """The segments to which most memberships were added, and from which most were removed."""
         return "\n".join(["added:", *_largest(self.added), "removed:", *_largest(self.removed)])
 
     def values(self) -> dict[str, int]:
@@ -115,7 +115,7 @@ class Counters:
         return {count.value: self[count] for count in Count}
 
     def to_json(self) -> dict[str, Any]:
-        """All there is, for `from_json`."""
+        """The complete state, for `from_json`."""
         return {
             "num_lines": self.num_lines,
             "num_bytes": self.num_bytes,
@@ -129,7 +129,7 @@ class Counters:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Counters":
-        """What `to_json` gave."""
+        """The counters with the state of a `to_json`."""
         counters = cls(stored["most_error_lines"])
         counters.num_lines = stored["num_lines"]
         counters.num_bytes = stored["num_bytes"]
@@ -154,6 +154,6 @@ def _pairs(numbers: Mapping[int, int]) -> list[tuple[int, int]]:
 
 
 def _largest(numbers: Mapping[int, int]) -> Iterable[str]:
-    """`SEG:COUNT`, by falling count, then by ID."""
+    """Lines `SEG:COUNT`, sorted by descending count, then by ID."""
     largest = nsmallest(MOST_LOGGED_SEGMENTS, numbers.items(), key=lambda each: (-each[1], each[0]))
     return [f"{segment_id}:{number}" for segment_id, number in largest]

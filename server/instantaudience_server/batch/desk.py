@@ -1,4 +1,4 @@
-"""Jobs as callers deal with them: made, found, listed, ended; whoever asks, and in whatever shape."""
+"""The operations that callers have on jobs (create, find, list, cancel, upload), common to REST and gRPC."""
 
 import asyncio
 import contextlib
@@ -40,9 +40,9 @@ from instantaudience_server.store.interfaces.jobs import (
 )
 
 OPEN_MS = 5 * MS_PER_MINUTE
-"""Within this time an upload has to begin (source: contract-neighbours)."""
+"""How long an upload URL is valid (source: contract-neighbours)."""
 RESOURCE = "batch-segment"
-"""What a member's quota calls these calls."""
+"""The name of these calls in errors of members' quotas."""
 UPLOAD_URL_EXPIRED, CANCELLED = "UPLOAD_URL_EXPIRED", "CANCELLED"
 """The `error_code` of jobs whose upload did not begin in time, and of those that a caller ended."""
 _ALPHABET = string.ascii_letters + string.digits
@@ -50,17 +50,17 @@ _MS_PER_DAY = 24 * MS_PER_HOUR
 
 
 class NewJob(NamedTuple):
-    """A job, and what its upload's URL ends in."""
+    """A job, and the last part of its upload URL: mark and secret."""
 
     job: Job
     url_end: str
 
 
 class JobDesk:
-    """Where callers' wishes about jobs go. Deadlines are times of the event loop's clock, in seconds.
+    """Carries out callers' operations on jobs. Deadlines are times of the event loop's clock, in seconds.
 
-    Callers with the role `admin` may work with all jobs, others with their own member's. Every method raises
-    AudienceError: UNAUTH, NOT_FOUND, UNAVAILABLE.
+    Callers with the role `admin` may use all jobs, others those of their own member. Every method raises AudienceError
+    UNAUTH, NOT_FOUND or UNAVAILABLE, as it applies.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class JobDesk:
         self._clock = clock
 
     async def member_id(self, request: NamesMember, caller: Caller, deadline: float) -> int:
-        """Whose jobs a call is about: the member's that it names, or the caller's."""
+        """The ID of the member that a call names, or of the caller's member where it names none."""
         return (await member_of(request, self._feed, caller, deadline)).id
 
     async def count_get(self, caller: Caller, deadline: float) -> None:
-        """Count a `GET` of the caller's (contract, "Limits").
+        """Count a call towards the caller's quota of `GET`s (contract, "Limits").
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
@@ -86,7 +86,7 @@ class JobDesk:
         await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
 
     async def create(self, member_id: int, caller: Caller, deadline: float) -> NewJob:
-        """Make a job whose file is to come.
+        """Create a job, whose file is uploaded later.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
@@ -103,7 +103,7 @@ class JobDesk:
         return NewJob(made, f"{marks.now}{secret}")
 
     async def find(self, job_id: str, caller: Caller, deadline: float) -> Job:
-        """A job.
+        """Find a job.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
@@ -114,7 +114,7 @@ class JobDesk:
     async def page(
         self, member_id: int, order: Order, start: int, size: int, caller: Caller, deadline: float
     ) -> JobPage:
-        """Some of a member's jobs.
+        """A page of a member's jobs, as `JobStore.page`.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
@@ -124,7 +124,7 @@ class JobDesk:
         return page._replace(jobs=self._as_they_are(page.jobs))
 
     async def older(self, member_id: int, before: int, size: int, caller: Caller, deadline: float) -> OlderJobs:
-        """Some of a member's jobs, the newest first, as `JobStore.older`.
+        """A page of a member's jobs, newest first, as `JobStore.older`.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
@@ -149,16 +149,16 @@ class JobDesk:
                     yield job
 
     async def cancel(self, job_id: str, caller: Caller, deadline: float) -> Job:
-        """End a job.
+        """Cancel a job.
 
         Raises:
-            AudienceError: IN_USE, it had ended; RATE_LIMIT_EXCEEDED; others as above.
+            AudienceError: IN_USE, the job has ended already; RATE_LIMIT_EXCEEDED; others as above.
         """
         await self.count_get(caller, deadline)
         job = self._as_it_is(await self._own(job_id, caller, deadline))
         if job.phase in ENDED or not await self._jobs.cancel(job, CANCELLED, self._clock.now_ms(), deadline):
             raise AudienceError(Reason.IN_USE, f"Job {job_id} has ended before", field="job_id")
-        with contextlib.suppress(AudienceError):  # who looks for files that nobody needs deletes it
+        with contextlib.suppress(AudienceError):  # then the hourly sweep deletes it
             await self._files.delete(job_id)
         return self._as_it_is(await self._own(job_id, caller, deadline))
 
@@ -166,8 +166,8 @@ class JobDesk:
         """Upload a new job's file.
 
         Raises:
-            AudienceError: LIMIT, RATE_LIMIT_EXCEEDED: the member's limits; NOT_FOUND: the job was cancelled, or another
-                one took its place; others as above, and what `pieces` raises.
+            AudienceError: LIMIT, RATE_LIMIT_EXCEEDED: the file exceeds the member's limits; NOT_FOUND: the job was
+                cancelled, or a newer one has replaced it; others as above, and what `pieces` raises.
         """
         upload: Upload | None = None
         error_code = UPLOAD_INCOMPLETE
@@ -209,14 +209,14 @@ class JobDesk:
         return job
 
     async def _as_they_are(self, jobs: AsyncGenerator[Job, None]) -> AsyncGenerator[Job, None]:
-        """Jobs as `_as_it_is`; between two, other calls have their turn: a job may have many lines."""
+        """Each job `_as_it_is`. Other calls get their turn in between, because a job may have many lines."""
         async with aclosing(jobs):
             async for job in jobs:
                 yield self._as_it_is(job)
                 await asyncio.sleep(0)
 
     def _as_it_is(self, job: Job) -> Job:
-        """A job whose file did not come has failed, though nobody has written it down."""
+        """The job, as failed where its upload has not begun or gone on in time, which the store does not note."""
         codes = {Phase.STARTING: UPLOAD_URL_EXPIRED, Phase.UPLOADING: UPLOAD_INCOMPLETE}
         if job.phase not in codes or self._clock.now_ms() < job.open_until_ms:
             return job
@@ -239,7 +239,7 @@ async def _next(pieces: AsyncIterator[bytes], seconds: float) -> bytes | None:
     """The next piece; None after the last one.
 
     Raises:
-        UploadRefusedError: it takes too long.
+        UploadRefusedError: it takes longer than `seconds`.
     """
     try:
         async with asyncio.timeout(seconds):

@@ -1,4 +1,4 @@
-"""What applying a file needs to know of its job, and what it tells while it goes on."""
+"""The types between a job and the application of its file: what is applied, checkpoints, errors."""
 
 import json
 import re
@@ -11,31 +11,32 @@ from instantaudience_server.batch.counters import Counters
 from instantaudience_server.catalog.batch_settings import BatchField, BatchSettings, Separators
 
 RANDOM_CHARACTERS = 30
-"""Of a job's ID, before the second in which it was made (source: contract-neighbours)."""
+"""The random characters of a job's ID; the Unix time of its creation in seconds follows (source:
+contract-neighbours)."""
 JOB_ID = re.compile(rf"[A-Za-z0-9]{{{RANDOM_CHARACTERS}}}[0-9]{{10,}}")
-"""What jobs are called."""
+"""The form of jobs' IDs."""
 
 
 class StoredFile(Protocol):
-    """An uploaded file. It does not change while it is read."""
+    """An uploaded file, which does not change."""
 
     def read(self, offset: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `offset` on, in pieces of any size.
 
         Raises:
             AudienceError: UNAVAILABLE.
-            FileFailedError: a part of it is not there.
+            FileFailedError: a part of the file is missing.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job whose file is to be applied.
+    """What applying a file needs to know about its job.
 
-    `uploaded_ms` (Unix time in ms) is when the upload ended: ends count from it, and what is past or too far ahead is
-    so beside it, whenever the file is applied. `most_bytes` and `most_lines` bound what the file may hold once it is
-    decompressed; None: nothing does. `is_ours` says whether the job is still this process's, which may have stood
-    still: another one may be far ahead, or done, and what it has written must stand; None: it is.
+    `uploaded_ms` (Unix time in ms) is when the upload ended. Expirations count from it, and timestamps are past or too
+    far ahead relative to it, whenever the file is applied. `most_bytes` and `most_lines` are limits of the decompressed
+    content; None: no limit. `is_ours` tells whether this process still has the job's lease: if the process was stopped
+    for long, another one may have gone on or finished, and its writes must not be overwritten. None: it has.
     """
 
     member_id: int
@@ -46,7 +47,8 @@ class JobView:
 
 
 class Layout(NamedTuple):
-    """How the lines of a file are read: as its member was set when it was begun, whoever goes on with it."""
+    """How the lines of a file are parsed: by the member's settings at the time when the file was begun, even if another
+    process goes on with it after they have changed."""
 
     separators: Sequence[str]
     fields: Sequence[str]
@@ -54,20 +56,20 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, settings: BatchSettings) -> "Layout":
-        """What a member is set to."""
+        """The layout of a member's settings."""
         return cls(settings.separators, settings.fields, settings.segments_per_line)
 
     def settings(self) -> BatchSettings:
-        """What gives this layout."""
+        """Settings with this layout."""
         fields = tuple(map(BatchField, self.fields))
         return BatchSettings(Separators(*self.separators), fields, segments_per_line=self.segments_per_line)
 
 
 class Checkpoint(NamedTuple):
-    """How far a file is applied: all up to there is written, and counted.
+    """A position in a file up to which everything is written and counted.
 
-    `position` is a place in the content (once it is decompressed): where a line, or a block of Avro, begins. So many
-    `records` of that block are applied. `file_bytes` is how much of the file was read for it.
+    `position` is the offset in the (decompressed) content at which a line, or an Avro block, begins. `records` is how
+    many records of that block are applied too. `file_bytes` is how much of the stored file was read for this.
     """
 
     position: int
@@ -75,23 +77,23 @@ class Checkpoint(NamedTuple):
     file_bytes: int
     counters: Counters
     layout: Layout | None = None
-    """None: a process wrote it that knew of none, before it was upgraded."""
+    """None in checkpoints written by versions that had no layouts."""
 
     def dump(self) -> str:
-        """As text, for `load`."""
+        """The checkpoint as text, for `load`."""
         counters = self.counters.to_json() | {"layout": self.layout}
         return json.dumps([self.position, self.records, self.file_bytes, counters])
 
     @classmethod
     def load(cls, text: str) -> "Checkpoint":
-        """What `dump` gave."""
+        """The checkpoint in the text of a `dump`."""
         position, records, file_bytes, counters = json.loads(text)
-        layout = counters.get("layout")  # those that know of none pass it over here
+        layout = counters.get("layout")  # it is among the counters, where versions without layouts ignore it
         return cls(position, records, file_bytes, Counters.from_json(counters), layout and Layout(*layout))
 
 
 class ErrorCode(StrEnum):
-    """Why a job failed as a whole: its `error_code`. What was applied before stays."""
+    """The `error_code` of a job that failed as a whole. What it applied before stays."""
 
     INVALID_FORMAT_LIMIT_EXCEEDED = "INVALID_FORMAT_LIMIT_EXCEEDED"
     """More lines than the member's `num_invalid_before_error` could not be read."""
@@ -100,25 +102,25 @@ class ErrorCode(StrEnum):
     RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
     """The content has more lines than the member may send."""
     FILE_CUT_OFF = "FILE_CUT_OFF"
-    """The file ends within an Avro block, or within its compressed content; all before that is applied."""
+    """The file ends within an Avro block, or within its compressed content; everything before that is applied."""
     CORRUPT_FILE = "CORRUPT_FILE"
-    """From some place on, the file is no gzip or Avro; all before that is applied."""
+    """From some position on, the file is not valid gzip or Avro; everything before that is applied."""
     UNKNOWN_SCHEMA = "UNKNOWN_SCHEMA"
-    """The records of an Avro file do not have what they must have."""
+    """The schema of an Avro file lacks required fields, or has other types."""
     UNKNOWN_CODEC = "UNKNOWN_CODEC"
-    """The blocks of an Avro file are compressed by another codec than null and deflate."""
+    """The blocks of an Avro file are compressed with a codec other than null and deflate."""
     MEMBER_DELETED = "MEMBER_DELETED"
-    """The member is no longer there."""
+    """The member no longer exists."""
     FILE_LOST = "FILE_LOST"
-    """A part of the file is no longer in the store of files."""
+    """A part of the file is missing in the store of files."""
     PROCESS_ENDED = "PROCESS_ENDED"
-    """Each process that tried to apply what comes next in the file has died of it, or stood still."""
+    """Several processes in a row died or hung while they applied the same part of the file."""
     INTERNAL = "INTERNAL"
-    """Applying it met a defect, which is logged."""
+    """A defect of the service, which is logged."""
 
 
 class FileFailedError(Exception):
-    """The file cannot be applied to its end; the message is for people."""
+    """The file cannot be applied to its end. `code` is the job's error code; the message is for people."""
 
     def __init__(self, code: ErrorCode, text: str) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""What there is to say of a job's file, while it is applied and when it is over."""
+"""The report of a job, while its file is applied and after."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from instantaudience_server.store.interfaces.jobs import Job
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """The counters by name, and both logs as callers see them."""
+    """A job's counters by name, and its two logs in the form that callers get."""
 
     counters: dict[str, int]
     error_log_lines: str = ""
@@ -18,7 +18,7 @@ class JobReport:
 
     @classmethod
     def of(cls, job: Job) -> "JobReport":
-        """What a job says so far."""
+        """The report of a job so far."""
         if job.report:
             return cls(*json.loads(job.report))
         if job.checkpoint:
@@ -26,10 +26,10 @@ class JobReport:
         return cls(dict.fromkeys(Count, 0))
 
     def dump(self) -> str:
-        """As text, for `Job.report`."""
+        """The report as text, for `Job.report`."""
         return json.dumps([self.counters, self.error_log_lines, self.segment_log_lines], ensure_ascii=False)
 
 
 def report_of(counters: Counters) -> JobReport:
-    """What there is to say of these counters."""
+    """The report with these counters."""
     return JobReport(counters.values(), counters.error_log_lines, counters.segment_log_lines)

@@ -1,4 +1,4 @@
-"""Files of memberships for REST callers (source: contract-neighbours, "Batch Segment Service")."""
+"""The batch service for REST callers (source: contract-neighbours, "Batch Segment Service")."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.jobs import Order
 
 TERM, CONFIG_TERM = "batch_segment_upload_job", "batch_segment_config"
-"""The keys that hold the objects."""
+"""The keys of the objects in answers (`output_term`)."""
 _SEPARATORS = {
     "separator_1": "user_separator",
     "separator_2": "segment_separator",
@@ -33,8 +33,8 @@ _SEPARATORS = {
 
 
 class BatchService:
-    """The commands of rest/v1/batch.proto; `public_url` begins the URLs that callers are given, "" where these are what
-    the caller used. Deadlines and errors as in `JobDesk`."""
+    """The commands of rest/v1/batch.proto. `public_url` is the beginning of upload URLs; "": scheme and host of the
+    caller's request. Deadlines and errors are as in `JobDesk`."""
 
     def __init__(self, desk: JobDesk, editor: CatalogEditor, feed: CatalogFeed, clock: Clock, public_url: str) -> None:
         self._desk = desk
@@ -44,7 +44,7 @@ class BatchService:
         self._public_url = public_url
 
     async def add(self, request: pb.AddJobRequest, caller: Caller, deadline: float) -> pb.JobResult:
-        """Make a job, and say where its file goes."""
+        """Create a job, and return its upload URL."""
         member_id = await self._desk.member_id(request, caller, deadline)
         job, url_end = await self._desk.create(member_id, caller, deadline)
         found = {
@@ -57,7 +57,7 @@ class BatchService:
         return _result(found, 1, number=job.number)
 
     async def find(self, request: pb.FindJobsRequest, caller: Caller, deadline: float) -> pb.JobResult:
-        """Read a job, in a list where its member is set so, or list jobs.
+        """Read a job (as a list of one, if its member's `batch_job_as_list` is set), or list jobs.
 
         Raises:
             AudienceError: SYNTAX; others as above.
@@ -78,7 +78,7 @@ class BatchService:
         return _result(await job_objects(page.jobs, now_ms), page.total, start, size)
 
     async def describe(self, _: pb.DescribeJobsRequest, caller: Caller, deadline: float) -> answers_pb2.Meta:
-        """The fields of a job.
+        """Describe the fields of a job.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
@@ -97,7 +97,7 @@ class BatchService:
         return answers_pb2.Meta(status="OK", fields=fields, dbg_info=answers_pb2.DebugInfo(output_term="fields"))
 
     async def find_config(self, request: pb.FindConfigRequest, caller: Caller, deadline: float) -> pb.ConfigResult:
-        """Read how a member's files are read, after every change that was answered before, by whichever worker.
+        """Read a member's settings for files; changes that any worker acknowledged before are included.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
@@ -106,12 +106,12 @@ class BatchService:
         await self._feed.catch_up(deadline)
         member_id = await self._desk.member_id(request, caller, deadline)
         member = self._feed.catalog.members.get(member_id)
-        if member is None:  # the caller's, and it was deleted just now
+        if member is None:  # the caller's member was deleted just now
             raise not_found(Kind.MEMBER, member_id, "member_id")
         return _config(member_id, member.batch)
 
     async def change_config(self, request: pb.ChangeConfigRequest, caller: Caller, deadline: float) -> pb.ConfigResult:
-        """Change how a member's files are read.
+        """Change a member's settings for files.
 
         Raises:
             AudienceError: SYNTAX; others as above.
@@ -170,7 +170,7 @@ def _change(settings: catalog_pb2.BatchSettings, config: pb.BatchConfig) -> None
     if config.HasField("segment_fields"):
         known = dict(catalog_pb2.BatchField.items())
         names = [f"BATCH_FIELD_{name.strip().upper()}" for name in config.segment_fields.split(",") if name.strip()]
-        # A name that there is not becomes a field that may not be, and is refused with the others' rules.
+        # Unknown names become UNSPECIFIED, which the rules of these settings refuse.
         del settings.fields[:]
         numbers: list[Any] = [known.get(name, catalog_pb2.BATCH_FIELD_UNSPECIFIED) for name in names]
         settings.fields.extend(numbers)
@@ -187,7 +187,7 @@ def _in_rest_words(error: AudienceError) -> AudienceError:
 
 
 def _renamed(text: str) -> str:
-    """A text with the names that fields have here."""
+    """The text with fields' names in REST in place of those in gRPC."""
     text = text.replace("batch.fields", "segment_fields").replace("'fields'", "'segment_fields'")
     for name, field in _SEPARATORS.items():
         text = text.replace(f"batch.{field}", name).replace(field, name)

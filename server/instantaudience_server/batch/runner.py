@@ -1,6 +1,7 @@
-"""Takes jobs as their turn comes, applies their files, and writes down how far they are (docs/adr/0027).
+"""Takes jobs from the queue, applies their files, and notes their progress (docs/adr/0027-batch-service.md).
 
-A job is kept by a lease that is renewed while the job is worked on. Who has lost it stops at once: another one goes on.
+A process has a job by a lease, which it renews while it works on the job. If it loses the lease, it stops at once, and
+another process goes on with the job.
 """
 
 import asyncio
@@ -30,24 +31,25 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 MOST_JOBS = 4
-"""Jobs that a process works on at once, each of another member."""
+"""The most jobs that a process works on at once, each of another member."""
 LOOK_SECONDS = 0.5
-"""How often it is looked for another job, at least."""
+"""The longest pause between looks for another job."""
 LEASE_MS = 10_000
-"""How long a job stands still whose process has died."""
+"""The length of a lease: how long a job rests after its process has died."""
 RENEW_SECONDS = 2.5
 NOTE_SECONDS = 0.25
-"""How often it is written down how far a job is, at most: what is applied since then is applied again after a crash."""
+"""The shortest time between notes of a job's progress. What is applied after the last one is applied again after a
+crash."""
 PAUSE_SECONDS = 2.0
-"""How long a job rests that cannot go on because the cluster or the store of files is out of reach."""
+"""How long a job rests when the cluster or the store of files is out of reach."""
 ALONE_FROM = 2
-"""From this try on, a process applies a job without others beside it, until it has come further."""
+"""From this try on, a process works on no other job beside this one, until the job's progress is noted."""
 MOST_TRIES = 3
-"""So many processes in a row may be lost with a job that has come no further: then it has failed."""
+"""How many processes in a row may be lost while they work on a job without progress; then the job fails."""
 
 
 class Apply(Protocol):
-    """Applies a file from a checkpoint on, and says how far it is."""
+    """Applies a file from a checkpoint on, yielding checkpoints."""
 
     def __call__(
         self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
@@ -56,18 +58,19 @@ class Apply(Protocol):
 
 
 class _Lease:
-    """Another one may have the job from `until` on: a time of the event loop's clock, in seconds."""
+    """A lease on a job. From `until` on (a time of the event loop's clock, in seconds), another process may have it."""
 
     def __init__(self, until: float) -> None:
         self.until = until
 
     def holds(self) -> bool:
-        """Whether the job is ours. The loop's own clock stands still for a turn, in which the process may do, too."""
+        """Whether the job is still this process's. The clock is read anew, as the process may have been stopped within
+        a turn of the event loop."""
         return time.monotonic() < self.until
 
 
 class JobRunner:
-    """Works on jobs. `draw` gives a random word."""
+    """Takes jobs and works on them. `draw` makes random words for leases."""
 
     def __init__(
         self,
@@ -87,10 +90,10 @@ class JobRunner:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._alone = ""
-        """The lease of a job that nothing is worked on beside; empty: there is none."""
+        """The lease of the job that has to be worked on alone; empty: there is none."""
 
     async def run(self) -> None:
-        """Take jobs and work on them, until cancelled: then they are given back."""
+        """Take jobs and work on them until cancelled; then give them back."""
         try:
             while True:
                 job = None
@@ -111,13 +114,13 @@ class JobRunner:
             await self._give_back_all()
 
     async def _give_back_all(self) -> None:
-        """Work on nothing any more."""
+        """Stop the work on all jobs, which gives them back."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _pause(self) -> None:
-        """Wait until it is time to look again; when a job has ended, its member's next one may begin."""
+        """Wait for `LOOK_SECONDS`, or until a job ends, as its member's next one may then begin."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         else:
@@ -140,7 +143,7 @@ class JobRunner:
                 await asyncio.sleep(PAUSE_SECONDS)
                 await self._give_back(job, self._lease_end())
         except asyncio.CancelledError:
-            # Whether the work was cancelled, or this task, which awaits the work or rests after it.
+            # Either the work was cancelled, because the lease is lost, or this task was.
             await self._give_back(job, self._deadline())
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -153,18 +156,18 @@ class JobRunner:
             self._others_may_work(job)
 
     async def _give_back(self, job: Job, deadline: float) -> None:
-        """Let another process go on with a job. Nothing happens where one has taken it already: the lease has another
-        name then. Where the cluster is away, the lease ends by itself."""
+        """Give a job back, for another process to go on with it. Does nothing if one has taken it already, as the lease
+        has another name then. If the cluster does not answer, the lease ends by itself."""
         with contextlib.suppress(*STORE_FAILURES):
             await self._jobs.give_back(job, deadline)
 
     def _others_may_work(self, job: Job) -> None:
-        """It has come further, or is over."""
+        """Allow other jobs again: this one has made progress, or ended."""
         if self._alone == job.lease:
             self._alone = ""
 
     async def _renew(self, job: Job, work: "asyncio.Task[bool]", lease: _Lease) -> None:
-        """Keep the lease, and stop the work when it is lost, or may be."""
+        """Renew the lease, and cancel the work when it is lost or may be."""
         end = self._loop.call_at(lease.until, work.cancel)
         while True:
             await asyncio.sleep(RENEW_SECONDS)
@@ -178,14 +181,15 @@ class JobRunner:
                 end = self._loop.call_at(kept_until, work.cancel)
 
     def _lease_end(self) -> float:
-        """When a lease that is asked for now ends at the earliest, by the event loop's clock."""
+        """The earliest end of a lease that is asked for now, by the event loop's clock."""
         return self._loop.time() + LEASE_MS / 1000
 
     async def _apply_file(self, job: Job, lease: _Lease) -> bool:
-        """Apply the file from where it is, to its end; whether this has ended the job, so that nobody needs the file.
+        """Apply the file from the job's checkpoint on, and end the job. Returns whether this process has ended it, so
+        that the file can be deleted.
 
         Raises:
-            AudienceError: UNAVAILABLE; the job is to go on later.
+            AudienceError: UNAVAILABLE; the job has to go on later.
         """
         checkpoint: Checkpoint | None = None
         counted = _counted(None)
@@ -202,7 +206,7 @@ class JobRunner:
                 async for checkpoint in checkpoints:
                     if self._loop.time() >= noted_at + NOTE_SECONDS:
                         if not await self._note(job, checkpoint):
-                            break  # another one has it, or a caller has cancelled it
+                            break  # another process has the job, or a caller has cancelled it
                         self._others_may_work(job)
                         noted_at = self._loop.time()
         except FileFailedError as error:
@@ -218,14 +222,14 @@ class JobRunner:
         member = await self._find_member(job.member_id, self._deadline())
         if member is None:
             raise FileFailedError(ErrorCode.MEMBER_DELETED, f"There is no member {job.member_id} any more")
-        # There is a bound even where a day has none: a small file may hold a thousand times its size.
+        # Bounded even if the member has no daily limit: gzip may expand a small file a thousandfold.
         most_bytes = max(member.batch.file_bytes, member.batch.bytes_per_day or DEFAULTS.bytes_per_day)
         most_lines = await self._most_lines(job, member)
         return JobView(job.member_id, job.uploaded_ms, most_bytes, most_lines, lease.holds)
 
     async def _most_lines(self, job: Job, member: Member) -> int | None:
-        """How many lines a file may have whose lines nobody knew when it was uploaded: of what was left of the member's
-        limits then, other files have taken some since."""
+        """How many lines the file may have, if they were not counted during the upload: the limit that was left then,
+        or what is left now, after other files, if that is less. None: no limit."""
         if job.most_lines < 0:
             return None
         limits, now_ms = limits_of(member.batch), self._clock.now_ms()
@@ -238,7 +242,7 @@ class JobRunner:
         return await self._jobs.note(job, written, checkpoint.file_bytes, LEASE_MS, now_ms, self._deadline())
 
     async def _finish(self, job: Job, checkpoint: Checkpoint | None, error_code: str, counted: tuple[int, int]) -> bool:
-        """End a job that is ours still, and make room for the member's next one; whether it was."""
+        """End the job, and make room for the member's next one. False: another process has it, or it is gone."""
         counters = Counters(0) if checkpoint is None else checkpoint.counters
         report = report_of(counters).dump()
         lines = 0 if job.most_lines < 0 else counters.num_lines
@@ -259,7 +263,7 @@ class JobRunner:
 
 
 def _counted(checkpoint: Checkpoint | None) -> tuple[int, int]:
-    """Lines and memberships so far."""
+    """The lines and memberships counted up to a checkpoint."""
     if checkpoint is None:
         return 0, 0
     return checkpoint.counters.num_lines, checkpoint.counters[Count.NUM_VALID]

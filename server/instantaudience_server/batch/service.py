@@ -1,4 +1,4 @@
-"""Files of memberships for gRPC callers (source: batch.proto)."""
+"""The batch service for gRPC callers (source: batch.proto)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,12 +21,12 @@ from instantaudience_server.store.interfaces.jobs import Job
 
 DEFAULT_PAGE, LARGEST_PAGE = 20, 100
 LONGEST_TOKEN = 18
-"""Digits of a page's token: a place among a member's jobs."""
+"""The most digits of a page token, which is a position among a member's jobs."""
 _TIMES = ("created", "modified", "started", "uploaded", "validated", "completed")
 
 
 class BatchSegmentService:
-    """The commands of batch.proto. Deadlines and errors as in `JobDesk`."""
+    """The commands of batch.proto. Deadlines and errors are as in `JobDesk`."""
 
     def __init__(self, desk: JobDesk, clock: Clock) -> None:
         self._desk = desk
@@ -35,7 +35,7 @@ class BatchSegmentService:
     async def create(
         self, request: pb.CreateBatchJobRequest, caller: Caller, deadline: float
     ) -> pb.CreateBatchJobResponse:
-        """Make a job whose file comes over HTTP."""
+        """Create a job whose file is uploaded over HTTP."""
         member_id = await self._desk.member_id(request, caller, deadline)
         new = await self._desk.create(member_id, caller, deadline)
         return pb.CreateBatchJobResponse(job=_job(new.job), upload_path=f"{UPLOAD_PATH}{new.url_end}")
@@ -43,15 +43,15 @@ class BatchSegmentService:
     async def upload(
         self, requests: AsyncIterator[pb.UploadBatchFileRequest], caller: Caller, deadline: float
     ) -> pb.UploadBatchFileResponse:
-        """Make a job, and take its file.
+        """Create a job, and receive its file.
 
         Raises:
-            AudienceError: SYNTAX, there is not even a first message; others as `JobDesk.upload`.
+            AudienceError: SYNTAX, the stream is empty; others as `JobDesk.upload`.
         """
         first = await anext(requests, None)
         if first is None:
             raise AudienceError(Reason.SYNTAX, "A file needs at least one message")
-        # How long it took to come is its sender's business, as with those that follow.
+        # The time that the sender took for the first message does not count, as with those that follow.
         deadline = max(deadline, asyncio.get_running_loop().time() + STORE_SECONDS)
         member_id = await self._desk.member_id(first, caller, deadline)
         new = await self._desk.create(member_id, caller, deadline)
@@ -89,14 +89,14 @@ class BatchSegmentService:
     async def cancel(
         self, request: pb.CancelBatchJobRequest, caller: Caller, deadline: float
     ) -> pb.CancelBatchJobResponse:
-        """End a job."""
+        """Cancel a job."""
         job = await self._desk.cancel(request.job_id, caller, deadline)
         return pb.CancelBatchJobResponse(job=_job(job, lines=True))
 
     async def usage(
         self, request: pb.GetBatchUsageRequest, caller: Caller, deadline: float
     ) -> pb.GetBatchUsageResponse:
-        """What a member's jobs did.
+        """Sum up what a member's jobs did, by the hour.
 
         Raises:
             AudienceError: SYNTAX; others as above.
@@ -110,7 +110,7 @@ class BatchSegmentService:
 
 
 def _job(job: Job, *, lines: bool = False) -> pb.BatchJob:
-    """A job as callers see it; lists have no lines."""
+    """The message of a job, with its log lines if `lines` is set."""
     report = JobReport.of(job)
     message = pb.BatchJob(
         job_id=job.job_id,
@@ -133,5 +133,5 @@ def _job(job: Job, *, lines: bool = False) -> pb.BatchJob:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines of a log, which line feeds alone separate."""
+    """The lines of a log; only line feeds separate them."""
     return text.split("\n") if text else []

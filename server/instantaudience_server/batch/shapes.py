@@ -11,7 +11,7 @@ from instantaudience_server.store.interfaces.jobs import Job, Order, Phase
 
 
 class FieldShape(NamedTuple):
-    """A field of a job: its type, and what lists are sorted by when they are sorted by it."""
+    """A field of a job: its type, and the order of lists that are sorted by it (None: they cannot be)."""
 
     type: str
     order: Order | None = None
@@ -36,9 +36,9 @@ FIELDS = {
     "segment_log_lines": FieldShape("string"),
 }
 MOST_LISTED_BYTES = 2_000_000
-"""What all `error_log_lines` of a list have together, at most; a job that is asked for alone has all of its own."""
+"""The most bytes of all `error_log_lines` in a list together; a job that is read by itself has all of its lines."""
 FILTERS = ("job_id", "member_id")
-"""What lists can be filtered by."""
+"""The fields by which lists can be filtered."""
 
 
 def job_object(job: Job, now_ms: int) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def job_object(job: Job, now_ms: int) -> dict[str, Any]:
 
 
 async def job_objects(jobs: AsyncGenerator[Job, None], now_ms: int) -> list[dict[str, Any]]:
-    """Jobs for a list: of their `error_log_lines`, as many of the first as fit."""
+    """Jobs for a list, with as many of their first `error_log_lines` as fit into `MOST_LISTED_BYTES`."""
     objects: list[dict[str, Any]] = []
     left = MOST_LISTED_BYTES
     async with aclosing(jobs):
@@ -81,19 +81,19 @@ async def job_objects(jobs: AsyncGenerator[Job, None], now_ms: int) -> list[dict
 
 
 def percent_complete(job: Job) -> int:
-    """How much of its file is read; 100 means that it is applied."""
+    """How much of the job's file is applied, in percent; 100 only when the job is complete."""
     if job.phase is Phase.COMPLETED:
         return 100
     return min(99, 100 * job.position_bytes // max(1, job.size_bytes))
 
 
 def _minutes(job: Job, now_ms: int) -> str:
-    """From when the file was there until it was applied, or so far."""
-    # Each machine has its own clock.
+    """Minutes from the end of the upload to the end of the job, or to now."""
+    # Not negative, though the times may be from machines with different clocks.
     passed_ms = max(0, (job.completed_ms or now_ms) - job.uploaded_ms) if job.uploaded_ms else 0
     return f"{passed_ms / MS_PER_MINUTE:.2f}"
 
 
 def time_text(moment_ms: int) -> str | None:
-    """A time in UTC; None where there is none."""
+    """A Unix time in ms as text in UTC; None for 0."""
     return written_time(moment_ms // 1000) if moment_ms else None

@@ -1,4 +1,4 @@
-"""What a member's jobs did, hour by hour (source: batch.proto, GetBatchUsage)."""
+"""Sums of what a member's jobs did, by the hour (source: batch.proto, GetBatchUsage)."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -24,8 +24,8 @@ def span_of(request: pb.GetBatchUsageRequest, now_ms: int) -> Span:
 
 
 async def usage_of(jobs: AsyncIterator[Job], span: Span) -> pb.GetBatchUsageResponse:
-    """The hours of a span in which jobs ended, and their sum, whose hour may be one of another process that is ahead of
-    us."""
+    """The hours of a span in which jobs ended, and the total. The total's hour is the last one, which may be after the
+    span's if the clock of the process that ended a job is ahead."""
     hours: dict[int, Counter[str]] = {}
     total: Counter[str] = Counter()
     async for job in jobs:

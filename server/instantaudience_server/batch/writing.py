@@ -1,4 +1,4 @@
-"""Writes what the rows of a file change: in their order for each user, some of them at once."""
+"""Writes the changes of a file's rows: in order for each user, several lots of rows at once."""
 
 import asyncio
 from collections import deque
@@ -15,14 +15,14 @@ from instantaudience_server.store.interfaces.memberships import MembershipStore,
 from instantaudience_server.store.interfaces.segment_sizes import Joins
 
 MOST_AT_ONCE = 6
-"""Writes under way."""
+"""The most writes under way at once."""
 WRITE_SECONDS = 60.0
-"""How long the cluster may be away before the job gives up, to be resumed."""
+"""How long the cluster may fail to answer before the job is interrupted, to be resumed later."""
 RETRY_SECONDS = 0.1
-"""The pause where too much waits for the cluster."""
+"""The pause while too many commands wait for the cluster."""
 
 TakeAgain = Callable[[Collection[bytes]], Taken]
-"""Counts rows again, but for users that are not written."""
+"""Evaluates the rows of a write again without the users, given by their keys, that could not be written."""
 
 
 class _UnderWay(NamedTuple):
@@ -32,8 +32,8 @@ class _UnderWay(NamedTuple):
 
 
 class FileWriter:
-    """Writes for one job, and counts in `counters` what is written: where `durability` wants it (None: the service).
-    It goes on when `yielding` lets it, and writes nothing more where the job is not ours (`is_ours`, see `JobView`)."""
+    """Writes for one job, with a `durability` (None: the service's), and counts in `counters` what is written. It
+    pauses as `yielding` demands, and writes nothing more once the job's lease is lost (`is_ours`, see `JobView`)."""
 
     def __init__(
         self,
@@ -54,13 +54,14 @@ class FileWriter:
         self._under_way: deque[_UnderWay] = deque()
 
     async def write(self, taken: Taken, take_again: TakeAgain) -> None:
-        """Begin to write what rows change, after what came before to the same users.
+        """Begin to write the changes of rows, once earlier writes to the same users are done.
 
         Raises:
-            AudienceError: UNAVAILABLE, the cluster did not take something for too long.
+            AudienceError: UNAVAILABLE, the cluster did not take this or an earlier write in time.
         """
         await self._yielding.come()
-        # A command that is sent again, after a redirection or a lost connection, could be overtaken.
+        # Not at the same time as an earlier write to the same user: a command of that may have to be sent again, after
+        # a redirection or a lost connection, and would then come after this one.
         while self._under_way and (
             len(self._under_way) >= MOST_AT_ONCE
             or not all(each.taken.keys.isdisjoint(taken.keys) for each in self._under_way)
@@ -71,7 +72,7 @@ class FileWriter:
         self._under_way.append(_UnderWay(taken, writing, take_again))
 
     async def drain(self) -> None:
-        """Return when all is written.
+        """Wait until everything is written.
 
         Raises:
             AudienceError: as `write`.
@@ -80,10 +81,8 @@ class FileWriter:
             await self._finish(self._under_way.popleft())
 
     def abandon(self) -> None:
-        """Give up what is under way: whoever goes on writes it again, and must not be overtaken by it.
-
-        The store drops what it has not sent, and sends nothing again.
-        """
+        """Cancel the writes under way: the store drops what it has not sent, and sends nothing again. The process that
+        goes on with the job repeats them, and they must not arrive after what it writes then."""
         for under_way in self._under_way:
             under_way.writing.done.cancel()
 

@@ -1,7 +1,8 @@
-"""About how many users joined each segment in the last weeks (docs/adr/0015-segment-sizes.md).
+"""Estimates of how many users joined each segment in the last weeks (docs/adr/0015-segment-sizes.md).
 
-Calls only note what they wrote. It is worked off for many calls at once, in pieces between which calls get their turn,
-and sent when the cluster has time for it: sizes may lag behind, or miss something, but they delay and fail no call.
+Calls only note what they wrote. Notes are processed in the background, for many calls at once and in small pieces, and
+then sent to the cluster within a limited share of the time. Sizes may lag behind or miss users, but no call is delayed
+or fails because of them.
 """
 
 import asyncio
@@ -18,40 +19,40 @@ from instantaudience_server.store.interfaces.memberships import REMOVE, Changes,
 from instantaudience_server.store.interfaces.segment_sizes import Joins, SegmentSizeStore
 
 GATHER_SECONDS = 0.1
-"""How long what calls note is gathered: the more users a segment gets at once, the less each of them costs."""
+"""How long notes are gathered: the more users a segment gets at once, the less each of them costs."""
 LARGEST_SHARE = 0.1
-"""The part of the event loop's time that working off may take, however users and segments are spread. Usual calls need
-less than half of that; past it, what is noted waits, and then is left out."""
+"""The most of the event loop's time that processing notes may take. Usual calls need less than half of that; beyond it,
+notes wait and finally are dropped."""
 SENDING_SHARE = 0.05
-"""The part that sending may take, about: where many segments get few users each, they gather for longer."""
+"""About the most of the event loop's time that sending may take: beyond it, additions are gathered for longer."""
 COMMAND_SECONDS = 5e-6
-"""What a command costs the worker, about, from its packing to its answer."""
+"""About how much time of the worker a command takes in all."""
 USERS_AT_ONCE = 4000
 MEMBERSHIPS_AT_ONCE = 20_000
-"""What is worked off before other calls get their turn, about: one or two milliseconds; three times as much where
-hardly any users have the same segments."""
+"""About how many users and memberships are processed before other calls get their turn: one or two milliseconds, or
+three times as much where hardly any users have the same segments."""
 MOST_USERS = 200_000
-"""Users that wait to be worked off, at most; past it, users are left out."""
+"""The most users in notes that wait to be processed; beyond it, users are left out."""
 MOST_WAITING = 200_000
-"""Additions that wait for the cluster, about: past it, users wait as they are."""
+"""About how many additions may wait for the cluster; beyond it, notes are not processed."""
 ROOM_LOOKS = 50
-"""How often it is looked for room, before who waits for it goes on without."""
+"""How often `make_room` looks for room before it gives up."""
 SEND_SECONDS = 1.0
-"""How long the cluster has to take what was worked off, each time."""
+"""How long the cluster may take for one sending."""
 RETRY_SECONDS = 1.0
-"""The pause after it did not, and after it did not tell sizes."""
+"""The pause after a sending, or a reading of sizes, that failed."""
 CLOSE_SECONDS = 1.0
-"""How long the last additions may take at the end."""
+"""How long the last sending may take, at the end."""
 READ_SECONDS = 0.5
-"""How long the cluster has to tell sizes; without them, segments are listed all the same."""
+"""How long the cluster may take to return sizes; segments are listed without them otherwise."""
 FRESH_SECONDS = 5.0
-"""How long a size that was read is good for."""
+"""How long a size that was read is used."""
 MOST_FRESH = 20_000
-"""Sizes that are kept, at most."""
+"""The most sizes that are cached."""
 
 
 class _Size(NamedTuple):
-    """A size (None: nobody told), and until when it is good (a time of the event loop's clock, in seconds)."""
+    """A cached size (None: unknown), and until when to use it (a time of the event loop's clock, in seconds)."""
 
     users: int | None
     until: float
@@ -62,7 +63,8 @@ _UNREAD = _Size(None, 0.0)
 
 
 class SegmentSizes:
-    """Notes who joins segments, and tells how many did. Deadlines are times of the event loop's clock, in seconds."""
+    """Counts the users who join segments, and reads the counts. Deadlines are times of the event loop's clock, in
+    seconds."""
 
     def __init__(self, store: SegmentSizeStore, clock: Clock) -> None:
         self._store = store
@@ -76,7 +78,7 @@ class SegmentSizes:
         self._reading: dict[int, asyncio.Task[Mapping[int, _Size]]] = {}
 
     def note(self, changes: Changes | Joins) -> None:
-        """Count the users of changes that were written. It costs a call next to nothing, and never fails."""
+        """Note changes that were written, to count their users later. Cheap, and never fails."""
         users = _count_users(changes)
         if self._room <= 0:
             SEGMENT_SIZE_USERS_LEFT_OUT.inc(users)
@@ -87,16 +89,18 @@ class SegmentSizes:
             self._working = self._loop.create_task(self._work())
 
     async def make_room(self) -> None:
-        """Return when there is room for more users, or after a while without: for who has much to note and time."""
+        """Wait until there is room for more users, for some seconds at most; for work on files, which notes many users
+        and can wait."""
         for _ in range(ROOM_LOOKS):
             if self._room > MOST_USERS // 2:
                 return
             await asyncio.sleep(GATHER_SECONDS)
 
     async def estimates(self, segment_ids: Iterable[int], deadline: float) -> Mapping[int, int]:
-        """About how many different users joined segments in the last 28 to 35 days, by segment ID.
+        """Segment ID → about how many distinct users joined the segment in the last 28 to 35 days.
 
-        Those are missing that the cluster does not tell in time. What users did in the last seconds may not be in it.
+        Segments whose size the cluster does not return in time are missing. Users of the last seconds may not be
+        counted yet.
         """
         now = self._loop.time()
         found = {each: self._sizes.get(each, _UNREAD) for each in segment_ids}
@@ -113,7 +117,7 @@ class SegmentSizes:
         return {each: size.users for each, size in found.items() if size.users is not None}
 
     async def close(self) -> None:
-        """Send what is left, as far as the cluster takes it at once."""
+        """Process and send what is left, within `CLOSE_SECONDS`."""
         tasks = {*self._reading.values(), *filter(None, [self._working])}
         for task in tasks:
             task.cancel()
@@ -122,7 +126,7 @@ class SegmentSizes:
         await self._send(CLOSE_SECONDS)
 
     async def _read(self, segment_ids: Sequence[int]) -> Mapping[int, _Size]:
-        """Ask the cluster for sizes, once for all calls that want them."""
+        """Read sizes from the cluster, once for all calls that want them, and cache them."""
         counts: Sequence[int | None] = [None] * len(segment_ids)
         seconds = RETRY_SECONDS
         try:
@@ -141,7 +145,7 @@ class SegmentSizes:
         return read
 
     async def _work(self) -> None:
-        """Work off what was noted and send it, until nothing is left."""
+        """Process notes and send additions, until nothing is left."""
         pause = GATHER_SECONDS
         while self._noted or self._store.waiting:
             await asyncio.sleep(pause)
@@ -151,7 +155,7 @@ class SegmentSizes:
                 await self._send(SEND_SECONDS)
 
     async def _take(self) -> float:
-        """Hand what was noted up to now to the store; how many seconds of a core that took."""
+        """Hand the present notes to the store; returns how many seconds of processor time that took."""
         busy_seconds = 0.0
         left = len(self._noted)
         while left and self._store.waiting < MOST_WAITING:
@@ -162,8 +166,8 @@ class SegmentSizes:
         return busy_seconds
 
     def _take_piece(self, most_calls: int) -> int:
-        """Hand some of the calls that were noted to the store, as many as may be worked off at once; how many. What is
-        left of the last one is the next one's turn."""
+        """Hand the notes of some calls to the store, as many as may be processed at once; returns how many calls. What
+        is left of the last one stays first in line."""
         joined: dict[tuple[int, ...], list[Sequence[bytes]]] = {}
         calls = users = memberships = 0
         while calls < most_calls and users < USERS_AT_ONCE and memberships < MEMBERSHIPS_AT_ONCE:
@@ -190,7 +194,7 @@ class SegmentSizes:
         return calls
 
     async def _send(self, seconds: float) -> None:
-        """Send what the store has taken, and fix when to send again."""
+        """Send what the store has taken, and schedule the next sending."""
         pause = RETRY_SECONDS
         with contextlib.suppress(*STORE_FAILURES):
             pause = await self._store.send(self._loop.time() + seconds) * COMMAND_SECONDS / SENDING_SHARE
@@ -204,7 +208,7 @@ def _count_users(changes: Changes | Joins) -> int:
 
 
 def _joined(changes: UserChanges) -> tuple[int, ...]:
-    """The segments that a user joins, not those that it leaves."""
+    """The IDs of the segments that the changes add a user to."""
     if len(changes) == 1:
         ((end, values),) = changes.items()
         return () if end == REMOVE else tuple(values)

@@ -1,8 +1,8 @@
-"""Users that members must not add to segments any more (source: contract-neighbours, "Privacy").
+"""Finds out which users members must no longer add to segments (source: contract-neighbours, "Privacy").
 
-A worker knows which members have suppressed users at all, and looks at the cluster for the users of these members
-alone. While it does not know, it looks for all members: what a user's suppression says is where the user's memberships
-are, so that nothing else must be in reach (docs/adr/0028-suppression.md).
+A worker follows the list of the members that have suppressed users, and looks up users only for these members. While
+its list is stale, it looks them up for all members. A user's suppressions are kept beside the user's memberships, so
+that no other part of the cluster has to be in reach (docs/adr/0028-suppression.md).
 """
 
 import asyncio
@@ -20,19 +20,20 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 FOLLOW_SECONDS = 0.2
-"""The pause between two questions who has suppressed users."""
+"""The pause between two questions about the list of members."""
 ANSWER_SECONDS = 0.5
-"""How long the cluster has for an answer."""
+"""How long the cluster may take to answer."""
 CURRENT_SECONDS = 0.9
-"""How long after it was asked for an answer is trusted: a suppression counts on every worker within a second."""
+"""How long an answer is trusted, from when it was asked for: a suppression has effect on every worker within a
+second."""
 
 AHEAD_MS = 24 * 3600 * 1000
-"""How far this worker's clock may be ahead: whether a suppression has ended is for the cluster to say, so members are
-looked for so much longer."""
+"""How far this worker's clock may be ahead. For this long after a member's last suppression has ended, its users are
+still looked up, as the cluster's clock decides."""
 
 
 class Suppressions:
-    """Tells suppressed users. Deadlines are times of the event loop's clock, in seconds."""
+    """Looks up suppressed users. Deadlines are times of the event loop's clock, in seconds."""
 
     def __init__(self, store: SuppressionStore, clock: Clock) -> None:
         self._store = store
@@ -44,17 +45,17 @@ class Suppressions:
         self._is_known = True
 
     def may_concern(self, member_id: int) -> bool:
-        """Whether a member may have suppressed users; it costs nothing to ask."""
+        """Whether a member may have suppressed users; answered from memory."""
         members = self._members
         if not members:
             return self._loop.time() >= self._current_until
         return self._lasts(member_id) or self._lasts(ALL_MEMBERS) or self._loop.time() >= self._current_until
 
     async def among(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> frozenset[bytes]:
-        """Those of some users, given by the keys of their memberships, that the member must not add to segments.
+        """The users, among those given by the keys of their memberships, whom the member must not add to segments.
 
-        Whoever adds the others has to do so within three minutes: a user that is suppressed meanwhile is removed once
-        more after that (`memberships/forgetting.py`).
+        The caller has to write its additions of the others within three minutes: a user who is suppressed meanwhile is
+        removed once more after that time (`memberships/forgetting.py`).
 
         Raises:
             AudienceError: UNAVAILABLE.
@@ -65,22 +66,22 @@ class Suppressions:
         return found.suppressed
 
     async def look(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> Found:
-        """As `among`, and which of them are not known at the deadline.
+        """As `among`, also returning the users who could not be looked up by the deadline.
 
         Raises:
-            AudienceError: UNAVAILABLE, nothing is known.
+            AudienceError: UNAVAILABLE; no user was looked up.
         """
         if not user_keys or not self.may_concern(member_id):
             return Found(frozenset(), {})
         return await self._store.find(member_id, user_keys, deadline)
 
     async def follow(self) -> None:
-        """Ask who has suppressed users, forever."""
+        """Follow the list of members that have suppressed users, forever."""
         while True:
             asked = self._loop.time()
             try:
                 version = await self._store.version(asked + ANSWER_SECONDS)
-                if self._version and not version:  # it was lost, or a backup that is put back has it last
+                if self._version and not version:  # the cluster lost it, or a restore has not written it yet
                     raise unavailable("the cluster does not know any more who has suppressed users")
                 if version != self._version:
                     self._members = await self._store.members(asked + ANSWER_SECONDS)

@@ -1,7 +1,7 @@
-"""How often a password may be guessed (source: contract's neighbours, section 1, "failed sign-ins"; ADR 24).
+"""Limits how often a password may be guessed (source: contract-neighbours, section 1, "failed sign-ins"; ADR 24).
 
-A guess is counted before it is looked at, and taken back where it was right: so no more are looked at than are allowed,
-however many come at once, at whichever worker.
+A guess is counted before the password is checked, and no longer counted if it was right. So no more guesses are checked
+than are allowed, however many come at once on any workers.
 """
 
 import asyncio
@@ -17,31 +17,31 @@ from instantaudience_server.passwords.hashing import TOO_MANY
 from instantaudience_server.store.interfaces.guesses import GuessStore
 
 MOST_WRONG = 10
-"""Wrong passwords for a name from one address within `WINDOW_MS`."""
+"""The most wrong passwords for a name from one network within `WINDOW_MS`."""
 WINDOW_MS = 5 * 60 * 1000
 NETWORK_BITS = 64
-"""How many bits of an IPv6 address name its network: whoever has one address has all others that begin like it."""
+"""The prefix length of an IPv6 network: one customer usually has all of its addresses."""
 LOOK_SECONDS = 0.05
-"""How often it is looked whether a guess that is under way has made room."""
+"""How often to check whether a guess under way has made room."""
 LATE_MS = 1000
-"""How long after its deadline a guess counts as wrong that nobody has ended: its worker has died."""
+"""How long after its deadline a guess that was not ended counts as wrong: its worker has died."""
 WITHDRAW_SECONDS = 1.0
-"""How long the cluster has to take back a guess that nobody has looked at."""
+"""How long the cluster may take to withdraw a guess that was not checked."""
 RANDOM_BYTES = 16
 TEXT = f"Rate limit exceeded. {MOST_WRONG} wrong passwords for this user in 5 minutes, wait and try again"
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A guess under way: of which name from which address (hashed), and its own name there."""
+    """A guess under way: its subject (`subject_of`), and its unique name (`GuessStore.begin_guess`)."""
 
     subject: str
     name: str
 
 
 class Guesses:
-    """Counts guesses: of a name from an address at sign-in, from none where an account says its own password again.
-    Deadlines are times of the event loop's clock, in seconds."""
+    """Counts guesses. At sign-in, they are counted by user name and the caller's network; where a signed-in account
+    confirms its own password, the address is empty. Deadlines are times of the event loop's clock, in seconds."""
 
     def __init__(self, store: GuessStore, random_hex: Callable[[int], str]) -> None:
         self._store = store
@@ -50,8 +50,8 @@ class Guesses:
         self._aside: set[asyncio.Task[None]] = set()
 
     async def is_right(self, username: str, address: str, deadline: float, look: Callable[[], Awaitable[bool]]) -> bool:
-        """Whether a guess is right, as `look` finds when the guess is counted. It counts on where it was wrong. What
-        `look` raises is passed on, and the guess taken back.
+        """Count a guess, and return whether it is right, as `look` finds out. A wrong guess stays counted. If `look`
+        raises, the guess is withdrawn, and the exception propagates.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; UNAVAILABLE, also when too many are under way.
@@ -63,15 +63,19 @@ class Guesses:
                 await self._end(guess, deadline, wrong=False)
             withdrawal.pop_all()
         if not right:
-            await self._end(guess, deadline, wrong=True)  # where that fails, it counts all the same, a little later
+            await self._end(guess, deadline, wrong=True)  # if that fails, it still counts as wrong a little later
         return right
 
     async def close(self) -> None:
-        """Wait for what is being withdrawn."""
+        """Wait until pending withdrawals are done."""
         await asyncio.gather(*self._aside)
 
     async def _begin(self, username: str, address: str, deadline: float) -> Guess:
-        """Count a guess, before it is looked at."""
+        """Count a guess, waiting for room while others are under way.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED, UNAVAILABLE.
+        """
         subject, word = subject_of(username, address), self._random_hex(RANDOM_BYTES)
         while True:
             lasts_ms = round(1000 * (deadline - self._loop.time())) + LATE_MS
@@ -96,7 +100,7 @@ class Guesses:
         await self._store.end_guess(guess.subject, guess.name, deadline, wrong=wrong)
 
     def _withdrawing(self, guess: Guess) -> contextlib.ExitStack:
-        """Take a guess back at the end of the block, unless `pop_all` was called: nobody was told anything of it."""
+        """Withdraw a guess at the end of the block, unless `pop_all` was called: its outcome was not revealed."""
         withdrawal = contextlib.ExitStack()
         withdrawal.callback(self._withdraw_aside, guess)
         return withdrawal
@@ -107,20 +111,20 @@ class Guesses:
         task.add_done_callback(self._aside.discard)
 
     async def _withdraw(self, guess: Guess) -> None:
-        # One that cannot be taken back counts as wrong when its time is over.
+        # If this fails, the guess counts as wrong when its time is over.
         with contextlib.suppress(*STORE_FAILURES):
             await self._end(guess, self._loop.time() + WITHDRAW_SECONDS, wrong=False)
 
 
 def subject_of(username: str, address: str) -> str:
-    """Names a user name and a network, in hexadecimal: neither stands in the cluster."""
+    """A hash of a user name and a network, in hexadecimal, so that neither is in the cluster."""
     return hashlib.sha256(f"{network_of(address)}\n{username}".encode()).hexdigest()
 
 
 def network_of(address: str) -> str:
-    """The network that a caller's address stands for: an IPv4 address itself, an IPv6 address' first 64 bits.
+    """The network of a caller's address: an IPv4 address itself, or the first 64 bits of an IPv6 address.
 
-    What is no address is a network of its own.
+    Everything that is not an address is one network, "".
     """
     try:
         ip = ipaddress.ip_address(address)

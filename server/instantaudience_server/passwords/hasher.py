@@ -1,8 +1,8 @@
 """The process that hashes a worker's passwords: `python -m instantaudience_server.passwords.hasher [LOCK]` (`hashing`).
 
-A line on standard input is a JSON list: `["hash", password]`, or `["verify", password, hash]` with null for no hash.
-Its answer is a line with a hash, or with true or false. The end of the input ends the process. Processes that are given
-the same lock, a file that is made where it is missing, hash one password at a time between them.
+Each line on standard input is a JSON list: `["hash", password]`, or `["verify", password, hash]` with null for no hash.
+The answer is a line of JSON: a hash, or true or false. The process ends at the end of its input. Processes with the
+same LOCK, a file that is created where it is missing, hash one password at a time between them.
 """
 
 import fcntl
@@ -16,24 +16,25 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 NICENESS = 5
-"""The process's niceness (nice(1)): against another that wants the same processor, it gets a third of its time."""
+"""The process's niceness (nice(1)): where it competes with a process of niceness 0, it gets a third of that one's
+time."""
 PATIENCE_SECONDS = 0.3
-"""How long a password waits for time that nobody else wants. On a busy machine, there is none."""
+"""How long a password is hashed on idle time only (SCHED_IDLE), of which a busy machine may have none."""
 NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$ic3MSt5aIr47z5c73g6fxw$QqHKt3IUDIXd7oPeZL56lHp9O3iaPgh9eiyMJjENt38"
-"""The hash of a password that nobody knows, with the parameters of all others. Where a name is unknown, it is checked
-instead, so that the answer takes as long as for a known one."""
+"""The hash of a random password, with the parameters of all others. It is checked where a user name is unknown, so that
+the answer takes as long as for a known one."""
 
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-"""OWASP's Password Storage Cheat Sheet, Argon2id: 19 MiB, two passes, one lane."""
+"""Parameters by OWASP's Password Storage Cheat Sheet for Argon2id: 19 MiB, two passes, one lane."""
 
 
 def hash_password(password: str) -> str:
-    """The argon2id hash of a password, in argon2's own format."""
+    """The argon2id hash of a password, as an encoded string (`$argon2id$…`)."""
     return _HASHER.hash(password)
 
 
 def main() -> None:
-    """Answer until nobody asks any more."""
+    """Answer requests until the end of the input."""
     os.nice(NICENESS)
     patient = _Patient(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600) if len(sys.argv) > 1 else None)
     commands: dict[str, Callable[..., str | bool]] = {"hash": hash_password, "verify": _verify}
@@ -42,12 +43,12 @@ def main() -> None:
         answer = patient.run(lambda: commands[command](*arguments))  # noqa: B023 - it is called before the next line
         sys.stdout.write(f"{json.dumps(answer)}\n")
         sys.stdout.flush()
-    os._exit(0)  # without waiting for what nobody waits for
+    os._exit(0)  # do not wait for a hash in the other thread, which nobody needs any more
 
 
 class _Patient:
-    """Does things in time that nobody else wants, and one at a time among all that have the lock; where that takes too
-    long, at low priority and at once. `lock` is a file descriptor."""
+    """Runs functions on idle processor time, one at a time among all processes with the lock. One that takes too long
+    so is run at the process's own low priority, without the lock. `lock` is a file descriptor; None: no lock."""
 
     def __init__(self, lock: int | None) -> None:
         self._lock = lock
@@ -55,7 +56,8 @@ class _Patient:
         self._last: Future[str | bool] | None = None
 
     def run(self, do: Callable[[], str | bool]) -> str | bool:
-        """The result. What took too long is begun anew beside it: its priority cannot be raised."""
+        """Run a function, and return its result. If it takes longer than `PATIENCE_SECONDS` in the idle thread, it is
+        started again in this thread, as the idle thread's priority cannot be raised."""
         if self._last is None or self._last.done():
             self._last = self._thread.submit(self._in_turn, do)
             try:
@@ -82,7 +84,7 @@ def _verify(password: str, password_hash: str | None) -> bool:
 
 
 def _give_way() -> None:
-    """Have this thread run when a processor has nothing else to do (sched(7), SCHED_IDLE)."""
+    """Have this thread run only when a processor has nothing else to do (sched(7), SCHED_IDLE)."""
     if sys.platform == "linux":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 

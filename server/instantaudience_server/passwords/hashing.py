@@ -1,7 +1,7 @@
-"""Passwords are hashed in a process of its own, which gives way to everything else, and never on the event loop.
+"""Hashes passwords in a separate process of low priority, never on the event loop.
 
-A thread would not do: it needs Python's global lock for a moment before and after each hash, and when a thread of low
-priority holds it and does not get a processor, the event loop waits with it.
+A thread would not do: it needs Python's global lock for a moment before and after each hash, and if a thread of low
+priority holds the lock but gets no processor, the event loop waits for it.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ from instantaudience_server.errors import overloaded, unavailable
 from instantaudience_server.processes import bare
 
 MOST_WAITING = 100
-"""Passwords that wait to be hashed, or are being hashed; past it, calls fail at once."""
+"""The most passwords that wait to be hashed or are being hashed; beyond it, calls fail at once."""
 MOST_WAITING_OF_ONE = 20
-"""How many of these one network may have sent, so that it cannot keep others from signing in."""
+"""How many of these may be from one network, so that it cannot keep others from signing in."""
 DEAREST_HASH = (10, 262_144, 16)
-"""Passes, KiB and lanes of a hash that is taken from elsewhere, at most: while one is checked, no other is."""
+"""The most passes, KiB and lanes of an imported hash: while one is checked, no other is."""
 HASH_RULE = "must be an argon2id hash in argon2's own format, of at most t={},m={},p={}".format(*DEAREST_HASH)
 """The rule of `is_password_hash`."""
 TOO_MANY = "Too many sign-ins under way"
 EMBEDDED = ("LD_PRELOAD", "PYTHONHOME")
-"""What the environment of a Python inside Envoy has, and a Python by itself must not have."""
+"""Variables that Python inside Envoy needs, and a separate Python process must not have."""
 
 
 class Passwords:
-    """Hashes and checks passwords, one at a time: among all that are given the same `lock`, a file, as long as they
-    need not wait for long. `python` is the interpreter that runs the process.
+    """Hashes and checks passwords one at a time, also among all processes with the same `lock` (a file), unless that
+    makes one wait for long. `python` is the interpreter that runs the process.
 
-    Deadlines are times of the event loop's clock, in seconds. Every method raises AudienceError UNAVAILABLE when its
-    turn has not come and gone by then, or when too many wait; what has not begun by then is not done at all.
+    Deadlines are times of the event loop's clock, in seconds. A method with one raises AudienceError UNAVAILABLE when
+    there is no result by then, or when too many passwords wait. What has not begun by the deadline is dropped.
     """
 
     def __init__(self, python: str = sys.executable, lock: Path | None = None) -> None:
@@ -53,27 +53,27 @@ class Passwords:
 
     @property
     def pid(self) -> int:
-        """The process's of now."""
+        """The process ID of the current hasher."""
         return self._process.pid
 
     def kill(self) -> None:
-        """Have another process take the place of this one; what is under way fails."""
+        """Kill the hasher; the request under way fails, and the next one starts another."""
         self._process.kill()
 
     async def matches(
         self, password: str, password_hash: str | None, deadline: float, network: str | None = None
     ) -> bool:
-        """Whether the password belongs to the hash; takes as long without a hash, and is False then. `network` is where
-        a caller is that nobody knows yet (`guesses.network_of`)."""
+        """Whether the password belongs to the hash. Without a hash, it takes as long, and is False. `network` is that
+        of a caller who is not signed in (`guesses.network_of`), whose waiting passwords are limited."""
         with self._bounded(network):
             return bool(await self._ask(deadline, "verify", password, password_hash or None))
 
     async def hash(self, password: str, deadline: float) -> str:
-        """The argon2id hash of a password, in argon2's own format."""
+        """The argon2id hash of a password, as an encoded string (`$argon2id$…`)."""
         return str(await self._ask(deadline, "hash", password))
 
     def close(self) -> None:
-        """End the process; what is under way fails."""
+        """End the process; the request under way fails."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._process.kill()
         self._thread.shutdown()
@@ -100,7 +100,7 @@ class Passwords:
         self._waiting += 1
         try:
             async with asyncio.timeout_at(deadline):
-                # Cancelling it takes it out of the executor's queue.
+                # Cancelling the future removes a request that has not begun from the executor's queue.
                 return await asyncio.wrap_future(self._thread.submit(self._exchange, request))
         except TimeoutError:
             raise overloaded(TOO_MANY) from None
@@ -108,7 +108,8 @@ class Passwords:
             self._waiting -= 1
 
     def _exchange(self, request: tuple[str | None, ...]) -> Any:
-        """Ask the process, in the thread; one that has died is started again."""
+        """Send a request to the process and read the answer, in the executor's thread. A process that has died is
+        replaced first."""
         if self._process.poll() is not None:
             _end(self._process)
             self._process = self._start()
@@ -121,7 +122,7 @@ class Passwords:
             stdin.flush()
             answer = stdout.readline()
         if not answer:
-            # It closes its pipes a moment before `poll` tells its end: the next request must not meet it.
+            # The process closes its pipes shortly before `poll` reports its end: the next request must not use it.
             _end(self._process)
             raise unavailable("The password could not be checked")
         return json.loads(answer)
@@ -137,7 +138,7 @@ class Passwords:
 
 
 def is_password_hash(text: str) -> bool:
-    """Whether it is an argon2id hash in argon2's own format, and no dearer to check than `DEAREST_HASH` says."""
+    """Whether it is an encoded argon2id hash (`$argon2id$…`) whose parameters are within `DEAREST_HASH`."""
     try:
         parameters = extract_parameters(text)
     except InvalidHashError:
@@ -147,7 +148,7 @@ def is_password_hash(text: str) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process, and let go of it."""
+    """Kill a process, wait for its end, and close its pipes."""
     process.kill()
     with contextlib.suppress(BrokenPipeError), process:
         pass

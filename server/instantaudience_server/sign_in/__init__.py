@@ -1,5 +1,4 @@
-"""Signing in: by password or by key pair.
+"""Sign-in by password or by key pair.
 
-May use tokens, catalog, passwords, and the store's interfaces.
-Used by running and transport.
+May use tokens, catalog, passwords, and the store's interfaces. Used by running and transport.
 """

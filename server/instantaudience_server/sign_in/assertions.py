@@ -1,7 +1,7 @@
-"""What a JWT says, and whether it is to be believed (source: contract's neighbours, section 1, "POST /v2/auth/jwt"; RFC
+"""Reads and verifies the JWTs of sign-ins by key pair (source: contract-neighbours, section 1, "POST /v2/auth/jwt"; RFC
 7519, RFC 7515).
 
-Nothing in it counts before its signature fits the key that its user has under its name.
+The user and the key's name in a JWT serve only to find the key; nothing else is used before the signature is verified.
 """
 
 import math
@@ -16,23 +16,24 @@ from instantaudience_server.catalog.public_keys import Key
 from instantaudience_server.errors import NOT_EMPTY, AudienceError, Cause, Reason, invalid
 
 LONGEST_JWT = 8192
-"""Characters of a JWT that is looked at."""
+"""The most characters of a JWT."""
 OFF_MS = 5 * 60 * 1000
-"""How far `iat` may be from now, to either side."""
+"""How far `iat` may be from now, in either direction."""
 REFUSED = "Authentication failed: the JWT fits no active key of its user"
-"""What is said whatever does not fit: the user, the key's name, its algorithm, its signature."""
+"""The same message whether the user, the key's name, the algorithm or the signature is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """A JWT, and what it says of its user and its key, which nobody has checked yet."""
+    """A JWT, and the user and key that it claims, which are not verified yet."""
 
     text: str
     username: str
     key_name: str
 
     def check(self, key: Key | None, now_ms: int) -> None:
-        """Check the signature by the key that the user has, and then the times (Unix time in ms).
+        """Verify the signature with the user's key of that name (None: there is none), and then the times. `now_ms` is
+        a Unix time in ms.
 
         Raises:
             AudienceError: NOAUTH.
@@ -49,17 +50,17 @@ class Assertion:
 
 _SIGNATURE_ALONE: Any = {
     "verify_signature": True,
-    # The times are checked here, by the clock that all else goes by; whom it is for and from is nobody's business.
+    # `_check_times` checks the times, by the service's clock; audience and issuer are not part of the contract.
     **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), False),
     **dict.fromkeys(("verify_sub", "verify_jti"), False),
 }
 
 
 def read(text: str) -> Assertion:
-    """What a JWT says.
+    """Read a JWT, without verifying it.
 
     Raises:
-        AudienceError: SYNTAX, for what is none; NOAUTH, for one without user or key.
+        AudienceError: SYNTAX, it is not a JWT; NOAUTH, it names no user or no key.
     """
     if not text:
         raise invalid("jwt", NOT_EMPTY)
@@ -73,7 +74,7 @@ def read(text: str) -> Assertion:
     username, key_name = claims.get("sub"), header.get("kid")
     if not (isinstance(username, str) and isinstance(key_name, str) and username and key_name) or "crit" in header:
         raise refused()
-    if not username.isprintable():  # nor is half a surrogate pair, which JSON can hold, and no user's name
+    if not username.isprintable():  # JSON may also hold a lone surrogate, which is not printable
         raise refused()
     return Assertion(text, username, key_name)
 
@@ -89,7 +90,11 @@ def _check_times(claims: Mapping[str, Any], now_ms: int) -> None:
 
 
 def _milliseconds(claims: Mapping[str, Any], name: str) -> float | None:
-    """A time, as Unix time in ms; None where there is none. What is no number is as good as refused."""
+    """A claim that is a time, as a Unix time in ms; None where it is absent.
+
+    Raises:
+        AudienceError: NOAUTH, it is not a finite number.
+    """
     value = claims.get(name)
     if value is None:
         return None
@@ -105,5 +110,5 @@ def _milliseconds(claims: Mapping[str, Any], name: str) -> float | None:
 
 
 def refused(text: str = REFUSED) -> AudienceError:
-    """The error for an assertion that is not to be believed."""
+    """The error for an assertion that is refused."""
     return AudienceError(Reason.NOAUTH, text, cause=Cause.WRONG_CREDENTIALS)

@@ -1,4 +1,4 @@
-"""Sign-in: who proves to be a user gets a token (source: contract, "Tokens")."""
+"""Sign-in: exchanges proof of identity for a token (source: contract, "Tokens")."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from instantaudience_server.tokens import Issued, TokenService, deactivated
 
 
 class SignInService:
-    """Signs users in. Users are read from the cluster: a change of one counts at once, on every worker.
+    """Signs users in. Users are read from the cluster, so that changes have effect at once on every worker.
 
     Deadlines are times of the event loop's clock, in seconds.
     """
@@ -34,12 +34,12 @@ class SignInService:
         self._clock = clock
 
     async def by_password(self, username: str, password: str, address: str, deadline: float) -> Issued:
-        """Exchange a user name and password for a token; `address` is the caller's.
+        """Exchange a user name and password for a token; `address` is the caller's IP address.
 
         Raises:
             AudienceError: INVALID_LOGIN for a wrong name or password, without saying which; NOAUTH_DISABLED for a
-                deactivated account; RATE_LIMIT_EXCEEDED past 10 sign-ins, or 10 failed ones of this name from this
-                network, in 5 minutes; UNAVAILABLE.
+                deactivated account; RATE_LIMIT_EXCEEDED after 10 sign-ins of the account, or 10 failed ones for this
+                name from this network, in 5 minutes; UNAVAILABLE.
         """
         with _counted():
             user = await self._guessed(username, password, address, deadline)
@@ -48,11 +48,11 @@ class SignInService:
             return await self._tokens.issue(user, deadline, limited=True)
 
     async def by_jwt(self, jwt: str, deadline: float) -> Issued:
-        """Exchange a JWT for a token. Nobody guesses a signature, so none of these count, and none are limited.
+        """Exchange a JWT for a token. Signatures cannot be guessed, so these sign-ins are neither counted nor limited.
 
         Raises:
-            AudienceError: SYNTAX, for what is no JWT; NOAUTH, for one that fits no active key of its user, or
-                not the time; NOAUTH_DISABLED for a deactivated account; UNAVAILABLE.
+            AudienceError: SYNTAX, it is not a JWT; NOAUTH, no active key of its user verifies it, or its times are
+                wrong; NOAUTH_DISABLED for a deactivated account; UNAVAILABLE.
         """
         with _counted():
             assertion = assertions.read(jwt)
@@ -68,7 +68,11 @@ class SignInService:
             return await self._tokens.issue(user, deadline, limited=False)
 
     async def _guessed(self, username: str, password: str, address: str, deadline: float) -> pb.User:
-        """The user of that name, if the password is right; raises INVALID_LOGIN otherwise."""
+        """The user of that name, if the password is right.
+
+        Raises:
+            AudienceError: INVALID_LOGIN; others as `Guesses.is_right`.
+        """
         user: pb.User | None = None
 
         async def look() -> bool:
@@ -84,10 +88,10 @@ class SignInService:
         return user
 
     async def _read_user(self, username: str, deadline: float) -> tuple[pb.User | None, str | None]:
-        """The user of that name and its password's hash as they are now; this worker may not know the user yet.
+        """The user of that name and the hash of its password, from the cluster: this worker's catalog may lag behind.
 
-        Whether there is one makes no difference to the work. Of a name that is too long for one, no more is sent than
-        makes it too long.
+        It takes the same work whether there is such a user or not. A name that is too long is truncated, but is still
+        too long to be a user's.
         """
         name = records.unique_user_name(username[: LONGEST_USERNAME + 1])
         data, password_hash = await self._store.credentials_by_name(name, deadline)
@@ -96,7 +100,7 @@ class SignInService:
 
 @contextlib.contextmanager
 def _counted() -> Iterator[None]:
-    """Count in the metric what came of a sign-in."""
+    """Count the outcome of a sign-in in the metric."""
     try:
         yield
     except AudienceError as error:

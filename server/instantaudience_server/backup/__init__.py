@@ -1,5 +1,5 @@
-"""Everything that the cluster holds and that cannot be had again, in a file, and back into a cluster.
+"""Backup and restore: writes all irreplaceable data of the cluster into a file, and puts it back into a cluster.
 
-May use all of the store, and how catalog and memberships revoke tokens and remove users once more.
-Used by commands.
+May use all of the store, and what catalog and memberships have to revoke tokens and to remove suppressed users. Used by
+commands.
 """

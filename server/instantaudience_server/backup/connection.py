@@ -1,4 +1,4 @@
-"""The way to the cluster for a backup."""
+"""Connects a backup or restore to the cluster."""
 
 import asyncio
 import secrets
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 60.0
 
 
 class Connection(NamedTuple):
-    """What a backup asks."""
+    """The parts of the store that a backup or restore uses."""
 
     keys: WholeKeys
     catalog: ClusterCatalogStore
@@ -37,10 +37,10 @@ def deadline() -> float:
 
 @asynccontextmanager
 async def connected(url: str, settings: Settings) -> AsyncIterator[Connection]:
-    """Connections to the cluster.
+    """Connect to the cluster at `url` for the length of the block.
 
     Raises:
-        StoreUnusableError: it cannot be used; the message says why.
+        StoreUnusableError: the cluster cannot be used; the message says why.
     """
     topology = Topology(url, connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
     cluster = Cluster(

@@ -1,7 +1,7 @@
-"""A backup's file: a line that says what it is, blocks of compressed records, and a line with counts and a checksum.
+"""The file format of backups: a magic line, blocks of compressed records, and a line with counts and a checksum.
 
-A block is its length (four bytes, big-endian) and that many bytes of zlib. Length 0 ends them; the last line is JSON:
-what the file holds, and `sha256` of everything before that.
+A block is its length (four bytes, big-endian) and that many bytes of zlib. Length 0 ends the blocks. The last line is a
+JSON object: what the file holds, and, as `sha256`, the checksum of all before this line and of the object without it.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ CHECKSUM = "sha256"
 _LENGTH = struct.Struct(">I")
 
 Told = Callable[[int, int], None]
-"""Told how far something is, and of how much."""
+"""A callback for progress, which gets how much is done, and of how much."""
 
 
 class BackupError(Exception):
@@ -31,7 +31,7 @@ class BackupError(Exception):
 
 
 class Writer:
-    """Writes a file. It has its name only once it is whole; whoever leaves before `finish` leaves nothing behind."""
+    """Writes a file, which gets its name only when it is complete. Without `finish`, nothing is left of it."""
 
     def __init__(self, path: Path) -> None:
         self._draft = Draft(path)
@@ -48,14 +48,14 @@ class Writer:
         self._draft.__exit__(kind, error, at)
 
     def add(self, record: bytes) -> None:
-        """Write a record, soon."""
+        """Add a record; it is written with its block."""
         self._waiting.append(record)
         self._waiting_bytes += len(record)
         if self._waiting_bytes >= BLOCK_BYTES:
             self._write_block()
 
     def finish(self, holds: Mapping[str, Any]) -> int:
-        """Write the end, and give the file its name; how long it is."""
+        """Write the end, with what the file `holds`, and give the file its name. Returns its size in bytes."""
         self._write_block()
         self._write(_LENGTH.pack(0))
         self._checksum.update(json.dumps(holds).encode())
@@ -74,10 +74,10 @@ class Writer:
 
 
 def check(path: Path, told: Told) -> dict[str, Any]:
-    """What the last line says, if the file is what was written.
+    """Verify a file's structure and checksum; returns what its last line says that it holds.
 
     Raises:
-        BackupError: it is no backup, or not all of one.
+        BackupError: it is not a backup, is incomplete or damaged.
         OSError: it cannot be read.
     """
     size, checksum = path.stat().st_size, hashlib.sha256()
@@ -106,7 +106,7 @@ def check(path: Path, told: Told) -> dict[str, Any]:
 
 
 def blocks(path: Path, told: Told) -> Iterator[bytes]:
-    """The records of each block of a file that was checked."""
+    """The decompressed blocks of a file that was checked."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(len(MAGIC))

@@ -1,7 +1,7 @@
-"""Puts a backup into a cluster, which may have another shape, or be another product.
+"""Restores a backup into a cluster, which may have other nodes, or run another product.
 
-The cluster may have been used since the backup was taken. So no token counts that was issued before, no ID is given
-again, and who is suppressed stays so.
+The cluster may have been used since the backup was taken. So all tokens that were issued before become invalid, IDs
+that were used since are not given again, and users who were suppressed since stay suppressed.
 """
 
 import asyncio
@@ -27,30 +27,31 @@ from instantaudience_server.store.whole_keys import Part, decoded
 
 PARTS_AT_ONCE = 500
 WRITERS = 4
-"""Lots of parts that are under way at once."""
+"""How many lots of parts are written at once."""
 
 
 KEPT = (keys.CATALOG_IDS, keys.SUPPRESSED_USERS)
-"""Beginnings of keys that are not replaced but added to."""
+"""Beginnings of keys that are merged with what the cluster has, not replaced."""
 LAST = (keys.CATALOG_CHANGES, keys.CATALOG_VERSION)
-"""What says which catalog it is, in this order."""
+"""The keys that are written last, in this order: they make the catalog a complete one."""
 MADE_ANEW = (keys.SUPPRESSING_MEMBERS, keys.SUPPRESSIONS_VERSION, keys.SUPPRESSIONS_DUE)
-"""What `suppress_again` writes."""
+"""The keys that `suppress_again` writes, instead of those in the file."""
 
 
 async def put_back(
     connection: Connection, path: Path, clock: Clock, told: Told, *, over: bool = False
 ) -> dict[str, Any]:
-    """Check the file, then write everything that has not ended. `over`: into a cluster that has a catalog, too; what
-    the file has replaces what is there, and the rest stays. Cut short, it may be done again: the catalog's version
-    comes last.
+    """Check the file, then write everything in it that has not expired. With `over`, the cluster may have a catalog:
+    what the file has replaces what is there, and the rest stays. A restore that was interrupted can be repeated, as the
+    catalog's version is written last.
 
-    Returns how much was put back, and how much had ended. `told` is told how much of the file is done, for each pass.
+    Returns how much was restored, and how much had expired (`Totals.counts`), and when the backup was taken. `told`
+    gets the progress through the file, once for checking and once for writing.
 
     Raises:
-        BackupError: the file cannot be used, the cluster has a catalog or forbids what it takes, or another restore is
-            under way: nothing was written; or another one has begun meanwhile.
-        AudienceError: a part of the cluster was away for too long.
+        BackupError: nothing was written, because the file cannot be used, the cluster has a catalog, its ACL forbids a
+            command, or another restore is under way; or another restore has begun meanwhile.
+        AudienceError: a part of the cluster did not answer for too long.
         OSError: the file cannot be read.
     """
     one_of_each = {name: slot for slot, name in connection.topology.primaries().items()}
@@ -79,7 +80,7 @@ async def put_back(
 
 
 class _PuttingBack:
-    """A restore on its way."""
+    """The state of a restore."""
 
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self._keys = connection.keys
@@ -91,7 +92,7 @@ class _PuttingBack:
         self.totals = Totals()
 
     async def put_block(self, parts: Sequence[Part]) -> None:
-        """Parts that belong together go one after the other, the others side by side."""
+        """Write the parts of a block: those in `TOGETHER` in order, the others concurrently."""
         _check_turn(await self._restore.hold())
         now_ms = self._clock.now_ms()
         apart = [part for part in parts if part.values and part.key[:1] not in TOGETHER]
@@ -110,7 +111,7 @@ class _PuttingBack:
             self.totals.add(part, now_ms)
 
     async def put_version(self) -> None:
-        """Say that the catalog is whole, if the file has one."""
+        """Write the catalog's version, if the file has one, and mark the catalog as complete."""
         for part in with_another_version([self._last[key] for key in LAST if key in self._last]):
             _check_turn(await self._restore.hold_catalog())
             await self._keys.put_back([part], self._clock.now_ms())
@@ -134,7 +135,7 @@ class _PuttingBack:
             elif part.key == keys.CATALOG_IDS:
                 part = await with_larger_ids(self._keys, part)
             elif part.key.startswith(keys.SUPPRESSED_USERS) and part.end_ms > now_ms:
-                part = part._replace(end_ms=NEVER)  # what is there may be kept for longer; `suppress_again` says it
+                part = part._replace(end_ms=NEVER)  # the set's own expiry may be later; `suppress_again` sets it
             await self._keys.put_back([part], now_ms)
 
 

@@ -1,4 +1,4 @@
-"""What a cluster knows that a backup is put back into, and the backup does not: for it is older."""
+"""Reconciles a restored backup with what happened in the cluster since the backup was taken."""
 
 import asyncio
 from collections import defaultdict
@@ -15,8 +15,8 @@ from instantaudience_server.store.whole_keys import Kind, Part, WholeKeys
 
 
 async def note_generations(stored: WholeKeys, now_ms: int) -> int:
-    """Note the token generations of users that are about to go, as if each was deleted; the largest one of these and
-    of those that went before."""
+    """Note the token generations of the users whom the restore is about to remove, as if each was deleted. Returns the
+    largest generation of these users and of those that were deleted before."""
     largest = 0
     async for parts in stored.read(Kind.HASH, [keys.CATALOG_IDS, keys.CATALOG_USERS]):
         for part in parts:
@@ -32,10 +32,10 @@ async def note_generations(stored: WholeKeys, now_ms: int) -> int:
 
 
 def with_tokens_revoked(users: Part, now_ms: int, former_generation: int) -> Part:
-    """The catalog's users, with all their tokens revoked, and those of whoever had the same ID since.
+    """The catalog's users with all their tokens revoked, and those of other users who had the same IDs since.
 
-    Tokens that were revoked since the backup would count again, and later ones could not be revoked: what tells both
-    goes back with the catalog. `former_generation`: the largest one that any user had since.
+    Restoring the generations alone would make tokens valid again that were revoked since the backup.
+    `former_generation` is the largest generation that any user had since.
     """
     values = list(users.values)
     values[1::3] = [revoke_all(bytes(data), now_ms, former_generation) for data in users.values[1::3]]
@@ -43,18 +43,20 @@ def with_tokens_revoked(users: Part, now_ms: int, former_generation: int) -> Par
 
 
 def with_another_version(parts: Sequence[Part]) -> list[Part]:
-    """The catalog's newest change and its version, by another name: workers that know the former one read it anew."""
+    """The catalog's newest change and its version under a new name, so that workers which know the former version load
+    the catalog again."""
     name = random_name()
     return [part._replace(values=(b"%b-%d" % (_number(part), name), *part.values[1:])) for part in parts]
 
 
 def _number(part: Part) -> bytes:
-    """How many changes led to it."""
+    """The number of the change in a stream's entry or a version."""
     return bytes(part.values[0]).partition(b"-")[0]
 
 
 async def with_larger_ids(stored: WholeKeys, largest: Part) -> Part:
-    """The largest IDs that were in use then or since. A segment with the ID of a later one would have its users."""
+    """The largest IDs that were in use at the backup or since. A new segment that got the ID of one created since would
+    have that segment's users."""
     since: defaultdict[bytes | int, int] = defaultdict(int)
     async for parts in stored.read(Kind.HASH, [largest.key]):
         for part in parts:
@@ -66,12 +68,13 @@ async def with_larger_ids(stored: WholeKeys, largest: Part) -> Part:
 
 
 async def suppress_again(connection: Connection, now_ms: int) -> None:
-    """Suppress everybody anew who was suppressed then or has been since: their memberships may have come back, which
-    workers then remove once more. It also makes whole what was suppressed while the backup was taken. Workers hear of
-    it although nobody may be: where there is no version any more, they take what they know for lost.
+    """Suppress all users again who were suppressed at the backup or since. Their memberships may have been restored;
+    workers then remove these once more. This also completes suppressions that the backup has in part, because they were
+    made while it was taken. The version is written even if no user is suppressed: without one, workers would take the
+    list of members for lost.
 
     Raises:
-        AudienceError: a part of the cluster was away for too long.
+        AudienceError: a part of the cluster did not answer for too long.
     """
     names = await connection.keys.names([keys.key_slot(keys.SUPPRESSED_USERS)])
     registries = [name for name in names if name.startswith(keys.SUPPRESSED_USERS)]
@@ -92,6 +95,6 @@ async def _suppress_users(connection: Connection, registry: Part, now_ms: int) -
     await asyncio.gather(
         *(
             connection.suppressions.suppress(member_id, users, now_ms, end_ms, AGAIN_MS, new_name(), deadline())
-            for end_ms, users in (live or {NEVER: []}).items()  # of nobody, what has ended is forgotten
+            for end_ms, users in (live or {NEVER: []}).items()  # with no users, this only drops what has ended
         )
     )

@@ -1,7 +1,7 @@
-"""Takes a backup of a cluster that may be written to meanwhile.
+"""Takes a backup of a cluster, which may be written to meanwhile.
 
-What was acknowledged before it began, and is not changed while it runs, is in it. Of a user that is changed meanwhile,
-it has what stood before or after each change. The catalog is in it as it was at one moment.
+The backup has everything that was acknowledged before it began and did not change while it ran. Of a user that changed
+meanwhile, it has the state before or after each change. The catalog is as it was at one moment.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.whole_keys import Kind, Part, encoded
 
 SLOTS_AT_ONCE = 64
-"""Whose keys are listed together."""
+"""How many slots' keys are listed together."""
 KEYS_AT_ONCE = 500
 READERS = 4
-"""Lots of keys that are asked for at once."""
+"""How many lots of keys are read at once."""
 ATTEMPTS = 5
-"""How often what changed meanwhile is read again."""
+"""How often slots, or the catalog, are read while they keep moving or changing."""
 
 
 async def take(connection: Connection, path: Path, clock: Clock, told: Told) -> dict[str, Any]:
-    """Write everything to a file, which is there when all is in it; how much of what it holds. `told` is told how many
-    of the slots are done.
+    """Write a backup to a file, which appears only when it is complete. Returns what it holds, when it was taken, and
+    its size. `told` gets how many of the slots are done.
 
     Raises:
-        BackupError: slots were moved, or the catalog was changed, all the time.
-        AudienceError: a part of the cluster was away for too long.
+        BackupError: slots kept moving, the catalog kept changing, or a restore has left a partial catalog.
+        AudienceError: a part of the cluster did not answer for too long.
         OSError: the file cannot be written.
     """
     with Writer(path) as writer:
@@ -47,7 +47,7 @@ async def take(connection: Connection, path: Path, clock: Clock, told: Told) -> 
 
 
 class _Taking:
-    """A backup on its way."""
+    """The state of a backup that is being taken."""
 
     def __init__(self, connection: Connection, writer: Writer) -> None:
         self._keys, self._catalog, self._topology, *_ = connection
@@ -55,8 +55,8 @@ class _Taking:
         self.totals = Totals()
 
     async def read_slots(self, told: Told) -> None:
-        """Read what is spread over the cluster. Slots that have another owner afterwards are read once more: what was
-        read of them may have been on its way."""
+        """Read the keys that are spread over all slots. Slots that have another owner afterwards are read again: keys
+        may have been missed while they migrated."""
         left: Sequence[int] = range(SLOTS)
         for attempt in range(ATTEMPTS):
             await self._topology.refresh()
@@ -73,8 +73,8 @@ class _Taking:
         raise BackupError("slots were moved all the time: take it when nobody moves any")
 
     async def read_together(self) -> None:
-        """Read what lies in one slot. The catalog is read again when it has changed meanwhile; what is put back is what
-        was read last. Which keys there are is asked anew, too: a first segment makes one."""
+        """Read the keys in `TOGETHER`, all of them again if the catalog has changed meanwhile; a restore uses what was
+        read last. The keys are listed again too, as the first object of a kind creates one."""
         for _ in range(ATTEMPTS):
             before = await self._version()
             names = await self._keys.names(TOGETHER_IN)
@@ -120,7 +120,7 @@ class _Taking:
                 self._add(part)
 
     def _add(self, part: Part) -> None:
-        """Write a part; an empty one says that what follows begins anew."""
+        """Write a part; an empty one announces that its key, or slot, follows anew (see `Totals`)."""
         self._writer.add(encoded(part))
         self.totals.add(part)
 

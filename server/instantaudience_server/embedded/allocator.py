@@ -1,7 +1,7 @@
-"""Which allocator the nodes have.
+"""Chooses the memory allocator of the nodes.
 
-A command of many fields allocates and frees hundreds of small pieces. With glibc's, once users have come and gone, that
-takes more than a third of a node's time (docs/adr/0007-embedded-cluster.md).
+A command of many fields allocates and frees hundreds of small blocks. With glibc's allocator, once users have come and
+gone, that takes more than a third of a node's time (docs/adr/0007-embedded-cluster.md).
 """
 
 import importlib.util
@@ -14,14 +14,15 @@ PRELOADED = "LD_PRELOAD"
 TUNABLES = "GLIBC_TUNABLES"
 LIBRARY = "libmimalloc.so"
 KEPT_CHUNKS = "glibc.malloc.tcache_count=4000"
-"""For nodes without the library: chunks of each small size that glibc's allocator keeps at hand instead of seven."""
+"""For nodes without the library: how many chunks of each small size glibc's allocator caches, instead of seven."""
 _EXTENSION = "instantaudience_native"
 _SEPARATORS = " :"
-"""What stands between the libraries in LD_PRELOAD; a path with one of these cannot be quoted (ld.so(8))."""
+"""The separators of libraries in LD_PRELOAD; they cannot be quoted in a path (ld.so(8))."""
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """A node's: what of ours it needs, and its allocator; what ours say of that counts more."""
+    """The environment of a node: what it needs of this process's (`ours`), and the allocator. Settings for allocators
+    in `ours` take precedence."""
     library = _library()
     return {
         **bare(ours),
@@ -31,7 +32,8 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def _library() -> str | None:
-    """The path of mimalloc as a library, which the native extension brings along; None where that is not built."""
+    """The path of the mimalloc library that comes with the native extension; None where that is not built, or the path
+    cannot be in LD_PRELOAD."""
     spec = importlib.util.find_spec(_EXTENSION)
     if spec is None or spec.origin is None:
         return None

@@ -1,8 +1,8 @@
-"""The embedded cluster: primaries under a data directory, for a deployment that brings no Redis of its own.
+"""The embedded cluster: primaries with a data directory, for a deployment without a Redis Cluster of its own.
 
-Sources: the cluster tutorial and the CLUSTER command pages of Redis and Valkey. A data directory holds
-`node-1`, `node-2`, … (each node's append-only files, its nodes.conf and its log), `ports.json`, `lock` and, where the
-cluster has one, `password`.
+The data directory has `node-1`, `node-2`, … (each node's append-only files, its nodes.conf and its log), `ports.json`,
+`lock` and, where the cluster has one, `password`. Sources: the cluster tutorial and the CLUSTER command pages of Redis
+and Valkey.
 """
 
 import asyncio
@@ -37,12 +37,13 @@ _log = structlog.get_logger()
 
 
 class EmbeddedCluster:
-    """Primaries on loopback that restart when they crash, and keep everything over a stop and a start.
+    """Primaries on loopback that are restarted when they crash, and keep their data over a stop and a start.
 
-    `data_dir` is made with its parents where it does not exist, for its owner alone. `server` defaults to
-    `find_server()`. `extra_config` adds lines to each node's configuration or replaces ours; a directive that may
-    repeat takes its first argument into the key: `{"rename-command HSETEX": '""'}`. `guarded`: it has a password, so
-    that other accounts of this machine cannot use it. A data directory keeps the number of `nodes` that it began with.
+    `data_dir` is created with its parents where it does not exist, for its owner alone. `server` defaults to
+    `find_server()`. `extra_config` adds directives to each node's configuration, or replaces those in `CONFIG`; for a
+    directive that may be repeated, the key includes its first argument: `{"rename-command HSETEX": '""'}`. With
+    `guarded`, the cluster has a password, so that other accounts of this machine cannot use it. `nodes` has to be the
+    number with which the data directory was created.
     """
 
     def __init__(
@@ -65,21 +66,24 @@ class EmbeddedCluster:
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """The nodes' client ports; they change over a restart only where another program has taken one."""
+        """The nodes' client ports. A restart changes them only if another program has taken one."""
         return tuple(node.port for node in self.nodes)
 
     @property
     def url(self) -> str:
-        """An address to reach the cluster by, with its password."""
+        """The cluster's URL, with its password."""
         credentials = "" if self._password is None else f":{self._password}@"
         return f"redis://{credentials}{HOST}:{self.ports[0]}"
 
     async def start(self) -> None:
-        """Start the nodes and wait until each one serves and sees all slots.
+        """Start the nodes, and wait until each one serves and sees all slots.
 
-        A first start that was cut short is completed. Takes two seconds and the time to load the data: a primary
-        takes no writes before (CLUSTER_WRITABLE_DELAY in the server's cluster_legacy.c). Raises
-        EmbeddedClusterError, and OSError when the directory cannot be written.
+        Completes a first start that was interrupted. Takes two seconds, during which a primary takes no writes
+        (CLUSTER_WRITABLE_DELAY in the server's cluster_legacy.c), and the time to load the data.
+
+        Raises:
+            EmbeddedClusterError: no server is found, the directory is in use, or a node does not start.
+            OSError: the directory cannot be written.
         """
         server = self._server or find_server()
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,7 +92,7 @@ class EmbeddedCluster:
             if self._guarded:
                 self._password = kept_password(self.data_dir)
             await self._start_nodes(server, self._lock)
-            # A node that the last run left marked as failed stays so for twice the timeout.
+            # A node that was marked as failed in the last run stays so for twice the timeout.
             await self._set_node_timeout(_FORMING_TIMEOUT_MS)
             await self._form()
             await self._set_node_timeout(self._config[NODE_TIMEOUT])
@@ -102,14 +106,15 @@ class EmbeddedCluster:
         _log.info(Event.EMBEDDED_CLUSTER_STARTED, data_dir=str(self.data_dir), ports=self.ports)
 
     async def stop(self) -> None:
-        """Stop the nodes and let go of the data directory; `start` may follow."""
+        """Stop the nodes and unlock the data directory; `start` may follow."""
         await asyncio.gather(*(node.stop() for node in self.nodes))
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     async def _start_nodes(self, server: Path, lock: int) -> None:
-        """Start all nodes, on other ports where one is taken: before the start, or between our look and theirs."""
+        """Start all nodes. Where another program has one of their ports, or takes it just before a node does, start
+        them again on other ports."""
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             ports = kept_ports(self.data_dir, len(self._slots_of_node))
             introduce(self.data_dir, ports)
@@ -133,7 +138,7 @@ class EmbeddedCluster:
             await node.admin("CONFIG SET", NODE_TIMEOUT, value)
 
     async def _form(self) -> None:
-        """Hand out the slots where that is still to do, introduce the nodes, and wait for the cluster."""
+        """Assign the slots where that was not done yet, introduce the nodes to each other, and wait until all serve."""
         for number, (node, slots) in enumerate(zip(self.nodes, self._slots_of_node, strict=True), start=1):
             info = await node.admin("CLUSTER INFO")
             if info["cluster_known_nodes"] == "1" and info["cluster_my_epoch"] == "0":
@@ -156,10 +161,10 @@ class EmbeddedCluster:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _introduce(self, views: list[list[Peer]]) -> None:
-        """Let each node meet those that it does not know, or knows under a former address.
+        """Let each node meet those that it does not know, or knows by a former address.
 
-        All at once rather than from one node: gossip about the others takes seconds, and never moves the address of a
-        node that has not failed.
+        All pairs meet, instead of each node with one: gossip about the others would take seconds, and does not change
+        the address of a node that has not failed.
         """
         for node, view in zip(self.nodes, views, strict=True):
             known = {(peer.node_id, peer.address) for peer in view}
@@ -177,13 +182,13 @@ class EmbeddedCluster:
 
 
 def slots_of_nodes(nodes: int) -> list[range]:
-    """All slots, in as many even parts."""
+    """All slots, divided evenly into ranges, one for each node."""
     ends = [round(SLOTS * number / nodes) for number in range(nodes + 1)]
     return [range(first, end) for first, end in pairwise(ends)]
 
 
 async def _together(waits: Iterable[Coroutine[object, object, None]]) -> None:
-    """Run them at once; the first failure ends the others and is raised."""
+    """Run coroutines concurrently; the first failure cancels the others and is raised."""
     try:
         async with asyncio.TaskGroup() as tasks:
             for wait in waits:

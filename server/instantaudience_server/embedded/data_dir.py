@@ -1,4 +1,4 @@
-"""The data directory of an embedded cluster: one cluster at a time has it, and it keeps the nodes' ports."""
+"""The data directory of an embedded cluster: its lock, and the nodes' ports, addresses and password."""
 
 import asyncio
 import fcntl
@@ -39,12 +39,12 @@ class NoClusterError(Exception):
 
 
 async def locked(data_dir: Path) -> int:
-    """Lock the directory, until the file descriptor that this returns is closed.
+    """Lock the directory until the returned file descriptor, and the nodes' copies of it, are closed.
 
-    Waits a moment: nodes hold the lock too, and those of a killed supervisor are ending.
+    Waits for `_LOCK_SECONDS`: nodes hold the lock too, and those of a supervisor that was killed may still be ending.
 
     Raises:
-        DataDirInUseError: somebody else has the lock.
+        DataDirInUseError: another process has the lock.
     """
     lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = asyncio.get_running_loop().time() + _LOCK_SECONDS
@@ -63,10 +63,8 @@ async def locked(data_dir: Path) -> int:
 
 
 def kept_ports(data_dir: Path, nodes: int) -> list[tuple[int, int]]:
-    """The client and bus port of each of so many nodes.
-
-    Those of the last start if all are free, else new ones, which are kept.
-    """
+    """The client port and bus port of each of `nodes` nodes: those of the last start if all are free, else new ones,
+    which are written to the directory."""
     ports = _kept(data_dir)
     if len(ports) == nodes:
         if all_free(ports):
@@ -79,10 +77,10 @@ def kept_ports(data_dir: Path, nodes: int) -> list[tuple[int, int]]:
 
 
 def introduce(data_dir: Path, ports: Sequence[tuple[int, int]]) -> None:
-    """Have each node's `nodes.conf` say where the others will be.
+    """Write the nodes' new addresses into each node's `nodes.conf`.
 
-    At their former addresses may be nodes of the same names, those of a copy of the directory: they would be taken for
-    the others, and what belongs to one cluster be written to another.
+    At their former addresses, there may now be nodes with the same IDs, started on a copy of the directory. Nodes would
+    take those for their own peers, and the two clusters would mix.
     """
     files = [data_dir / f"node-{number}" / "nodes.conf" for number in range(1, len(ports) + 1)]
     texts = [_read(file) for file in files]
@@ -98,14 +96,14 @@ def introduce(data_dir: Path, ports: Sequence[tuple[int, int]]) -> None:
 
 
 def kept_password(data_dir: Path) -> str:
-    """The password of the cluster's nodes: made at the first start, and kept for the owner of the directory alone."""
+    """The password of the cluster's nodes. It is made at the first start, in a file for its owner alone."""
     if not _password(data_dir):
         private_files.write(data_dir / "password", secrets.token_hex(_PASSWORD_BYTES))
     return _password(data_dir)
 
 
 def all_free(ports: Iterable[tuple[int, int]]) -> bool:
-    """Whether nobody has any of the nodes' ports."""
+    """Whether all of the nodes' ports are free."""
     return all(port_is_free(HOST, port) for pair in ports for port in pair)
 
 
@@ -127,8 +125,8 @@ def cluster_url(redis: SecretStr | None, data_dir: Path) -> str:
 
 
 def url_of(data_dir: Path) -> str | None:
-    """An address of the cluster that runs on the directory, with its password; None where none does: at the ports that
-    a copy of a directory names, the original's nodes may be, with its password."""
+    """The URL, with its password, of the cluster that runs on the directory; None where none does. The lock tells: at
+    the ports in a copy of a directory, the original's nodes may be running, with the same password."""
     ports, password = _kept(data_dir), _password(data_dir)
     if not (ports and password and _is_locked(data_dir)):
         return None
@@ -147,7 +145,7 @@ def _is_locked(data_dir: Path) -> bool:
 
 
 def _kept(data_dir: Path) -> list[tuple[int, int]]:
-    """The ports that were kept; none where something else stands in their file: nodes learn new ones anyway."""
+    """The ports of the last start; empty where the file is missing or damaged, as new ports will do."""
     try:
         pairs = [(int(port), int(bus_port)) for port, bus_port in json.loads(_read(data_dir / _PORTS))]
     except (ValueError, TypeError, RecursionError):
@@ -156,12 +154,12 @@ def _kept(data_dir: Path) -> list[tuple[int, int]]:
 
 
 def _password(data_dir: Path) -> str:
-    """The password that was kept, without the line end that an editor may have added."""
+    """The password in the directory, without a line end that an editor may have added; "" where there is none."""
     return _read(data_dir / "password").strip()
 
 
 def _read(file: Path) -> str:
-    """What stands in a file; nothing where there is none."""
+    """The content of a file; "" where it does not exist."""
     try:
         return file.read_text()
     except FileNotFoundError:

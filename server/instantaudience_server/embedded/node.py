@@ -1,4 +1,4 @@
-"""A node of the embedded cluster: its process, its configuration, and how it sees the others.
+"""A node of the embedded cluster: its process, its configuration, and its view of the cluster.
 
 Sources: the CLUSTER command pages of Redis and Valkey.
 """
@@ -28,7 +28,7 @@ NODE_TIMEOUT = "cluster-node-timeout"
 _GRACE_SECONDS = 10.0
 _LOG_LINES = 10
 _LEAST_FREE_BYTES = 2**20
-"""With less, a disk is full: a node that starts writes nearly nothing."""
+"""A disk with less free space counts as full: a node that starts needs hardly any."""
 
 CONFIG = {
     "bind": HOST,
@@ -43,19 +43,19 @@ CONFIG = {
     "save": '""',
     "cluster-enabled": "yes",
     "cluster-announce-ip": HOST,
-    # A node that is down takes only its own slots with it. Its memberships have no other copy, so what a node
-    # reads back is never stale, even while it sees none of the others.
+    # When a node is down, the others still serve their slots. Reads are never stale, even on a node that sees none of
+    # the others, as there are no other copies.
     "cluster-require-full-coverage": "no",
     "cluster-allow-reads-when-down": "yes",
-    # There is no replica to fail over to. A shorter one would take a busy machine for a failed node.
+    # Long, as there is no replica to fail over to, and on a busy machine nodes would be taken for failed.
     NODE_TIMEOUT: "5000",
 }
-"""What every node's configuration has."""
+"""The directives that all nodes have in their configuration."""
 
 
 class NodeStartError(EmbeddedClusterError):
-    """A node ended, or did not answer in time, while it started. The message ends with the last lines of its log, and
-    says where the disk was full: the log has no room for that then."""
+    """A node ended, or did not answer in time, while the cluster started. The message ends with the last lines of the
+    node's log. It says so if the disk is full, as the log cannot then."""
 
     def __init__(self, node: "Node", problem: str) -> None:
         if shutil.disk_usage(node.dir).free < _LEAST_FREE_BYTES:
@@ -105,19 +105,19 @@ class Node:
 
     @property
     def address(self) -> str:
-        """The address and the bus's port, as CLUSTER NODES writes them."""
+        """The address with both ports, as CLUSTER NODES writes it."""
         return f"{HOST}:{self.port}@{self.bus_port}"
 
     @property
     def child(self) -> Child:
-        """Its process of now."""
+        """The node's current process."""
         child = self._supervised.child if self._supervised else self._child
         if child is None:
             raise RuntimeError(f"{self.name} was not started")
         return child
 
     async def start(self, config: Mapping[str, str], lock: int) -> None:
-        """Start the process, which keeps the lock on the data directory for as long as it lives."""
+        """Start the process, which also holds the lock on the data directory (a file descriptor) while it runs."""
         self.dir.mkdir(mode=0o700, exist_ok=True)
         own = {"port": str(self.port), "cluster-port": str(self.bus_port), "dir": _quoted(self.dir.absolute())}
         if self._password is not None:
@@ -134,13 +134,17 @@ class Node:
         self._child = await Child.start(program)
 
     async def ready(self) -> None:
-        """Wait until it has loaded its data. Raises NodeStartError; loading, which is progress, may take any time."""
+        """Wait until the node has loaded its data, which may take any time.
+
+        Raises:
+            NodeStartError: the process ended, or does not answer for `START_SECONDS`.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_SECONDS
         while self.child.returncode is None:
             with contextlib.suppress(RedisConnectionError, RedisTimeoutError):
                 info = await self.client.info()
-                # Who answers may be another program, while ours is about to find its port taken.
+                # Another server may answer on the port, while this node is about to fail because it is taken.
                 if info["process_id"] == self.child.pid:
                     if not info["loading"]:
                         return
@@ -151,19 +155,20 @@ class Node:
         raise NodeStartError(self, f"ended with status {self.child.returncode}")
 
     def supervise(self) -> None:
-        """Restart it from now on when it ends."""
+        """From now on, restart the process when it ends."""
         self._supervised = Supervised(self.child)
 
     async def stop(self) -> None:
-        """Stop the process; it writes and syncs what is left first."""
+        """Stop the process, which first writes and syncs its data."""
         running = self._supervised or self._child
         if running is not None:
             await running.stop(_GRACE_SECONDS)
 
     async def admin(self, *words: str | int) -> Any:
-        """Send an administrative command; with its name as one word (`CLUSTER INFO`), redis-py parses the reply.
+        """Send an administrative command. Where its name is one word (`"CLUSTER INFO"`), redis-py parses the reply.
 
-        Raises NodeStartError when the node is gone or does not answer.
+        Raises:
+            NodeStartError: the node does not answer.
         """
         try:
             return await self.client.execute_command(*words)  # type: ignore[no-untyped-call]
@@ -171,7 +176,7 @@ class Node:
             raise NodeStartError(self, f"stopped answering ({error})") from error
 
     async def peers(self) -> list[Peer]:
-        """The cluster as this node sees it, itself first."""
+        """The nodes of the cluster as this node sees them, itself first."""
         lines: str = await self.admin("CLUSTER", "NODES")  # redis-py's parser drops a node with another's address
         peers = []
         for line in lines.splitlines():

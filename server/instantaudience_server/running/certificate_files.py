@@ -1,7 +1,7 @@
-"""Hands certificates on to workers and gateway, whole, whenever the files that the settings name have changed.
+"""Hands certificates to workers and gateway, and again whenever the files that the settings name have changed.
 
-What is handed on is a copy, in a directory of the supervisor's that is open to its owner alone: files that are replaced
-one after the other, or are half written, are seen by nobody else.
+They get copies, in a directory of the supervisor's that only its owner can read. The copies always belong together and
+are complete, while an operator may replace the original files one after the other.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
-"""How often it is looked whether a file has changed."""
+"""How often to check whether a file has changed."""
 
 _Seen = list[tuple[int, int, int] | None]
-"""What tells a file from the one that was there before: when it was changed, its size, its number."""
+"""For each file, what tells it from a former one: modification time in ns, size, inode; None: it cannot be read."""
 
 
 class CertificateFiles:
-    """Copies of the files that the settings name, in a directory, which is made.
+    """Copies of the files that the settings name, in `directory`, which is created.
 
-    `calls_itself`: the gateway comes to its own port, and has to show a certificate there as others do.
+    `calls_itself`: the gateway connects to its own port, and therefore needs a client certificate if callers do.
     """
 
     def __init__(self, settings: Settings, directory: Path, *, calls_itself: bool) -> None:
@@ -47,12 +47,12 @@ class CertificateFiles:
         self._originals = [path for path in named if path is not None]
         self._seen: _Seen = []
         self._holds = (-math.inf, math.inf)
-        """When they were read, and when the next CA of callers ends (Unix time): it is left out then, and keeps nothing
-        from being used. It has not ended where the clock was set back."""
+        """From when to when the copies are valid (Unix times): from when they were read to when the next CA of callers
+        ends, which is then left out. Where the clock was set back before the first, they are read again too."""
         self.names: list[str] = []
-        """The hosts that the server's is for; valid once open."""
+        """The hosts that the server's certificate is for; set by `open`."""
         self.for_workers = directory / "certificates.json"
-        """What `follow` reads."""
+        """The file for `follow`."""
         self._server, self._clients = directory / "server.json", directory / "clients.json"
         has_own = calls_itself and settings.client_ca is not None
         self._own = OwnCertificate.new() if has_own else None
@@ -61,13 +61,13 @@ class CertificateFiles:
 
     @property
     def for_gateway(self) -> GatewayTls:
-        """Where Envoy reads them."""
+        """The files from which Envoy reads the certificates."""
         clients = None if self._settings.client_ca is None else self._clients
         own = None if self._own is None else self._own_file
         return GatewayTls(self._server, clients, self._settings.client_certificates == "required", own)
 
     async def open(self) -> None:
-        """Copy what there is now.
+        """Copy the files for the first time.
 
         Raises:
             StartError: a file cannot be used.
@@ -80,10 +80,9 @@ class CertificateFiles:
             raise StartError(str(error)) from error
 
     async def keep(self) -> None:
-        """Copy them again whenever one has changed, and all can be used; forever.
+        """Copy the files again whenever one has changed and all can be used; runs forever.
 
-        What has failed is tried again although nothing has changed: somebody has let the service read a file, or the
-        disk has room for the copy again.
+        A failed attempt is repeated even if no file changes, as the cause may be a permission or a full disk.
         """
         failed = ""
         while True:
@@ -120,9 +119,9 @@ class CertificateFiles:
 
 
 async def follow(path: Path, take: Callable[[Certificates], None]) -> None:
-    """Tell of what a supervisor has copied, now and whenever it has changed; forever.
+    """Call `take` with the certificates in a supervisor's copy, now and whenever it has changed; runs forever.
 
-    Where `take` raises ValueError, something that the former ones had is used on.
+    If `take` raises ValueError, the former certificates stay in use, and the error is logged.
     """
     seen: tuple[int, int, int] | None = None
     while True:
@@ -137,14 +136,14 @@ async def follow(path: Path, take: Callable[[Certificates], None]) -> None:
 
 
 class ServerContext:
-    """What Python's own TLS needs for what a supervisor has copied."""
+    """Makes contexts for Python's `ssl` from a supervisor's copy."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def context(self) -> ssl.SSLContext:
-        """For the next connection alone: it resumes no session of another one, which would bring a certificate along
-        that may have ended meanwhile.
+        """A context for a single connection. Shared by several, it would let them resume a TLS session, with a client
+        certificate that may have expired since.
         """
         certificates = Certificates.model_validate_json(self._path.read_bytes())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -161,7 +160,7 @@ class ServerContext:
 
     @contextlib.contextmanager
     def _file(self, text: str) -> Iterator[str]:
-        """A file for its owner alone, as `ssl` takes keys and lists from files only."""
+        """A temporary file that only its owner can read: `ssl` takes keys and revocation lists from files only."""
         with tempfile.NamedTemporaryFile("w", dir=self._path.parent) as made:
             made.write(text)
             made.flush()

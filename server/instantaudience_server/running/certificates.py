@@ -1,4 +1,4 @@
-"""The certificates that the ports show and take: read from the files that the settings name, and checked."""
+"""Reads and checks the TLS files that the settings name: server certificate, key, callers' CAs, revocation lists."""
 
 import datetime
 import re
@@ -16,7 +16,7 @@ from instantaudience_server.settings import Settings
 
 SMALLEST_RSA_BITS = 2048
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
-"""What all of our hosts can use."""
+"""The curves that all hosts support."""
 _WHOLE = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 _CRL = re.compile(b"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
@@ -26,7 +26,8 @@ class CertificateError(Exception):
 
 
 class Certificates(BaseModel):
-    """What stands in the files, as texts in PEM, and when the first certificate (or list) of each ends (Unix time)."""
+    """The contents of the files, as PEM. `ends` has, for each file, when its first certificate or list ends (Unix
+    time)."""
 
     chain: str
     key: str = Field(repr=False)
@@ -37,12 +38,12 @@ class Certificates(BaseModel):
 
 
 def read_certificates(settings: Settings, now: float) -> Certificates:
-    """Read and check the files. All are read before any is looked at, so that they belong together. Of several CAs of
-    callers, those that have ended are left out, and the lists of what they have revoked.
+    """Read and check the files. All are read before the first is checked, so that they belong together. Of several CAs
+    of callers, those that have expired are left out, together with their revocation lists.
 
     Raises:
-        CertificateError: one is missing, is not PEM, does not fit another, or has ended by `now` (Unix time), or not
-            begun: nobody would trust the service's certificate, and by such a list nobody would be let in.
+        CertificateError: a file is missing, is not PEM, does not match another, or has expired or not begun at `now`
+            (Unix time): callers would not trust such a certificate, and such a list would keep all of them out.
     """
     assert settings.tls_cert is not None
     assert settings.tls_key is not None
@@ -94,13 +95,21 @@ def _read(path: Path) -> str:
 
 
 def _check_whole(text: str) -> None:
-    """Raises ValueError: the last of several is written in part, which libraries pass over."""
+    """Check that no PEM block is cut off, which libraries ignore.
+
+    Raises:
+        ValueError: one is.
+    """
     if re.search("^--", _WHOLE.sub("", text), re.MULTILINE):
         raise ValueError("it is cut off in the middle")
 
 
 def _check_pair(chain: str, key_text: str) -> None:
-    """Raises ValueError or TypeError: the key cannot be used, or is another certificate's."""
+    """Check that the key is usable and is that of the chain's first certificate.
+
+    Raises:
+        ValueError, TypeError: it is not.
+    """
     key = load_pem_private_key(key_text.encode(), password=None)
     if isinstance(key, rsa.RSAPrivateKey):
         usable = key.key_size >= SMALLEST_RSA_BITS
@@ -113,7 +122,7 @@ def _check_pair(chain: str, key_text: str) -> None:
 
 
 def _without_ended(authorities: str, now: float) -> tuple[str, set[x509.Name]]:
-    """Those that have not ended by now, and the names of the others; all of them where there would be none."""
+    """The CAs that have not expired, and the names of those that have; all CAs and no names if all have expired."""
     found = x509.load_pem_x509_certificates(authorities.encode())
     left = [each for each in found if each.not_valid_after_utc.timestamp() > now]
     if len(left) in (0, len(found)):
@@ -123,7 +132,7 @@ def _without_ended(authorities: str, now: float) -> tuple[str, set[x509.Name]]:
 
 
 def _without_lists_of(authorities: set[x509.Name], lists: str) -> str:
-    """Lists of what is revoked, but for those that these have made."""
+    """The revocation lists, without those issued by these CAs."""
     return _joined(each for each in _lists_in(lists) if each.issuer not in authorities)
 
 
@@ -136,14 +145,19 @@ def _joined(found: Iterable[x509.Certificate | x509.CertificateRevocationList]) 
 
 
 def _end_of(what: str, text: str) -> datetime.datetime:
-    """When the first one in the text ends; raises ValueError, it cannot be read."""
+    """When the first certificate or list in the text ends.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     if what != "client_crl":
         return end_of_certificates(text.encode())
     return _first_end(_lists_in(text))
 
 
 def _begin_of(what: str, text: str) -> float:
-    """When it counts: the service's certificate, and all of the lists. Of several CAs, one may begin later."""
+    """From when the server certificate, or all revocation lists, are valid (Unix time). 0 for CAs, of which some may
+    begin later."""
     if what == "server":
         return x509.load_pem_x509_certificates(text.encode())[0].not_valid_before_utc.timestamp()
     lists = _lists_in(text) if what == "client_crl" else ()
@@ -151,23 +165,27 @@ def _begin_of(what: str, text: str) -> float:
 
 
 def end_of_certificates(pem: bytes) -> datetime.datetime:
-    """When the first of some certificates ends; raises ValueError, there are none."""
+    """When the first of some certificates ends.
+
+    Raises:
+        ValueError: there are none.
+    """
     return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
 
 
 def authorities_in(text: str) -> list[tuple[bytes, int]]:
-    """Certificates (DER), and the Unix time of each one's end."""
+    """The certificates in a text, as DER, each with its end (Unix time)."""
     found = x509.load_pem_x509_certificates(text.encode())
     return [(each.public_bytes(Encoding.DER), int(each.not_valid_after_utc.timestamp())) for each in found]
 
 
 def names_of(chain: str) -> list[str]:
-    """The hosts that a certificate is for, DNS names before addresses; without wildcards, which are no host's name."""
+    """The hosts that a certificate is for, DNS names before addresses, without wildcards."""
     certificate = x509.load_pem_x509_certificates(chain.encode())[0]
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
-        return []  # it says none, or says them in a way that nobody can read
+        return []  # the extension is missing or malformed
     hosts = [each for each in names.get_values_for_type(x509.DNSName) if "*" not in each]
     return hosts + [str(each) for each in names.get_values_for_type(x509.IPAddress)]
 
@@ -181,7 +199,7 @@ def _first_end(lists: Iterable[x509.CertificateRevocationList]) -> datetime.date
 
 
 def _reason(error: Exception) -> str:
-    """The first sentence of a library's text."""
+    """The first sentence of a library's error message."""
     return str(error).split(". ")[0].splitlines()[0] if str(error) else "it cannot be read"
 
 

@@ -1,4 +1,4 @@
-"""When the certificate ends that the service shows to the nodes of its cluster (`rediss://…?ssl_certfile=…`)."""
+"""Publishes when the service's client certificate for the cluster (`rediss://…?ssl_certfile=…`) ends, as a metric."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ LOOK_SECONDS = 60.0
 
 
 def file_of(redis: str, option: str = "ssl_certfile") -> Path | None:
-    """The file that a cluster's URL names by an option; None where it names none."""
+    """The file that an option of a cluster's URL names; None where it names none."""
     try:
         named = parse_qs(urlsplit(redis).query).get(option, [])
     except ValueError:
@@ -21,10 +21,10 @@ def file_of(redis: str, option: str = "ssl_certfile") -> Path | None:
 
 
 def end_of(path: Path) -> float:
-    """When the first certificate in it ends (Unix time).
+    """When the first certificate in a file ends (Unix time).
 
     Raises:
-        CertificateError: it cannot be read, or holds none.
+        CertificateError: the file cannot be read, or has no certificate.
     """
     try:
         return end_of_certificates(path.read_bytes()).timestamp()
@@ -35,10 +35,10 @@ def end_of(path: Path) -> float:
 
 
 async def keep_noting(redis: str) -> None:
-    """Tell the metrics, and look again every minute whether it was replaced; forever."""
+    """Set the metric every minute, as the certificate may be replaced; runs forever, unless the URL names none."""
     path = file_of(redis)
     while path is not None:
-        with contextlib.suppress(CertificateError):  # what connects says so, too
+        with contextlib.suppress(CertificateError):  # the next connection fails for the same reason, and reports it
             end = await asyncio.to_thread(end_of, path)
             metrics.CERTIFICATE_END_TIMESTAMP.labels(metrics.WORKER, "cluster").set(end)
         await asyncio.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""Wires the services of a worker together, whichever host serves them."""
+"""Constructs the services of a worker, for whichever host serves them."""
 
 import asyncio
 import contextlib
@@ -84,17 +84,18 @@ from instantaudience_server.usage.service import UsageService
 log = structlog.get_logger()
 
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""How many more objects than now must live before the garbage collector looks for cycles among the youngest."""
+"""By how many the number of objects must grow before the garbage collector looks at the youngest generation."""
 
 BACKLOG_BYTES = 2**22
-"""For each stream that sends faster than it is read, so much of the gateway's memory; it holds 1.4 to 1.9 MB."""
+"""How much of the gateway's memory is allowed for each stream that sends faster than it is read; such a stream holds
+1.4 to 1.9 MB."""
 WORKER_NAME_BYTES = 8
-"""Random bytes that tell a worker from all others, on other machines and before a restart too."""
+"""Random bytes in a worker's name, which is unique among all workers, on other machines and before a restart too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a host serves."""
+    """What a host needs to serve calls."""
 
     methods: list[AnyMethod]
     pipeline: Pipeline
@@ -103,7 +104,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Services:
-    """What the methods of several services, or what goes on beside calls, have in common."""
+    """The services that several methods, or the background work, share."""
 
     tokens: TokenService
     editor: CatalogEditor
@@ -121,7 +122,7 @@ class _Services:
 
 @contextlib.asynccontextmanager
 async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
-    """Connect to the cluster, build the services, and watch the cluster's health until the end.
+    """Connect to the cluster, build the services, and run the background work for the length of the block.
 
     Raises:
         StoreUnusableError, RefusedCommandError: the cluster cannot be used.
@@ -158,13 +159,13 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
 
 
 def _most_backlogs(settings: Settings) -> int:
-    """How many backlogs a worker may have: all workers' streams together leave some of the gateway's memory to other
-    calls."""
+    """How many streams with a backlog a worker may have, so that those of all workers together leave some of the
+    gateway's memory to other calls."""
     return max(1, (settings.max_gateway_bytes or GATEWAY_BYTES) // BACKLOG_BYTES // settings.workers)
 
 
 def _services(config: WorkerConfig, ground: Ground, stack: contextlib.AsyncExitStack) -> _Services:
-    """Those that are built on the ground alone; the stack has what ends them."""
+    """Build the shared services; the stack closes them."""
     cluster, clock, catalog, feed = ground.cluster, ground.clock, ground.catalog, ground.feed
     passwords = Passwords(config.python, config.hashing_lock)
     stack.callback(passwords.close)
@@ -202,7 +203,7 @@ def _services(config: WorkerConfig, ground: Ground, stack: contextlib.AsyncExitS
 def _methods(
     settings: Settings, ground: Ground, services: _Services, stack: contextlib.AsyncExitStack
 ) -> list[AnyMethod]:
-    """All that is served; the stack has what ends the services that only one of them needs."""
+    """Build all methods, and the services that only one of them needs; the stack closes these."""
     cluster, clock, feed = ground.cluster, ground.clock, ground.feed
     catalog_store, sizes = ground.catalog_store, ground.sizes
     tokens, editor, passwords, quotas = services.tokens, services.editor, services.passwords, services.quotas
@@ -233,7 +234,7 @@ def _methods(
 
 
 def _beside_calls(config: WorkerConfig, ground: Ground, services: _Services, admission: Admission) -> Iterator[Work]:
-    """What goes on beside calls, until the end."""
+    """The worker's background work."""
     health, status = services.health, services.status
     readings = readings_of(ground.catalog, ground.cluster) | {
         metrics.WAITING_CALLS: lambda: admission.waiting,
@@ -254,7 +255,7 @@ def _beside_calls(config: WorkerConfig, ground: Ground, services: _Services, adm
 def _batch_methods(
     cluster: Cluster, editor: CatalogEditor, feed: CatalogFeed, quotas: Quotas, clock: Clock, settings: Settings
 ) -> list[AnyMethod]:
-    """What is served of the batch service here; files are applied elsewhere (`batch_worker`)."""
+    """The methods of the batch service; other processes apply the files (`batch_worker`)."""
     jobs, files = ClusterJobStore(cluster), FileStore(settings.file_store_url)
     draw, randint = secrets.token_hex, random.SystemRandom().randint
     uploads = Uploads(jobs, files, feed.member, clock, draw, randint, settings.batch_upload_seconds)
@@ -264,7 +265,7 @@ def _batch_methods(
 
 
 def readings_of(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], float]]:
-    """The gauges that are set by looking, and where to look."""
+    """The gauges that are sampled, each with the function that reads its value."""
     objects = {
         "member": lambda: len(catalog.members),
         "user": lambda: len(catalog.accounts),
@@ -278,7 +279,7 @@ def readings_of(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], 
 
 
 def note_build(host: str) -> None:
-    """Say what runs: the version, and what serves calls."""
+    """Set the metric with the version and the host."""
     metrics.BUILD_INFO.labels(metrics.WORKER, version("instant-audience"), host).set(1)
 
 
@@ -288,7 +289,7 @@ def _note_ends(certificates: Certificates) -> None:
 
 
 async def _drain_on_request(drain_fd: int, number: int, health: HealthService, status: ServingStatus) -> None:
-    """Turn not ready when the supervisor closes its end of the pipe."""
+    """Report not ready when the supervisor closes its end of the pipe."""
     closed = asyncio.Event()
     asyncio.get_running_loop().add_reader(drain_fd, closed.set)
     try:
@@ -301,9 +302,9 @@ async def _drain_on_request(drain_fd: int, number: int, health: HealthService, s
 
 
 def _calm_garbage_collector() -> None:
-    """Look for reference cycles rarely, and never among what lives as long as the worker.
+    """Collect garbage rarely, and never among the objects that live as long as the worker.
 
-    A call makes hundreds of short-lived objects and hardly a cycle.
+    A call makes hundreds of short-lived objects, and hardly any reference cycle.
     """
     gc.collect()
     gc.freeze()

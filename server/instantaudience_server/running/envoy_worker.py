@@ -1,4 +1,4 @@
-"""A worker with the Envoy host: pyvoy imports this module inside Envoy and serves `app`."""
+"""The main module of a worker with the host `envoy`: pyvoy imports it inside Envoy and serves `app`."""
 
 import contextlib
 import sys
@@ -18,10 +18,11 @@ from instantaudience_server.transport.hosts.exchange import Receive, Send
 log = structlog.get_logger()
 
 HANDOVER_SECONDS = 0.0005
-"""How long the event loop may keep Python to itself while pyvoy's thread waits to hand it the next requests.
+"""Python's switch interval: how long the event loop may hold the global lock while pyvoy's thread waits for it, to hand
+over the next requests.
 
-With Python's default, 5 ms, the loop runs dry and waits: a fifth to a third of the calls a second was lost to it, at 64
-to 512 calls in flight (docs/performance.md).
+With Python's default, 5 ms, the loop runs out of requests and waits, which costs a fifth to a third of the throughput
+at 64 to 512 calls in flight (docs/performance.md).
 """
 
 
@@ -38,7 +39,7 @@ class _Application:
             await self._live(receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """The ASGI lifespan protocol."""
+        """Serve ASGI's lifespan protocol: open the worker at startup, close it at shutdown."""
         await receive()
         config = WorkerConfig.model_validate_json(sys.stdin.buffer.read())
         configure_logging(config.settings.log_level, config.settings.log_format)

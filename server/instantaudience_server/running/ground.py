@@ -1,4 +1,4 @@
-"""What workers of all kinds stand on: what they are told, how they begin and end, cluster and catalog."""
+"""The common ground of all kinds of workers: configuration, start and end, cluster and catalog, background work."""
 
 import asyncio
 import contextlib
@@ -33,37 +33,37 @@ from instantaudience_server.telemetry import Event, configure_logging
 log = structlog.get_logger()
 
 Work = Callable[[], Coroutine[Any, Any, None]]
-"""What goes on beside calls. A `functools.partial` of it has its name."""
+"""Background work: a coroutine function, or a `functools.partial` of one."""
 AGAIN_SECONDS = 1.0
-"""After so long, work that has met a defect begins anew."""
+"""The pause before background work that raised an exception is started again."""
 
 
 class WorkerConfig(BaseModel):
-    """What a worker is told, as JSON on its standard input."""
+    """A worker's configuration, which it reads as JSON from its standard input."""
 
     number: int
     settings: Settings
     redis: str = Field(repr=False)
     """The cluster's URL; it may hold a password."""
     host: HostMode
-    """What serves calls; not `auto`."""
+    """The host; not `auto`."""
     certificates: Path | None = None
-    """What there is for TLS (`certificate_files.follow`); None: there is none."""
+    """The file with the certificates (`certificate_files.follow`); None: no TLS."""
     addresses: list[str] = []
-    """Where a host behind the gateway takes calls, in gRPC's notation."""
+    """The addresses on which a host behind the gateway takes calls, in gRPC's notation."""
     python: str = Field(default_factory=lambda: sys.executable)
-    """The interpreter for a worker's own processes: the supervisor's."""
+    """The Python interpreter for the worker's own processes: that of the supervisor."""
     hashing_lock: Path | None = None
-    """A file that all workers of a machine lock while they hash a password."""
+    """The file that the hashers of all workers lock while they hash a password."""
     upload_marks: Path | None = None
-    """A file of the gateway's, which processes for files write."""
+    """The file with the marks of upload URLs, which batch processes write and the gateway reads."""
     drain_fd: int | None = None
-    """A pipe's end to read from: when the other end is closed, the worker turns NOT_SERVING."""
+    """The reading end of a pipe: when the other end is closed, the worker turns NOT_SERVING."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The cluster, opened; the catalog, loaded; and what is built on these alone."""
+    """The opened cluster, the loaded catalog, and the stores and services that need nothing else."""
 
     cluster: Cluster
     clock: Clock
@@ -77,13 +77,13 @@ class Ground:
 
 
 async def lay_ground(config: WorkerConfig, stack: contextlib.AsyncExitStack) -> Ground:
-    """Connect to the cluster and read the catalog; the stack has what ends that.
+    """Connect to the cluster and load the catalog; the stack closes both.
 
     Raises:
         StoreUnusableError, RefusedCommandError: the cluster cannot be used.
     """
-    # This imports numpy, which takes a tenth of a second: no other command should wait for it. Its linear algebra,
-    # which nobody needs here, would start a thread for each core.
+    # Imported here because it imports numpy, which takes a tenth of a second that other commands should not wait for.
+    # The variable keeps numpy's linear algebra, which is not used, from starting a thread for each core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 
@@ -113,12 +113,12 @@ def _cluster_of(config: WorkerConfig) -> Cluster:
 
 
 def run_beside(stack: contextlib.AsyncExitStack, *works: Work) -> None:
-    """Run what goes on beside calls, until the stack ends it."""
+    """Run background work until the stack is closed."""
     stack.push_async_callback(_end, [asyncio.create_task(keep_running(work)) for work in works])
 
 
 async def keep_running(work: Work) -> None:
-    """Run what goes on until it is cancelled, and begin it anew where it has met a defect: its process serves on."""
+    """Run background work until it is cancelled. When it raises an exception, log it and start the work again."""
     place = work.func if isinstance(work, partial) else work
     name = f"{place.__module__.rpartition('.')[2]}.{place.__qualname__}"
     defects = metrics.BACKGROUND_DEFECTS.labels(name)
@@ -138,8 +138,8 @@ async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
 
 
 def asked_to_stop() -> asyncio.Event:
-    """Set on SIGTERM and SIGINT from now on. Until then they end the process at once: who has not read the catalog yet,
-    which may take long or for ever, has nothing to drain."""
+    """An event that SIGTERM and SIGINT set from now on. Before this call, they end the process at once: while it loads
+    the catalog, which may take for ever, it has nothing to drain."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -147,7 +147,7 @@ def asked_to_stop() -> asyncio.Event:
 
 
 def run(name: str, serve: Callable[[WorkerConfig], Coroutine[Any, Any, None]]) -> None:
-    """Read the configuration from standard input, and serve by it. `name` says which kind of worker has failed."""
+    """Read the configuration from standard input, and serve by it. `name` is the kind of worker, for errors."""
     config = WorkerConfig.model_validate_json(sys.stdin.buffer.read())
     configure_logging(config.settings.log_level, config.settings.log_format)
     try:

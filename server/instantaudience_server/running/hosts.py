@@ -1,4 +1,4 @@
-"""What can serve calls, and whether it can here."""
+"""Chooses the host that serves calls, among those that can run on this machine."""
 
 from instantaudience_gateway.envoy import in_process
 
@@ -7,7 +7,7 @@ from instantaudience_server.settings import HostMode
 from instantaudience_server.transport.hosts import native
 
 HOSTS: tuple[HostMode, ...] = ("native", "envoy", "grpcio")
-"""The fastest first."""
+"""All hosts, fastest first."""
 FASTEST = "the fastest that can run here"
 
 
@@ -19,15 +19,15 @@ def missing(host: HostMode) -> str | None:
 
 
 def available() -> list[HostMode]:
-    """The hosts that can run here, the fastest first; there is one at least."""
+    """The hosts that can run here, fastest first; there is always at least one."""
     return [host for host in HOSTS if missing(host) is None]
 
 
 def choose(mode: HostMode) -> tuple[HostMode, str]:
-    """What serves calls, and why.
+    """The host for a mode, and the reason for people.
 
     Raises:
-        StartError: what is asked for cannot run.
+        StartError: the host that is asked for cannot run here.
     """
     if mode == "auto":
         host = available()[0]

@@ -1,8 +1,9 @@
-"""Memory that a flood has taken goes back to the machine when it is over.
+"""Returns memory to the machine after a burst of calls.
 
-Failed calls leave reference cycles behind, and with them what they had read, until the garbage collector looks: rarely,
-as it stands still for that. glibc keeps what was freed below what is still in use. (In host `envoy` all of the process
-has Envoy's tcmalloc, which gives back by itself: `envoy/config.py`.)
+Failed calls leave reference cycles behind, and with them the requests they had read, until the garbage collector runs:
+rarely, because it stops the worker meanwhile. glibc does not return freed memory below blocks that are still in use
+unless asked. (With the host `envoy`, the whole process uses Envoy's tcmalloc, which returns memory by itself:
+`envoy/config.py`.)
 """
 
 import asyncio
@@ -13,21 +14,21 @@ import time
 from pathlib import Path
 
 LOOK_SECONDS = 5.0
-"""How often a worker looks what it holds."""
+"""How often a worker checks how much memory it has."""
 GROWTH_BYTES = 16 * 2**20
-"""How far a worker may grow beyond the least that it has held before it gives memory back. After an attempt that gives
-back less than this, the next one waits longer."""
+"""How much more than its minimum so far a worker may have before it returns memory. After an attempt that returns less
+than this, the next one waits longer."""
 MOST_LOOKS = 12
-"""How many looks it waits, at most, between attempts to give back what is in use."""
+"""The most checks between two such attempts."""
 BUSY = 0.25
-"""Above this share of a core it has no time."""
+"""A worker that uses more than this share of a core is too busy to return memory."""
 
 _STATM = Path("/proc/self/statm")
 
 
 async def give_back(look_seconds: float = LOOK_SECONDS) -> None:
-    """Collect garbage and return free memory when a worker has grown and has become quiet; never ends, unless nothing
-    tells what it holds: another system has no /proc, nor has every container."""
+    """Collect garbage and return free memory when the process has grown and become quiet; runs forever. Returns at once
+    on a system without `malloc_trim` or /proc."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return
@@ -49,12 +50,12 @@ async def give_back(look_seconds: float = LOOK_SECONDS) -> None:
                 continue
             gc.collect()
             trim(0)
-            # What is in use now may not be later: there is another attempt, after twice as many looks each time.
+            # What is in use now may be free later: try again, after about twice as many checks each time.
             in_use = _resident_bytes() > resident - GROWTH_BYTES
             pause = min(2 * pause + 1, MOST_LOOKS) if in_use else 0
             wait = pause
 
 
 def _resident_bytes() -> int:
-    """What of this process is in memory (proc(5))."""
+    """The resident set size of this process (proc(5))."""
     return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,7 +1,8 @@
-"""Serves the metrics of all workers: a process that the supervisor starts, so that it needs no threads itself.
+"""The main module of the process that serves the metrics of all workers. It is a process of its own because the
+supervisor must not have threads.
 
-It takes requests on a socket that it inherits: the port stays open while this process is started again. What it is told
-comes on standard input, as workers have it.
+It inherits its listening socket, so that the port stays open while the process is restarted. It reads its configuration
+from standard input, as workers do.
 """
 
 import contextlib
@@ -28,24 +29,24 @@ log = structlog.get_logger()
 PATH = "/metrics"
 SERVER = "instant-audience"
 SILENT_SECONDS = 10.0
-"""How long a caller may send or take nothing."""
+"""How long a caller may send or receive nothing."""
 CONNECTION_SECONDS = 30.0
-"""How long a connection may last: each has a thread, for one request."""
+"""How long a connection may last; each has a thread, and serves one request."""
 MOST_CONNECTIONS = 20
-"""For one more, the oldest is closed."""
+"""The most connections; for a further one, the oldest is closed."""
 
 
 class MetricsConfig(BaseModel):
-    """What the server of the metrics is told, as JSON on its standard input."""
+    """The configuration of the process, which it reads as JSON from its standard input."""
 
     listening: int
-    """The number of the socket."""
+    """The file descriptor of the listening socket."""
     directory: Path
-    """Where the workers write their metrics."""
+    """The directory into which the workers write their metrics."""
     admin_sockets: dict[str, Path]
-    """The Envoys' admin sockets, by the label that each Envoy has in the metrics."""
+    """Label in the metrics → the Envoy's admin socket."""
     certificates: Path | None
-    """What there is for TLS (`certificate_files.ServerContext`); None: there is none."""
+    """The file with the certificates (`certificate_files.ServerContext`); None: no TLS."""
     log_level: str
     log_format: str
 
@@ -56,7 +57,7 @@ class _Server(ThreadingHTTPServer):
         self.socket.close()
         self.socket = listening
         self._open: dict[socket.socket, tuple[float, socket.socket]] = {}
-        """When each connection has begun, and another handle to it: TLS takes the first one away."""
+        """Connection → when it began, and a duplicate of the socket, as TLS detaches the original one."""
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if len(self._open) >= MOST_CONNECTIONS:
@@ -65,7 +66,7 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        """Called twice a second, and after each connection."""
+        """Close connections that last too long; `socketserver` calls this twice a second, and after each connection."""
         for request, (began, _) in self._open.copy().items():
             if began + CONNECTION_SECONDS <= time.monotonic():
                 self._end(request)
@@ -75,7 +76,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def _end(self, request: socket.socket | None) -> None:
-        """Whoever waits for it waits no longer."""
+        """Shut a connection down, which ends its thread's waiting."""
         _, handle = self._open.pop(request, (0.0, None))  # type: ignore[arg-type]
         if handle is not None:
             with handle, contextlib.suppress(OSError):
@@ -88,8 +89,8 @@ class _Server(ThreadingHTTPServer):
 def server_of(
     listening: socket.socket, directory: Path, admin_sockets: Mapping[str, Path], tls: ServerContext | None
 ) -> ThreadingHTTPServer:
-    """Answers `GET /metrics` with what lies in the directory, and what the Envoys with these admin sockets say, each
-    under its label."""
+    """A server that answers `GET /metrics` with the workers' metrics in the directory and those of the Envoys, by their
+    labels."""
     merged = CollectorRegistry()
     merged.register(MergedMetrics(directory))
     merged.register(GatewayMetrics(admin_sockets))
@@ -99,7 +100,7 @@ def server_of(
         timeout = SILENT_SECONDS
 
         def version_string(self) -> str:
-            """What `Server` says: nothing of what is inside."""
+            """The `Server` header, without versions of Python and its modules."""
             return SERVER
 
         def setup(self) -> None:

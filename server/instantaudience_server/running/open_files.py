@@ -1,6 +1,6 @@
-"""How many files, connections among them, a process may have open: as many as it is let, and no connection beyond.
+"""Makes the limit on open files (RLIMIT_NOFILE) and the limit on connections fit together.
 
-Whoever has none left takes no connection: its callers would hang, and nothing would tell why.
+A process without free file descriptors accepts no connections: its callers would hang without a reason.
 """
 
 import resource
@@ -14,16 +14,17 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 MOST_OTHERS = 512
-"""What a process has open beside connections of callers: to nodes and workers, of uploads, files."""
+"""How many descriptors a process needs besides callers' connections: to nodes and workers, for uploads and files."""
 LEAST = 64
-"""With fewer, nothing serves: an embedded node keeps 32 for itself."""
+"""The lowest limit with which the service starts: an embedded node alone reserves 32."""
 
 
 def make_room(settings: Settings) -> Settings:
-    """Raise the limit for us and all that we start, and bound connections by it where it cannot be high enough.
+    """Raise the limit of this process and its children to what the settings need. Where it cannot be raised that far,
+    return settings with fewer `max_connections`.
 
     Raises:
-        StartError: it is too low for any.
+        StartError: the limit is too low to serve at all.
     """
     limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = settings.max_connections + MOST_OTHERS

@@ -1,6 +1,6 @@
-"""The certificate with which an Envoy around a worker comes to its own port where callers have to show one.
+"""The client certificate with which an Envoy around a worker connects to its own port, where callers need one.
 
-It vouches for itself, names nobody, and ends with the supervisor, whose directory has the only copy.
+It is self-signed, stands for no account, and lasts as long as the supervisor, whose directory has the only copy.
 """
 
 import datetime
@@ -12,13 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 _BEGIN, _END = (datetime.datetime(year, 1, 1, tzinfo=datetime.UTC) for year in (2000, 2100))
-"""Whatever the clock says meanwhile."""
+"""The validity, wide enough for any setting of the clock."""
 _USAGE = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-"""For signatures, of certificates and of lists too."""
+"""Digital signatures, and signing certificates and revocation lists."""
 
 
 class OwnCertificate(NamedTuple):
-    """Texts in PEM. The list of what it has revoked, which is nothing, is for where others' lists are looked at."""
+    """The certificate, its key and its (empty) revocation list, as PEM. The list is needed where callers' certificates
+    are checked against lists."""
 
     certificate: str
     key: str
@@ -26,7 +27,7 @@ class OwnCertificate(NamedTuple):
 
     @classmethod
     def new(cls) -> Self:
-        """With a key that nobody has had before."""
+        """A certificate with a new key."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
         certificate = (

@@ -1,4 +1,4 @@
-"""What the service's processes run: their command lines, their environments, and what they are told."""
+"""The programs of the service's processes: command lines, environments, and configurations."""
 
 import os
 import sys
@@ -21,12 +21,11 @@ from instantaudience_server.settings import HostMode, Settings
 
 @dataclass(frozen=True)
 class Programs:
-    """The programs of a service, by what all its processes have in common.
+    """Makes the programs of a service from what its processes have in common.
 
-    `host` serves calls; it is not `auto`. In `directory` are the sockets, and what processes tell each other.
-    `http_port` is the gateway's, `grpc_port` that of native workers, or the gateway's too. `drain_fd` is a pipe's end
-    that workers inherit: they turn NOT_SERVING when the other one is closed. `certificates` are for TLS; None: there is
-    none.
+    `host` is not `auto`. `directory` has the sockets and the files that processes share. `http_port` is the gateway's;
+    `grpc_port` is that of native workers, or else the gateway's too. `drain_fd` is the reading end of a pipe that
+    workers inherit: they turn NOT_SERVING when the other end is closed. `certificates` is None without TLS.
     """
 
     settings: Settings
@@ -40,25 +39,26 @@ class Programs:
 
     @property
     def in_envoy(self) -> bool:
-        """Whether workers are inside Envoys; a gateway stands in front of them otherwise."""
+        """Whether workers run inside Envoys; otherwise a gateway is in front of them."""
         return self.host == "envoy"
 
     @cached_property
     def admin_sockets(self) -> dict[str, Path]:
-        """The Envoys', by their label in the metrics."""
+        """Label in the metrics → the Envoy's admin socket."""
         return admin_sockets(self.directory, self.settings.workers if self.in_envoy else 0)
 
     @property
     def upload_sockets(self) -> tuple[Path, ...]:
-        """Where the processes listen that receive files."""
+        """The sockets on which batch processes receive files."""
         return tuple(self.directory / f"batch-{number}.sock" for number in range(self.settings.batch_workers))
 
     def worker_socket(self, number: int) -> Path:
-        """Where a worker listens behind the gateway."""
+        """The socket on which a worker behind the gateway listens."""
         return self.directory / f"worker-{number}.sock"
 
     def addresses(self, number: int) -> Sequence[str]:
-        """Where a worker takes calls behind the gateway, and a native one of its own, in gRPC's notation."""
+        """The addresses on which a worker behind the gateway takes calls, in gRPC's notation: its socket and, if it is
+        native, the gRPC port."""
         addresses = [f"unix:{self.worker_socket(number)}"]
         if not self._gateway_has_both_ports:
             host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
@@ -75,7 +75,7 @@ class Programs:
         )
 
     def envoy_worker(self, number: int) -> Program:
-        """A worker inside Envoy, whose configuration is written."""
+        """A worker inside Envoy; writes Envoy's configuration."""
         application = "instantaudience_server.running.envoy_worker:app"
         gateway = replace(self._gateway_settings(self.admin_sockets[str(number)]), application=application)
         return Program(
@@ -87,16 +87,17 @@ class Programs:
         )
 
     def batch_worker(self, number: int) -> Program:
-        """A process that receives files and applies them; its number among all workers comes after theirs."""
+        """A batch process. Among all workers, it is numbered after those that serve calls."""
         env = os.environ | self.worker_metrics.environment(self.settings.workers + number)
         return Program(f"batch-{number}", _module("batch_worker"), env=env)
 
     def worker_config(self, number: int, redis: str, addresses: Sequence[str] = ()) -> bytes:
-        """What the worker with this number among all of them is told; `redis` is the cluster's URL."""
+        """The configuration, for standard input, of the worker with this number among all workers. `redis` is the
+        cluster's URL."""
         config = WorkerConfig(
             number=number,
             host=self.host,
-            # Some run in another directory.
+            # An absolute URL, as some workers run in another directory.
             settings=self.settings.model_copy(update={"batch_store": self.settings.file_store_url}),
             redis=redis,
             addresses=list(addresses),
@@ -108,7 +109,7 @@ class Programs:
         return config.model_dump_json().encode()
 
     def gateway(self, sockets: tuple[Path, ...]) -> Program:
-        """The gateway in front of workers, whose `sockets` these are; its configuration is written."""
+        """The gateway in front of the workers with these sockets; writes Envoy's configuration."""
         (admin_socket,) = self.admin_sockets.values()
         gateway = replace(
             self._gateway_settings(admin_socket), upstream_sockets=sockets, passes_json=self.host == "native"
@@ -117,7 +118,8 @@ class Programs:
         return Program("gateway", argv, bare(os.environ))
 
     def metrics_server(self, listening: int, directory: Path) -> Program:
-        """What serves the metrics that workers write into the directory, on a socket that it inherits."""
+        """The server of the metrics that workers write into `directory`. `listening` is the file descriptor of its
+        socket."""
         config = MetricsConfig(
             listening=listening,
             directory=directory,
@@ -131,13 +133,13 @@ class Programs:
 
     @property
     def _upload_marks(self) -> Path:
-        """Where the marks of upload URLs are."""
+        """The file with the marks of upload URLs."""
         return self.directory / "upload-marks"
 
     @property
     def _gateway_has_both_ports(self) -> bool:
-        """Nobody else reaches grpcio: a path that is no text ends its server, and it knows neither lists of what is
-        revoked, nor certificates that need not be there."""
+        """Whether the gateway serves the gRPC port too. With grpcio it has to, because a path that is not valid text
+        ends grpcio's server, and because grpcio supports neither revocation lists nor optional client certificates."""
         return self.host != "native"
 
     def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:

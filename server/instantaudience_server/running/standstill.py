@@ -1,8 +1,8 @@
-"""Finds processes that stand still: the kernel goes on giving them connections, which nobody would answer.
+"""Finds processes that were stopped (SIGSTOP, a debugger, a frozen terminal): the kernel still gives them connections,
+which they do not answer.
 
-Somebody has stopped them (SIGSTOP, a debugger, a frozen terminal). Most are killed, and so started again like any that
-has ended; who has the only copy of something goes on. A process that is only busy runs, or waits, and is left alone:
-where a piece of work in its event loop comes to no end, it has to end itself.
+Most are killed, and restarted like any that has ended; a node that has the only copy of its data is continued. A
+process that is only busy is not stopped, and is left alone; if its event loop hangs, it ends itself (`end_when_stuck`).
 """
 
 import asyncio
@@ -20,27 +20,26 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 LOOK_SECONDS = 0.5
-"""The pause between two looks."""
+"""The pause between two checks."""
 SERVER_SECONDS = LOOK_SECONDS / 2
-"""A server that is found stopped twice in a row is killed: after a second, at most."""
+"""How long a server may be stopped. It is killed when two checks in a row find it stopped: within a second."""
 NODE_SECONDS = 30.0
-"""An embedded node that has been stopped for so long goes on. It is not as quick as with servers on purpose: a stopped
-node is how an outage is rehearsed, and how its files are copied; nothing that waits for it is lost, and readiness, log
-and metrics name it from the first second on.
+"""How long an embedded node may be stopped before it is continued. This is long on purpose: operators stop a node to
+rehearse an outage, or to copy its files. Nothing that waits for it is lost, and readiness, log and metrics name it from
+the first second on.
 """
 STOPPED = "T"
-"""The state of a process that a signal has stopped (proc_pid_stat(5)); a debugger's stop is another."""
+"""The state of a process that a signal has stopped (proc_pid_stat(5)); under a debugger it is another."""
 
 
 STUCK_SECONDS = 60.0
-"""A loop that has not turned for so long is stuck: even on a busy machine, nothing that is done in one go takes as
-long."""
+"""An event loop that has not turned for this long is stuck: even on a busy machine, no single step takes as long."""
 TURNS = 20
-"""How often within that time it is seen to that the loop turns."""
+"""How often within `STUCK_SECONDS` the timer of `end_when_stuck` is reset."""
 
 
 class Watched(NamedTuple):
-    """A process, its name for the log, and what is done about it."""
+    """A process, its name for the log, and what to do when it is stopped."""
 
     name: str
     pid: int
@@ -48,7 +47,8 @@ class Watched(NamedTuple):
 
 
 async def watch(processes: Callable[[], Iterable[Watched]], seconds: float = SERVER_SECONDS) -> None:
-    """Look forever, and act where one has been stopped for so long. Without /proc, nothing is found."""
+    """Call `act` of each process that has been stopped for `seconds`; runs forever. Does nothing on systems other than
+    Linux."""
     if sys.platform != "linux":
         return
     began: dict[int, float] = {}
@@ -65,8 +65,9 @@ async def watch(processes: Callable[[], Iterable[Watched]], seconds: float = SER
 
 
 async def end_when_stuck() -> None:
-    """Have the process end with status 1, and say on standard error where it was, when its event loop has not turned
-    for `STUCK_SECONDS`. That needs neither the loop nor Python's lock. The time that the process was paused counts."""
+    """End the process with status 1, and print tracebacks on standard error, when its event loop has not turned for
+    `STUCK_SECONDS`; runs forever. faulthandler's timer needs neither the loop nor Python's lock. Time during which the
+    process was paused counts."""
     try:
         while True:
             faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
@@ -76,7 +77,7 @@ async def end_when_stuck() -> None:
 
 
 def _state(pid: int) -> str:
-    """The process's state; empty when it is gone."""
+    """The process's state (proc_pid_stat(5)); empty when it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

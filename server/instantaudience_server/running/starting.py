@@ -1,4 +1,4 @@
-"""What a start needs: a directory, and time until servers take calls; how that is seen."""
+"""Helps to start servers: makes the directory for their sockets, and waits until they accept calls."""
 
 import asyncio
 import os
@@ -9,24 +9,25 @@ from pathlib import Path
 from instantaudience_server.processes import Child, StartError
 
 START_SECONDS = 30.0
-"""How long a worker or the gateway that starts may do nothing; how long it works, catalog and machine decide."""
+"""How long a starting worker or gateway may use no processor time before it counts as failed. The start as a whole has
+no limit: how long it takes depends on catalog and machine."""
 LOOK_SECONDS = 0.02
-"""The pause between two looks whether one has."""
+"""The pause between two checks whether a child is ready."""
 MOST_TEMPORARY_BYTES = 64
-"""How long the path of the temporary directory may be: Linux takes sockets whose paths have 107 bytes (unix(7)), and
-ours have up to 43 beyond it."""
+"""The longest path of the temporary directory: paths of sockets have at most 107 bytes on Linux (unix(7)), and up to 43
+follow this one."""
 
 
 def own_directory() -> Path:
-    """Make a directory for sockets, and for what the service's processes tell each other.
+    """Make a temporary directory for the sockets and files that the service's processes share.
 
     Raises:
-        StartError: its sockets would have paths that are too long, or it would not be where TMPDIR says.
+        StartError: the paths of its sockets would be too long, or it would not be where TMPDIR says.
         OSError: it cannot be made.
     """
     temporary = tempfile.gettempdir()
     wanted = os.environ.get("TMPDIR")
-    if wanted and Path(wanted).resolve() != Path(temporary).resolve():  # not every disk may have the copies of keys
+    if wanted and Path(wanted).resolve() != Path(temporary).resolve():  # keys are not copied to an unexpected disk
         raise StartError(f"no file can be made in {wanted}, which TMPDIR names: make that directory, or name another")
     if len(os.fsencode(temporary)) > MOST_TEMPORARY_BYTES:
         raise StartError(
@@ -40,7 +41,7 @@ async def wait_until(child: Child, ready: Callable[[], Awaitable[bool]]) -> None
     """Wait until a child is ready.
 
     Raises:
-        StartError: it has ended, or has done nothing for `START_SECONDS`.
+        StartError: the child has ended, or has used no processor time for `START_SECONDS`.
     """
     done = ""
     try:
@@ -61,7 +62,7 @@ async def wait_until(child: Child, ready: Callable[[], Awaitable[bool]]) -> None
 
 
 def _processor_time(pid: int) -> str:
-    """What the process has taken of it (proc_pid_stat(5): utime, stime); empty where nobody knows."""
+    """The processor time that a process has used (proc_pid_stat(5): utime, stime); empty where it is unknown."""
     try:
         return " ".join(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
     except OSError:
@@ -69,8 +70,8 @@ def _processor_time(pid: int) -> str:
 
 
 async def listens(path: Path) -> bool:
-    """Whether somebody listens on a unix socket."""
-    # A connection is enough of a sign, and keeps gRPC's threads out of the process that forks.
+    """Whether a process listens on a unix socket."""
+    # A gRPC health check would tell more, but would bring gRPC's threads into the supervisor, which forks.
     try:
         _, writer = await asyncio.open_unix_connection(path)
     except OSError:

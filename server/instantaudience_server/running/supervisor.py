@@ -1,4 +1,4 @@
-"""Runs the whole service: the embedded cluster if there is no other, the workers and the gateway; drains at the end."""
+"""Starts, supervises and drains the whole service: the embedded cluster (without `--redis`), workers and gateway."""
 
 import asyncio
 import contextlib
@@ -31,11 +31,11 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 EXTRA_SECONDS = 2.0
-"""What a child gets beyond the drain to end in."""
+"""How long a child may take to end after `drain_seconds`."""
 
 
 class _Reached(NamedTuple):
-    """A cluster that is there: its address, and whether its catalog is empty."""
+    """A cluster that can be used: its URL, and whether its catalog is empty."""
 
     redis: SecretStr
     catalog_is_empty: bool
@@ -45,10 +45,10 @@ _Reaching = asyncio.Task[_Reached]
 
 
 class Started(NamedTuple):
-    """What there is to know of a service that has started.
+    """The result of a start.
 
-    `metrics_port` is None where metrics are not served. `certificate_names` are the hosts that the certificate is for,
-    if there is one. Where the catalog is empty, there is not even an account to sign in with.
+    `metrics_port` is None where metrics are not served. `certificate_names` are the hosts that the server certificate
+    is for, if there is one. With an empty catalog, there is no account to sign in with yet.
     """
 
     http_port: int
@@ -59,25 +59,25 @@ class Started(NamedTuple):
 
 
 class Service:
-    """The service's processes. `progress` is told each step of the start, for people."""
+    """The service's processes. `progress` gets a message for people at each step of the start."""
 
     def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
         self._settings = settings
         self._progress = progress
         self._stack = contextlib.AsyncExitStack()
         self._starting: list[asyncio.Task[Any]] = []
-        """What starts workers: nobody is started any more when they are stopped."""
+        """The tasks that start workers; `stop` cancels them first."""
         self._servers: list[Supervised] = []
         self._envoys = Envoys()
         self._draining: int | None = None
-        """A pipe's end; workers turn NOT_SERVING when it is closed."""
+        """The writing end of a pipe; workers turn NOT_SERVING when it is closed."""
         self._cluster: EmbeddedCluster | None = None
-        """None: there is another one."""
+        """None with `--redis`."""
         self._watching: list[asyncio.Task[None]] = []
-        """What looks after processes that stand still, once all have started."""
+        """The tasks that watch for stopped processes, once all processes have started."""
 
     async def start(self) -> Started:
-        """Start everything, in order; what had started is stopped again when a part fails.
+        """Start everything in order. When a part fails, stop those that have started.
 
         Raises:
             PortInUseError, CatalogError, EmbeddedClusterError, StoreUnusableError, StartError, OSError: the message
@@ -90,8 +90,8 @@ class Service:
             raise
 
     async def stop(self) -> None:
-        """Drain: say so in health, and wait until that is noticed; let Envoy finish its calls; stop workers and gateway
-        then, and the embedded cluster."""
+        """Drain and stop: report not ready and wait for `drain_wait`, let the Envoys finish their calls, stop workers
+        and gateway, and then the embedded cluster (docs/architecture.md, "Drain")."""
         if self._draining is not None:
             os.close(self._draining)
             self._draining = None
@@ -136,7 +136,7 @@ class Service:
         return Started(http_port, grpc_port, metrics_port, names, catalog_is_empty)
 
     async def _start_servers(self, programs: Programs, first_catalog: FirstCatalog) -> bool:
-        """Start all that serves; whether the catalog is empty."""
+        """Start the cluster, the workers and the gateway; returns whether the catalog is empty."""
         settings = self._settings
         reaching = asyncio.create_task(self._reach_cluster(first_catalog))
         self._stack.push_async_callback(_end, reaching)
@@ -188,20 +188,20 @@ class Service:
         return certificates
 
     async def _serve_metrics(self, programs: Programs, directory: Path, reserved: socket.socket) -> None:
-        # The connections that it takes have it too: in TIME_WAIT, they do not keep the port from our next start.
+        # Accepted connections inherit this option: in TIME_WAIT, they do not keep the next start from binding the port.
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.listen()
         await self._run(programs.metrics_server(reserved.fileno(), directory))
 
     async def _reach_cluster(self, first_catalog: FirstCatalog) -> _Reached:
-        """Have a cluster with a catalog."""
+        """Start the embedded cluster if there is no other, and import the first catalog."""
         redis = self._settings.redis or await self._start_cluster()
         return _Reached(redis, await first_catalog.put(redis))
 
     async def _start_cluster(self) -> SecretStr:
         self._progress(f"starting the embedded cluster in {self._settings.data_dir}")
         data_dir = self._settings.data_dir
-        # Who waits for the disk should not wait for the next second.
+        # With "everysec", each acknowledgement would wait for the next sync, up to a second.
         sync = {"appendfsync": "always"} if self._settings.durability is Durability.DISK else {}
         cluster = EmbeddedCluster(data_dir, extra_config=sync, guarded=True)
         try:
@@ -228,7 +228,7 @@ class Service:
         await self._envoys.await_ready(child, programs.admin_sockets[str(number)])
 
     async def _start_batch_worker(self, programs: Programs, number: int, reaching: _Reaching) -> None:
-        """Start a process that receives files and applies them."""
+        """Start a batch process."""
         path = programs.upload_sockets[number]
         among_all = self._settings.workers + number
         config = partial(programs.worker_config, among_all, addresses=[str(path)])
@@ -238,13 +238,13 @@ class Service:
     async def _run_worker(
         self, programs: Programs, program: Program, number: int, config: Callable[[str], bytes], reaching: _Reaching
     ) -> Child:
-        """Run a worker. It reads its code while the cluster starts, and its configuration once that is there."""
+        """Run a worker. It loads its code while the cluster starts, and gets its configuration once that has."""
         child = await Child.start(program, waits=True)
         try:
             await child.tell(config((await reaching).redis.get_secret_value()))
         except BaseException:
             child.kill()
-            self._stack.push_async_callback(child.wait)  # not here, where others' failures would end it
+            self._stack.push_async_callback(child.wait)  # not awaited here, where another failure would cancel it
             raise
         self._supervise(child, partial(programs.worker_metrics.forget_gauges, number))
         return child

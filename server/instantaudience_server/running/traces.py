@@ -1,6 +1,6 @@
-"""Where traces go: to an OpenTelemetry collector, over HTTP, in a thread of its own (docs/adr/0025-traces.md).
+"""Sends traces to an OpenTelemetry collector over HTTP, in a thread of its own (docs/adr/0025-traces.md).
 
-Nothing of OpenTelemetry is imported where nobody asks for traces.
+OpenTelemetry is imported only if traces are configured.
 """
 
 import logging
@@ -22,21 +22,21 @@ log = structlog.get_logger()
 
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 SAMPLER_VARIABLE = "OTEL_TRACES_SAMPLER"
-"""What OpenTelemetry's own environment says counts where our settings say nothing
+"""OpenTelemetry's environment variables, which apply where the service's settings say nothing
 (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/)."""
 PATH = "/v1/traces"
 SERVICE_NAME = "instant-audience"
 SEND_SECONDS = 2.0
-"""How long the collector may take; the end of a worker waits for it."""
+"""How long the collector may take to answer; the end of a worker waits for it."""
 
 
 def are_wanted(settings: Settings) -> bool:
-    """Whether anybody says where traces go."""
+    """Whether the settings or the environment name a collector."""
     return settings.traces_endpoint is not None or any(os.environ.get(name) for name in ENDPOINT_VARIABLES)
 
 
 def begin_traces(settings: Settings, worker: int) -> Callable[[], None] | None:
-    """Begin to send traces; returns what ends that, and sends what is left. None: nobody wants them."""
+    """Begin to send traces. Returns the function that sends what is left and ends it; None: no collector is named."""
     if not are_wanted(settings):
         return None
     from opentelemetry.sdk.resources import Resource
@@ -64,8 +64,8 @@ def begin_traces(settings: Settings, worker: int) -> Callable[[], None] | None:
 
 
 def problem(settings: Settings) -> str | None:
-    """Why the collector does not take traces: it is sent none. None: it does. Takes a few seconds where nobody is
-    there."""
+    """Why the collector does not accept traces, tested with an empty export; None: it does. Takes a few seconds if it
+    does not answer."""
     told: list[str] = []
     hearing = _Hearing(told.append)
     logger = logging.getLogger("opentelemetry")
@@ -85,7 +85,7 @@ def _exporter(settings: Settings) -> "OTLPSpanExporter":
 
 
 class _Hearing(logging.Handler):
-    """Hands on what the library says."""
+    """Passes the library's log messages on."""
 
     def __init__(self, hear: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -96,7 +96,7 @@ class _Hearing(logging.Handler):
 
 
 class _Troubles(logging.Handler):
-    """Says in our log that spans are lost; what the library says of it may hold anything."""
+    """Logs that spans were lost, without the library's message, which may contain anything."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

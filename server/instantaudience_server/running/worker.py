@@ -1,4 +1,4 @@
-"""A worker behind the gateway, with the native or the grpcio host: a process that the supervisor starts."""
+"""The main module of a worker behind the gateway, with the host `native` or `grpcio`; the supervisor starts it."""
 
 import asyncio
 import contextlib
@@ -63,7 +63,7 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
 
 
 async def _secure(host: NativeHost, path: Path, stack: contextlib.AsyncExitStack) -> None:
-    """Have the host speak TLS on its port, with what is in the file, and with what will be."""
+    """Have the host serve TLS on its port with the certificates in the file, and follow their changes."""
     secured = asyncio.Event()
 
     def secure(certificates: Certificates) -> None:

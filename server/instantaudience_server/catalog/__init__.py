@@ -1,5 +1,5 @@
-"""Members, accounts and segments: in a worker's memory, in files, changed while the service runs; who may use what.
+"""The catalog of members, users (accounts) and segments: in memory, in files, edited at run time; and access rights.
 
-May use passwords, quotas, segment_sizes, and the store's interfaces.
-Used by tokens, usage, sign_in, memberships, batch, transport, running, diagnosis, backup, and commands (files).
+May use passwords, quotas, segment_sizes, and the store's interfaces. Used by tokens, usage, sign_in, memberships,
+batch, transport, running, diagnosis, backup, and commands (files).
 """

@@ -1,5 +1,5 @@
-"""Who calls, whom a request is about, and which segments a member may use (source: contract, "What the system makes of
-a valid block")."""
+"""Access rights: the caller, the member that a request is about, and the segments that a member may use (source:
+contract, "What the system makes of a valid block")."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class NamesMember(Protocol):
 
 
 def find_segment(catalog: Catalog, member: Member, block: pb.SegBlock) -> "Segment | pb.WarningCode":
-    """The segment that a valid block names, or the `WarningCode` that says why the member cannot put users into it."""
+    """The segment that a valid block names, or the `WarningCode` for why the member cannot use it."""
     seg_id = block.seg_id
     if seg_id or block.HasField("seg_id"):
         segment = catalog.segment(seg_id)
@@ -48,7 +48,7 @@ def find_segment(catalog: Catalog, member: Member, block: pb.SegBlock) -> "Segme
 
 
 def require_admin(caller: Caller) -> None:
-    """Let only callers with the role `admin` go on.
+    """Check that the caller has the role `admin`.
 
     Raises:
         AudienceError: UNAUTH.
@@ -58,7 +58,7 @@ def require_admin(caller: Caller) -> None:
 
 
 def require_member(caller: Caller, member_id: int) -> None:
-    """Let only callers of this member, and those with the role `admin`, go on.
+    """Check that the caller belongs to this member, or has the role `admin`.
 
     Raises:
         AudienceError: UNAUTH.
@@ -70,8 +70,8 @@ def require_member(caller: Caller, member_id: int) -> None:
 async def member_of(
     request: NamesMember, feed: CatalogFeed, caller: Caller, deadline: float, field: str = "member_id"
 ) -> Member:
-    """The member that a request names, also one that was made just now, or else the caller's; `field` is where it
-    names it.
+    """The member that a request names, even if another worker has only just created it; without one, the caller's.
+    `field` is the field to name in an error.
 
     Raises:
         AudienceError: UNAUTH; NOT_FOUND; UNAVAILABLE.
@@ -86,5 +86,5 @@ async def member_of(
 
 
 def allowed_to(caller: Caller) -> Callable[[catalog_pb2.Segment], None]:
-    """Lets only segments pass that the caller may work with; for all others it raises as `require_member` does."""
+    """A check that raises, as `require_member` does, for segments that the caller may not edit."""
     return lambda segment: require_member(caller, segment.member_id)

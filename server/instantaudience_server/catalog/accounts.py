@@ -1,4 +1,4 @@
-"""Passwords and tokens of users: set, change, revoke (source: catalog.proto, ChangePassword and RevokeTokens)."""
+"""Sets and changes users' passwords, and revokes their tokens (source: catalog.proto, ChangePassword, RevokeTokens)."""
 
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ class AccountService:
         """The hash of a new user's password.
 
         Raises:
-            AudienceError: SYNTAX, when it breaks the rule for passwords; UNAVAILABLE.
+            AudienceError: SYNTAX, the password breaks the rule for passwords; UNAVAILABLE.
         """
         rules.check_password(password, "password")
         return await self._passwords.hash(password, deadline)
@@ -35,15 +35,15 @@ class AccountService:
     async def change_password(
         self, request: pb.ChangePasswordRequest, caller: Caller, deadline: float
     ) -> pb.ChangePasswordResponse:
-        """Set a user's password; all of its tokens are worth nothing from then on, the caller's own included.
+        """Change a user's password, and revoke all of the user's tokens, the caller's own included.
 
-        Callers change their own password by the current one, and the role `admin` another user's without it.
+        Callers need their current password to change their own; the role `admin` changes another user's without it.
 
         Raises:
-            AudienceError: UNAUTH, for another user without the role, or when the current password is wrong; SYNTAX,
-                when the new one breaks the rule or is the current one; NOT_FOUND; CHANGED_MEANWHILE, when password or
-                tokens changed since the current password was checked; RATE_LIMIT_EXCEEDED past 10 wrong current
-                passwords of an account in 5 minutes; UNAVAILABLE.
+            AudienceError: UNAUTH, for another user without the role, or if the current password is wrong; SYNTAX, if
+                the new one breaks the rule or is the current one; NOT_FOUND; CHANGED_MEANWHILE, if password or tokens
+                changed since the current password was checked; RATE_LIMIT_EXCEEDED after 10 wrong current passwords
+                of an account in 5 minutes; UNAVAILABLE.
         """
         user_id = subject_of(request.id, caller)
         own = user_id == caller.account.id
@@ -69,7 +69,7 @@ class AccountService:
     async def revoke_tokens(
         self, request: pb.RevokeTokensRequest, caller: Caller, deadline: float
     ) -> pb.RevokeTokensResponse:
-        """Make all tokens of a user worth nothing: the caller's own or, for the role `admin`, another's.
+        """Revoke all tokens of a user: the caller or, for the role `admin`, any user.
 
         Raises:
             AudienceError: UNAUTH; NOT_FOUND; UNAVAILABLE.
@@ -85,13 +85,13 @@ class AccountService:
     async def _is_current(
         self, request: pb.ChangePasswordRequest, own: bool, current_hash: str | None, deadline: float
     ) -> bool:
-        """Whether the new password is the current one, which callers have shown for their own account."""
+        """Whether the new password is the current one; for callers' own, that is in the request and was checked."""
         if own:
             return request.new_password == request.current_password
         return await self._passwords.matches(request.new_password, current_hash, deadline)
 
     async def _read(self, user_id: int, deadline: float) -> tuple[int, str | None]:
-        """A user's token generation and its password's hash, which is no older."""
+        """A user's token generation, and the hash of its password, which is not older than that."""
         data, password_hash = await self._store.credentials(user_id, deadline)
         if data is None:
             raise not_found(Kind.USER, user_id)
@@ -99,7 +99,11 @@ class AccountService:
 
 
 def subject_of(user_id: int, caller: Caller) -> int:
-    """Whose account a command is about, where 0 means the caller's; raises UNAUTH when the caller has no say in it."""
+    """The ID of the user that a command is about; 0 means the caller.
+
+    Raises:
+        AudienceError: UNAUTH, for another user without the role `admin`.
+    """
     if user_id in (0, caller.account.id):
         return caller.account.id
     require_admin(caller)

@@ -1,5 +1,5 @@
-"""How a member's files are read, and how many of them it may send (source: contract-neighbours, "Batch Segment
-Service"; the comments of `BatchSettings` in catalog.proto)."""
+"""A member's settings for files: their format, and limits (source: contract-neighbours, "Batch Segment Service"; the
+comments of `BatchSettings` in catalog.proto)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from instantaudience.v1 import catalog_pb2 as pb
 
 UNLIMITED = 0
-"""The value of a limit that stands for no limit."""
+"""The value of a limit that means no limit."""
 _FORBIDDEN = frozenset("[](){}$\\/|?*+-\r\n")
 _SEPARATORS = "user", "segment", "field", "removal", "domain"
 _OPTIONAL = frozenset(("segment", "removal", "domain"))
 
 
 class BatchField(StrEnum):
-    """A part of what a line says about a segment."""
+    """A field of a segment in a line."""
 
     SEG_ID = "SEG_ID"
     SEG_CODE = "SEG_CODE"
@@ -27,7 +27,7 @@ class BatchField(StrEnum):
 
 
 class Separators(NamedTuple):
-    """The separators s1 to s5; an empty one separates nothing, and what would follow it is not to be sent."""
+    """The separators s1 to s5. An empty one is not used, and lines cannot have what would follow it."""
 
     user: str = ";"
     """s1: between the user and the first segment."""
@@ -36,7 +36,7 @@ class Separators(NamedTuple):
     field: str = ":"
     """s3: between the fields of a segment."""
     removal: str = "\t"
-    """s4: before the segments that the user leaves."""
+    """s4: before the segments from which the user is removed."""
     domain: str = "^"
     """s5: before the domain of the user's ID."""
 
@@ -46,12 +46,12 @@ STANDARD = Separators()
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """A member's; the defaults are the contract's. `UNLIMITED` is a limit of bytes or lines that there is none of, and
-    of invalid lines."""
+    """A member's settings for files. The defaults are the contract's. Limits of bytes and lines in an hour or a day may
+    be `UNLIMITED`."""
 
     separators: Separators = STANDARD
     fields: tuple[BatchField, ...] = (BatchField.SEG_ID, BatchField.EXPIRATION)
-    """What each segment of a line has, in this order."""
+    """The fields of each segment in a line, in this order."""
     file_bytes: int = 2**29
     segments_per_line: int = 1800
     waiting_jobs: int = 200
@@ -62,10 +62,10 @@ class BatchSettings:
     lines_per_hour: int = UNLIMITED
     lines_per_day: int = UNLIMITED
     num_invalid_before_error: int | None = None
-    """So many lines that cannot be read are passed over; at the next one the job ends. None: however many there are."""
+    """How many unreadable lines are skipped; the next one ends the job. None: no limit."""
     error_lines: int = 200
     batch_job_as_list: bool = False
-    """Whether a job that is asked for stands in a list of one."""
+    """Whether REST answers with a list of one where a single job is read."""
 
 
 DEFAULTS = BatchSettings()
@@ -83,11 +83,11 @@ LIMITS: Mapping[str, tuple[int, int]] = {
     "num_invalid_before_error": (0, 2**31 - 1),
     "error_lines": (0, 999),
 }
-"""The least and the most that a setting may be."""
+"""Setting → its least and largest value."""
 
 
 def settings_of(message: pb.BatchSettings) -> BatchSettings:
-    """What a member is set to; the message keeps the rules."""
+    """The settings in a valid message, with defaults where it has none."""
     given: dict[str, Any] = {
         field.name: value for field, value in message.ListFields() if field.name in LIMITS or field.name in _FLAGS
     }
@@ -97,7 +97,8 @@ def settings_of(message: pb.BatchSettings) -> BatchSettings:
 
 
 def separators_of(message: pb.BatchSettings) -> Separators:
-    """The separators that hold: an absent optional one is not used where its default has another meaning."""
+    """The separators in a message, with defaults where it has none. An optional one that is absent is not used if the
+    message uses its default for another separator."""
     given = {name: getattr(message, f"{name}_separator") for name in _SEPARATORS if _has(message, name)}
     taken = set(given.values())
     return Separators(
@@ -164,4 +165,4 @@ RULES: tuple[tuple[str, Holds, str], ...] = (
         "TIMESTAMP and VALUE",
     ),
 )
-"""Fields, whether they are as they must be (asked of the message), and how they must be; limits have `LIMITS`."""
+"""Field, whether a message obeys the rule, and the rule as text; the rules of limits are in `LIMITS`."""

@@ -1,8 +1,7 @@
-"""Members, their accounts and segments, and who may use whose, for lookups from memory (source: contract, "What the
-system makes of a valid block").
+"""The catalog in a worker's memory, for lookups (source: contract, "What the system makes of a valid block").
 
-A catalog is built from records and follows their changes; each change costs the change alone. Segments, of which there
-may be millions, lie in a table; those in use are kept decoded.
+A catalog is built from records and updated with their changes; the cost of a change does not depend on the catalog's
+size. Segments, of which there may be millions, are in an SQLite table; those in use are also cached decoded.
 """
 
 import asyncio
@@ -24,15 +23,15 @@ from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 
 MOST_HOT_SEGMENTS = 50_000
-"""Segments that are kept decoded, about."""
+"""The most segments that are cached decoded."""
 FEW_SEGMENTS = 2000
-"""A member with no more is searched in one go: about 2 ms."""
+"""The most segments that are searched in one step, which takes about 2 ms."""
 MERGED_AT_ONCE = 1000
-"""Segments before the page that a search passes over before other calls run: about 2 ms."""
+"""How many segments before the page a search skips before other calls run: about 2 ms."""
 
 
 class Role(StrEnum):
-    """What an account may do beyond its member's own affairs."""
+    """The role of an account: what it may do beyond the affairs of its own member."""
 
     MEMBER = "member"
     ADMIN = "admin"
@@ -42,10 +41,10 @@ class Role(StrEnum):
 class Member:
     """A company that uses the service.
 
-    `segment_access` are the IDs of the members whose segments it may use, its own included. `external_member_id` says
-    whose external IDs the member's user IDs are; None when they are the platform's own. Memberships last
-    `longest_expiration_minutes` at most; 0 when there is no bound. `durability` is what an acknowledgement of its calls
-    means; None: what it means for the service.
+    `segment_access` are the IDs of the members whose segments it may use, its own included. `external_member_id` is the
+    member whose external IDs it sends as user IDs; None: it sends the platform's own. Memberships last at most
+    `longest_expiration_minutes`; 0: no limit. `durability` is what an acknowledgement of its calls means; None: the
+    service's setting.
     """
 
     id: int
@@ -61,9 +60,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Someone who may sign in for a member. Tokens of an earlier `token_generation` are revoked.
+    """A user who may sign in for a member. Tokens of an earlier `token_generation` are revoked.
 
-    Who shows a client certificate with one of `certificate_names` needs no token.
+    A caller with a client certificate for one of `certificate_names` needs no token.
     """
 
     id: int
@@ -77,10 +76,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A set of users that a member owns; `code` is None where the owner gave none.
+    """A set of users that a member owns; `code` is None where it has none.
 
-    Memberships whose block does not say last for `expire_minutes` (0: for ever); None where the segment does not say
-    either.
+    `expire_minutes` is how long memberships last whose block has no expiration (0: for ever); None: the member's
+    default applies.
     """
 
     id: int
@@ -91,8 +90,8 @@ class Segment:
 
 
 class SegmentPage(NamedTuple):
-    """Some of the segments that were asked for, in their order, and how many there are in all. `ids` has those too that
-    a change has taken away while it was searched: what is no longer there still says that the page was full."""
+    """A page of segments in order, and the total number of matching ones. `ids` also has those on the page that changed
+    during the search and no longer match, so that one can tell whether the page was full."""
 
     segments: list[pb.Segment]
     total: int
@@ -100,9 +99,9 @@ class SegmentPage(NamedTuple):
 
 
 class Catalog:
-    """All members, accounts and segments: `records`, and those of a table that was indexed already.
+    """All members, accounts and segments, initially those in `records` and in an indexed table.
 
-    `version` changes whenever anything does.
+    `version` changes with every change.
     """
 
     def __init__(self, records: Iterable[Record] = (), segments: SegmentTable | None = None) -> None:
@@ -119,7 +118,7 @@ class Catalog:
         self.put(records)
 
     def put(self, records: Iterable[Record]) -> None:
-        """Add objects, or replace those that are there."""
+        """Add objects, or replace those with the same IDs."""
         segments = []
         for record in records:
             if record.kind is Kind.SEGMENT:
@@ -134,7 +133,7 @@ class Catalog:
         self.version += 1
 
     def remove(self, kind: Kind, object_id: int) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object; one that does not exist is no error."""
         if kind is Kind.SEGMENT:
             self._segments.remove([object_id])
             self._cool([object_id])
@@ -146,7 +145,7 @@ class Catalog:
         self.version += 1
 
     def replace(self, other: "Catalog") -> None:
-        """Hold what another catalog holds, from one moment to the next; the other one is of no more use."""
+        """Take over the contents of another catalog, atomically; the other one must not be used any more."""
         version = self.version
         self.__dict__.update(other.__dict__)
         self.version = version + 1
@@ -156,7 +155,7 @@ class Catalog:
         return self._by_certificate.get(name, frozenset())
 
     def account_by_certificate(self, name: str) -> Account | None:
-        """Whose name it is in a client certificate; None where it is nobody's, or several accounts'."""
+        """The account that has this name in client certificates; None where none or several have it."""
         ids = self.owners_of_certificate(name)
         return self.accounts[next(iter(ids))] if len(ids) == 1 else None
 
@@ -179,7 +178,7 @@ class Catalog:
         return self._hot.get(segment_id) or self._read(segment_id)
 
     def unknown(self, segment_ids: Iterable[int]) -> Set[int]:
-        """Those of the IDs that no segment has; for many, this is several times cheaper than to ask for each."""
+        """The IDs that no segment has. For many IDs, this is several times cheaper than a lookup of each."""
         cold = set(segment_ids) - self._hot.keys()
         return cold - self._segments.ids_among(list(cold))
 
@@ -202,10 +201,10 @@ class Catalog:
         limit: int,
         **filters: Unpack[Filters],
     ) -> SegmentPage:
-        """The first `limit` segments in an order that fit everything given.
+        """The first `limit` segments, in the given order, that match all filters, without the first `skip` and those up
+        to the ID `after_id`.
 
-        During a long search, other calls run, and changes may be missed. The first `skip` segments, and those up to the
-        ID `after_id`, are left out of the page.
+        During a long search, other calls run, and changes meanwhile may be missed.
         """
         matching = Condition(**filters)
         given = {name for name, value in filters.items() if value not in (None, "")}
@@ -225,9 +224,9 @@ class Catalog:
         return counts.total() if member_id is None else counts[member_id]
 
     async def _search(self, filters: Filters, order: Order, after_id: int, skip: int, limit: int) -> SegmentPage:
-        """Go through the whole table: in its own order, which is far quicker than any other.
+        """Scan the whole table in the order of its rows, which is far quicker than any other.
 
-        What fits is sorted in runs, and these are merged: to sort all of it would hold other calls.
+        Matches are sorted in runs, which are then merged: sorting all at once would delay other calls.
         """
         segments, matching = self._segments, Condition(**filters)
         total, runs, row = 0, list[list[tuple[Any, int]]](), 1
@@ -242,7 +241,7 @@ class Catalog:
         for start in range(0, min(skip, total), MERGED_AT_ONCE):
             deque(islice(merged, min(MERGED_AT_ONCE, skip - start)), maxlen=0)
             await asyncio.sleep(0)
-        # What has changed meanwhile may have been found twice, and may fit no more.
+        # A segment that changed meanwhile may have been found twice, and may no longer match.
         ids = list(islice(_unique(segment_id for _, segment_id in merged), limit))
         on_page = filters.copy()
         on_page["ids"] = ids
@@ -259,7 +258,7 @@ class Catalog:
         return segment
 
     def _cool(self, segment_ids: Iterable[int]) -> None:
-        """Forget decoded segments that have changed."""
+        """Drop segments that have changed from the caches."""
         for segment_id in segment_ids:
             segment = self._hot.pop(segment_id, None)
             if segment is not None and segment.code is not None:

@@ -17,18 +17,18 @@ from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, 
 
 New = TypeVar("New", bound=Object)
 Check = Callable[[Any], None]
-"""Looks at an object as it stands, and raises what keeps the caller from it."""
+"""Inspects the current object, and raises if the caller may not change it."""
 
 ATTEMPTS = 5
-"""How often an import, or a change of a password that is bound to the one before, is made anew on what another editor
-has written meanwhile. Other changes are until their deadline: each time, somebody's was made."""
+"""How often an import, or a change of a password that depends on the former one, is retried after a conflict with
+another editor. Other changes are retried until their deadline: with each conflict, some editor makes progress."""
 
 
 class CatalogEditor:
-    """Makes one change at a time. Deadlines are times of the event loop's clock, in seconds.
+    """Makes single changes to the catalog. Deadlines are times of the event loop's clock, in seconds.
 
-    Every method ends when this worker's catalog has taken the change over: its later calls see it. When the cluster
-    goes away in between, UNAVAILABLE is raised although the change was made.
+    Every method returns when this worker's catalog has the change too, so that its later calls see it. If the cluster
+    fails in between, UNAVAILABLE is raised although the change was made.
     """
 
     def __init__(self, store: CatalogStore, feed: CatalogFeed, clock: Clock) -> None:
@@ -37,13 +37,13 @@ class CatalogEditor:
         self._clock = clock
 
     async def create(self, message: New, deadline: float, password_hash: str | None = None) -> New:
-        """Add an object, under the next free ID where it has none; returns it with `id` and `etag`.
+        """Add an object, with the next free ID if it has none; returns it with `id` and `etag`.
 
-        What only the service says (`etag`, `token_generation`, `last_modified`) is ignored.
+        Fields that only the service sets (`etag`, `token_generation`, `last_modified`) are ignored.
 
         Raises:
-            AudienceError: SYNTAX, when it breaks a rule; INTEGRITY, when the ID or the unique name is taken; NOT_FOUND,
-                when there is no such member; UNAVAILABLE.
+            AudienceError: SYNTAX, the object breaks a rule; INTEGRITY, its ID or unique name is taken; NOT_FOUND, a
+                member that it names does not exist; UNAVAILABLE.
         """
         kind = records.kind_of(message)
         created = rules.complete(message)
@@ -62,7 +62,7 @@ class CatalogEditor:
             write = write_of(None, created, password_hash, references)._replace(alone_since=alone_since)
             if await self._write(write, created, deadline) is Outcome.DONE:
                 break
-            # An import, which chooses IDs, was faster with this one, or what was looked at has changed.
+            # Conflict: an import has taken the allocated ID, or what was checked has changed. Try again.
         await self._feed.catch_up(deadline)
         return _with_etag(created)
 
@@ -79,16 +79,15 @@ class CatalogEditor:
         check: Check | None = None,
         named: str = "id",
     ) -> Object:
-        """Change an object: `edit` changes the message it is given; returns what stands then.
+        """Change an object by `edit`, which modifies the message that it is given; returns the new object.
 
-        What `check` lets pass is changed, as it stood then. With an `etag`, only an object that still has it is
-        changed; without, `edit` is called again on what another editor has written meanwhile. A change that changes
-        nothing is none: `etag` and `last_modified` stay. `hash_before` is as in `Write`. `named` is where the request
-        names the object.
+        `check` sees exactly the object that is changed. With an `etag`, the object is changed only if it still has it;
+        without, `edit` is called again on what another editor has written meanwhile. If nothing changes, `etag` and
+        `last_modified` stay. `hash_before` is as in `Write`. `named` is the field to name in NOT_FOUND.
 
         Raises:
-            AudienceError: NOT_FOUND; CHANGED_MEANWHILE, with an `etag` or `hash_before`; SYNTAX, when the object would
-                break a rule; INTEGRITY, when the unique name is taken; UNAVAILABLE, also when others are always faster.
+            AudienceError: NOT_FOUND; CHANGED_MEANWHILE, with an `etag` or `hash_before`; SYNTAX, the object would break
+                a rule; INTEGRITY, the unique name is taken; UNAVAILABLE, also if others are faster until the deadline.
         """
         for attempt in _until(deadline):
             if hash_before is not None and attempt == ATTEMPTS:
@@ -118,8 +117,8 @@ class CatalogEditor:
         """Remove an object; `etag` and `check` as in `update`.
 
         Raises:
-            AudienceError: NOT_FOUND; CHANGED_MEANWHILE, with an `etag`; IN_USE, for a member that owns something or
-                that another member names; UNAVAILABLE.
+            AudienceError: NOT_FOUND; CHANGED_MEANWHILE, with an `etag`; IN_USE, a member owns users or segments, or
+                another member names it; UNAVAILABLE.
         """
         for _ in _until(deadline):
             before = await self._read(kind, object_id, etag, deadline, check)
@@ -148,15 +147,23 @@ class CatalogEditor:
         return message
 
     async def _write(self, write: Write, message: Object, deadline: float) -> Outcome:
-        """Make a write of an object: DONE, or CONFLICT or NO_MEMBER, of which the reason has to be looked for."""
+        """Make a write. Returns DONE, or CONFLICT or NO_MEMBER, after which the caller has to check again.
+
+        Raises:
+            AudienceError: the error of any other outcome; UNAVAILABLE.
+        """
         (outcome,) = await self._store.write([write], deadline)
         if outcome not in (Outcome.DONE, Outcome.CONFLICT, Outcome.NO_MEMBER):
             raise _refusal(outcome, message)
         return outcome
 
     async def _check_certificates(self, before: Object | None, after: Object, deadline: float) -> Version:
-        """Refuse new names in certificates that another user has. Returns the version of the catalog in which none has
-        them; empty where there are none."""
+        """Check that no other user has the new names in certificates. Returns the version of the catalog at which none
+        has; empty if there are no new names.
+
+        Raises:
+            AudienceError: INTEGRITY, UNAVAILABLE.
+        """
         known = before.certificate_names if isinstance(before, pb.User) else ()
         if not isinstance(after, pb.User) or set(after.certificate_names) <= set(known):
             return b""
@@ -165,8 +172,12 @@ class CatalogEditor:
         return self._feed.version
 
     async def _check_unnamed(self, member_id: int, deadline: float) -> Version:
-        """Refuse to delete a member that another one names: its ID, given again, would mean another company. Returns
-        the version of the catalog in which none does."""
+        """Check that no other member names a member that is to be deleted: if its ID was given again, the name would
+        mean another company. Returns the version of the catalog at which none does.
+
+        Raises:
+            AudienceError: IN_USE, UNAVAILABLE.
+        """
         await self._feed.catch_up(deadline)
         for member in self._feed.catalog.members.values():
             if member.id != member_id and member_id in {*member.segment_access, member.external_member_id}:
@@ -181,8 +192,8 @@ def write_of(
     password_hash: str | None = None,
     references: Iterable[tuple[str, int]] = (),
 ) -> Write:
-    """The store's write that replaces an object by another (see `Write`); not both are None. `references` are those
-    that must exist (see `rules.references`)."""
+    """The store's write that replaces `before` with `after`, at most one of which is None (see `Write`). `references`
+    are the members that have to exist (see `rules.references`)."""
     message = after or before
     assert message is not None
     return Write(
@@ -199,7 +210,7 @@ def write_of(
 
 
 def check_kept(before: Object, after: Object) -> None:
-    """Check what can never change.
+    """Check that an edit keeps the fields that cannot change, `id` and `member_id`.
 
     Raises:
         AudienceError: SYNTAX.
@@ -213,7 +224,7 @@ def check_kept(before: Object, after: Object) -> None:
 
 
 async def check_references(store: CatalogStore, references: Iterable[tuple[str, int]], deadline: float) -> None:
-    """Check that members exist that fields name (see `rules.references`).
+    """Check that the members exist that fields name (see `rules.references`).
 
     Raises:
         AudienceError: NOT_FOUND, with the field; UNAVAILABLE.
@@ -226,8 +237,8 @@ async def check_references(store: CatalogStore, references: Iterable[tuple[str, 
 
 
 def check_certificates(message: Object, owners_of: Callable[[str], Set[int]]) -> None:
-    """Refuse a name in certificates that another user has, as far as this worker knows. A name of two would be
-    nobody's; `owners_of` tells the users that have one.
+    """Check that no other user has a user's names in certificates; a name of two users would identify neither.
+    `owners_of` returns the IDs of the users who have a name.
 
     Raises:
         AudienceError: INTEGRITY.
@@ -241,17 +252,17 @@ def check_certificates(message: Object, owners_of: Callable[[str], Set[int]]) ->
 
 
 def not_found(kind: Kind, object_id: int, field: str = "id") -> AudienceError:
-    """There is no such object; `field` is where the request names it."""
+    """The error for an object that does not exist; `field` is where the request names it."""
     return AudienceError(Reason.NOT_FOUND, f"'{field}': there is no {kind} {object_id}", field=field)
 
 
 def no_such_code(member_id: int) -> AudienceError:
-    """A member has no segment with the code that the request names."""
+    """The error for a code that no segment of the member has."""
     return AudienceError(Reason.NOT_FOUND, f"'code': member {member_id} has no segment with this code", field="code")
 
 
 def refusal_of(outcome: Outcome, message: Object) -> tuple[Reason, str, str]:
-    """Why a write of this object was not made: reason, text, field."""
+    """Why a write of this object was refused: reason, message, field."""
     kind, owner = records.kind_of(message), records.owner_id(message)
     taken = "'username' is taken" if kind is Kind.USER else f"'code' is taken in member {owner}, whatever its case"
     name = "username" if kind is Kind.USER else "code"
@@ -269,7 +280,7 @@ def _refusal(outcome: Outcome, message: Object) -> AudienceError:
 
 
 def _until(deadline: float) -> Iterator[int]:
-    """Counts the attempts of a change."""
+    """Count attempts from 0 on, until the deadline."""
     time = asyncio.get_running_loop().time
     return takewhile(lambda _: time() < deadline, count())
 

@@ -1,4 +1,4 @@
-"""Keeps a worker's catalog as the cluster's is: loads it once, and then follows its changes."""
+"""Keeps a worker's catalog up to date: loads it from the cluster once, and then follows the changes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,14 +16,14 @@ from instantaudience_server.telemetry import Event
 log = structlog.get_logger()
 
 FOLLOW_SECONDS = 0.2
-"""The pause between two questions for changes: a change is known everywhere well within a second (contract,
+"""The pause between two reads of changes, so that a change is known everywhere well within a second (contract,
 "/segment")."""
 ANSWER_SECONDS = 1.0
-"""How long the cluster has for one answer."""
+"""How long the cluster may take for one answer."""
 PAGE_SECONDS = 10.0
-"""How long it has for a page of the whole catalog: after one that does not come, all are read anew."""
+"""How long the cluster may take for a page of the whole catalog; if one fails, loading starts again."""
 RECORDS_AT_ONCE = 500
-"""Records that are taken into a catalog before other calls run: about 2 ms."""
+"""How many records are put into a catalog before other calls run: about 2 ms."""
 
 FindMember = Callable[[int, float], Awaitable[Member | None]]
 """See `CatalogFeed.member`."""
@@ -31,7 +31,7 @@ FindMember = Callable[[int, float], Awaitable[Member | None]]
 
 @dataclass
 class _Copy:
-    """A catalog, the version that it has come to, and until when that was the newest (see `current_until`)."""
+    """A catalog, its version, and `CatalogFeed.current_until`."""
 
     catalog: Catalog
     version: Version = b""
@@ -39,7 +39,7 @@ class _Copy:
 
 
 class CatalogFeed:
-    """Fills `catalog` from the cluster. While the cluster does not answer, the catalog stays as it was last known."""
+    """Fills `catalog` from the cluster. While the cluster does not answer, the catalog stays as it is."""
 
     def __init__(self, store: CatalogStore, catalog: Catalog) -> None:
         self._store = store
@@ -50,21 +50,21 @@ class CatalogFeed:
 
     @property
     def catalog(self) -> Catalog:
-        """What it fills."""
+        """The catalog that this fills."""
         return self._served.catalog
 
     @property
     def version(self) -> Version:
-        """The version of the cluster's catalog that this is."""
+        """The version of the cluster's catalog that `catalog` has."""
         return self._served.version
 
     @property
     def current_until(self) -> float:
-        """Every change made until then is known: a time of the event loop's clock, in seconds."""
+        """A time of the event loop's clock, in seconds, up to which all changes are known."""
         return self._served.current_until
 
     async def load(self) -> None:
-        """Read the whole catalog. Waits while the part of the cluster that holds it is away, and says so."""
+        """Load the whole catalog. While the node that has it does not answer, log that and try again."""
         while True:
             try:
                 async with self._lock:
@@ -76,11 +76,11 @@ class CatalogFeed:
         self._report(stale=False)
 
     async def catch_up(self, deadline: float) -> None:
-        """Take over the changes made so far. `deadline` is a time of the event loop's clock, in seconds: until then the
-        cluster is asked again.
+        """Apply all changes made before this call. `deadline` is a time of the event loop's clock, in seconds, until
+        which the cluster is asked again if it does not answer.
 
         Raises:
-            AudienceError: UNAVAILABLE, also when there are too many changes to take them over by then.
+            AudienceError: UNAVAILABLE, also if there are too many changes to apply by then.
         """
         called = self._loop.time()
         try:
@@ -93,10 +93,13 @@ class CatalogFeed:
             raise unavailable("the catalog's changes did not come in time; nothing is lost") from None
 
     async def _knows_all_before(self, called: float) -> bool:
-        """Ask once for the changes, unless all of those made before `called` are known. False: the cluster did not
-        answer, and others may ask meanwhile."""
+        """Read the changes once, unless all made before `called` are known. False: the cluster did not answer.
+
+        Raises:
+            AudienceError: UNAVAILABLE, the catalog has to be loaded again; any other error of the store.
+        """
         async with self._lock:
-            # Whoever had the lock may have asked late enough for this call too.
+            # The task that had the lock before may have read the changes late enough for this call.
             if self.current_until > called:
                 return True
             try:
@@ -110,7 +113,7 @@ class CatalogFeed:
         return True
 
     async def member(self, member_id: int, deadline: float) -> Member | None:
-        """A member, also one that was made just now, by whichever worker; None: there is none.
+        """A member, even if another worker has only just created it; None: there is none.
 
         Raises:
             AudienceError: as `catch_up`.
@@ -120,7 +123,7 @@ class CatalogFeed:
         return self.catalog.members.get(member_id)
 
     async def segment_by_code(self, member_id: int, code: str, deadline: float) -> Segment | None:
-        """A member's segment with this code (case matters), whichever worker has just given it or taken it away.
+        """A member's segment with this code (case matters), including changes that any worker made before this call.
 
         Raises:
             AudienceError: as `catch_up`.
@@ -129,7 +132,8 @@ class CatalogFeed:
         return self.catalog.segment_by_code(member_id, code)
 
     async def follow(self) -> None:
-        """Take over changes forever. Whatever fails, the worker goes on with what it knows, and says so."""
+        """Apply changes as they come, forever. On any failure, the worker goes on with what it knows, and logs that the
+        catalog is stale."""
         while True:
             try:
                 async with self._lock:
@@ -152,9 +156,13 @@ class CatalogFeed:
         self._is_stale = stale
 
     async def _load(self) -> None:
-        """Build a catalog beside the one that is served, and serve it when it is complete.
+        """Build a new catalog beside the one that is served, and replace that when it is complete.
 
-        Where there is none any more, one comes back: a backup that is put in its place has its version last.
+        If the cluster has no version although this catalog has one, a backup is being restored, which writes the
+        version last.
+
+        Raises:
+            AudienceError: UNAVAILABLE, also in that case.
         """
         while True:
             version = await self._store.version(self._loop.time() + ANSWER_SECONDS)
@@ -167,7 +175,7 @@ class CatalogFeed:
         self._served = _Copy(self.catalog, loaded.version, loaded.current_until)
 
     async def _read(self) -> Catalog:
-        """Everything, in some state that it had since this began; other calls run in between."""
+        """Read all objects, each in some state that it had since this began. Other calls run in between."""
         segments = SegmentTable()
         catalog = Catalog(segments=segments)
         async for kind, page in self._store.load(PAGE_SECONDS):
@@ -182,7 +190,7 @@ class CatalogFeed:
         return catalog
 
     async def _take_changes(self, copy: _Copy) -> bool:
-        """Apply all changes made so far; False when they are no longer kept."""
+        """Apply all changes made so far. False: they are no longer kept, and the catalog has to be loaded again."""
         while True:
             asked = self._loop.time()
             following = await self._store.changes(copy.version, asked + ANSWER_SECONDS)

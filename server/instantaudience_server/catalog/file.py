@@ -1,4 +1,4 @@
-"""The catalog as a YAML file: reads and checks it (`file_entries` writes it)."""
+"""Reads and checks the catalog as a YAML file (`file_entries` writes it)."""
 
 import io
 from collections.abc import Callable
@@ -39,15 +39,15 @@ Int32 = Annotated[StrictInt, Field(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
 Entry = pb.Member | pb.ImportedUser | pb.Segment
 Progress = Callable[[int, int], None]
-"""Told now and then how much is done, and of how much."""
+"""A callback for progress, which gets how much is done, and of how much."""
 
 
 class CatalogError(Exception):
-    """The file cannot be used; the message is one line that names the place and the rule."""
+    """The file cannot be used. The message is one line with the place in the file and the rule."""
 
 
 class _Entry(BaseModel):
-    """What stands in the file: the types. What the values must be like is `rules`' affair."""
+    """An entry of the file, with the types of its fields; `rules` checks their values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,7 +64,7 @@ class LimitsEntry(_Entry):
 
 
 class BatchEntry(_Entry):
-    """How a member's files are read, and how many it may send, as far as it differs from the default."""
+    """A member's settings for files that differ from the default."""
 
     user_separator: StrictStr | None = None
     segment_separator: StrictStr | None = None
@@ -105,7 +105,7 @@ class MemberEntry(_Entry):
     durability: Durability | None = None
 
     def message(self) -> pb.Member:
-        """The member."""
+        """The entry as a protobuf message."""
         fields = self.model_dump(exclude_none=True)
         if self.durability is not None:
             fields["durability"] = f"DURABILITY_{self.durability.name}"
@@ -113,7 +113,7 @@ class MemberEntry(_Entry):
 
 
 class UserEntry(_Entry):
-    """An account, with a password, or its argon2 hash, or neither where the account is there already."""
+    """A user, with a password or its argon2 hash, or with neither if the cluster already has the user."""
 
     id: Id
     username: StrictStr
@@ -133,7 +133,7 @@ class UserEntry(_Entry):
         return self
 
     def message(self) -> pb.ImportedUser:
-        """The account with its secret."""
+        """The entry as a protobuf message, with its secret."""
         role = pb.ROLE_ADMIN if self.role == "admin" else pb.ROLE_MEMBER
         user = pb.User(
             id=self.id,
@@ -159,7 +159,11 @@ class SegmentEntry(_Entry):
     original_fields: dict[str, JsonValue] = {}
 
     def message(self) -> pb.Segment:
-        """The segment."""
+        """The entry as a protobuf message.
+
+        Raises:
+            ValueError: `original_fields` have a number that a double cannot hold exactly.
+        """
         if not original_fields.have_all_digits(self.original_fields):
             raise ValueError(f"'original_fields': {original_fields.DIGITS_LOST}")
         return pb.Segment(
@@ -176,7 +180,7 @@ class SegmentEntry(_Entry):
 
 @dataclass(frozen=True)
 class CatalogEntries:
-    """What stands in the file, checked; in the order of the file."""
+    """The checked entries of a file, in the order of the file."""
 
     members: list[pb.Member] = field(default_factory=list)
     users: list[pb.ImportedUser] = field(default_factory=list, repr=False)
@@ -197,9 +201,7 @@ _NAME_TAKEN = {
 
 
 def read_catalog(path: Path, *, complete: bool = True, progress: Progress = lambda _done, _all: None) -> CatalogEntries:
-    """Read and check a file; `progress` is told in bytes.
-
-    A file that is not `complete` may name members that are not in it.
+    """Read and check a file; `progress` counts bytes. Unless `complete`, the file may name members that are not in it.
 
     Raises:
         CatalogError: the file is missing, is not YAML, or breaks a rule.
@@ -212,7 +214,7 @@ def read_catalog(path: Path, *, complete: bool = True, progress: Progress = lamb
 
 
 def read_entries(source: BinaryIO, name: str, *, complete: bool, progress: Progress) -> CatalogEntries:
-    """Likewise what stands in a file that is open; `name` is for messages."""
+    """As `read_catalog`, from an open file; `name` is for messages."""
     try:
         return _Reading(complete).read(source, progress)
     except YamlError as error:
@@ -222,7 +224,7 @@ def read_entries(source: BinaryIO, name: str, *, complete: bool, progress: Progr
 
 
 def place_of(list_name: str, index: int, object_id: object) -> str:
-    """How messages name an entry."""
+    """The name of an entry in messages."""
     return f"{list_name}[{index}]" + (f" (id {object_id})" if type(object_id) is int else "")
 
 
@@ -231,7 +233,7 @@ class _BrokenRuleError(Exception):
 
 
 class _Reading:
-    """Checks entries one after the other, and against those before."""
+    """Checks entries one by one, and against earlier ones."""
 
     def __init__(self, complete: bool) -> None:
         self._complete = complete

@@ -1,4 +1,4 @@
-"""The entries of the catalog's file as they are written: one line of YAML for each object."""
+"""Writes the entries of the catalog's file: one line of YAML for each object."""
 
 import json
 import re
@@ -11,16 +11,16 @@ from instantaudience_server.catalog import original_fields
 from instantaudience_server.catalog.records import Object
 
 BATCH_FIELD_PREFIX = "BATCH_FIELD_"
-"""What the names in catalog.proto begin with; a file has them without it."""
+"""The prefix of `BatchField`'s names in catalog.proto; the file has them without it."""
 OUTPUT_ONLY = ("etag", "last_modified", "token_generation", "estimated_users")
 """Fields that the service alone sets."""
 _PLAIN_KEY = re.compile("(?!(?:null|true|false|yes|no|on|off|y|n)$)[a-z_]+")
-"""Keys that YAML takes for nothing but text."""
+"""Keys that YAML reads as text without quotes."""
 _NOT_PRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def write_entry(message: Object) -> str:
-    """A line for an object, to stand under its list's name; without what has its default."""
+    """The line of an object in its list, without fields that have their default."""
     return f"- {_flow(_fields(message))}\n"
 
 
@@ -49,13 +49,13 @@ def _key(name: str) -> str:
 
 
 def _flow(value: Any) -> str:
-    """YAML in flow style. JSON's strings are YAML's, but for some characters that YAML wants escaped."""
+    """A value as YAML in flow style. JSON's strings are valid, but for some characters that YAML wants escaped."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_key(key)}: {_flow(each)}' for key, each in value.items())}}}"
     if isinstance(value, str):
         text = json.dumps(value, ensure_ascii=False)
         return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    if isinstance(value, float) and "." not in repr(value):  # YAML takes 1e-05 for text
+    if isinstance(value, float) and "." not in repr(value):  # YAML 1.1 reads 1e-05 as text
         return repr(value).replace("e", ".0e")
     if isinstance(value, bool | int | float) or value is None:
         return json.dumps(value)

@@ -1,4 +1,4 @@
-"""Puts many objects into the catalog at once (source: catalog.proto, ImportCatalog)."""
+"""Imports many objects into the catalog with one request (source: catalog.proto, ImportCatalog)."""
 
 import asyncio
 import contextlib
@@ -26,13 +26,13 @@ from instantaudience_server.passwords.hashing import HASH_RULE, Passwords, is_pa
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Write
 
 OBJECTS_AT_ONCE = 100
-"""Objects that are checked, compared and written together: in between, other calls run."""
+"""How many objects are checked, compared and written before other calls run."""
 _LATER = (Outcome.NAME_TAKEN, Outcome.NO_MEMBER)
-"""What others of the request may end."""
+"""Outcomes that writing other objects of the request may change."""
 
 
 class _Entry(NamedTuple):
-    """An object to put, and where it stands in the request."""
+    """An object to import, and its path in the request."""
 
     path: str
     message: Object
@@ -41,8 +41,8 @@ class _Entry(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """What is to be done about an entry; no write when everything is as it should be. `certificates`: it is a user with
-    names in them, which nobody else may have."""
+    """What to do about an entry. `write` is None if the object is unchanged. `certificates`: the entry is a user with
+    names in certificates, which no other user may have."""
 
     entry: _Entry
     is_new: bool
@@ -51,7 +51,7 @@ class _Step(NamedTuple):
 
 
 class ImportService:
-    """Puts the objects of one request after the other. Deadlines are times of the event loop's clock, in seconds."""
+    """Imports the objects of a request. Deadlines are times of the event loop's clock, in seconds."""
 
     def __init__(self, store: CatalogStore, feed: CatalogFeed, passwords: Passwords, clock: Clock) -> None:
         self._store = store
@@ -60,14 +60,15 @@ class ImportService:
         self._clock = clock
 
     async def put(self, request: pb.ImportCatalogRequest, caller: Caller, deadline: float) -> pb.ImportCatalogResponse:
-        """Create what is missing, change what differs, and leave the rest alone; then this worker knows it all.
+        """Create the objects that are missing, change those that differ, and leave the others alone. Afterwards, this
+        worker's catalog has all changes.
 
-        The time until `deadline` is what each question to the cluster and each password may take: a request with many
-        plain passwords takes longer as a whole (`Passwords` checks them one by one).
+        The time until `deadline` applies to each access to the cluster and to each password, so that a request with
+        many plain passwords may take longer as a whole (`Passwords` checks them one by one).
 
         Raises:
             AudienceError: UNAUTH, without the role `admin`; SYNTAX, for too many objects; UNAVAILABLE: some objects may
-                have been put then, and sending the request again is safe.
+                have been imported, and sending the request again is safe.
         """
         require_admin(caller)
         entries = list(_entries(request))
@@ -83,7 +84,7 @@ class ImportService:
 
 
 class _Putting:
-    """One request under way."""
+    """The state of a request that is being imported."""
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class _Putting:
         self._clock = clock
         self._time: Callable[[], float] = asyncio.get_running_loop().time
         self._seconds = deadline - self._time()
-        # Of its users, what the request says of their certificates counts, not what stands.
+        # For users in the request, the names in certificates that the request gives them count, not the stored ones.
         self._users = {imported.user.id for imported in request.users}
         self._certificates: defaultdict[str, set[int]] = defaultdict(set)
         for imported in request.users:
@@ -109,20 +110,20 @@ class _Putting:
                 self._certificates[name].add(imported.user.id)
         self._paths: dict[tuple[Kind, int], str] = {}
         self._late: list[_Entry] = []
-        """Entries to try again at the end: another object had their name, or they named members that were not there
+        """Entries to try again at the end: another object has their name, or they name members that do not exist
         yet."""
 
     def deadline(self) -> float:
-        """For what is asked now."""
+        """The deadline of an access to the cluster, or of a password, that begins now."""
         return self._time() + self._seconds
 
     async def put(self, entries: Sequence[_Entry]) -> None:
-        """Put entries, and say in `result` what became of each that is not left to `put_late`."""
+        """Import entries, and note the outcome in `result`, except of those that are left to `put_late`."""
         self._late += await self._put(list(self._checked(entries)))
 
     async def put_late(self) -> None:
-        """Put what was left, together: names that others had may be free now, or change places, and members be there,
-        or name each other."""
+        """Import the entries that were left, together: names that others had may be free now, or be exchanged, and
+        members may exist now, or name each other."""
         late, self._late = self._late, []
         for entry in await self._put(late):
             with self._telling(entry):
@@ -131,7 +132,7 @@ class _Putting:
                 self._tell(entry, refusal_of(Outcome.NAME_TAKEN, entry.message)[1])
 
     async def _put(self, entries: Sequence[_Entry]) -> list[_Entry]:
-        """Put entries that were checked; returns those that others of the request may let pass."""
+        """Import checked entries; returns those with an outcome in `_LATER`."""
         changed, late = entries, list[_Entry]()
         for _ in range(ATTEMPTS):
             outcomes = await self._carry_out(await self._plan([*changed, *late]))
@@ -144,7 +145,7 @@ class _Putting:
         return late
 
     async def _carry_out(self, steps: Sequence[_Step]) -> list[tuple[_Entry, Outcome]]:
-        """Write what is to be written, and count what is done."""
+        """Make the writes of some steps, count what was done, and note problems. Returns the outcomes of the writes."""
         self.result.unchanged += sum(step.write is None for step in steps)
         writes = [step.write for step in steps if step.write is not None]
         outcomes = iter(await self._store.write(writes, self.deadline()))
@@ -158,7 +159,7 @@ class _Putting:
         return [(step.entry, outcome) for step, outcome in carried_out]
 
     async def _plan(self, entries: Sequence[_Entry]) -> list[_Step]:
-        """Compare entries with what stands; those that cannot be put are told of."""
+        """Compare entries with the stored objects; those that cannot be imported become problems in `result`."""
         steps: list[_Step] = []
         stored = await self._read(entries)
         hashes = await self._read_hashes(entries)
@@ -172,7 +173,8 @@ class _Putting:
         return list(self._alone(steps))
 
     def _alone(self, steps: Sequence[_Step]) -> Iterator[_Step]:
-        """The steps whose names in certificates no other user has, as of the catalog's version that is known now."""
+        """The steps without those whose names in certificates another user has, by this worker's catalog. Writes are
+        made conditional on its version."""
         for step in steps:
             if step.write is None or not step.certificates:
                 yield step
@@ -193,7 +195,7 @@ class _Putting:
         if before is None and isinstance(message, pb.User) and entry.password is entry.password_hash is None:
             raise AudienceError(Reason.SYNTAX, "'password' or 'password_hash' is required for a new user")
         if isinstance(message, pb.User):
-            # An entry that is planned again has those of the time before.
+            # Cleared because an entry that is planned again still has those of the last time.
             message.ClearField("public_keys")
             if isinstance(before, pb.User):
                 message.token_generation = before.token_generation
@@ -209,17 +211,17 @@ class _Putting:
         return _Step(entry, before is None, certificates, write_of(before, message, new_hash, references))
 
     def _givers(self, message: Object) -> Set[int]:
-        """Others that have a user's names in certificates until they are put."""
+        """The other users who still have a user's names in certificates, and give them up in this request."""
         names = message.certificate_names if isinstance(message, pb.User) else ()
         owners = [self._feed.catalog.owners_of_certificate(name) for name in names]
         return set[int]().union(*owners) - {message.id}
 
     def _owners_of_certificate(self, name: str) -> Set[int]:
-        """The users that have a name in certificates when all is put."""
+        """The users who have a name in certificates once the whole request is imported."""
         return (self._feed.catalog.owners_of_certificate(name) - self._users) | self._certificates.get(name, set())
 
     async def _new_hash(self, entry: _Entry, stored_hash: str | None) -> str | None:
-        """The hash to set; None when the stored one is right, or nothing is said of it."""
+        """The hash to set; None if the stored one is right, or the entry has neither a password nor a hash."""
         if entry.password_hash is not None:
             return None if entry.password_hash == stored_hash else entry.password_hash
         if entry.password is None:
@@ -229,7 +231,7 @@ class _Putting:
         return await self._passwords.hash(entry.password, self.deadline())
 
     async def _read(self, entries: Sequence[_Entry]) -> dict[tuple[Kind, int], Object]:
-        """The objects that stand under the entries' IDs."""
+        """The stored objects with the entries' IDs."""
         stored: dict[tuple[Kind, int], Object] = {}
         for kind in dict.fromkeys(kind for kind, _ in map(_key, entries)):
             ids = [entry.message.id for entry in entries if _key(entry)[0] is kind]
@@ -246,7 +248,7 @@ class _Putting:
         return dict(zip(ids, await self._store.password_hashes(ids, self.deadline()), strict=True))
 
     def _checked(self, entries: Sequence[_Entry]) -> Iterator[_Entry]:
-        """The entries that can be put, as far as can be said without looking at what stands."""
+        """The entries that pass the checks that need no stored objects; the others become problems in `result`."""
         for entry in entries:
             with self._telling(entry):
                 _check(entry)
@@ -257,7 +259,8 @@ class _Putting:
 
     @contextlib.contextmanager
     def _telling(self, entry: _Entry) -> Iterator[None]:
-        """What keeps an entry from being put is a problem of this entry alone; an outage is the whole request's."""
+        """Turn an error in the block into a problem of the entry; UNAVAILABLE, which concerns the whole request,
+        propagates."""
         try:
             yield
         except AudienceError as error:

@@ -1,4 +1,4 @@
-"""The caller's member as REST callers see it (source: contract's neighbours, "Conventions of all REST answers")."""
+"""The caller's member, for REST callers (source: contract-neighbours, "Conventions of all REST answers")."""
 
 from instantaudience.rest.v1 import answers_pb2
 from instantaudience.rest.v1 import member_pb2 as pb
@@ -8,7 +8,7 @@ from instantaudience_server.quotas import Quotas
 
 
 class MemberService:
-    """Shows members."""
+    """The command of rest/v1/member.proto."""
 
     def __init__(self, quotas: Quotas) -> None:
         self._quotas = quotas

@@ -1,5 +1,5 @@
-"""What segments of the original platform have beside: kept as it came, and acted on by nothing (source: contract's
-neighbours, "Conventions of all REST answers")."""
+"""The fields of segments that only the original platform uses: stored and returned as they came, without any effect
+(source: contract-neighbours, "Conventions of all REST answers")."""
 
 import json
 from typing import Any
@@ -22,28 +22,28 @@ NAMES = frozenset(
     }
 )
 MOST_BYTES = 4096
-"""How long all such fields of an object may be together, as JSON."""
+"""The most bytes of all such fields of a segment together, as JSON."""
 MOST_LEVELS = 16
-"""How deep lists and objects may be nested in a field. Each is up to three messages deep, and protobuf's parsers take a
-hundred: whoever lists segments has to read them."""
+"""The deepest nesting of lists and objects in a field. Each level is up to three nested messages, and the protobuf
+parsers of callers who list segments accept about a hundred."""
 TOO_DEEP = f"must have at most {MOST_LEVELS} levels of lists and objects"
 
 
 def as_json(fields: struct_pb2.Struct) -> dict[str, Any]:
-    """The fields as `json` knows them; whole numbers are integers.
+    """The fields as Python values for `json`; whole numbers are integers.
 
     Raises:
-        ValueError: there is a number that JSON does not have.
+        ValueError: there is a number that JSON cannot express.
     """
     read: dict[str, Any] = _whole(MessageToDict(fields))
     return read
 
 
 def have_all_digits(value: Any) -> bool:
-    """Whether doubles, which are all that is kept of numbers, have all digits of the whole ones in this JSON.
+    """Whether doubles, as which numbers are stored, hold all integers in this JSON value exactly.
 
     Raises:
-        OverflowError: there is one that no double holds.
+        OverflowError: an integer exceeds the range of doubles.
     """
     if isinstance(value, dict):
         return all(map(have_all_digits, value.values()))
@@ -56,7 +56,7 @@ DIGITS_LOST = "a double has fewer digits than a number in it: write that as a st
 
 
 def are_short(fields: struct_pb2.Struct) -> bool:
-    """Whether these are JSON of at most `MOST_BYTES`."""
+    """Whether the fields can be written as JSON of at most `MOST_BYTES` bytes."""
     if not fields.fields:
         return True
     try:
@@ -67,7 +67,7 @@ def are_short(fields: struct_pb2.Struct) -> bool:
 
 
 def are_shallow(fields: struct_pb2.Struct) -> bool:
-    """Whether none has lists and objects in one another past `MOST_LEVELS`; they are short."""
+    """Whether no field is nested more deeply than `MOST_LEVELS`. The fields must be `are_short`."""
     return not fields.fields or all(_levels(value) <= MOST_LEVELS for value in as_json(fields).values())
 
 

@@ -1,5 +1,5 @@
-"""Pages of lists: of CatalogService's, in the order of IDs (source: catalog.proto, CatalogService;
-https://google.aip.dev/158), and of REST's (source: contract, "/segment"; contract-neighbours, "lists")."""
+"""Pages of lists: for CatalogService, in the order of IDs (source: catalog.proto, CatalogService;
+https://google.aip.dev/158), and for REST (source: contract, "/segment"; contract-neighbours, "lists")."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from instantaudience_server.errors import AudienceError, invalid
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
 MOST_ELEMENTS = 100
-"""Objects of a page over REST, at most."""
+"""The most objects of a page over REST."""
 
 
 class _Request(Protocol):
@@ -26,18 +26,19 @@ class _Request(Protocol):
 class Page(NamedTuple):
     """A page to fill: at most `size` objects, whose IDs are greater than `after_id`.
 
-    Whoever fills it looks for one object more: it says that there is a next page.
+    To fill it, look for `size + 1` objects: the extra one shows that there is a next page.
     """
 
     size: int
     after_id: int
 
     def first_ids(self, ids: Iterable[int]) -> list[int]:
-        """Of all these IDs, those of the page and the one after it."""
+        """The IDs, out of all of them, of the page and of the object after it."""
         return heapq.nsmallest(self.size + 1, (each for each in ids if each > self.after_id))
 
     def next_token(self, ids: Sequence[int]) -> str:
-        """The token of the next page; empty when `ids`, those of the page and the one after it, end with the page."""
+        """The token of the next page. `ids` are those of the page and of the object after it; without that, the token
+        is empty."""
         return _token(ids[self.size - 1]) if len(ids) > self.size else ""
 
 
@@ -45,7 +46,7 @@ def page_of(request: _Request) -> Page:
     """The page that a request asks for.
 
     Raises:
-        AudienceError: SYNTAX, when size or token cannot be meant.
+        AudienceError: SYNTAX, the size or the token is invalid.
     """
     if not 0 <= request.page_size <= LARGEST_SIZE:
         raise invalid("page_size", f"must be 0 to {LARGEST_SIZE}")
@@ -53,10 +54,10 @@ def page_of(request: _Request) -> Page:
 
 
 def elements_of(request: segment_pb2.FindSegmentsRequest | batch_pb2.FindJobsRequest) -> tuple[int, int]:
-    """What a request of REST asks for: how many objects to skip, and how many to answer at most.
+    """How many objects a REST request wants to skip, and how many to get; at most `MOST_ELEMENTS`.
 
     Raises:
-        AudienceError: SYNTAX, when they cannot be meant; more than `MOST_ELEMENTS` means so many.
+        AudienceError: SYNTAX, one of them is invalid.
     """
     size = request.num_elements if request.HasField("num_elements") else MOST_ELEMENTS
     if request.start_element < 0:
@@ -67,7 +68,7 @@ def elements_of(request: segment_pb2.FindSegmentsRequest | batch_pb2.FindJobsReq
 
 
 def unknown_token() -> AudienceError:
-    """The token that a request has is no page's."""
+    """The error for a page token that is not one of ours."""
     return invalid("page_token", "must be the 'next_page_token' of another page")
 
 

@@ -1,4 +1,4 @@
-"""The public keys that users sign in with (source: catalog.proto, PublicKey; contract's neighbours, section 1)."""
+"""The public keys with which users sign in (source: catalog.proto, PublicKey; contract-neighbours, section 1)."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -18,28 +18,28 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind
 
 RESOURCE = "public-key"
-"""What a member's quota calls these calls."""
+"""The name of these calls in errors of members' quotas."""
 MOST_KEYS = 20
-"""Keys of a user."""
+"""The most keys of a user."""
 LONGEST_NAME = 100
-"""Characters of a key's name."""
+"""The most characters of a key's name."""
 LONGEST_PEM = 4096
-"""Characters of a key."""
+"""The most characters of a key."""
 RSA_BITS = (2048, 8192)
-"""The least and the most."""
+"""The least and the largest size of RSA keys, in bits."""
 MOST_EXPONENT_BITS = 64
-"""How long an RSA key's public exponent may be (65537 is usual): anyone can have a signature checked, and by the
-longest key this then takes less than a millisecond. OpenSSL keeps to this by itself only where keys have more than 3072
-bits."""
+"""The largest public exponent of RSA keys, in bits (65537 is usual). Anyone can have the service verify a signature;
+with this limit, that takes less than a millisecond even for the longest key. OpenSSL enforces it only for keys of more
+than 3072 bits."""
 
 Key: TypeAlias = RSAPublicKey | EllipticCurvePublicKey
 
 
 class PublicKeyService:
-    """Carries out commands on the caller's own keys or, for the role `admin`, on anybody's.
+    """Carries out commands on the caller's own keys or, for the role `admin`, on those of any user.
 
     A user ID of 0 means the caller. Deadlines are times of the event loop's clock, in seconds. Every method raises
-    AudienceError: UNAUTH; NOT_FOUND, when there is no such user; UNAVAILABLE.
+    AudienceError UNAUTH, NOT_FOUND (there is no such user) or UNAVAILABLE, as it applies.
     """
 
     def __init__(self, editor: CatalogEditor, store: CatalogStore, quotas: Quotas, clock: Clock) -> None:
@@ -49,11 +49,11 @@ class PublicKeyService:
         self._clock = clock
 
     async def add(self, user_id: int, name: str, pem: str, caller: Caller, deadline: float) -> pb.PublicKey:
-        """Add a key; past `MOST_KEYS`, in the place of the oldest that is not active.
+        """Add a key. If there are `MOST_KEYS` already, it replaces the oldest one that is not active.
 
         Raises:
-            AudienceError: SYNTAX, for a name or a key that breaks the rules; INTEGRITY, when an active key has the
-                name; IN_USE, when there are as many active ones as there may be; see the class, too.
+            AudienceError: SYNTAX, the name or the key breaks the rules; INTEGRITY, an active key has the name; IN_USE,
+                there are `MOST_KEYS` active ones; others as in the class.
         """
         user_id = subject_of(user_id, caller)
         if not (1 <= len(name) <= LONGEST_NAME and name.isprintable()):
@@ -78,10 +78,10 @@ class PublicKeyService:
         return await self._change(user_id, add, deadline)
 
     async def list(self, user_id: int, caller: Caller, deadline: float) -> list[pb.PublicKey]:
-        """All keys, oldest first, as they are now; counts as a `GET` (contract, "Limits").
+        """All keys, oldest first, read from the cluster; counts as a `GET` (contract, "Limits").
 
         Raises:
-            AudienceError: RATE_LIMIT_EXCEEDED; see the class, too.
+            AudienceError: RATE_LIMIT_EXCEEDED; others as in the class.
         """
         await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
         user_id = subject_of(user_id, caller)
@@ -96,7 +96,7 @@ class PublicKeyService:
         """Activate or deactivate a key.
 
         Raises:
-            AudienceError: NOT_FOUND; INTEGRITY, when another active key has its name; see the class, too.
+            AudienceError: NOT_FOUND; INTEGRITY, another active key has its name; others as in the class.
         """
         user_id = subject_of(user_id, caller)
 
@@ -113,7 +113,7 @@ class PublicKeyService:
         return await self._change(user_id, change, deadline)
 
     async def _change(self, user_id: int, change: Callable[[pb.User], pb.PublicKey], deadline: float) -> pb.PublicKey:
-        """Change a user's keys; the key that the change was about, as it is then."""
+        """Change a user's keys by `change`, which returns the key that it changed; returns a copy of that key."""
         changed = pb.PublicKey()
 
         def edit(user: pb.User) -> None:
@@ -124,14 +124,19 @@ class PublicKeyService:
 
 
 def active_key(user: pb.User, name: str) -> Key | None:
-    """The active key of that name; one that is slow to check, as older versions took it, is none."""
+    """The active key of that name; None where there is none, or verifying with it is slow (older versions accepted such
+    keys)."""
     pem = next((key.pem for key in user.public_keys if key.active and key.name == name), None)
     key = None if pem is None else _loaded(pem)
     return None if key is None or _is_slow(key) else key
 
 
 def _loaded(pem: str) -> Key | None:
-    """The key, if it is one that may be used; None for another kind. Raises ValueError for what is none."""
+    """The key in a PEM text, if it is of a kind that may be used; None for another kind.
+
+    Raises:
+        ValueError, UnsupportedAlgorithm: it is not a public key.
+    """
     key = load_pem_public_key(pem.encode())
     if isinstance(key, RSAPublicKey) or (isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)):
         return key
@@ -143,7 +148,11 @@ def _is_slow(key: Key) -> bool:
 
 
 def _check(pem: str) -> None:
-    """Raise SYNTAX for what is no key that may be used. The error does not repeat it."""
+    """Check that a PEM text is a key that may be used. The error does not quote it.
+
+    Raises:
+        AudienceError: SYNTAX.
+    """
     if len(pem) > LONGEST_PEM:
         raise _refusal(f"has more than {LONGEST_PEM} characters")
     if "PRIVATE KEY" in pem:

@@ -14,12 +14,12 @@ _ETAG_CHARACTERS = 16
 
 
 def kind_of(message: Object) -> Kind:
-    """What a message describes."""
+    """The kind of object that a message is."""
     return next(kind for kind, message_type in _MESSAGES.items() if isinstance(message, message_type))
 
 
 def encode(message: Object) -> bytes:
-    """What is kept of an object."""
+    """The object as the cluster keeps it."""
     if message.etag:
         message = copy.copy(message)
         message.ClearField("etag")
@@ -27,24 +27,25 @@ def encode(message: Object) -> bytes:
 
 
 def decode(kind: Kind, data: bytes) -> Object:
-    """An object as callers see it, with its `etag`."""
+    """The object with its `etag`, as callers see it."""
     message = _MESSAGES[kind].FromString(data)
     message.etag = etag_of(data)
     return message
 
 
 def decode_segment(data: bytes) -> pb.Segment:
-    """A segment as callers see it, with its `etag`."""
+    """The segment with its `etag`, as callers see it."""
     message = pb.Segment.FromString(data)
     message.etag = etag_of(data)
     return message
 
 
 def stamp(message: Object, now_ms: int, *, is_new: bool, former_generation: int = 0) -> None:
-    """Note the time (Unix time in ms) in an object that is about to be written, where its kind has it noted.
+    """Set the fields that the service sets in an object that is about to be written: a segment's `last_modified`, and a
+    new user's `token_generation`. `now_ms` is a Unix time in ms.
 
-    A new user's tokens begin a generation later than any of a user that had the same ID before: than
-    `former_generation`, the largest one of users that are gone.
+    The generation is larger than any of a deleted user with the same ID: `former_generation` is the largest one of all
+    deleted users.
     """
     if isinstance(message, pb.Segment):
         message.last_modified.FromSeconds(now_ms // 1000)
@@ -53,30 +54,31 @@ def stamp(message: Object, now_ms: int, *, is_new: bool, former_generation: int 
 
 
 def generation_of(data: bytes) -> int:
-    """The token generation of a user as it is kept."""
+    """The token generation of an encoded user."""
     return pb.User.FromString(data).token_generation
 
 
 def revoke_all(data: bytes, now_ms: int, former_generation: int) -> bytes:
-    """A user as it is kept, with a token generation later than any that it had before now (Unix time in ms), and later
-    than `former_generation`."""
+    """An encoded user, with a token generation that is larger than any that it had before `now_ms` (Unix time in ms)
+    and than `former_generation`."""
     user = pb.User.FromString(data)
     user.token_generation = max(user.token_generation + 1, now_ms // 1000, former_generation + 1)
     return encode(user)
 
 
 def etag_of(data: bytes) -> str:
-    """The version of an object: it differs whenever what is kept differs."""
+    """The version of an encoded object: a hash of it."""
     return hashlib.sha256(data).hexdigest()[:_ETAG_CHARACTERS]
 
 
 def unique_user_name(username: str) -> str:
-    """What no other object than the user of this name may have (see `unique_name`)."""
+    """The `unique_name` of the user with this name."""
     return f"user:{username}"
 
 
 def unique_name(message: Object) -> str | None:
-    """What no other object may have: a user's name; a segment's code, whatever its case, in its member."""
+    """The name that no other object may have: of a user, the user name; of a segment with a code, its member and the
+    code, regardless of case. None: the object has none."""
     if isinstance(message, pb.User):
         return unique_user_name(message.username)
     if isinstance(message, pb.Segment) and message.HasField("code"):

@@ -1,6 +1,6 @@
-"""What the catalog's objects must be like, each by itself (source: the comments of catalog.proto).
+"""The rules for single objects of the catalog (source: the comments of catalog.proto).
 
-Rules across objects (unique names, owners that exist) are kept by the store and by `editor`.
+Rules across objects (unique names, owners that exist) are enforced by the store and by `editor`.
 """
 
 import copy
@@ -21,12 +21,12 @@ New = TypeVar("New", bound=Object)
 LARGEST_ID = 2**31 - 1
 MOST_CERTIFICATE_NAMES = 10
 MOST_IMPORTED = 1000
-"""Objects of a request to import some."""
+"""The most objects in a request to import."""
 LONGEST_CERTIFICATE_NAME = 255
 LONGEST_USERNAME = 255
-"""Characters of a user's name."""
+"""The most characters of a user name."""
 SHORTEST_PASSWORD = 10
-"""Characters of a password."""
+"""The fewest characters of a password."""
 
 LIMITS = {
     "posts_per_second": (1, 2**31 - 1),
@@ -36,16 +36,16 @@ LIMITS = {
     "segments_per_user": (1, 10_000),
     "body_bytes": (1, BODY_LIMIT_BYTES),
 }
-"""The least and the most that a member's limit may be."""
+"""A member's limit → its least and largest value."""
 
 SEGMENT_LENGTHS = {"code": (1, 50), "short_name": (0, 255), "description": (0, 500)}
-"""The least and the most characters of a segment's texts."""
+"""A text of a segment → the fewest and the most characters."""
 
 Holds = Callable[[Any], bool]
 
 
 class Rule(NamedTuple):
-    """A field, whether it is as it must be (asked of the message), and how it must be."""
+    """A rule for a field: whether a message obeys it, and the rule as text."""
 
     field: str
     holds: Holds
@@ -66,12 +66,12 @@ def _one_of(field: str, values: Collection[int], names: str) -> Rule:
 
 
 def _where(condition: Holds, rule: Rule) -> Rule:
-    """A rule for messages of a certain kind; all others pass."""
+    """A rule that applies only to messages that fulfil the condition."""
     return rule._replace(holds=lambda message: not condition(message) or rule.holds(message))
 
 
 def _within(part: str, rule: Rule) -> Rule:
-    """A rule for a message that is a field of another one."""
+    """A rule for the message in a field, as a rule for the outer message."""
     return Rule(f"{part}.{rule.field}", lambda message: rule.holds(getattr(message, part)), rule.text)
 
 
@@ -84,7 +84,8 @@ def _are_ids(values: Iterable[int]) -> bool:
 
 
 def _are_certificate_names(names: Collection[str]) -> bool:
-    """What else a certificate holds is nobody's name: commas stand between several (see `transport/calls/call.py`)."""
+    """Whether names can be those of a client certificate. Commas separate names there, and "-" stands for none (see
+    `transport/calls/call.py`)."""
     fine = all(
         len(name) <= LONGEST_CERTIFICATE_NAME and re.fullmatch(r"[!-+\--~]+", name) and name != "-" for name in names
     )
@@ -157,13 +158,13 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
         ),
     ),
 }
-"""Checked in this order; the first that does not hold is told."""
+"""The rules of each kind, in the order in which they are checked; the first that is broken is reported."""
 
 _CLASSES: tuple[Callable[[str], bool], ...] = (str.islower, str.isupper, str.isdecimal)
 
 
 def check(message: Object) -> None:
-    """Check an object; an `id` of 0 stands for the next free one.
+    """Check an object; an `id` of 0 means the next free one, and is valid.
 
     Raises:
         AudienceError: SYNTAX, with the field and the rule.
@@ -174,7 +175,7 @@ def check(message: Object) -> None:
 
 
 def check_password(password: str, field: str = "password") -> None:
-    """Check a new password; `field` is where it stands in the request. The error does not repeat it.
+    """Check a new password; `field` is its field in the request. The error does not quote it.
 
     Raises:
         AudienceError: SYNTAX, with the field and the rule.
@@ -190,7 +191,7 @@ def check_password(password: str, field: str = "password") -> None:
 
 
 def references(message: Object) -> set[tuple[str, int]]:
-    """The members that a member names beside itself: fields and IDs. They must exist when they are first named."""
+    """The other members that a member names, as pairs of field and ID. They must exist when they are first named."""
     if not isinstance(message, pb.Member):
         return set()
     named = {("segment_access", member_id) for member_id in message.segment_access}
@@ -200,7 +201,7 @@ def references(message: Object) -> set[tuple[str, int]]:
 
 
 def complete(message: New) -> New:
-    """A copy with what is meant where a new object says nothing, and without what only the service says."""
+    """A copy of a new object with defaults filled in, and without fields that only the service sets."""
     completed = copy.deepcopy(message)
     completed.ClearField("etag")
     if isinstance(completed, pb.User):
@@ -216,7 +217,7 @@ def complete(message: New) -> New:
 
 
 def tidy(message: Object) -> None:
-    """Let what means the same be the same: no limits, settings or original fields that say nothing."""
+    """Remove empty limits, settings and original fields, so that equal objects have equal encodings."""
     if isinstance(message, pb.Member):
         for name in ("limits", "batch"):
             if not getattr(message, name).ListFields():

@@ -1,4 +1,4 @@
-"""Puts a file's catalog into the cluster at start, where that has none: the file is only the catalog's beginning."""
+"""Imports a catalog file into the cluster at start, if its catalog is empty; later, the file is not used any more."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, 
 
 OBJECTS_AT_ONCE = 100
 STORE_SECONDS = 5.0
-"""How long the cluster has for one batch."""
+"""How long the cluster may take for one batch."""
 
 HashPassword = Callable[[str], str]
 
@@ -27,16 +27,16 @@ async def seed(
     *,
     add_missing: bool = False,
 ) -> int:
-    """Add the entries to the cluster's catalog, if that is empty; returns how many that were.
+    """Add entries to the cluster's catalog if that is empty; returns how many were added.
 
-    What was cut short is completed the next time; of several machines that begin at once, the quickest completes it,
-    and what is changed from then on stays as it is. With `add_missing`, the catalog need not be empty; either way, an
-    entry whose ID is there, or whose unique name another object has, is left out: the cluster's catalog decides.
-    Passwords of users that are there are not hashed. `progress` is told in entries.
+    An import that was interrupted is completed the next time. If several machines start at once, the first one that
+    completes the import ends it for all, and later changes to the catalog are kept. With `add_missing`, the catalog
+    need not be empty. In either case, entries are left out whose ID exists, or whose unique name another object has.
+    Only passwords of new users are hashed. `progress` counts entries.
 
     Raises:
         AudienceError: UNAVAILABLE.
-        CatalogError: a user that is not there has no password.
+        CatalogError: a new user has no password.
     """
     if not add_missing and not await store.begin_seeding(_deadline()):
         return 0
@@ -80,7 +80,7 @@ async def _hash_of(entry: pb.ImportedUser, hash_password: HashPassword) -> str:
             f"user {entry.user.username} (id {entry.user.id}) is not in the cluster yet: it needs 'password' or "
             "'password_hash'"
         )
-    # In a thread: it takes some 50 ms, and the commands may stop the start.
+    # In a thread, because it takes some 50 ms, and the start must remain interruptible.
     return await asyncio.to_thread(hash_password, entry.password)
 
 

@@ -1,7 +1,7 @@
-"""Segments in memory, millions of them: an SQLite database takes a fraction of what objects would.
+"""The table of all segments in memory: an SQLite database, which takes a fraction of the memory of Python objects.
 
-A table is built in two steps, because adding rows to indices one by one takes twice as long: first `add`, any number of
-times, then `index`; from then on everything else.
+A table is built in two steps, because adding rows to indices one by one takes twice as long: first `add` any number of
+times, then `index` once. All other methods may be used only after that.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 from instantaudience.v1 import catalog_pb2 as pb
 
 ROWS_AT_ONCE = 10_000
-"""Rows that a search looks at before other calls run: about 2 ms."""
+"""How many rows a search scans before other calls run: about 2 ms."""
 
 _TABLE = (
     "CREATE TABLE segments (id INTEGER, member_id INTEGER, code TEXT, any_code TEXT, any_name TEXT, active INTEGER, "
@@ -35,13 +35,13 @@ SORTS = {
     "expire_minutes": "ifnull(minutes, -1)",
     "last_modified": "modified",
 }
-"""What segments can be sorted by, and the SQL expression for it; texts whatever their case."""
+"""Field by which segments can be sorted → the SQL expression for it; texts regardless of case."""
 
 _OLDER_COPIES = "rowid NOT IN (SELECT max(rowid) FROM segments GROUP BY id)"
 
 
 class Order(NamedTuple):
-    """By what segments are sorted (one of `SORTS`), and then by ID."""
+    """A sort order of segments: by a field (one of `SORTS`), then by ID."""
 
     field: str = "id"
     descending: bool = False
@@ -51,9 +51,9 @@ BY_ID = Order()
 
 
 class Filters(TypedDict, total=False):
-    """What segments must fit: all that is given and not None.
+    """Filters, all of which segments must match; those that are absent or None do not apply.
 
-    `search` is held by the ID, the code or the name, whatever the case. `modified_since` is Unix time in seconds.
+    `search` is a part of the ID, the code or the name, regardless of case. `modified_since` is a Unix time in seconds.
     """
 
     member_id: int | None
@@ -65,13 +65,13 @@ class Filters(TypedDict, total=False):
 
 
 class SegmentTable:
-    """Serialised segments by ID, by member, and by code; `counts` is how many each member has."""
+    """Serialised segments, indexed by ID, member, and code. `counts` is member ID → how many segments it has."""
 
     def __init__(self) -> None:
-        # `index` may run in another thread; nothing else happens to the table meanwhile.
+        # `index` may run in another thread; the table is not used otherwise meanwhile.
         self._database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._database.execute(_TABLE)
-        # One transaction: no copies of pages for rolling back.
+        # A single transaction until `index` ends, so that SQLite keeps no copies of pages for a rollback.
         self._database.execute("BEGIN")
         self.counts: Counter[int] = Counter()
 
@@ -79,11 +79,11 @@ class SegmentTable:
         self._database.close()
 
     def add(self, records: Iterable[bytes]) -> None:
-        """Add segments before `index`; of those with the same ID, the last one stays."""
+        """Add segments, before `index`; of several with the same ID, the last one counts."""
         self._database.executemany(_INSERT, map(_row, records))
 
     def index(self) -> None:
-        """End the adding; takes about 2 s for a million segments, and may run in a thread of its own."""
+        """Finish adding, and build the indices. Takes about 2 s for a million segments; may run in another thread."""
         try:
             self._database.execute(_BY_ID)
         except sqlite3.IntegrityError:
@@ -105,7 +105,7 @@ class SegmentTable:
         return list(rows)
 
     def remove(self, segment_ids: Iterable[int]) -> None:
-        """Remove segments; those that are not there are no error."""
+        """Remove segments; those that do not exist are no error."""
         for segment_id in segment_ids:
             query = "SELECT rowid, member_id FROM segments WHERE id = ?"
             for row, member_id in self._database.execute(query, (segment_id,)).fetchall():
@@ -113,12 +113,12 @@ class SegmentTable:
                 self.counts[member_id] -= 1
 
     def record(self, segment_id: int) -> bytes | None:
-        """The segment with this ID."""
+        """The serialised segment with this ID; None where there is none."""
         found = self._database.execute("SELECT record FROM segments WHERE id = ?", (segment_id,)).fetchone()
         return found[0] if found else None
 
     def ids_among(self, segment_ids: Sequence[int]) -> set[int]:
-        """Those of the IDs that segments have."""
+        """The IDs, among these, that segments have."""
         query = "SELECT id FROM segments WHERE id IN (SELECT value FROM json_each(?))"
         return {found for (found,) in self._database.execute(query, (json.dumps(segment_ids),))}
 
@@ -131,35 +131,35 @@ class SegmentTable:
     def find(
         self, matching: "Condition", order: Order = BY_ID, *, after_id: int = 0, skip: int = 0, limit: int
     ) -> list[bytes]:
-        """At most `limit` segments in an order, without the first `skip` and those up to the ID `after_id`."""
+        """At most `limit` matching segments in order, without those up to the ID `after_id` and the first `skip`."""
         direction = "DESC" if order.descending else "ASC"
         by = f"{SORTS[order.field]} {direction}, id {direction}"
         query = f"SELECT record {matching.source} AND id > ? ORDER BY {by} LIMIT ? OFFSET ?"
         return [record for (record,) in self._database.execute(query, (*matching.values, after_id, limit, skip))]
 
     def count(self, matching: "Condition") -> int:
-        """How many segments fit."""
+        """How many segments match."""
         (count,) = self._database.execute(f"SELECT count(*) {matching.source}", matching.values).fetchone()
         return int(count)
 
     def scan(self, matching: "Condition", order: Order, first_row: int) -> list[tuple[Any, int]]:
-        """What those are sorted by that fit among `ROWS_AT_ONCE` rows of the table, and their IDs; in no order."""
+        """The matching segments among `ROWS_AT_ONCE` rows from `first_row` on: unsorted pairs of sort key and ID."""
         what = f"SELECT {SORTS[order.field]}, id FROM segments NOT INDEXED"  # noqa: S608
         query = f"{what} WHERE {matching.terms} AND rowid >= ? AND rowid < ?"
         rows = (first_row, first_row + ROWS_AT_ONCE)
         return self._database.execute(query, (*matching.values, *rows)).fetchall()
 
     def last_row(self) -> int:
-        """Rows are numbered from 1 up to this one."""
+        """The number of the last row; rows are numbered from 1 on. 0 where there are none."""
         (last,) = self._database.execute("SELECT max(rowid) FROM segments").fetchone()
         return last or 0
 
 
 class Condition:
-    """Which segments are meant, for the database."""
+    """Filters as SQL."""
 
     def __init__(self, **filters: Unpack[Filters]) -> None:
-        # Without statistics SQLite takes any index for as good as the others: the narrowest is named to it.
+        # Without statistics, SQLite cannot tell which index is the most selective; so the query names it.
         index = "by_id"
         terms = ["1"]
         self.values: list[int | str] = []
@@ -185,9 +185,9 @@ class Condition:
             terms.append("modified >= ?")
             self.values.append(modified_since)
         self.terms = " AND ".join(terms)
-        """An SQL condition; its values are `values`."""
+        """An SQL condition, with placeholders for `values`."""
         self.source = f"FROM segments INDEXED BY {index} WHERE {self.terms}"
-        """The part of an SQL query that begins with FROM."""
+        """The FROM and WHERE clauses of a query, with placeholders for `values`."""
 
 
 def _row(record: bytes) -> tuple[int, int, str | None, str, str, bool, int | None, int, bytes]:

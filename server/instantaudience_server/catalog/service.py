@@ -1,4 +1,4 @@
-"""The catalog over gRPC: who may do what, masks and pages (source: catalog.proto, CatalogService)."""
+"""The catalog for gRPC callers: access rights, update masks and pages (source: catalog.proto, CatalogService)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,14 +20,14 @@ from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind
 
 
 class CatalogService:
-    """A method for each RPC, but for those on passwords and tokens, which `AccountService` has. Deadlines are times of
-    the event loop's clock, in seconds.
+    """A method for each RPC, except those on passwords and tokens, which are in `AccountService`. Deadlines are times
+    of the event loop's clock, in seconds.
 
-    Single objects are read from the cluster. Lists are made from this worker's memory, which takes over the latest
-    changes first. So every read sees what was answered before, by whichever worker.
+    Single objects are read from the cluster. Lists come from this worker's memory, after it has applied the latest
+    changes. So every read sees all changes that any worker acknowledged before.
 
-    Every method raises AudienceError: UNAUTH, for what the caller may not do; SYNTAX, with the field and the rule;
-    NOT_FOUND; UNAVAILABLE. Those that change something raise as `CatalogEditor` does, too.
+    Every method raises AudienceError UNAUTH (the caller may not do this), SYNTAX (with the field and the rule),
+    NOT_FOUND or UNAVAILABLE, as it applies; methods that change something also raise as `CatalogEditor` does.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class CatalogService:
         return pb.GetUserResponse(user=await self._read(Kind.USER, request.id, deadline))
 
     async def list_users(self, request: pb.ListUsersRequest, caller: Caller, deadline: float) -> pb.ListUsersResponse:
-        """Read a page of all users, or of a member's."""
+        """Read a page of all users, or of those of a member."""
         require_admin(caller)
         page = page_of(request)
         await self._feed.catch_up(deadline)
@@ -120,7 +120,7 @@ class CatalogService:
     async def update_user(
         self, request: pb.UpdateUserRequest, caller: Caller, deadline: float
     ) -> pb.UpdateUserResponse:
-        """Change what the mask names of a user."""
+        """Change the fields of a user that the mask names."""
         require_admin(caller)
         return pb.UpdateUserResponse(user=await self._update(request.user, request.update_mask, deadline))
 
@@ -138,7 +138,7 @@ class CatalogService:
     ) -> pb.CreateSegmentResponse:
         """Create a segment of the caller's member or, for the role `admin`, of any.
 
-        Only the role `admin` chooses its ID: users may still be in a deleted segment that had it.
+        Only the role `admin` may choose the ID, as users may still be in a deleted segment that had it.
         """
         _require(request, "segment")
         if request.segment.id:
@@ -188,7 +188,7 @@ class CatalogService:
     async def update_segment(
         self, request: pb.UpdateSegmentRequest, caller: Caller, deadline: float
     ) -> pb.UpdateSegmentResponse:
-        """Change what the mask names of a segment."""
+        """Change the fields of a segment that the mask names."""
         check = allowed_to(caller)
         segment = await self._update(request.segment, request.update_mask, deadline, check)
         return pb.UpdateSegmentResponse(segment=segment)
@@ -209,19 +209,19 @@ class CatalogService:
         return found[0]
 
     async def _read_all(self, kind: Kind, ids: Sequence[int], deadline: float) -> list[Any]:
-        """Objects in the order of the IDs, without those that are gone."""
+        """Objects in the order of the IDs, without those that do not exist."""
         found = await self._store.find(kind, ids, deadline)
         return [_shown(records.decode(kind, data)) for data in found if data is not None]
 
     async def _segment(self, segment_id: int, caller: Caller, deadline: float) -> pb.Segment:
-        """A segment that the caller may work with."""
+        """A segment, if the caller may read it."""
         _require_id(segment_id)
         segment: pb.Segment = await self._read(Kind.SEGMENT, segment_id, deadline)
         require_member(caller, segment.member_id)
         return segment
 
     async def _segment_id(self, member_id: int, code: str, caller: Caller, deadline: float) -> int:
-        """The ID of a segment, which another worker may just have made."""
+        """The ID of a member's segment with this code, even if another worker has only just created it."""
         require_member(caller, member_id)
         segment = await self._feed.segment_by_code(member_id, code, deadline)
         if segment is None:
@@ -252,7 +252,7 @@ def _require_id(object_id: int, *, of: Kind | None = None) -> None:
 
 
 def _shown(message: records.Object) -> records.Object:
-    """An object as answers have it: a user's keys have methods of their own."""
+    """An object for an answer: without a user's keys, which have methods of their own."""
     if isinstance(message, pb.User):
         message.ClearField("public_keys")
     return message

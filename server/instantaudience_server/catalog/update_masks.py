@@ -1,4 +1,4 @@
-"""What an update mask names (source: google/protobuf/field_mask.proto, and the requests in catalog.proto)."""
+"""Applies update masks (source: google/protobuf/field_mask.proto, and the requests in catalog.proto)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,13 @@ from instantaudience_server.catalog.records import Object, kind_of
 from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
 
 FIXED = frozenset({"id", "member_id", "token_generation", "public_keys", "last_modified", "etag", "estimated_users"})
-"""Fields that no update changes, whatever the object."""
+"""Fields that updates cannot change, in any kind of object."""
 
 
 def edit_of(source: Object, mask: FieldMask) -> Callable[[Any], None]:
-    """The edit that gives an object what `source` has in the fields that the mask names.
+    """The edit that copies the fields that the mask names from `source` into an object.
 
-    A field without a value there is taken away.
+    A field that is not set in `source` is cleared.
 
     Raises:
         AudienceError: SYNTAX, with the path that names no field or one that cannot be changed.
@@ -46,7 +46,7 @@ def _leads_to_a_field(message: Any, path: list[str]) -> bool:
 
 
 def _copy(source: Any, target: Any, path: list[str]) -> None:
-    """Make one field of `target` what it is in `source`."""
+    """Copy one field from `source` to `target`."""
     name, *rest = path
     if rest:
         _copy(getattr(source, name), getattr(target, name), rest)

@@ -1,4 +1,4 @@
-"""Reads YAML that is a mapping of lists, one entry at a time: a million of them take no more memory than one."""
+"""Reads YAML that is a mapping of lists, one entry at a time, so that it needs memory for one entry only."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -6,22 +6,22 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import yaml
 
-# libyaml is some ten times as fast; a PyYAML built without it lacks the name.
+# libyaml's loader is some ten times as fast; PyYAML has it only if it was built with libyaml.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MOST_DEPTH = 70
-"""How deep lists and mappings may lie in an entry."""
+"""The deepest nesting of lists and mappings in an entry."""
 SCALARS_KEPT = 1024
 _MAPPING_TAGS = (None, "!", "tag:yaml.org,2002:map")
 _SEQUENCE_TAGS = (None, "!", "tag:yaml.org,2002:seq")
 
 
 class YamlError(Exception):
-    """This is no YAML, or no mapping of lists; the message is one line."""
+    """The input is not YAML, or not a mapping of lists; the message is one line."""
 
 
 class ListEntry(NamedTuple):
-    """An entry, and where it stands: in which list, and as which, from 0."""
+    """An entry, the name of its list, and its position there, from 0 on."""
 
     list_name: str
     position: int
@@ -29,23 +29,23 @@ class ListEntry(NamedTuple):
 
 
 def read_lists(source: BinaryIO) -> Iterator[ListEntry]:
-    """Go through the entries in their order. An empty document has none; a list may be null.
+    """Yield the entries in order. An empty document has none; a list may be null.
 
-    Merge keys (`<<`) are not known; anchors and aliases are.
+    Anchors and aliases are supported; merge keys (`<<`) are not.
 
     Raises:
-        YamlError: at the place where it is found.
+        YamlError: the next entry is invalid; those before it have been yielded.
     """
     reader = _Reader(source)
     try:
         yield from reader.entries()
-    # ValueError: a date that is none, for example, or a number of thousands of digits.
+    # ValueError: an invalid date, for example, or a number of thousands of digits.
     except (yaml.YAMLError, ValueError) as error:
         raise YamlError(f"not YAML: {' '.join(str(error).split())}") from error
 
 
 class _Reader:
-    """Builds values from a parser's events, which is several times as fast as from its nodes."""
+    """Builds values from the parser's events, which is several times as fast as from its nodes."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._loader = _Loader(source)
@@ -118,7 +118,7 @@ class _Reader:
         return key
 
     def _ends(self, event_type: type[yaml.Event]) -> bool:
-        """Whether a list or mapping ends here; steps over its end."""
+        """Whether a list or mapping ends here; if so, consumes the event of its end."""
         ends: bool = self._loader.check_event(event_type)
         if ends:
             self._loader.get_event()

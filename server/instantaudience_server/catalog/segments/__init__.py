@@ -1,4 +1,4 @@
-"""What partners read and change of segments over REST, in the words of the original platform.
+"""Segments for REST callers, in the terms of the original platform: read, create, change, remove.
 
 May use the rest of catalog, quotas, segment_sizes, and the store's interfaces. Used by transport and running.
 """

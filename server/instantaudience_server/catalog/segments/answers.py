@@ -1,4 +1,4 @@
-"""What REST answers about segments (source: segment.proto, SegmentResult)."""
+"""The answers about segments over REST (source: segment.proto, SegmentResult)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ from instantaudience_server.catalog.segments.queries import Query
 def about(
     segment: catalog_pb2.Segment, estimated_users: int | None = None, fields: frozenset[str] | None = None
 ) -> pb.SegmentResult:
-    """The answer about one segment, with these of its fields."""
+    """The answer with one segment, with some of its fields (None: all)."""
     result = _result("segment", 1)
     result.id = segment.id
     _put(result.segment, segment, estimated_users, fields)
@@ -24,7 +24,7 @@ def about(
 
 
 def removed(segment_id: int) -> pb.SegmentResult:
-    """The answer about a segment that is gone."""
+    """The answer about a segment that was removed."""
     result = _result("segment", 1)
     result.id = segment_id
     return result
@@ -33,7 +33,7 @@ def removed(segment_id: int) -> pb.SegmentResult:
 def page(
     segments: Sequence[catalog_pb2.Segment], sizes: Mapping[int, int], query: Query, total: int
 ) -> pb.SegmentResult:
-    """A page of segments, of so many in all."""
+    """The answer with a page of segments; `total` is the number of all that match."""
     result = _result("segments", total, query.start, query.size)
     result.segments.SetInParent()
     for segment in segments:
@@ -42,7 +42,7 @@ def page(
 
 
 def several(done: Sequence[catalog_pb2.Segment], failures: Sequence[Mapping[str, int | str]]) -> pb.SegmentResult:
-    """The answer about several that were created or changed, and those that were not."""
+    """The answer about several segments: those that were created or changed, and the failures."""
     result = _result("segments", len(done))
     for each in (result.segments, result.ids, result.failures):
         each.SetInParent()
@@ -55,7 +55,7 @@ def several(done: Sequence[catalog_pb2.Segment], failures: Sequence[Mapping[str,
 
 
 def description() -> answers_pb2.Meta:
-    """What segments are made of."""
+    """The description of segments' fields."""
     fields = [
         answers_pb2.MetaField(
             name=field.name,

@@ -1,5 +1,5 @@
-"""The fields of segments as REST callers send and see them (source: segment.proto; contract's neighbours, "Conventions
-of all REST answers")."""
+"""The fields of segments as REST callers send and get them (source: segment.proto; contract-neighbours, "Conventions of
+all REST answers")."""
 
 import re
 from collections.abc import Callable
@@ -17,9 +17,9 @@ STATES = {
     "active": catalog_pb2.SEGMENT_STATE_ACTIVE,
     "inactive": catalog_pb2.SEGMENT_STATE_INACTIVE,
 }
-"""What `state` may be."""
+"""The values of `state`."""
 MOST_USERS = 2**31 - 1
-"""What `estimated_users` says of a segment with more."""
+"""The largest `estimated_users`."""
 
 _is_integer = re.compile(r"[+-]?[0-9]+").fullmatch
 
@@ -45,7 +45,7 @@ FIELDS = (
     *(Field(name, "any") for name in sorted(original_fields.NAMES)),
     Field("estimated_users", "int", read_only=True),
 )
-"""In the order of answers."""
+"""All fields, in the order of answers."""
 
 
 def state_of(text: str) -> catalog_pb2.SegmentState:
@@ -60,11 +60,11 @@ def state_of(text: str) -> catalog_pb2.SegmentState:
 
 
 def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
-    """Take over the fields that are there; those that may be null are taken away by it, and a text by an empty one.
+    """Copy the fields that are set into a segment. Null clears a nullable field, and an empty string a nullable text.
 
     Raises:
-        AudienceError: SYNTAX, for a value of another type, a state that there is not, or too much of what the original
-            platform has beside.
+        AudienceError: SYNTAX, for a value of the wrong type, an unknown state, or `original_fields` that are too long
+            or too deeply nested.
     """
     if fields.HasField("state"):
         segment.state = state_of(fields.state)
@@ -90,7 +90,7 @@ def change(segment: catalog_pb2.Segment, fields: pb.SegmentFields) -> None:
 
 
 def entry_of(segment: catalog_pb2.Segment, estimated_users: int | None) -> dict[str, Any]:
-    """A segment as answers have it."""
+    """A segment with all `FIELDS`, for answers; `estimated_users` is left out if None."""
     size = {} if estimated_users is None else {"estimated_users": min(estimated_users, MOST_USERS)}
     return {
         "id": segment.id,
@@ -119,7 +119,11 @@ def _text(name: str, value: Value) -> str | None:
 
 
 def _integer(name: str, value: Value) -> int | None:
-    """An integer of 32 bits, written as any other of a body (docs/api.md, "How strict JSON is")."""
+    """A nullable integer of 32 bits, in any form that JSON bodies may have (docs/api.md, "How strict JSON is").
+
+    Raises:
+        AudienceError: SYNTAX.
+    """
     if _is_null(value):
         return None
     number = value.number_value if value.WhichOneof("kind") == "number_value" else None

@@ -1,4 +1,4 @@
-"""What REST callers ask of lists of segments (source: segment.proto, FindSegmentsRequest)."""
+"""Parses the parameters of lists of segments over REST (source: segment.proto, FindSegmentsRequest)."""
 
 import re
 from datetime import UTC, datetime
@@ -20,9 +20,9 @@ _is_id_list = re.compile(r"[0-9]{1,10}(?:,[0-9]{1,10})*").fullmatch
 
 
 class Query(NamedTuple):
-    """What is asked for: which segments, in what order, which page of them, and which of their fields (None: all).
+    """A query for segments: filters, order, page, and the fields to answer (None: all).
 
-    `is_one` is whether there must be one.
+    `is_one`: the query is for a single segment, which must exist.
     """
 
     filters: Filters
@@ -34,7 +34,7 @@ class Query(NamedTuple):
 
 
 def query_of(request: pb.FindSegmentsRequest, caller: Caller) -> Query:
-    """What a request asks for.
+    """The query of a request.
 
     Raises:
         AudienceError: SYNTAX, with the field and the rule; UNAUTH, for another member's segments.
@@ -55,7 +55,11 @@ def query_of(request: pb.FindSegmentsRequest, caller: Caller) -> Query:
 
 
 def _ids(text: str) -> list[int]:
-    """The IDs of a list that is separated by commas."""
+    """The IDs in a comma-separated list.
+
+    Raises:
+        AudienceError: SYNTAX.
+    """
     ids = [int(word) for word in text.split(",")] if _is_id_list(text) else []
     if not 0 < len(ids) <= MOST_ELEMENTS or not all(1 <= each <= LARGEST_ID for each in ids):
         raise invalid("id", f"must be 1 to {MOST_ELEMENTS} segment IDs, separated by commas")
@@ -63,7 +67,8 @@ def _ids(text: str) -> list[int]:
 
 
 def _member(request: pb.FindSegmentsRequest, caller: Caller) -> int | None:
-    """Whose segments are asked for; None means everybody's. A code means something in one member alone."""
+    """The member whose segments are asked for; None: all members. With a code, which is unique only within a member, it
+    is never None."""
     if request.HasField("member_id"):
         require_member(caller, request.member_id)
         return request.member_id
@@ -71,7 +76,7 @@ def _member(request: pb.FindSegmentsRequest, caller: Caller) -> int | None:
 
 
 def _is_active(request: pb.FindSegmentsRequest) -> bool | None:
-    """Whether active segments are asked for, or the others; None means both."""
+    """Whether active or inactive segments are asked for; None: both."""
     if not request.state:
         return request.active if request.HasField("active") else None
     return state_of(request.state) == SEGMENT_STATE_ACTIVE

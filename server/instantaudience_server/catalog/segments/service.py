@@ -1,5 +1,5 @@
-"""Segments as REST callers see them: create, read, list, change, remove (source: contract, "/segment"; contract's
-neighbours, "Conventions of all REST answers")."""
+"""The commands on segments over REST: create, read, list, change, remove (source: contract, "/segment";
+contract-neighbours, "Conventions of all REST answers")."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -20,12 +20,12 @@ from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interfaces.catalog import Kind
 
 RESOURCE = "segment"
-"""What a member's quota calls these calls."""
+"""The name of these calls in errors of members' quotas."""
 MOST_AT_ONCE = 100
-"""Segments of a request that creates or changes several."""
+"""The most segments in a request that creates or changes several."""
 
 Outcome = catalog_pb2.Segment | AudienceError
-"""What became of one of several: as it is now, or why it was not done."""
+"""The outcome for one of several segments: the segment as it is now, or the error."""
 
 
 class SegmentService:

@@ -1,7 +1,7 @@
-"""The store of files: what was uploaded, part by part, until its job has ended (docs/adr/0027-batch-service.md).
+"""The store of uploaded files, which are kept in parts until their job has ended (docs/adr/0027-batch-service.md).
 
-A file is a folder named by its job, of numbered parts; all but the last have the same size. It needs nothing of a store
-but to put, get, list and delete whole objects.
+A file is a folder named after its job, with numbered parts of equal size, except for the last one. This needs nothing
+from a store but putting, getting, listing and deleting whole objects.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 PART_BYTES = 2**20
 PIECE_BYTES = 2**18
-"""How much of a part is given at once to who reads it."""
+"""The size of the pieces in which a part is handed to its reader."""
 RETRIES: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
-"""Of a request to a store elsewhere."""
+"""The retries of requests to a remote store."""
 ONE_TRY: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=5)}
-"""Of a request of somebody who only looks."""
+"""The retries, none, of the request that only tests a remote store (`FileStore.problem`)."""
 ADVICE = "look at --batch-store or, without it, --data-dir: until files can be kept there, uploads fail with 503"
 UNREACHABLE = "the store of files is out of reach"
 
 _SECRETS = re.compile(r"(?<=://)[^/\s]*@|\?\S*")
-"""Parts of a URL: a password, or what a request is signed with, may stand there."""
+"""The parts of a URL that may contain a password or a request's signature."""
 
 Result = TypeVar("Result")
 
@@ -46,16 +46,16 @@ log = structlog.get_logger()
 
 
 class FileLostError(FileFailedError):
-    """A part of a file is not there, or not whole."""
+    """A part of a file is missing or incomplete."""
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.FILE_LOST, "A part of the file is not there, or not whole")
 
 
 class FileStore:
-    """Files at a URL; credentials for `s3:` and the like come from the environment (`AWS_…`).
+    """The files in the store at a URL; credentials for remote stores come from the environment (`AWS_…`).
 
-    Methods raise AudienceError UNAVAILABLE where the store cannot be reached.
+    Methods raise AudienceError UNAVAILABLE if the store cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
@@ -63,13 +63,13 @@ class FileStore:
 
     @property
     def folder(self) -> Path | None:
-        """Where the files are; None where they are in a store elsewhere."""
+        """The local folder with the files; None for a remote store."""
         parts = urlsplit(self._url)
         return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
     @cached_property
     def _store(self) -> Any:
-        """Made when it is needed: most workers never do."""
+        """obstore's client, created at first use, as most workers never need it."""
         if self.folder is not None:
             return from_url(self._url, mkdir=True, automatic_cleanup=True)
         return from_url(self._url, retry_config=RETRIES)
@@ -81,8 +81,8 @@ class FileStore:
         return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
     async def problem(self) -> str | None:
-        """Why there can be no files, as is told at once: the folder, which is made, cannot be written, or the store
-        elsewhere not be listed. None where they can."""
+        """Why files cannot be kept, tested without retries: the folder (which is made) cannot be written to, or the remote
+        store cannot be listed. None: they can."""
 
         def look() -> str | None:
             try:
@@ -110,14 +110,14 @@ class FileStore:
         await _apart(lambda: self._store.put(_path(job_id, number), part, use_multipart=False))
 
     def file(self, job_id: str, size_bytes: int) -> "StoredParts":
-        """A job's file, which has that many bytes."""
+        """A job's file, which has `size_bytes` bytes."""
         return StoredParts(self, job_id, size_bytes)
 
     async def part(self, job_id: str, number: int) -> bytes:
         """A part of a job's file.
 
         Raises:
-            FileLostError: it is not there.
+            FileLostError: it does not exist.
         """
 
         def get() -> bytes:
@@ -129,7 +129,7 @@ class FileStore:
         return await _apart(get)
 
     async def delete(self, job_id: str) -> None:
-        """Delete a job's file, as far as it is there; somebody else may delete it at the same time."""
+        """Delete the parts of a job's file that exist; other processes may delete them at the same time."""
 
         def delete() -> None:
             if self.folder is not None:
@@ -147,12 +147,12 @@ class FileStore:
         await _apart(delete)
 
     async def job_ids(self) -> list[str]:
-        """The jobs that have a file here, or parts of one; and the names of what else is here, in somebody's bucket."""
+        """The IDs of the jobs that have parts of a file here, among the names of anything else in the bucket."""
         return await _apart(lambda: [str(each) for each in self._store.list_with_delimiter()["common_prefixes"]])
 
 
 class StoredParts:
-    """A file that is not changed any more. (It is a `jobs.StoredFile`.)"""
+    """A completely uploaded file (a `jobs.StoredFile`)."""
 
     def __init__(self, store: FileStore, job_id: str, size_bytes: int) -> None:
         self._store = store
@@ -160,11 +160,11 @@ class StoredParts:
         self._size_bytes = size_bytes
 
     async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """The bytes from `offset` on. The next part is on its way while one is looked at.
+        """The bytes from `offset` on. The next part is fetched while the caller uses one.
 
         Raises:
             AudienceError: UNAVAILABLE.
-            FileLostError: a part is not there, or not whole.
+            FileLostError: a part is missing or incomplete.
         """
         parts = range(offset // PART_BYTES, -(-self._size_bytes // PART_BYTES))
         start = offset % PART_BYTES
@@ -188,10 +188,13 @@ class StoredParts:
 
 
 async def _apart(work: Callable[[], Result]) -> Result:
-    """Do what may take long in a thread.
+    """Run blocking work on the store in a thread.
 
-    obstore's own asyncio methods would have its threads call Python; one that does so while Python ends aborts the
-    process.
+    obstore's own asyncio methods are not used: its threads would call Python, and one that does so while Python shuts
+    down aborts the process.
+
+    Raises:
+        AudienceError: UNAVAILABLE, the store failed; the error is logged.
     """
     try:
         return await asyncio.to_thread(work)
@@ -201,20 +204,20 @@ async def _apart(work: Callable[[], Result]) -> Result:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a folder of files. By obstore, which does not list them, those would stay for ever that a process was
-    killed over before they were whole."""
+    """Delete a folder with its files, including partial ones of a process that was killed, which obstore does not
+    list."""
     with contextlib.suppress(FileNotFoundError):
         for each in folder.iterdir():
             each.unlink(missing_ok=True)
         try:
             folder.rmdir()
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY:  # more has come meanwhile
+            if error.errno != errno.ENOTEMPTY:  # another part was written meanwhile
                 raise
 
 
 def _told(error: Exception) -> str:
-    """What a store says, on one line."""
+    """The first line of a store's error, without secrets in URLs."""
     return _SECRETS.sub("", str(error).partition("\n")[0])
 
 

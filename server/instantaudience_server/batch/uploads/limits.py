@@ -1,4 +1,4 @@
-"""What members may upload, and what is told of what they may not (source: contract-neighbours, "Batch Segment
+"""Members' limits on uploads, and the answers when they are exceeded (source: contract-neighbours, "Batch Segment
 Service")."""
 
 from enum import Enum
@@ -22,23 +22,23 @@ class Limit(Enum):
 
     @property
     def http_status(self) -> int:
-        """Of the answer over HTTP."""
+        """The status of the answer over HTTP."""
         return self.value[0]
 
     @property
     def error_code(self) -> str:
-        """Of the answer over HTTP, and of the job."""
+        """The `error_code` of the answer over HTTP, and of the job."""
         return self.value[1]
 
     @property
     def text(self) -> str:
-        """For people."""
+        """The message for people."""
         return self.value[2]
 
 
 class UploadRefusedError(Exception):
-    """The member's limits do not let a file in. `retry_after_seconds` is set where the upload has not begun: the same
-    one may succeed later."""
+    """A file exceeds the member's limits. `retry_after_seconds` is set if the upload has not begun: the same one may
+    succeed later."""
 
     def __init__(self, limit: Limit, retry_after_seconds: int | None = None) -> None:
         super().__init__(limit.text)
@@ -47,16 +47,17 @@ class UploadRefusedError(Exception):
 
 
 class Allowance(NamedTuple):
-    """What a file may have: so many bytes, and what is left of the member's limits, as of when it was asked last."""
+    """What a file may have: the most bytes of a single file, and what was left of the member's other limits when it was
+    last read."""
 
     file_bytes: int
     room: Room
 
     def check(self, size: int, lines: int) -> None:
-        """Hold so many bytes and lines to the limits.
+        """Check a file's bytes and lines.
 
         Raises:
-            UploadRefusedError: that is too much.
+            UploadRefusedError: they exceed a limit.
         """
         room = self.room
         if size > self.file_bytes:
@@ -72,7 +73,7 @@ class Allowance(NamedTuple):
 
 
 def limits_of(settings: BatchSettings) -> UploadLimits:
-    """What a member may upload."""
+    """The limits in a member's settings."""
     bounds = (settings.bytes_per_hour, settings.bytes_per_day, settings.lines_per_hour, settings.lines_per_day)
     return UploadLimits(
         settings.waiting_jobs, settings.uploads_at_once, *[None if each == UNLIMITED else each for each in bounds]

@@ -1,6 +1,6 @@
-"""What tells upload URLs that were handed out from those of strangers, where the gateway can look at it.
+"""Writes the marks of upload URLs into a file, by which the gateway tells URLs that were handed out from invented ones.
 
-Who has no URL does not know the marks either: the gateway need ask nobody, and strangers have a share of their own
+So the gateway need not ask the service, and can give uploads to invented URLs a share of their own
 (docs/adr/0027-batch-service.md).
 """
 
@@ -15,13 +15,15 @@ from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.store.interfaces.jobs import JobStore, Marks
 
 LOOK_SECONDS = 10.0
-"""How often the cluster is asked: one that has lost what it held has other marks."""
+"""How often the marks are read from the cluster; they also change if the cluster has lost its data."""
 
 
 async def keep_marks(jobs: JobStore, clock: Clock, file: Path) -> None:
-    """Write the marks of the time into a file, one a line, and again when they have changed. Several processes may.
+    """Write the current marks into a file, one on each line, and again when they have changed; runs forever. Several
+    processes may do so at once. While the cluster does not answer, or refuses to, the file stays as it is.
 
-    While the cluster does not answer, or refuses to, what was written stays. Raises OSError where it cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
     loop = asyncio.get_running_loop()
     written: Marks | None = None

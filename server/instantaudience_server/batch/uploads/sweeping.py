@@ -1,4 +1,4 @@
-"""Deletes the files that no job needs: of those who died before they could do it."""
+"""Deletes the files that no job needs any more, which processes leave behind that die before they delete them."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ from instantaudience_server.errors import STORE_FAILURES, AudienceError
 from instantaudience_server.store.interfaces.jobs import ENDED, JobStore, Phase
 
 SWEEP_SECONDS = 3600.0
-"""How often files are deleted that no job needs; of one that was on its way, when nothing has come from one look to the
-next: its process has died. No clock says so, as that of who looks may be ahead."""
+"""The time between sweeps. A file that was being uploaded is deleted when nothing more has come from one sweep to the
+next, as its process has died. Times of the upload are not compared with this machine's clock, which may be ahead."""
 
 
 async def sweep(jobs: JobStore, files: FileStore) -> None:
-    """Look for such files again and again. What has no job's name is none of ours."""
+    """Sweep every `SWEEP_SECONDS`, forever. Objects that are not named like jobs are left alone."""
     coming: Mapping[str, int] = {}
     while True:
         with contextlib.suppress(*STORE_FAILURES):
@@ -25,8 +25,8 @@ async def sweep(jobs: JobStore, files: FileStore) -> None:
 
 
 async def look(jobs: JobStore, files: FileStore, came: Mapping[str, int]) -> Mapping[str, int]:
-    """Look once. Tells of the files that are on their way until when more must come (Unix time in ms), by their jobs'
-    IDs, as the look before did."""
+    """Sweep once. Returns job ID → when its upload times out (Unix time in ms), for files that are being uploaded;
+    `came` is what the sweep before returned."""
     loop = asyncio.get_running_loop()
     coming: dict[str, int] = {}
     for job_id in filter(JOB_ID.fullmatch, await files.job_ids()):

@@ -1,5 +1,5 @@
-"""Files on their way in: what may come, where it goes, and when enough is enough (source: contract-neighbours, "Batch
-Segment Service")."""
+"""Receives uploads: begins them, checks them against limits while they come, and stores them (source:
+contract-neighbours, "Batch Segment Service")."""
 
 import asyncio
 import contextlib
@@ -30,36 +30,36 @@ from instantaudience_server.store.interfaces.jobs import (
 STORE_SECONDS = 5.0
 """How long the cluster may take for a change of a job."""
 END_SECONDS = 30.0
-"""How long for the last one of an upload: without it, all of the file has to come again."""
+"""How long the cluster may take to end an upload; if it fails, the whole file has to be sent again."""
 LEASE_MS, RENEW_SECONDS = 120_000, 15.0
-"""An upload of which nothing was written down for so long is over; how often it is written down."""
+"""After how long an upload times out whose progress is not noted, and how often progress is noted."""
 MOST_UPLOADS = 100
-"""Uploads under way in a process: each may have two parts of its file in memory."""
+"""The most uploads under way in a process; each may have two parts of its file in memory."""
 TOO_MANY = "too many files are uploaded at once; try again later"
 COMPRESSED = (GZIP, AVRO)
-"""How files begin whose lines cannot be counted as they come. No line ends there."""
+"""The first bytes of files whose lines cannot be counted during the upload; they contain no line feed."""
 BEGINNING_BYTES = max(map(len, COMPRESSED))
 SECRET_BYTES = 20
 URL_END = re.compile(f"[0-9a-f]{{{2 * MARK_BYTES}}}([0-9a-f]{{{2 * SECRET_BYTES}}})")
-"""What an upload's URL ends in: the mark of the time when it was made, which is the gateway's business, and the secret,
-so many random bytes."""
+"""The last part of an upload URL: the mark of the time when it was made, which only the gateway uses, and the secret of
+`SECRET_BYTES` random bytes."""
 _REFUSALS = {Refusal.BUSY: Limit.UPLOADS, Refusal.FULL: Limit.WAITING}
-"""What is told of those that are the member's limits."""
+"""Refusal → the limit of the member that is the reason."""
 
 
 class NoSuchUploadError(Exception):
-    """Nothing can be uploaded here, or no longer."""
+    """There is no such upload URL, or its job does not (or no longer) take a file."""
 
 
 UPLOAD_INCOMPLETE = "UPLOAD_INCOMPLETE"
-"""The `error_code` of a job whose file did not come to its end."""
+"""The `error_code` of a job whose file was not sent to its end."""
 UPLOAD_FAILED = "UPLOAD_FAILED"
-"""Of one whose file could not be kept."""
+"""The `error_code` of a job whose file could not be stored."""
 
 
 class Uploads:
-    """Lets files in. `draw` gives a random word, `randint(a, b)` an integer from a to b; no upload may take longer than
-    `most_seconds`."""
+    """Begins uploads. `draw` makes random words for leases, `randint(a, b)` a random integer from a to b; no upload may
+    take longer than `most_seconds`."""
 
     def __init__(
         self,
@@ -79,12 +79,12 @@ class Uploads:
         self._randint = randint
         self._most_seconds = most_seconds
         self._under_way: set[str] = set()
-        """The leases of uploads."""
+        """The leases of the uploads under way in this process."""
         self._withdrawing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
     async def begin_by_url(self, end: str, announced_bytes: int | None) -> "Upload":
-        """Begin the upload whose URL ends so; otherwise as `begin`."""
+        """Begin the upload whose URL has this last part; otherwise as `begin`."""
         job = None
         if found := URL_END.fullmatch(end):
             job = await self._jobs.find_by_url(hash_secret(found[1]), self._loop.time() + STORE_SECONDS)
@@ -93,10 +93,12 @@ class Uploads:
         return await self.begin(job, announced_bytes)
 
     async def begin(self, job: Job, announced_bytes: int | None) -> "Upload":
-        """Begin to upload a job's file, of which the sender has announced a length or none.
+        """Begin the upload of a job's file. `announced_bytes` is its size if the sender has announced it.
 
         Raises:
-            NoSuchUploadError, UploadRefusedError, AudienceError: UNAVAILABLE.
+            NoSuchUploadError: the job does not take a file any more, or its member was deleted.
+            UploadRefusedError: a limit of the member is exceeded.
+            AudienceError: UNAVAILABLE, also if `MOST_UPLOADS` are under way.
         """
         member = await self._find_member(job.member_id, self._loop.time() + STORE_SECONDS)
         if member is None:
@@ -131,7 +133,7 @@ class Uploads:
 
 
 class HeldJob:
-    """A job whose file is uploaded here, under a lease, while nobody has taken it away; and its member's limits."""
+    """The changes to a job whose file this process uploads, under one lease and with the member's limits."""
 
     def __init__(self, jobs: JobStore, clock: Clock, job: Job, lease: str, limits: UploadLimits) -> None:
         self._jobs = jobs
@@ -161,20 +163,20 @@ class HeldJob:
         return await self._jobs.end_upload(self.job, self.lease, file, self._limits, now_ms, deadline)
 
     async def fail(self, error_code: str, seconds: float) -> bool:
-        """See `JobStore.fail_upload`; the cluster may take so long."""
+        """See `JobStore.fail_upload`; `seconds` is how long the cluster may take."""
         deadline = self._loop.time() + seconds
         return await self._jobs.fail_upload(self.job, self.lease, error_code, self._clock.now_ms(), deadline)
 
 
 async def _withdraw(held: HeldJob) -> None:
-    """End an upload that may have begun, though nobody waits for it: the member's next one is not to be refused for its
-    sake."""
+    """End an upload whose beginning failed here but may have been noted in the cluster, so that it does not count
+    against the member's next one."""
     with contextlib.suppress(*STORE_FAILURES):
         await held.fail(UPLOAD_FAILED, END_SECONDS)
 
 
 class Upload:
-    """A file that comes. Its end is `finish`, and where that did not succeed, `fail`; then `ended` is called."""
+    """An upload under way. It ends with `finish` or, if that raises, with `fail`; both call `ended`."""
 
     def __init__(
         self, held: HeldJob, files: FileStore, allowance: Allowance, seconds: float, ended: Callable[[], None]
@@ -199,10 +201,10 @@ class Upload:
 
     @property
     def patience_seconds(self) -> float:
-        """How long to wait for more.
+        """How long to wait for more of the file.
 
         Raises:
-            UploadRefusedError: no longer.
+            UploadRefusedError: the time for the upload is over.
         """
         left = self._until - self._loop.time()
         if left <= 0:
@@ -210,19 +212,21 @@ class Upload:
         return min(left, UPLOAD_SILENT_SECONDS)
 
     def expect(self, announced_bytes: int) -> None:
-        """Expect so many bytes.
+        """Note the announced size of the file.
 
         Raises:
-            UploadRefusedError: that is too much.
+            UploadRefusedError: it exceeds a limit.
         """
         self._announced = announced_bytes
         self._allowance.check(announced_bytes, 0)
 
     async def add(self, data: bytes | bytearray) -> None:
-        """Take more of the file; waits where the store of files is slower than the sender.
+        """Take more of the file. Waits if the store of files is slower than the sender.
 
         Raises:
-            UploadRefusedError, NoSuchUploadError, AudienceError: UNAVAILABLE.
+            UploadRefusedError: the file exceeds a limit.
+            NoSuchUploadError: the job was cancelled, or the upload has timed out.
+            AudienceError: UNAVAILABLE.
         """
         if len(self._beginning) < BEGINNING_BYTES:
             self._beginning += data[: BEGINNING_BYTES - len(self._beginning)]
@@ -242,12 +246,12 @@ class Upload:
             await self._renew()
 
     async def finish(self) -> None:
-        """The file is whole: its job may begin.
+        """End the upload of a complete file, which queues its job.
 
         Raises:
-            UploadRefusedError: its last line, which has no end, is one too many; or others of the member's files have
-                taken the room meanwhile.
-            NoSuchUploadError: the job was cancelled.
+            UploadRefusedError: the file exceeds a limit, by a last line without a line feed, or because other files of
+                the member were counted meanwhile.
+            NoSuchUploadError: the job was cancelled, or the upload has timed out.
             AudienceError: UNAVAILABLE.
         """
         if self._ends_within_line and not self._is_compressed:
@@ -266,9 +270,9 @@ class Upload:
         self._ended()
 
     async def fail(self, error_code: str) -> None:
-        """The file is not to come; what there is of it goes. What cannot be noted now shows by itself later.
+        """End an incomplete upload, and delete what was stored. If the cluster does not answer, the upload times out.
 
-        The file stays where its job waits already: `finish` was carried out, though its answer was lost.
+        The file is kept if its job is queued already, because `finish` was carried out and only its answer was lost.
         """
         self._ended()
         with contextlib.suppress(AudienceError):
@@ -278,8 +282,8 @@ class Upload:
                 await self._files.delete(self.job.job_id)
 
     async def _hold(self) -> None:
-        """Hold what has come to the limits. What is left of them is asked anew before a file is refused: others of the
-        member's may have failed."""
+        """Check what has come against the limits. Before the file is refused, what is left of them is read again, as
+        other uploads of the member may have failed."""
         try:
             self._allowance.check(self._size, self._lines)
         except UploadRefusedError as error:
@@ -289,8 +293,8 @@ class Upload:
             self._allowance.check(self._size, self._lines)
 
     async def _renew(self) -> None:
-        """Write down that more has come, and learn what others of the member's files leave; as long as what was written
-        down before holds, it may wait."""
+        """Note the progress, and read what the member's other files leave of the limits. If the cluster does not
+        answer, that is no error until the last note has timed out."""
         asked = self._loop.time()
         self._renew_at = asked + RENEW_SECONDS
         file = Uploaded(max(self._size, self._announced), self._lines, -1)
@@ -318,5 +322,5 @@ class Upload:
 
 
 def hash_secret(secret: str) -> str:
-    """What is kept of what an upload's URL ends in."""
+    """The hash of an upload URL's secret, which is what the cluster keeps."""
     return hashlib.sha256(secret.encode()).hexdigest()

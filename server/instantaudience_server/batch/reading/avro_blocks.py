@@ -1,8 +1,8 @@
 """Reads the blocks of an Avro file (source: Avro 1.12 specification, "Object Container Files";
 contract-neighbours, "Batch Segment Service", "Avro").
 
-The container is read here, piece by piece: sizes that a file claims are compared with bounds before anything is made
-of them.
+The container is parsed here, piece by piece, so that sizes in a file are checked against limits before memory is
+allocated for them.
 """
 
 import asyncio
@@ -18,18 +18,19 @@ from instantaudience_server.batch.reading.avro_schema import RecordSchema, read_
 
 MOST_HEADER_BYTES = 2**20
 MOST_PAIRS = 100
-"""A header, and what it holds."""
+"""The most bytes of a header, and the most entries of its metadata."""
 MOST_BLOCK_BYTES = 2**24
-"""A block, as it stands in the file and decompressed."""
+"""The most bytes of a block, both compressed and decompressed."""
 LARGE_BYTES = 2**18
-"""A block of more is decompressed in a thread."""
+"""Compressed blocks of more bytes are decompressed in a thread."""
 _SYNC_BYTES = 16
 _RAW_DEFLATE = -15
 _LONGEST_LONG = 10
 
 
 class AvroBlock(NamedTuple):
-    """A block: so many encoded records, one after the other. `position` is its place, `end` that of the next one."""
+    """A decompressed block with `records` encoded records. `position` is that of the block in the content, `end` that
+    of the next one; `file_bytes` is how much of the stored file was read."""
 
     schema: RecordSchema
     data: bytes
@@ -40,11 +41,11 @@ class AvroBlock(NamedTuple):
 
 
 async def read_blocks(content: Content, position: int) -> AsyncGenerator[AvroBlock, None]:
-    """The blocks of a file, from the one at `position` on; 0 is the beginning.
+    """The blocks of a file, from the one at `position` on (0: from the first).
 
     Raises:
-        FileFailedError: from some place on, the file cannot be read, or what its blocks hold from `position` on
-            is too much.
+        FileFailedError: the file is invalid from some position on, or the decompressed blocks exceed the limit of the
+            content.
     """
     async with aclosing(content.read(0)) as pieces:
         source = _Source(pieces, 0)
@@ -61,7 +62,7 @@ async def read_blocks(content: Content, position: int) -> AsyncGenerator[AvroBlo
 
 
 class _Source:
-    """The bytes of a file, as many as are asked for; `position` is the place of the next one."""
+    """Reads content byte by byte or in any sizes; `position` is that of the next byte."""
 
     def __init__(self, pieces: AsyncGenerator[Piece, None], position: int) -> None:
         self._pieces = pieces
@@ -70,7 +71,7 @@ class _Source:
         self.file_bytes = 0
 
     async def peek(self, size: int) -> bytes:
-        """The next bytes; fewer only where the file ends."""
+        """The next `size` bytes, without consuming them; fewer only at the end of the file."""
         while len(self._held) < size:
             piece = await anext(self._pieces, None)
             if piece is None:
@@ -81,10 +82,10 @@ class _Source:
         return bytes(self._held[:size])
 
     async def take(self, size: int) -> bytes:
-        """The next bytes.
+        """Consume the next `size` bytes.
 
         Raises:
-            FileFailedError: the file ends before.
+            FileFailedError: the file ends before that.
         """
         taken = await self.peek(size)
         if len(taken) < size:
@@ -96,10 +97,10 @@ class _Source:
         return taken
 
     async def long(self) -> int:
-        """The next `long`.
+        """Consume the next `long`.
 
         Raises:
-            FileFailedError: the file ends before, or this is none.
+            FileFailedError: the file ends before its end, or it is too long.
         """
         value = 0
         for index in range(_LONGEST_LONG):
@@ -135,7 +136,7 @@ async def _read_header(source: _Source) -> _Header:
 
 
 async def _bytes(source: _Source) -> bytes:
-    """A string of the header."""
+    """Consume a string of the header."""
     size = await source.long()
     if not 0 <= size <= MOST_HEADER_BYTES - source.position:
         raise corrupt("its header is too long")
@@ -161,7 +162,7 @@ def _inflate(data: bytes) -> bytes:
     """Decompress a block.
 
     Raises:
-        FileFailedError: it is none, or too large.
+        FileFailedError: it is not deflate, is incomplete, or too large.
     """
     reader = isal_zlib.decompressobj(_RAW_DEFLATE)
     try:
@@ -174,5 +175,5 @@ def _inflate(data: bytes) -> bytes:
 
 
 def corrupt(text: str) -> FileFailedError:
-    """Why a file cannot be read on."""
+    """The error for a file that is invalid from here on."""
     return FileFailedError(ErrorCode.CORRUPT_FILE, f"The file is no Avro from some place on: {text}")

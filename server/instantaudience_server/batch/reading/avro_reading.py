@@ -1,8 +1,8 @@
 """Reads records of an Avro file (source: contract-neighbours, "Batch Segment Service", "Avro"; Avro 1.12 specification,
 "Binary Encoding").
 
-Most records have a platform user's ID and the segments of an earlier one. Such a record is not decoded: its form is
-compared, and what is encoded of its segments leads to what they mean.
+Most records have an ID of the platform and the same segments as an earlier record. Such a record is recognised by its
+form and not decoded: its encoded segments are looked up in a cache of meanings.
 """
 
 import io
@@ -26,16 +26,16 @@ from instantaudience_server.memberships.reading import identity, rules
 
 RECORDS_AT_ONCE = 1000
 BYTES_AT_ONCE = 32 * 1024
-"""Records that are read before other calls get their turn, and bytes of those that Python reads; but one at least."""
+"""The most records, and bytes of records read in Python, before other calls get their turn; at least one record."""
 DEFAULT_EXPIRATION = -2
-"""As an expiration: nothing is said."""
+"""The `expiration` that means that none is given."""
 _INT32 = range(-(2**31), 2**31)
 _UNREADABLE = (EOFError, ValueError, LookupError, ArithmeticError, TypeError, struct.error)
-"""What decoding raises where there is no record."""
+"""What decoding raises for data that is not a record."""
 
 
 class _Record(NamedTuple):
-    """`kind` is the name of the record that `uid` is, empty for a plain value."""
+    """A decoded record. `kind` is the name of the record type of `uid`, empty if `uid` is a plain value."""
 
     kind: str
     uid: Any
@@ -43,7 +43,7 @@ class _Record(NamedTuple):
 
 
 class AvroReading:
-    """Reads records, as long as the catalog and the member are as they were."""
+    """Reads records; valid as long as neither the catalog nor the member changes."""
 
     def __init__(self, schema: RecordSchema, resolver: Resolver, member: Member) -> None:
         self._schema = schema
@@ -53,17 +53,18 @@ class AvroReading:
         self._native = RegularRecords.of(schema, resolver, self._most_segments)
         self._regular = RecordForm(schema) if schema.uid_long is not None else None
         self._known: dict[bytes, Meaning] = {}
-        """By encoded segments, all of a record."""
+        """All encoded segments of a record → their meaning."""
         self._segments: dict[bytes, Resolved] = {}
-        """By one encoded segment."""
+        """One encoded segment → its membership."""
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time for another one, which knows nothing yet."""
+        """Whether the native reader's cache is full, so that this should be replaced by a new one."""
         return self._native is not None and self._native.is_full
 
     def read(self, data: bytes, place: int, most: int) -> tuple[Reading, int]:
-        """Read some records from a place on, so many at most; and the place after them, 0 where one cannot be read."""
+        """Read at most `most` records from position `place` on; returns them and the position after them, which is 0 if
+        one is unreadable."""
         if self._native is None:
             rows, place = self._read_rows(data, place, most, place + BYTES_AT_ONCE)
             return Reading(rows), place
@@ -84,8 +85,8 @@ class AvroReading:
         return Reading(others.rows(), Regular(read, all_rows) if read.number else None), place
 
     def read_one(self, data: bytes, place: int) -> tuple[bytes | None, bytes | None, Meaning, int]:
-        """Read a record: an encoded ID of a platform user, or else a key; what is meant; and the place after it, 0
-        where it cannot be read."""
+        """Read a record; returns the encoded ID of a platform user, or else a key; the meaning; and the position after
+        the record, 0 if it is unreadable."""
         found = self._read_regular(data, place)
         if found is None:
             return None, *self._read(data, place)
@@ -93,7 +94,7 @@ class AvroReading:
         return uid, None, meaning, end
 
     def _read_rows(self, data: bytes, place: int, most: int, stop: int) -> tuple[Rows, int]:
-        """Rows that begin before `stop`, so many at most; and the place after them, as `read`."""
+        """Read at most `most` records that begin before `stop`, in Python; returns them and the position, as `read`."""
         records = _Records(self, data)
         for _ in range(most):
             place = records.read(place)
@@ -102,7 +103,7 @@ class AvroReading:
         return records.rows(), place
 
     def _read_regular(self, data: bytes, place: int) -> tuple[bytes, Meaning, int] | None:
-        """Read a record of a platform user whose segments are known; None: it is not such."""
+        """Read a record of regular form: the encoded ID, the meaning, and the position after it; None for any other."""
         found = None if self._regular is None else self._regular.split(data, place)
         if found is None:
             return None
@@ -119,7 +120,8 @@ class AvroReading:
         return uid, meaning, end
 
     def _read_segments(self, segments: bytes, record: bytes) -> tuple[Meaning, bool]:
-        """What encoded segments mean, and whether they could be read: from segments that stood in other records."""
+        """The meaning of a record's encoded segments, from the cache of single segments or by decoding the record; and
+        whether it could be read."""
         assert self._regular is not None
         items = self._regular.items(segments)
         if len(items) <= self._most_segments:
@@ -132,7 +134,7 @@ class AvroReading:
         return meaning, bool(read)
 
     def _keep_segments(self, items: Sequence[bytes], meaning: Meaning) -> None:
-        """Keep what segments mean that are all different, none of them left."""
+        """Cache single segments, which must all be different and none of them removals."""
         if len(self._segments) >= MOST_KEPT:
             self._segments.clear()
         resolved = {
@@ -143,7 +145,7 @@ class AvroReading:
         self._segments.update(zip(items, [resolved[segment_id] for segment_id in meaning.added], strict=True))
 
     def _read(self, data: bytes, place: int) -> tuple[bytes | None, Meaning, int]:
-        """Read any record; the place after it is 0 where that cannot be."""
+        """Read any record by decoding it: the key, the meaning, and the position after it, 0 if it is unreadable."""
         try:
             record, end = self._decode(data, place)
         except _UNREADABLE:
@@ -179,7 +181,7 @@ class AvroReading:
         return _Record(self._schema.uid, uid, segments), place + source.tell()
 
     def _key(self, record: _Record) -> bytes | None:
-        """Whom a record means; None for nobody."""
+        """The key of a record's user or external ID; None if that is invalid."""
         kind, uid, _ = record
         if not kind:
             return _platform_key(uid) if type(uid) is int else None
@@ -197,14 +199,14 @@ class AvroReading:
         return None
 
     def text(self, data: bytes, place: int) -> str:
-        """What an error line repeats of a record."""
+        """A record as JSON, for error lines."""
         record, _ = self._decode(data, place)
         uid = {record.kind: record.uid} if record.kind else record.uid
         return json.dumps({"uid": uid, "segments": record.segments}, default=_text, separators=(",", ":"))
 
 
 class _Records:
-    """Records as they are read from data, one after the other."""
+    """Collects records that are read from data one by one."""
 
     def __init__(self, reading: AvroReading, data: bytes) -> None:
         self._reading = reading
@@ -214,12 +216,12 @@ class _Records:
         self._meanings: list[Meaning] = []
         self._uids: list[bytes] = []
         self._regular: list[int] = []
-        """Encoded IDs of the platform's users, and their indexes."""
+        """The indexes of the records whose encoded IDs are in `_uids`."""
         self.size = 0
-        """How many bytes the records have."""
+        """The size of the records in bytes."""
 
     def read(self, place: int) -> int:
-        """Read the one at a place, and find the place after it; 0 where it cannot be read, and is none."""
+        """Read the record at a position; returns the position after it, or 0 if it is unreadable, which adds none."""
         uid, key, meaning, end = self._reading.read_one(self._data, place)
         if end:
             if uid is not None:
@@ -232,7 +234,7 @@ class _Records:
         return end
 
     def rows(self) -> Rows:
-        """What was read."""
+        """The records as rows."""
         keys, meanings, places = self._keys, self._meanings, self._places
         found = platform_keys(self._uids)
         if len(found) == len(keys):
@@ -250,12 +252,12 @@ def _platform_key(uid: int) -> bytes | None:
 
 
 def _text(value: bytes) -> str:
-    """Bytes as Avro's JSON has them (Avro 1.12 specification, "JSON Encoding"); all else in a record is JSON."""
+    """Bytes as in Avro's JSON (Avro 1.12 specification, "JSON Encoding"); all other values are JSON anyway."""
     return value.decode("latin-1")
 
 
 def _block(segment: Mapping[str, Any]) -> Block | str:
-    """What a segment says, or why it says nothing that can be read."""
+    """The block of a segment, or the reason why it is unreadable."""
     numbers: dict[str, int] = {}
     for name, absent in _NUMBERS.items():
         number = segment.get(name)
@@ -284,4 +286,4 @@ def _block(segment: Mapping[str, Any]) -> Block | str:
 
 
 _NUMBERS = {"id": 0, "member_id": 0, "expiration": DEFAULT_EXPIRATION, "timestamp": 0, "value": 0}
-"""Fields of a segment, and what they are where they are absent."""
+"""Numeric field of a segment → its value if absent."""

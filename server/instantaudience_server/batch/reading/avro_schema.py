@@ -1,8 +1,8 @@
-"""The schema that an Avro file was written with: may its records be read, and is it safe to? (source: Avro 1.12
+"""Checks the schema of an Avro file: whether it has the required fields, and is safe to read with (source: Avro 1.12
 specification, "Schema Declaration"; contract-neighbours, "Batch Segment Service", "Avro").
 
-Whoever writes a file writes its schema too. One that allows values of no bytes by the billion, or that refers to
-itself, would have the reader do any amount of work for a few bytes; such ones are not taken.
+The sender of a file writes its schema too. A schema with arrays of values of zero bytes, or one that refers to itself,
+could make the reader do any amount of work for a few bytes; such schemas are refused.
 """
 
 import json
@@ -16,7 +16,7 @@ from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
 
 MOST_DEPTH = 20
 MOST_NODES = 2000
-"""How deep types may lie in each other, and how many there may be once every name stands for what it means."""
+"""The deepest nesting of types, and the most types when each name is expanded to its definition."""
 _LEAST_BYTES = {
     "null": 0,
     "boolean": 1,
@@ -28,7 +28,7 @@ _LEAST_BYTES = {
     "string": 1,
 }
 SHORT_TEXT = 50
-"""Bytes of a segment's code, for most."""
+"""The most bytes of a text in a regular record."""
 _NUMBERS = ("int", "long")
 _LONG_FORM = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
 _TEXT_FORM = b"(?:%b)" % b"|".join(re.escape(bytes([2 * size])) + b".{%d}" % size for size in range(SHORT_TEXT + 1))
@@ -39,15 +39,16 @@ _FORMS = {
     "boolean": (b".", b"b"),
     "null": (b"", b""),
 }
-"""Of types: a regular expression of values, and a letter (`instantaudience_native.RecordReader`)."""
+"""Type → a regular expression for its encoded values, and a letter for `instantaudience_native.RecordReader`."""
 
 
 class RecordSchema(NamedTuple):
-    """A schema that is safe to read with. `uid` is the name of the record that `uid` is, where it is no union.
+    """A schema that is safe to read with. `uid` is the name of the record type of the field `uid`, empty if that is a
+    union or a plain value.
 
-    Where a record is `uid` and `segments`, and no more: `uid_long` are the bytes before the number of a plain `uid`,
-    and `segment_form` is a regular expression of segments whose texts are short; `segment_fields` has a letter for each
-    of their fields.
+    If records have only `uid` and `segments`, they may be regular: `uid_long` are the encoded bytes before the number
+    of a plain `uid`, `segment_form` is a regular expression for encoded segments with short texts, and `segment_fields`
+    has a letter for each of their fields. Otherwise, `uid_long` is None.
     """
 
     parsed: Any
@@ -58,7 +59,7 @@ class RecordSchema(NamedTuple):
 
 
 class _Type(NamedTuple):
-    """A type without what readers do not need; the least bytes of a value, and how many types there are in it."""
+    """A checked type, reduced to what readers need; the fewest bytes of a value, and the number of types in it."""
 
     schema: Any
     least_bytes: int
@@ -66,10 +67,10 @@ class _Type(NamedTuple):
 
 
 def read_schema(encoded: bytes) -> RecordSchema:
-    """Check a file's schema.
+    """Check a file's schema, given as JSON.
 
     Raises:
-        FileFailedError: it is none, or its records are not what they have to be.
+        FileFailedError: it is not a schema, is unsafe, or its records lack required fields.
     """
     try:
         checked = _Checker().check(json.loads(encoded), "", 0)
@@ -93,7 +94,7 @@ def read_schema(encoded: bytes) -> RecordSchema:
 
 
 def _long_in(uid: Any) -> bytes | None:
-    """What stands before the number of a plain ID."""
+    """The encoded bytes before the number of a plain ID; None if the schema has none."""
     if uid in _NUMBERS:
         return b""
     if isinstance(uid, list):
@@ -103,8 +104,8 @@ def _long_in(uid: Any) -> bytes | None:
 
 
 def _form(schema: Any) -> tuple[bytes, bytes] | None:
-    """A regular expression of values, and their letters; texts may have up to `SHORT_TEXT` bytes. None where there is
-    none."""
+    """A regular expression for encoded values of a type, with texts of up to `SHORT_TEXT` bytes, and their letters;
+    None if the type has none."""
     if isinstance(schema, str):
         return _FORMS.get(schema)
     if _is(schema, "enum"):
@@ -131,11 +132,11 @@ def _refusal(text: str) -> FileFailedError:
 
 
 class _Checker:
-    """Goes through a schema. Logical types are left out: their values are taken as they stand."""
+    """Checks a schema recursively. Logical types are dropped: their values are read as the underlying types."""
 
     def __init__(self) -> None:
         self._named: dict[str, _Type | None] = {}
-        """By full name; None while it is being defined."""
+        """Full name → the type; None while it is being defined."""
         self._nodes = 0
 
     def check(self, schema: Any, namespace: str, depth: int) -> _Type:

@@ -1,4 +1,4 @@
-"""How the lines of a member's files are read (source: contract-neighbours, "Batch Segment Service", the table of
+"""The format of lines in a member's files (source: contract-neighbours, "Batch Segment Service", the table of
 "Text")."""
 
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from instantaudience_server.catalog.batch_settings import DEFAULTS, BatchField, BatchSettings, Separators
 
 LONGEST_LINE_BYTES = 256 * 1024
-"""A line, without its end."""
+"""The most bytes of a line, without its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchFormat:
-    """A member's; the settings behind it keep the rules (see `catalog.rules`). A field's place in a segment is None
-    where lines do not have it."""
+    """A member's format of lines, from valid settings (see `catalog.rules`). `seg_id` to `value` are the positions of
+    these fields in a segment; None where lines do not have the field."""
 
     separators: Separators
     size: int
@@ -24,11 +24,11 @@ class BatchFormat:
     timestamp: int | None
     value: int | None
     most_segments: int
-    """Of a line."""
+    """The most segments in a line."""
 
     @classmethod
     def of(cls, settings: BatchSettings) -> "BatchFormat":
-        """What a member is set to."""
+        """The format of a member's settings."""
         places = {field: settings.fields.index(field) if field in settings.fields else None for field in BatchField}
         return cls(
             settings.separators,

@@ -1,4 +1,4 @@
-"""Cuts the text of a file into lines, some at a time, whatever it holds: memory stays bounded."""
+"""Cuts the text of a file into slices of whole lines, in bounded memory even if lines are too long."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,33 +7,34 @@ from instantaudience_server.batch.reading.format import LONGEST_LINE_BYTES
 
 SLICE_BYTES = 32 * 1024
 SLICE_LINES = 1200
-"""What is read and written before other calls get their turn, at most; but a slice has one line at least."""
+"""The most bytes and lines of a slice, after which other calls get their turn; a slice has at least one line."""
 _BOM = b"\xef\xbb\xbf"
 
 
 class LineSlice(NamedTuple):
-    """The text of lines that follow each other, and the place after them."""
+    """The text of consecutive lines, and the position after them."""
 
     text: bytes
     end: int
 
 
 class LineCutter:
-    """Cuts what follows `position`, where a line begins. Lines end with `\\n` or `\\r\\n`, the last one with the text.
+    """Cuts the text from `position` on, where a line begins. Lines end with `\\n` or `\\r\\n`, the last one with the
+    text.
 
-    Of a line that is too long, so much is handed out that this shows.
+    A line that is too long is truncated, but remains longer than `LONGEST_LINE_BYTES`.
     """
 
     def __init__(self, position: int) -> None:
         self._position = position
-        """Where `_held` begins."""
+        """The position of `_held`."""
         self._held = b""
-        """A line that has not ended."""
+        """The beginning of a line that has not ended yet."""
         self._passed_over = 0
-        """How much of it is no longer held, since it is too long."""
+        """How many bytes of that line were dropped because it is too long."""
 
     def cut(self, piece: bytes, *, last: bool = False) -> Iterator[LineSlice]:
-        """The lines that end in the next piece of the text; of the `last` one, all."""
+        """Slices with the lines that end in the next piece of the text; with `last`, all that is left."""
         text = self._held + piece
         added = last and text != b"" and not text.endswith(b"\n")
         if added:
@@ -56,7 +57,7 @@ class LineCutter:
 
 
 def lines_of(text: bytes) -> list[bytes]:
-    """The lines of a text, without their ends and without empty ones."""
+    """The lines of a text that are not empty, without their ends."""
     lines = text.split(b"\n")
     if b"\r" in text:
         lines = [line.removesuffix(b"\r") for line in lines]

@@ -1,4 +1,4 @@
-"""What lines say of their users, by what follows the ID: campaigns repeat themselves, so most of it was read before."""
+"""Interprets what follows the user's ID in lines, with a cache, as campaigns repeat the same text for many users."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,18 +8,18 @@ from instantaudience_server.batch.reading.text import Block, FormatError, Said, 
 from instantaudience_server.store.interfaces.memberships import REMOVE, UserChanges
 
 Learn = Callable[[bytes, Sequence[Block]], None]
-"""Is told what follows an ID in a line without a domain, and what it says."""
+"""A callback that gets the text after the ID in a line without a domain, and its blocks."""
 
 MOST_KEPT = 10_000
 LONGEST_KEPT = 300
-"""Bytes of what follows an ID, where it is kept."""
+"""The most texts that are cached, and the most bytes of one."""
 
 
 class Meaning:
-    """What a line, or a record, means for its user.
+    """What a line or record means for its user.
 
-    `fault` is why it cannot be read. `domain` is as in `Said`. `counts` are the segments that were refused, and where
-    they count; `added` and `removed` are the segments of `changes`.
+    `fault` is why it is unreadable, or empty. `domain` is as in `Said`. `untimely`: a timestamp is out of range.
+    `counts` are the refused blocks. `added` and `removed` are the IDs of the segments in `changes`.
     """
 
     __slots__ = ("added", "changes", "counts", "domain", "fault", "plain", "removed", "untimely")
@@ -44,10 +44,10 @@ class Meaning:
         self.removed = tuple(changes.get(REMOVE, ()))
         self.added = tuple(memberships) if not self.removed else tuple(memberships.keys() - changes[REMOVE].keys())
         self.plain = domain is None and not (fault or untimely or refused) and bool(changes)
-        """Whether there is nothing to say but that a user of the platform is to change."""
+        """Whether this only changes one of the platform's users, with nothing to count as an error."""
 
     def leaving(self) -> "Meaning":
-        """The same, but for the segments that the user would join."""
+        """The same meaning, without the segments to which the user would be added."""
         return Meaning(self.domain, {each: Resolved(each, REMOVE, 0) for each in self.removed}, self.counts)
 
 
@@ -55,7 +55,7 @@ TOO_LONG = Meaning(None, {}, fault=f"the line is longer than {LONGEST_LINE_BYTES
 
 
 def meaning_of(said: Said, resolver: Resolver) -> Meaning:
-    """What is meant by what was said; of a segment that stands twice, the last one."""
+    """The meaning of parsed blocks; of several for the same segment, the last one counts."""
     if not resolver.are_timely(said.blocks):
         return Meaning(said.domain, {}, untimely=True)
     memberships: dict[int, Resolved] = {}
@@ -70,9 +70,10 @@ def meaning_of(said: Said, resolver: Resolver) -> Meaning:
 
 
 class TextMeanings:
-    """What follows users' IDs in lines, and what it means; good as long as the catalog does not change.
+    """Interprets the texts after users' IDs in lines, caching the results; valid as long as the catalog does not
+    change.
 
-    `learn` is told of what was not met before.
+    `learn` is called with texts that were not cached.
     """
 
     def __init__(self, layout: BatchFormat, resolver: Resolver, learn: Learn | None) -> None:
@@ -81,17 +82,17 @@ class TextMeanings:
         self._resolver = resolver
         self._known: dict[bytes, Meaning] = {}
         self._segments: dict[bytes, Resolved] = {}
-        """Segments that were not refused, as they stand in lines."""
+        """A segment's text in a line → its membership, for segments that were not refused."""
         separators = [each.encode() for each in layout.separators]
         self._segment_separator = separators[1]
         self._parts = [each for each in separators[3:] if each]
-        """What separates other parts of a line."""
+        """The separators of removals and of the domain."""
         self._splits = bool(separators[1]) and layout.timestamp is None
         self.find = self._known.get
-        """What was read before."""
+        """Looks a text up in the cache of whole texts."""
 
     def read(self, rest: bytes, line: bytes) -> Meaning:
-        """Read what follows the user's ID in a line."""
+        """Interpret the text after the user's ID in a line, and cache the result."""
         if len(line) > LONGEST_LINE_BYTES:
             return TOO_LONG
         meaning = self._read_known_segments(rest) or self._read(rest)
@@ -102,7 +103,7 @@ class TextMeanings:
         return meaning
 
     def _read_known_segments(self, rest: bytes) -> Meaning | None:
-        """Put the meaning together from segments that stood in other lines."""
+        """Compose the meaning from segments that were read in other lines; None if one was not."""
         if not self._splits or len(rest) > LONGEST_KEPT:
             return None
         for part in self._parts:

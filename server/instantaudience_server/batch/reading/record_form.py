@@ -1,5 +1,5 @@
-"""Avro records of a plain `uid` and of segments without long texts: told by their form, without decoding them
-(source: Avro 1.12 specification, "Binary Encoding")."""
+"""Recognises Avro records with a plain `uid` and segments without long texts by their encoded form, without decoding
+them (source: Avro 1.12 specification, "Binary Encoding")."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class RecordForm:
         self._tails: dict[int, Callable[[bytes, int], re.Match[bytes] | None]] = {}
 
     def split(self, data: bytes, place: int) -> tuple[bytes, bytes, int] | None:
-        """The user's encoded ID, the encoded segments, and the place after the record; None for any other record."""
+        """The user's encoded ID, the encoded segments, and the position after the record; None for any other record."""
         head = self._head(data, place)
         if head is None:
             return None
@@ -38,20 +38,20 @@ class RecordForm:
         return uid, data[head.start(2) : end], end
 
     def items(self, segments: bytes) -> list[bytes]:
-        """The encoded segments of an encoded array of a regular record."""
+        """The single encoded segments in the encoded array of a regular record."""
         found: list[bytes] = self._items(segments[1:-1])
         return found
 
     def _tail(self, count: int) -> Callable[[bytes, int], re.Match[bytes] | None]:
-        """What matches so many segments, as the count is encoded, and the end of the array."""
+        """The matcher of an array's segments and end, for the encoded number of segments."""
         form = re.compile(rb"(?:%b){%d}\x00" % (self._item, count >> 1), re.DOTALL)
         self._tails[count] = form.match
         return form.match
 
 
 def platform_keys(uids: Sequence[bytes]) -> list[bytes | None]:
-    """The keys of users by their IDs as they are encoded: seven bits a byte, the least ones first, zigzag. None for 0,
-    which nobody has."""
+    """The keys of users, given by their IDs as Avro encodes a `long`: zigzag, in seven bits a byte, least significant
+    first. None for 0, which is no user's ID."""
     padded = b"".join([uid.ljust(_LONGEST_LONG, b"\0") for uid in uids])
     digits = np.frombuffer(padded, np.uint8).reshape(-1, _LONGEST_LONG) & np.uint8(0x7F)
     encoded = (digits.astype(np.uint64) << _SHIFTS).sum(axis=1, dtype=np.uint64)

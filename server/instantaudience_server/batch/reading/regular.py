@@ -1,8 +1,8 @@
-"""Rows that are regular beyond doubt: the extension reads and packs them, many at once, where it is there
+"""Regular rows, which the native extension, if it is installed, reads and packs many at once
 (docs/adr/0034-rows-read-natively.md).
 
-It knows no rule. What a segment of a row means, it is told once for each text, after Python has read a row with it. All
-that it does not know it leaves to Python, which can read the others as well.
+The extension knows no rules. For each text of a segment, it learns the meaning once, after Python has read a row with
+it. Rows with anything that it does not know are left to Python, which can also read the regular ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 MOST_TEXTS = 100_000
 LONGEST_TEXT = 100
-"""Texts of segments that the extension knows, at most, and their bytes."""
+"""The most texts of segments that the extension learns, and the most bytes of one."""
 
 
 class Regular(NamedTuple):
-    """Rows that were read natively. `all_rows` has Python read these, and the others that stand between them."""
+    """Rows that were read natively. `all_rows` reads them in Python, together with the other rows between them."""
 
     read: "ReadRows"
     all_rows: Callable[[], Rows]
 
 
 class Reading(NamedTuple):
-    """Rows that Python has read: all, or those beside the `regular` ones."""
+    """Rows that were read: `rows` in Python, and the `regular` ones natively, if any."""
 
     rows: Rows
     regular: Regular | None = None
 
     @property
     def number(self) -> int:
-        """How many rows there are."""
+        """How many rows were read."""
         return len(self.rows.keys) + (0 if self.regular is None else self.regular.read.number)
 
     def by_python(self) -> "Reading":
-        """The same, all of it read by Python."""
+        """The same rows, all read in Python."""
         return self if self.regular is None else Reading(self.regular.all_rows())
 
 
 def beside(regular: Regular, taken: Taken) -> Taken | None:
-    """What regular rows change and count, together with the rows beside them; None where both have a user, for then
+    """What regular rows and the other rows (`taken`) change and count together; None if a user is in both, because then
     their order matters."""
     read = regular.read
     keys = frozenset(read.keys())
@@ -61,7 +61,7 @@ def beside(regular: Regular, taken: Taken) -> Taken | None:
 
 
 class RegularLines:
-    """Reads regular lines, and learns."""
+    """The native reader of lines, and what teaches it."""
 
     def __init__(self, reader: "LineReader", layout: BatchFormat, resolver: Resolver) -> None:
         self._separators = layout.separators
@@ -71,9 +71,9 @@ class RegularLines:
 
     @classmethod
     def of(cls, layout: BatchFormat, resolver: Resolver, external_member_id: int | None) -> "RegularLines | None":
-        """For a member's lines; None where none is regular, or the extension is missing."""
+        """The reader of a member's lines; None if no line can be regular, or the extension is missing."""
         separators = layout.separators
-        # Times differ from line to line: no segment would be met again.
+        # With timestamps, which differ from line to line, no text of a segment would occur again.
         if external_member_id is not None or layout.timestamp is not None or not "".join(separators).isascii():
             return None
         try:
@@ -91,12 +91,12 @@ class RegularLines:
 
     @property
     def is_full(self) -> bool:
-        """Whether it knows so much that it is time to begin anew."""
+        """Whether it has learned as much as it may, and should be replaced by a new one."""
         return self._reader.known >= MOST_TEXTS
 
     def learn(self, rest: bytes, blocks: Sequence[Block]) -> None:
-        """Learn from what follows an ID, in a line without a domain, and what it says."""
-        # What is not ASCII may be UTF-8 or Latin-1, which depends on all of the line.
+        """Learn the segments in the text after an ID, in a line without a domain, from its blocks."""
+        # Whether other text than ASCII is UTF-8 or Latin-1 depends on the whole line.
         if not rest.isascii():
             return
         staying, mark, leaving = rest.decode().partition(self._separators.removal or "\n")
@@ -114,7 +114,7 @@ class RegularLines:
 
 
 class RegularRecords:
-    """Reads regular records, and learns."""
+    """The native reader of records, and what teaches it."""
 
     def __init__(self, reader: "RecordReader", resolver: Resolver) -> None:
         self._reader = reader
@@ -123,7 +123,7 @@ class RegularRecords:
 
     @classmethod
     def of(cls, schema: RecordSchema, resolver: Resolver, most_segments: int) -> "RegularRecords | None":
-        """For records of a schema; None where none is regular, or the extension is missing."""
+        """The reader of records of a schema; None if no record can be regular, or the extension is missing."""
         if schema.uid_long is None:
             return None
         try:
@@ -135,11 +135,11 @@ class RegularRecords:
 
     @property
     def is_full(self) -> bool:
-        """Whether it knows so much that it is time to begin anew."""
+        """Whether it has learned as much as it may, and should be replaced by a new one."""
         return self._reader.known >= MOST_TEXTS
 
     def learn(self, data: bytes, place: int, blocks: Sequence[Block]) -> None:
-        """Learn from a record at a place, and what its segments say."""
+        """Learn the segments of the record at a position from its blocks."""
         texts = self._reader.split(data, place)
         if texts is None or len(texts) != len(blocks):
             return

@@ -1,5 +1,5 @@
-"""What the blocks of a file mean: whom the catalog lets in, and until when (source: contract-neighbours, "Batch Segment
-Service", "Text")."""
+"""Resolves the blocks of a file by the catalog: segments, and the ends of memberships (source: contract-neighbours,
+"Batch Segment Service", "Text")."""
 
 import hashlib
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Resolved(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A block that changes nothing: where it counts, and a number that its segment has there."""
+    """A block that changes nothing: its counter, and the number by which its segment is counted there."""
 
     kind: Count
     segment: int
@@ -44,7 +44,8 @@ class Refused(NamedTuple):
 class Resolver:
     """Resolves blocks of a member's file whose upload ended at `uploaded_ms` (Unix time in ms).
 
-    All is as it was then, however late the file is applied: a job that is resumed extends nothing, and counts the same.
+    Times are relative to that moment, however late the file is applied, so that a job that is resumed has the same
+    result.
     """
 
     def __init__(self, catalog: Catalog, member: Member, uploaded_ms: int) -> None:
@@ -54,12 +55,12 @@ class Resolver:
         self._latest_timestamp = uploaded_ms // 1000 + AHEAD_SECONDS
 
     def are_timely(self, blocks: Sequence[Block]) -> bool:
-        """Whether all timestamps can be; one in ms lies far ahead."""
+        """Whether all timestamps are at most `AHEAD_SECONDS` after the upload, which those in ms are not."""
         latest = self._latest_timestamp
         return all(0 <= block.timestamp <= latest for block in blocks)
 
     def resolve(self, block: Block) -> Resolved | Refused:
-        """What a block means."""
+        """The membership that a block means, or why it changes nothing."""
         segment = self._find(block)
         if isinstance(segment, Refused):
             return segment
@@ -83,7 +84,7 @@ class Resolver:
         return Refused(_COUNTS[found], self._number(named))
 
     def _number(self, block: pb.SegBlock) -> int:
-        """What tells a segment from others, however it is named: its ID, or a hash of a code that there is not."""
+        """A number that identifies a segment, however it is named: its ID, or a hash of a code that does not exist."""
         if block.HasField("seg_id"):
             return int(block.seg_id)
         segment = self._catalog.segment_by_code(block.member_id, block.seg_code)

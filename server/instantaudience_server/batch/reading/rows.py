@@ -1,4 +1,4 @@
-"""Some lines or records that were read: whom they mean, and what they change and count."""
+"""Rows (lines or records) that were read, and what they change and count."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """Lines or records, in their order.
+    """Lines or records, in the order of the file.
 
-    `keys` are those of users, or of external IDs; None where nobody can be meant. `text` gives what an error line
-    repeats of a row, by its index. Where all are `plain`, no key is None or external, and all meanings are plain.
+    `keys` are those of users or of external IDs; None for an invalid user ID. `text` returns the text of a row, given
+    its index, for error lines. `plain`: no key is None or that of an external ID, and all meanings are plain.
     """
 
     keys: Sequence[bytes | None]
@@ -28,33 +28,34 @@ class Rows(NamedTuple):
     plain: bool = False
 
     def external_keys(self) -> list[bytes]:
-        """The external IDs that are to be looked up."""
+        """The keys of the external IDs, which have to be resolved."""
         return [] if self.plain else [key for key in self.keys if key is not None and is_external(key)]
 
     def until_faults(self, most_faults: int) -> "Rows":
-        """The rows up to the one with which more cannot be read than may be."""
+        """The rows up to and including the unreadable one that exceeds `most_faults`; all rows if none does."""
         faults = [index for index, meaning in enumerate(self.meanings) if meaning.fault]
         return self.first(faults[most_faults] + 1) if len(faults) > most_faults else self
 
     def after(self, number: int) -> "Rows":
-        """Those that follow so many of them."""
+        """The rows without the first `number`."""
         text = self.text
         return self._replace(
             keys=self.keys[number:], meanings=self.meanings[number:], text=lambda index: text(index + number)
         )
 
     def first(self, number: int) -> "Rows":
-        """So many of them."""
+        """The first `number` rows."""
         return self._replace(keys=self.keys[:number], meanings=self.meanings[:number])
 
     @property
     def faults(self) -> int:
-        """How many cannot be read."""
+        """How many rows are unreadable."""
         return 0 if self.plain else sum([1 for meaning in self.meanings if meaning.fault])
 
 
 class Taken(NamedTuple):
-    """What rows change, and whom, and what they count; `packed` are those that were read natively."""
+    """What rows change, the keys of the users that they change, and what they count. `packed` has rows that were read
+    natively, with their changes."""
 
     changes: Changes
     keys: frozenset[bytes]
@@ -70,9 +71,10 @@ def take(
     most_error_lines: int,
     suppressed: Collection[bytes] = (),
 ) -> Taken:
-    """What rows change and count; `platform_keys` leads from external IDs to users.
+    """Determine what rows change and count. `platform_keys` maps the keys of external IDs to those of users.
 
-    Users that are `unwritten`, because the cluster refuses to, count as such. Those that are `suppressed` join nothing.
+    Rows of users in `unwritten`, whom the cluster refused to write, count as errors. Users in `suppressed` are not
+    added to segments.
     """
     counters = Counters(most_error_lines)
     counters.num_lines = len(rows.keys)
@@ -91,7 +93,7 @@ def _sift(
     suppressed: Collection[bytes],
     counters: Counters,
 ) -> tuple[Sequence[bytes], Sequence[Meaning]]:
-    """Count what is wrong; the users and meanings of the rows that are left."""
+    """Count and log invalid rows and blocks; returns the users and meanings of the valid rows."""
     if rows.plain and not unwritten and not suppressed:
         return cast("Sequence[bytes]", rows.keys), rows.meanings
     keys: list[bytes] = []
@@ -109,7 +111,7 @@ def _sift(
             counters.add(Count.NUM_INVALID_USER)
             _log(Count.NUM_INVALID_USER, counters, rows, index)
             meaning = said.leaving()
-            counters.add(Count.NUM_VALID_USER, -1)  # a line counts once, also where what the user leaves is taken
+            counters.add(Count.NUM_VALID_USER, -1)  # the line counts as invalid only, even if its removals are made
         if meaning.counts:
             _count_refused(meaning, counters, rows, index)
         keys.append(user)
@@ -118,7 +120,7 @@ def _sift(
 
 
 def _what_is_wrong(user: bytes | None, meaning: Meaning, unwritten: Collection[bytes]) -> Count | None:
-    """Where a row counts that changes nothing; None for one that may change something."""
+    """The counter of a row that changes nothing; None for one that may change something."""
     if meaning.fault:
         return Count.NUM_INVALID_FORMAT
     if user is None:
@@ -136,7 +138,7 @@ def _count_refused(meaning: Meaning, counters: Counters, rows: Rows, index: int)
 
 
 def _log(count: Count, counters: Counters, rows: Rows, index: int, reason: str = "") -> None:
-    """Keep an error line about a row, which is written out only where there is room for it."""
+    """Keep an error line about a row, whose text is made only if there is room for it."""
     if not counters.full:
         counters.log(count, rows.text(index), reason)
 
@@ -157,7 +159,7 @@ def _memberships(meanings: Sequence[Meaning]) -> tuple[Mapping[int, int], Mappin
 
 
 def _alike(keys: Sequence[bytes], meanings: Sequence[Meaning]) -> Changes:
-    """The changes of users of whom none stands twice."""
+    """The changes of rows in which each user occurs once."""
     users: dict[Meaning, list[bytes]] = {}
     for key, meaning in zip(keys, meanings, strict=True):
         if meaning in users:
@@ -168,7 +170,7 @@ def _alike(keys: Sequence[bytes], meanings: Sequence[Meaning]) -> Changes:
 
 
 def _in_order(keys: Sequence[bytes], meanings: Sequence[Meaning]) -> Changes:
-    """The changes of users; of a segment that a user has twice, the last one."""
+    """The changes of rows in which users may occur several times; the last change of a segment counts."""
     by_user: dict[bytes, UserChanges] = {}
     repeated = Repeated()
     for key, meaning in zip(keys, meanings, strict=True):

@@ -1,4 +1,4 @@
-"""Reads a line of a file (source: contract-neighbours, "Batch Segment Service", "Text")."""
+"""Parses a line of a file (source: contract-neighbours, "Batch Segment Service", "Text")."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,14 @@ from instantaudience_server.memberships.reading.rules import LEAVE
 _is_number = re.compile(r"-?[0-9]{1,20}", re.ASCII).fullmatch
 _INT32 = range(-(2**31), 2**31)
 DOMAINS = {"3": "idfa", "4": "sha1udid", "5": "md5udid", "7": "openudid", "8": "aaid"}
-"""Names of domains, as `memberships.reading.identity` has them. 6 was sha1mac, which is withdrawn."""
+"""Number of a domain → its name, as in `memberships.reading.identity`. 6 was sha1mac, which is withdrawn."""
 
 
 class Block(NamedTuple):
-    """What is said of a user and a segment. `segment` is an ID, or a code of `member_id` (None: the sender).
+    """A block of a line: a segment and how long the user belongs to it. `segment` is an ID, or a code of `member_id`
+    (None: the sender).
 
-    `expiration` is in minutes, or LEAVE; None where nothing is said. `timestamp` is in seconds, 0 where nothing is
-    said.
+    `expiration` is in minutes, or LEAVE; None if absent. `timestamp` is a Unix time in seconds; 0 if absent.
     """
 
     segment: int | str
@@ -28,18 +28,19 @@ class Block(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What a line says of its user. `domain` is the name of the user ID's domain, empty for an unknown one."""
+    """The text after the user's ID, parsed. `domain` is the name of the ID's domain; None if absent, empty if
+    unknown."""
 
     domain: str | None
     blocks: Sequence[Block]
 
 
 class FormatError(Exception):
-    """The line cannot be read; the message is the reason."""
+    """A line is unreadable; the message is the reason."""
 
 
 def decode(text: bytes) -> str:
-    """A line, or a part of it: UTF-8, or else Latin-1."""
+    """Decode a line or a part of it as UTF-8 or, if it is not valid, as Latin-1."""
     try:
         return text.decode()
     except UnicodeDecodeError:
@@ -47,10 +48,10 @@ def decode(text: bytes) -> str:
 
 
 def read_said(text: str, layout: BatchFormat) -> Said:
-    """What follows a user's ID and its separator.
+    """Parse the text after the user's ID and its separator.
 
     Raises:
-        FormatError: the line cannot be read.
+        FormatError: it is unreadable.
     """
     separators = layout.separators
     domain: str | None = None

@@ -13,7 +13,7 @@ from instantaudience_server.memberships.reading import identity, rules
 
 
 class TextReading:
-    """Reads lines, as long as the catalog and the member are as they were."""
+    """Reads lines; valid as long as neither the catalog nor the member changes."""
 
     def __init__(self, layout: BatchFormat, resolver: Resolver, external_member_id: int | None) -> None:
         self._regular = RegularLines.of(layout, resolver, external_member_id)
@@ -24,11 +24,11 @@ class TextReading:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time for another one, which knows nothing yet."""
+        """Whether the native reader's cache is full, so that this should be replaced by a new one."""
         return self._regular is not None and self._regular.is_full
 
     def read(self, text: bytes) -> Reading:
-        """Read lines."""
+        """Read whole lines: regular ones natively, the others in Python."""
         if self._regular is None:
             return Reading(self._read(lines_of(text)))
         read = self._regular.read(text)
@@ -36,7 +36,7 @@ class TextReading:
         return Reading(rows, Regular(read, lambda: self._read(lines_of(text))) if read.number else None)
 
     def _read(self, lines: Sequence[bytes]) -> Rows:
-        """Read lines without their ends."""
+        """Read lines, given without their ends, in Python."""
         if self._transcodes:
             lines = [decode(line).encode() for line in lines]
         separator, find, read = self._separator, self._meanings.find, self._meanings.read
@@ -57,7 +57,7 @@ class TextReading:
         return Rows(keys, meanings, lambda index: decode(lines[index]))
 
     def _key(self, user_id: bytes, meaning: Meaning) -> bytes | None:
-        """Whom an ID means; None where it can mean nobody, or it does not matter."""
+        """The key of a user or external ID; None where the ID is invalid, or the line is unreadable anyway."""
         if meaning.fault:
             return None
         domain = meaning.domain

@@ -31,10 +31,10 @@ Outcome = catalog_pb2.Segment | AudienceError
 class SegmentService:
     """The commands on segments. Deadlines are times of the event loop's clock, in seconds.
 
-    Callers with the role `admin` may work with the segments of all members, others with their own member's: a request
-    that names another is refused as a whole, whatever it is about (source: contract-neighbours, "many at once"). Every
-    method raises AudienceError: SYNTAX, with the field and the rule; UNAUTH, for what is another member's; NOT_FOUND;
-    INTEGRITY, when the member has such a code already; UNAVAILABLE.
+    Callers with the role `admin` may use the segments of all members, others those of their own. A request that names
+    another member is refused as a whole (source: contract-neighbours, "many at once"). Every method raises
+    AudienceError SYNTAX (with the field and the rule), UNAUTH (the segment is another member's), NOT_FOUND, INTEGRITY
+    (the member has a segment with this code) or UNAVAILABLE, as it applies.
     """
 
     def __init__(self, editor: CatalogEditor, feed: CatalogFeed, quotas: Quotas, sizes: SegmentSizes) -> None:
@@ -45,27 +45,26 @@ class SegmentService:
         self._sizes = sizes
 
     async def add(self, request: pb.AddSegmentRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
-        """Create a segment, which can take users at once."""
+        """Create a segment; users can be added to it at once."""
         _require_one(request)
         return about(await self._add(request, request.segment, caller, deadline))
 
     async def add_several(self, request: pb.AddSegmentRequest, caller: Caller, deadline: float) -> list[Outcome]:
-        """Create several: each or not, in their order."""
+        """Create several segments; returns the outcome of each, in order. One that fails does not affect the others."""
         _named(caller, request)
         _require_several(request)
         return await _each(request.segments, lambda fields: self._add(request, fields, caller, deadline))
 
     async def find(self, request: pb.FindSegmentsRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
-        """Read one segment, or a page of the segments that fit everything asked for.
-
-        They are as the changes have left them that were answered before, by whichever worker.
+        """Read one segment, or a page of the segments that match all parameters, including all changes that any worker
+        acknowledged before.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
         await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
         query = query_of(request, caller)
-        # Another worker may just have made, changed or removed what is asked for.
+        # Another worker may have changed these segments just now.
         await self._feed.catch_up(deadline)
         for known in filter(None, map(self._catalog.segment, query.filters["ids"] or ())):
             require_member(caller, known.member_id)
@@ -82,7 +81,7 @@ class SegmentService:
         return page(found, sizes, query, total)
 
     async def change(self, request: pb.ChangeSegmentRequest, caller: Caller, deadline: float) -> pb.SegmentResult:
-        """Change the fields that are sent."""
+        """Change the fields of a segment that the request has."""
         named = _named(caller, request, request.segment)
         segment_id = await self._id(request, named, caller, deadline)
         _require_one(request)
@@ -90,7 +89,8 @@ class SegmentService:
         return about(await self._change(segment_id, request.segment, check, deadline))
 
     async def change_several(self, request: pb.ChangeSegmentRequest, caller: Caller, deadline: float) -> list[Outcome]:
-        """Change several, named by their IDs: each or not, in their order."""
+        """Change several segments, given by their IDs; returns the outcome of each, in order. One that fails does not
+        affect the others."""
         _named(caller, request)
         _require_several(request)
 
@@ -109,7 +109,7 @@ class SegmentService:
         return removed(segment_id)
 
     async def describe(self, caller: Caller, deadline: float) -> answers_pb2.Meta:
-        """The fields of segments; counts as a `GET` (contract, "Limits")."""
+        """Describe the fields of segments; counts as a `GET` (contract, "Limits")."""
         await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
         return description()
 
@@ -138,7 +138,8 @@ class SegmentService:
         caller: Caller,
         deadline: float,
     ) -> int:
-        """The ID of the segment that a request names by it, or by its code; else that of the fields to change."""
+        """The ID of the segment that a request is about: its `id`, or that of the segment with its `code`, or the `id`
+        among the fields to change."""
         if request.HasField("id"):
             return _checked_id(request)
         if not request.code:
@@ -160,7 +161,11 @@ class SegmentService:
 async def _each(
     several: Sequence[pb.SegmentFields], do: Callable[[pb.SegmentFields], Awaitable[catalog_pb2.Segment]]
 ) -> list[Outcome]:
-    """Do each, whatever becomes of the others. The call fails as a whole when the cluster is away from the first on."""
+    """Call `do` for each, and collect the outcomes.
+
+    Raises:
+        AudienceError: UNAVAILABLE, if that happens before any has succeeded.
+    """
     outcomes: list[Outcome] = []
     for fields in several:
         try:
@@ -176,7 +181,11 @@ def _named(
     caller: Caller,
     *parts: pb.AddSegmentRequest | pb.ChangeSegmentRequest | pb.RemoveSegmentRequest | pb.SegmentFields,
 ) -> int | None:
-    """The member that a request names, in the first of its parts that names one; the caller may work with it."""
+    """The member named by the first of a request's parts that names one, if the caller may use it; None: none does.
+
+    Raises:
+        AudienceError: UNAUTH.
+    """
     for part in parts:
         if part.HasField("member_id"):
             require_member(caller, part.member_id)
@@ -185,8 +194,8 @@ def _named(
 
 
 def _fits(named: int | None, caller: Caller, code: str = "") -> Check:
-    """Lets only a segment pass that the caller may work with and of which all is true that the request says of it: its
-    member, and its `code` where there is one. For any other, it raises what reading it would."""
+    """A check that a segment is one that the caller may use, and has the member and code that the request names. It
+    raises what reading the segment would: UNAUTH or NOT_FOUND."""
     allow = allowed_to(caller)
 
     def check(segment: catalog_pb2.Segment) -> None:
@@ -218,7 +227,7 @@ def _checked_id(named: pb.ChangeSegmentRequest | pb.RemoveSegmentRequest | pb.Se
 
 
 def _none(query: Query) -> AudienceError:
-    """There is no segment such as was asked for."""
+    """The error for a single segment that does not exist."""
     ids, member_id = query.filters["ids"], query.filters["member_id"]
     if ids:
         return not_found(Kind.SEGMENT, ids[0])

@@ -50,7 +50,7 @@ class Settings(BaseModel):
     durability: Durability = Durability.PRIMARY
     """What an acknowledgement means, for members without a setting of their own."""
     data_dir: Path = Path("data")
-    """Where the embedded cluster keeps its files."""
+    """The directory in which the embedded cluster keeps its files."""
     host: str = "127.0.0.1"
     """The address to listen on."""
     trusted_hops: Annotated[int, Field(ge=0, le=16)] = 0
@@ -80,8 +80,8 @@ class Settings(BaseModel):
     insecure: bool = False
     """Listen beyond this machine without TLS."""
     host_mode: HostMode = "auto"
-    """What serves calls: `native` or `grpcio` (behind Envoy), `envoy` (the service inside it); `auto`: the fastest that
-    can run."""
+    """The host, which serves calls: `native` or `grpcio` (behind Envoy), or `envoy` (the service inside it); `auto`:
+    the fastest one that can run."""
     workers: Annotated[int, Field(ge=1, le=256)] = _CORES
     """Worker processes."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0

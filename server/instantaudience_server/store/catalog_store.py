@@ -1,7 +1,7 @@
 """The catalog in the cluster (see `interfaces.catalog.CatalogStore`).
 
-All of it lies in one slot, so that a change, its place in the order of changes and the rules across objects (unique
-names, owners) are one atomic step on one node. Workers answer from memory; the cluster is asked when something changes.
+All of it is in one slot, so that a change, its place in the order of changes and the rules across objects (unique
+names, owners) are one atomic step on one node. Workers answer from memory, and ask the cluster only for changes.
 """
 
 import asyncio

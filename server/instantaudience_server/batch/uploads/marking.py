@@ -1,4 +1,4 @@
-"""Writes the marks of upload URLs into a file, by which the gateway tells URLs that were handed out from invented ones.
+"""Writes the marks of upload URLs into a file; by them, the gateway tells URLs that were handed out from invented ones.
 
 So the gateway need not ask the service, and can give uploads to invented URLs a share of their own
 (docs/adr/0027-batch-service.md).

@@ -124,11 +124,11 @@ class Topology:
         return node.connection_class(**node.connection_kwargs)
 
     async def check_servers(self) -> None:
-        """Refuse servers that are too old. A primary that is out of reach now is not asked.
+        """Check that the servers are recent enough. A primary that is out of reach now is not asked.
 
         Raises:
-            StoreUnusableError: no node answers, it is not a cluster, nobody serves a slot, the credentials are wrong,
-                or a primary does not know HSETEX.
+            StoreUnusableError: no node answers, it is not a cluster, no slot is served, the credentials are wrong, or a
+                primary does not know HSETEX.
         """
         try:
             await self._discover()

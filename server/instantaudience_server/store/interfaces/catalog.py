@@ -72,7 +72,7 @@ class Write(NamedTuple):
 
 
 class Outcome(enum.Enum):
-    """What became of a write."""
+    """The outcome of a write."""
 
     DONE = enum.auto()
     """The change was made."""

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class GuessStore(Protocol):
-    """Guesses of passwords. A `subject` stands for who guesses and whose password it is."""
+    """Guesses of passwords, counted by `subject`: a hash of the account's name and of the network that guesses."""
 
     async def begin_guess(self, subject: str, name: str, window_ms: int, limit: int, deadline: float) -> int | None:
         """Count a guess, unless there are `limit` already in the window that ends now.

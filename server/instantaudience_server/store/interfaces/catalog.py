@@ -129,9 +129,9 @@ class CatalogStore(Protocol):
         """
 
     async def write(self, writes: Sequence[Write], deadline: float, *, seeds: bool = False) -> list[Outcome]:
-        """Make changes in order, each at most once and independently of the outcomes of the others, except that unique
-        names may pass from one object to another in any order. After UNAVAILABLE, they may have been made. With
-        `seeds`, they are made only until the seeding ends; afterwards, all are CONFLICT.
+        """Make changes in order, each at most once and independently of the outcomes of the others, but for `named` and
+        `givers`; unique names may pass from one object to another in any order. After UNAVAILABLE, they may have been
+        made. With `seeds`, they are made only until the seeding ends; afterwards, all are CONFLICT.
 
         Keeps the node that has the catalog busy: 3 ms for a hundred writes.
         """

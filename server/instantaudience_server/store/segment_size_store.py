@@ -80,8 +80,8 @@ class ClusterSegmentSizeStore:
             waiting.frombytes(numbers[8 * start : 8 * end])
 
     async def send(self, deadline: float) -> int:
-        """Send the additions of some segments at a time; those that are not confirmed are kept, behind all others: a node
-        that is away holds up no segments but its own."""
+        """Send the additions of some segments at a time. Those that are not confirmed are kept, behind all others: a
+        node that is away holds up the segments in its own slots only."""
         sent = 0
         while self._waiting:
             sending: dict[int, int] = {}

@@ -81,8 +81,8 @@ class FileStore:
         return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
     async def problem(self) -> str | None:
-        """Why files cannot be kept, tested without retries: the folder (which is made) cannot be written to, or the remote
-        store cannot be listed. None: they can."""
+        """Why files cannot be kept, tested without retries: the folder (which is made) cannot be written to, or the
+        remote store cannot be listed. None: they can."""
 
         def look() -> str | None:
             try:

@@ -9,25 +9,25 @@ type Kind string
 
 // The kinds of errors.
 const (
-	// The request cannot be read, or breaks a rule: sending it again does not help.
+	// The request is malformed or breaks a rule: sending it again does not help.
 	InvalidRequest Kind = "InvalidRequest"
-	// Wrong name, password, key or token, or the account is deactivated.
+	// Wrong user name, password, key or token, or the account is deactivated.
 	Unauthenticated Kind = "Unauthenticated"
 	// The account may not do this.
 	PermissionDenied Kind = "PermissionDenied"
 	// There is no such object or method.
 	NotFound Kind = "NotFound"
-	// The change contradicts what is there: taken, changed meanwhile, or in use.
+	// The change conflicts with the current state: taken, changed meanwhile, or in use.
 	Conflict Kind = "Conflict"
-	// One user's changes are larger than a request may be, or the answer is larger than this client takes.
+	// One user's changes exceed the size of a request, or an answer exceeds what this client accepts.
 	TooLarge Kind = "TooLarge"
 	// The member's quota is used up, and there was no time left to wait for the next window.
 	RateLimited Kind = "RateLimited"
-	// The service is out of reach or overloaded; what was sent may be applied in part, and can be sent again.
+	// The service is unreachable or overloaded; the request may have been applied in part, and can be sent again.
 	Unavailable Kind = "Unavailable"
-	// The time that the caller gave is over.
+	// The caller's deadline has passed.
 	DeadlineExceeded Kind = "DeadlineExceeded"
-	// A defect of the service, or an answer that is none of its.
+	// A defect of the service, or an answer that is not the service's.
 	Internal Kind = "Internal"
 )
 
@@ -44,47 +44,47 @@ const (
 )
 
 const (
-	// How long a call may take, all attempts together, where the caller says nothing.
+	// The deadline of a call for which the caller sets none, all attempts together.
 	deadlineMs = 30000
-	// The pause before the second attempt of a call is up to so long; the next ones up to twice as long each.
+	// The longest pause before the second attempt of a call; it doubles with each further attempt.
 	firstPauseMs = 100
-	// No pause is longer, but for what the service asks for.
+	// The longest pause, unless the service asks for a longer one.
 	mostPauseMs = 5000
-	// What one attempt may take; one that hangs is given up, and the next one begins.
+	// The longest time for one attempt; one that hangs is given up, and the next one begins.
 	attemptMs = 10000
-	// While calls are under way and nothing comes, so often it is asked whether anyone is there.
+	// The interval of pings on a connection with calls under way through which nothing comes.
 	pingEveryMs = 10000
-	// How long that may go unanswered; then the connection is given up, and calls go on with another one.
+	// How long a ping may stay unanswered; then the connection is given up, and its calls go on with another one.
 	pingAnswerMs = 5000
-	// The service counts what a member sends by windows of so long.
+	// The length of the windows in which the service counts what a member sends.
 	quotaWindowMs = 1000
-	// Requests of a stream that are under way at once; what they hold is all that a stream keeps in memory.
+	// Requests of a stream that are under way at once. A stream keeps nothing else in memory.
 	streamWindow = 32
-	// Users that one BatchGetMemberships reads.
+	// The most users in a BatchGetMemberships request.
 	batchUsers = 1000
-	// What a user or a block has around it in a request, at most.
+	// The most bytes that the encoding of a request adds to a user or a block.
 	frameBytes = 12
-	// What an answer may have: memberships of a thousand users can be more than the 4 MB that gRPC takes by default.
+	// The largest answer: the memberships of a thousand users can exceed the 4 MB that gRPC accepts by default.
 	receiveBytes = 67108864
-	// When so much of a token's life is over, another one is asked for.
+	// The part of a token's life after which it is renewed.
 	renewalPercent = 90
-	// How long a call waits for another token, at most, where the one at hand lives still.
+	// The longest time that a call waits for a new token while the old one is still valid.
 	renewalSeconds = 1
-	// How long after that another one is asked for again, where there was none.
+	// The pause before the next attempt to renew a token, after one that failed.
 	renewalPauseSeconds = 60
-	// A token has far fewer; with many more, a request is refused, and its connection with all calls on it may be.
+	// The longest token. A request with a much longer one is refused, and its connection may be closed.
 	tokenCharacters = 4096
-	// How long the proof of a key is good for.
+	// The lifetime of the assertion by which a caller proves to have a private key.
 	assertionSeconds = 300
-	// Users of a request, where the member's limits say nothing.
+	// The most users in a request, unless the member's limits say otherwise.
 	usersPerCall = 1000
-	// Blocks of a user in a request, where the member's limits say nothing.
+	// The most blocks of a user in a request, unless the member's limits say otherwise.
 	segmentsPerUser = 100
-	// Bytes of a request, where the member's limits say nothing.
+	// The most bytes of a request, unless the member's limits say otherwise.
 	bodyBytes = 1048576
-	// Requests that apply, a second, where the member's limits say nothing.
+	// The most requests that apply memberships in a second, unless the member's limits say otherwise.
 	postsPerSecond = 100
-	// Users in requests that apply, a second, where the member's limits say nothing.
+	// The most users in such requests in a second, unless the member's limits say otherwise.
 	usersPerSecond = 1000
 	// The reason of errors that another token helps.
 	renewedReason = ReasonNoauth

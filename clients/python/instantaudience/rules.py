@@ -4,47 +4,47 @@ Made by `make generate` from clients/rules.json and proto/instantaudience/v1/err
 """
 
 DEADLINE_MS = 30_000
-"""How long a call may take, all attempts together, where the caller says nothing."""
+"""The deadline of a call for which the caller sets none, all attempts together."""
 FIRST_PAUSE_MS = 100
-"""The pause before the second attempt of a call is up to so long; the next ones up to twice as long each."""
+"""The longest pause before the second attempt of a call; it doubles with each further attempt."""
 MOST_PAUSE_MS = 5_000
-"""No pause is longer, but for what the service asks for."""
+"""The longest pause, unless the service asks for a longer one."""
 ATTEMPT_MS = 10_000
-"""What one attempt may take; one that hangs is given up, and the next one begins."""
+"""The longest time for one attempt; one that hangs is given up, and the next one begins."""
 PING_EVERY_MS = 10_000
-"""While calls are under way and nothing comes, so often it is asked whether anyone is there."""
+"""The interval of pings on a connection with calls under way through which nothing comes."""
 PING_ANSWER_MS = 5_000
-"""How long that may go unanswered; then the connection is given up, and calls go on with another one."""
+"""How long a ping may stay unanswered; then the connection is given up, and its calls go on with another one."""
 QUOTA_WINDOW_MS = 1_000
-"""The service counts what a member sends by windows of so long."""
+"""The length of the windows in which the service counts what a member sends."""
 STREAM_WINDOW = 32
-"""Requests of a stream that are under way at once; what they hold is all that a stream keeps in memory."""
+"""Requests of a stream that are under way at once. A stream keeps nothing else in memory."""
 BATCH_USERS = 1_000
-"""Users that one BatchGetMemberships reads."""
+"""The most users in a BatchGetMemberships request."""
 FRAME_BYTES = 12
-"""What a user or a block has around it in a request, at most."""
+"""The most bytes that the encoding of a request adds to a user or a block."""
 RECEIVE_BYTES = 67_108_864
-"""What an answer may have: memberships of a thousand users can be more than the 4 MB that gRPC takes by default."""
+"""The largest answer: the memberships of a thousand users can exceed the 4 MB that gRPC accepts by default."""
 RENEWAL_PERCENT = 90
-"""When so much of a token's life is over, another one is asked for."""
+"""The part of a token's life after which it is renewed."""
 RENEWAL_SECONDS = 1
-"""How long a call waits for another token, at most, where the one at hand lives still."""
+"""The longest time that a call waits for a new token while the old one is still valid."""
 RENEWAL_PAUSE_SECONDS = 60
-"""How long after that another one is asked for again, where there was none."""
+"""The pause before the next attempt to renew a token, after one that failed."""
 TOKEN_CHARACTERS = 4_096
-"""A token has far fewer; with many more, a request is refused, and its connection with all calls on it may be."""
+"""The longest token. A request with a much longer one is refused, and its connection may be closed."""
 ASSERTION_SECONDS = 300
-"""How long the proof of a key is good for."""
+"""The lifetime of the assertion by which a caller proves to have a private key."""
 USERS_PER_CALL = 1_000
-"""Users of a request, where the member's limits say nothing."""
+"""The most users in a request, unless the member's limits say otherwise."""
 SEGMENTS_PER_USER = 100
-"""Blocks of a user in a request, where the member's limits say nothing."""
+"""The most blocks of a user in a request, unless the member's limits say otherwise."""
 BODY_BYTES = 1_048_576
-"""Bytes of a request, where the member's limits say nothing."""
+"""The most bytes of a request, unless the member's limits say otherwise."""
 POSTS_PER_SECOND = 100
-"""Requests that apply, a second, where the member's limits say nothing."""
+"""The most requests that apply memberships in a second, unless the member's limits say otherwise."""
 USERS_PER_SECOND = 1_000
-"""Users in requests that apply, a second, where the member's limits say nothing."""
+"""The most users in such requests in a second, unless the member's limits say otherwise."""
 
 KIND_OF_CODE: dict[int, str] = {
     3: "InvalidRequest",  # INVALID_ARGUMENT

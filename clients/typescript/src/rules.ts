@@ -2,25 +2,25 @@
 
 /** What an error means for a caller. */
 export type Kind =
-  /** The request cannot be read, or breaks a rule: sending it again does not help. */
+  /** The request is malformed or breaks a rule: sending it again does not help. */
   | "InvalidRequest"
-  /** Wrong name, password, key or token, or the account is deactivated. */
+  /** Wrong user name, password, key or token, or the account is deactivated. */
   | "Unauthenticated"
   /** The account may not do this. */
   | "PermissionDenied"
   /** There is no such object or method. */
   | "NotFound"
-  /** The change contradicts what is there: taken, changed meanwhile, or in use. */
+  /** The change conflicts with the current state: taken, changed meanwhile, or in use. */
   | "Conflict"
-  /** One user's changes are larger than a request may be, or the answer is larger than this client takes. */
+  /** One user's changes exceed the size of a request, or an answer exceeds what this client accepts. */
   | "TooLarge"
   /** The member's quota is used up, and there was no time left to wait for the next window. */
   | "RateLimited"
-  /** The service is out of reach or overloaded; what was sent may be applied in part, and can be sent again. */
+  /** The service is unreachable or overloaded; the request may have been applied in part, and can be sent again. */
   | "Unavailable"
-  /** The time that the caller gave is over. */
+  /** The caller's deadline has passed. */
   | "DeadlineExceeded"
-  /** A defect of the service, or an answer that is none of its. */
+  /** A defect of the service, or an answer that is not the service's. */
   | "Internal";
 
 /** Reasons of errors; see errors.proto. */
@@ -34,47 +34,47 @@ export type Reason =
   | "RATE_LIMIT_EXCEEDED"
   | "SYSTEM";
 
-/** How long a call may take, all attempts together, where the caller says nothing. */
+/** The deadline of a call for which the caller sets none, all attempts together. */
 export const DEADLINE_MS = 30000;
-/** The pause before the second attempt of a call is up to so long; the next ones up to twice as long each. */
+/** The longest pause before the second attempt of a call; it doubles with each further attempt. */
 export const FIRST_PAUSE_MS = 100;
-/** No pause is longer, but for what the service asks for. */
+/** The longest pause, unless the service asks for a longer one. */
 export const MOST_PAUSE_MS = 5000;
-/** What one attempt may take; one that hangs is given up, and the next one begins. */
+/** The longest time for one attempt; one that hangs is given up, and the next one begins. */
 export const ATTEMPT_MS = 10000;
-/** While calls are under way and nothing comes, so often it is asked whether anyone is there. */
+/** The interval of pings on a connection with calls under way through which nothing comes. */
 export const PING_EVERY_MS = 10000;
-/** How long that may go unanswered; then the connection is given up, and calls go on with another one. */
+/** How long a ping may stay unanswered; then the connection is given up, and its calls go on with another one. */
 export const PING_ANSWER_MS = 5000;
-/** The service counts what a member sends by windows of so long. */
+/** The length of the windows in which the service counts what a member sends. */
 export const QUOTA_WINDOW_MS = 1000;
-/** Requests of a stream that are under way at once; what they hold is all that a stream keeps in memory. */
+/** Requests of a stream that are under way at once. A stream keeps nothing else in memory. */
 export const STREAM_WINDOW = 32;
-/** Users that one BatchGetMemberships reads. */
+/** The most users in a BatchGetMemberships request. */
 export const BATCH_USERS = 1000;
-/** What a user or a block has around it in a request, at most. */
+/** The most bytes that the encoding of a request adds to a user or a block. */
 export const FRAME_BYTES = 12;
-/** What an answer may have: memberships of a thousand users can be more than the 4 MB that gRPC takes by default. */
+/** The largest answer: the memberships of a thousand users can exceed the 4 MB that gRPC accepts by default. */
 export const RECEIVE_BYTES = 67108864;
-/** When so much of a token's life is over, another one is asked for. */
+/** The part of a token's life after which it is renewed. */
 export const RENEWAL_PERCENT = 90;
-/** How long a call waits for another token, at most, where the one at hand lives still. */
+/** The longest time that a call waits for a new token while the old one is still valid. */
 export const RENEWAL_SECONDS = 1;
-/** How long after that another one is asked for again, where there was none. */
+/** The pause before the next attempt to renew a token, after one that failed. */
 export const RENEWAL_PAUSE_SECONDS = 60;
-/** A token has far fewer; with many more, a request is refused, and its connection with all calls on it may be. */
+/** The longest token. A request with a much longer one is refused, and its connection may be closed. */
 export const TOKEN_CHARACTERS = 4096;
-/** How long the proof of a key is good for. */
+/** The lifetime of the assertion by which a caller proves to have a private key. */
 export const ASSERTION_SECONDS = 300;
-/** Users of a request, where the member's limits say nothing. */
+/** The most users in a request, unless the member's limits say otherwise. */
 export const USERS_PER_CALL = 1000;
-/** Blocks of a user in a request, where the member's limits say nothing. */
+/** The most blocks of a user in a request, unless the member's limits say otherwise. */
 export const SEGMENTS_PER_USER = 100;
-/** Bytes of a request, where the member's limits say nothing. */
+/** The most bytes of a request, unless the member's limits say otherwise. */
 export const BODY_BYTES = 1048576;
-/** Requests that apply, a second, where the member's limits say nothing. */
+/** The most requests that apply memberships in a second, unless the member's limits say otherwise. */
 export const POSTS_PER_SECOND = 100;
-/** Users in requests that apply, a second, where the member's limits say nothing. */
+/** The most users in such requests in a second, unless the member's limits say otherwise. */
 export const USERS_PER_SECOND = 1000;
 
 /** The kind of an error by its gRPC code; Internal where it is not here. */

@@ -45,7 +45,7 @@ _FAULTS = tuple(name for name in _COUNTERS if name not in ("num_valid", "num_val
 
 @click.group()
 def batch() -> None:
-    """Send files of memberships, and look at what became of them."""
+    """Send files of memberships, and show what became of them."""
 
 
 @batch.command()
@@ -88,7 +88,7 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
 
 @batch.command("list")
 @member_option
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="The most jobs to list.")
 @rest_json_option
 @with_client()
 def list_jobs(client: Client, member_id: int | None, limit: int, as_json: bool) -> None:

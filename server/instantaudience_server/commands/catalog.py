@@ -126,7 +126,7 @@ class Import:
 
 @click.group()
 def catalog() -> None:
-    """Put the catalog from a file, or write it into one."""
+    """Import the catalog from a file, or export it to one."""
 
 
 @catalog.command("import")

@@ -34,7 +34,7 @@ _INDENT = 10
 @option("--client-crl", "The lists of those that are revoked (PEM).", type=FILE, metavar="FILE")
 @option("--batch-store", "Where files are until they are applied; a folder in --data-dir where not set.", metavar="URL")
 @option("--traces-endpoint", "The OpenTelemetry collector that traces are sent to.", metavar="URL")
-@click.option("--acl-user", help="Whom the service signs in to the cluster as, where --redis has another user.")
+@click.option("--acl-user", help="The user that the service has in the cluster, if it is not the one in --redis.")
 @click.option(
     "--url",
     default=DEFAULT_URL,
@@ -48,7 +48,7 @@ _INDENT = 10
 @failing_is_two
 @tls_options
 def doctor(acl_user: str | None, url: str, no_service: bool, as_json: bool, tls: Tls | None, **options: Any) -> None:
-    """Look at the cluster, the certificates, what is beside and the service, and say how to mend what is wrong.
+    """Check the cluster, certificates, store of files, traces and the service, and say how to mend what is wrong.
 
     It takes the settings of `serve`, from the same places, and changes nothing. The exit status is 0 where all is well,
     1 where there are warnings, 2 where there are problems, or where nothing could be looked at.

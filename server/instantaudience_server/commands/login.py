@@ -28,7 +28,7 @@ from instantaudience_server.commands.connection.tls import Tls, tls_options
 @stdin_option
 @tls_options
 def login(url: str | None, profile: str | None, username: str | None, password_stdin: bool, tls: Tls | None) -> None:
-    """Sign in, and keep the token for the commands to come: under the profile's name, for you alone to read.
+    """Sign in, and keep the token of the profile for later commands, readable by you alone.
 
     The password is kept nowhere. A token ends 2 hours after its last use, and after 24 hours at most.
     """

@@ -18,7 +18,7 @@ _maid = click.option("--maid", is_flag=True, help="The ID is a mobile advertisin
 
 @click.group("user-data")
 def user_data() -> None:
-    """Show what is kept of a user, delete it, and leave a user out. Without --member, an admin asks for all members."""
+    """Show, delete and suppress a user's memberships. Without --member, an admin's commands are for all members."""
 
 
 @user_data.command()
@@ -43,7 +43,7 @@ def access(client: Client, user_id: str, maid: bool, member_id: int | None, as_j
 @click.option(
     "--suppress-minutes", type=click.IntRange(min=0), help="Also refuse to add the user for so long; 0: for ever."
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @with_client()
 def delete(
     client: Client, user_id: str, maid: bool, member_id: int | None, suppress_minutes: int | None, yes: bool

@@ -66,7 +66,7 @@ config_option = click.option(
     callback=_load_file,
     envvar="INSTANT_AUDIENCE_CONFIG",
     show_envvar=True,
-    help="A TOML file with settings, named as the flags with _ for -; flags and environment win over it.",
+    help="A TOML file with settings: names as those of flags, with _ for -. Flags and environment come first.",
 )
 
 

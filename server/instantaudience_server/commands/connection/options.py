@@ -22,7 +22,7 @@ url_option = click.option(
     "--url",
     envvar="INSTANT_AUDIENCE_URL",
     show_envvar=True,
-    help=f"Where the service is. Without it: where the profile says, or {DEFAULT_URL}.",
+    help=f"The service's address. Default: that of the profile, or {DEFAULT_URL}.",
 )
 as_option = click.option(
     "--as",
@@ -30,17 +30,17 @@ as_option = click.option(
     type=text,
     envvar="INSTANT_AUDIENCE_USERNAME",
     show_envvar=True,
-    help="The user to sign in as, with the password in INSTANT_AUDIENCE_PASSWORD, or as a terminal is asked.",
+    help="The user to sign in as. The password is that in INSTANT_AUDIENCE_PASSWORD, or is asked for on a terminal.",
 )
 member_option = click.option(
-    "--member", "member_id", type=click.IntRange(1, 2**31 - 1), help="Of which member; without it, of one's own."
+    "--member", "member_id", type=click.IntRange(1, 2**31 - 1), help="The member. Default: one's own."
 )
 profile_option = click.option(
     "--profile",
     envvar="INSTANT_AUDIENCE_PROFILE",
     show_envvar=True,
     callback=profile_name,
-    help=f"What `login` has kept under this name. Without it: {DEFAULT}, where nothing else says who calls.",
+    help=f"A sign-in that `login` has kept under this name. Default: {DEFAULT}, unless something else says who calls.",
 )
 
 

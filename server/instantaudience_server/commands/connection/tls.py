@@ -56,8 +56,8 @@ def tls_options(function: Callable[..., None]) -> Callable[..., None]:
 
     for flag, description in {
         "--cert-key": "The certificate's key, where it is not in the same file.",
-        "--cert": "The certificate to show a service that wants one (PEM).",
-        "--cacert": "Whose certificates to trust with https:// (PEM); without it: well-known authorities'.",
+        "--cert": "The client certificate, for a service that asks for one (PEM).",
+        "--cacert": "The CAs to trust for https:// (PEM). Default: well-known ones.",
     }.items():
         name = flag.removeprefix("--").upper().replace("-", "_")
         option = click.option(

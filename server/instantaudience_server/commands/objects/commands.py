@@ -25,7 +25,7 @@ NEVER_ANSWERED = "public_keys"
 
 Complete = Callable[[Any, Mapping[str, Any]], None]
 
-_etag_option = click.option("--etag", default="", help="Only if the object still has this etag.")
+_etag_option = click.option("--etag", default="", help="Fail if the object no longer has this etag.")
 _id_argument = click.argument("object_id", metavar="ID", type=number)
 
 
@@ -63,7 +63,7 @@ def add_command(
 
 
 def _list(noun: Noun) -> click.Command:
-    @click.option("--limit", type=click.IntRange(min=1), help="At most so many, from the smallest ID on.")
+    @click.option("--limit", type=click.IntRange(min=1), help="The most objects to list, from the smallest ID on.")
     @catalog_json_option
     @with_client("admin")
     def show_list(client: Client, limit: int | None, as_json: bool, **given: Any) -> None:
@@ -123,14 +123,14 @@ def _set(noun: Noun) -> click.Command:
 
     for field in reversed(noun.fields):
         change = field.option()(change)
-    return click.command("set", help=f"Change those fields of a {noun.name} that are given.")(change)
+    return click.command("set", help=f"Change the given fields of a {noun.name}.")(change)
 
 
 def _remove(noun: Noun) -> click.Command:
     @click.command("remove", help=f"Remove a {noun.name}.")
     @_id_argument
     @_etag_option
-    @click.option("--yes", is_flag=True, help="Do not ask, as on a terminal.")
+    @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
     @with_client("admin")
     def remove(client: Client, object_id: int, etag: str, yes: bool) -> None:
         if not yes and sys.stdin.isatty():

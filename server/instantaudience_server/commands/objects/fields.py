@@ -178,7 +178,7 @@ USER = Noun(
         Field("member_id", "The member that it signs in for."),
     ),
     fields=(
-        Field("username", "The name that it signs in with.", text),
+        Field("username", "Its name for signing in.", text),
         Field("role", "What it may do.", words={"member": pb.ROLE_MEMBER, "admin": pb.ROLE_ADMIN}),
         Field("deactivated", "Whether it may not sign in; its tokens are refused then.", words=YES_NO),
         Field("certificate_names", "Names in client certificates that stand for it: with commas between.", names),

@@ -14,7 +14,7 @@ from instantaudience_server.commands.printing.tables import print_table
 from instantaudience_server.commands.typed import number, text
 
 _user_option = click.option(
-    "--user", "user_id", metavar="ID", type=number, default="0", help="Whose; without, one's own."
+    "--user", "user_id", metavar="ID", type=number, default="0", help="The user. Default: one's own."
 )
 _key_argument = click.argument("key_id", metavar="KEY", type=number)
 
@@ -61,7 +61,7 @@ def _row(each: pb.PublicKey) -> tuple[Any, ...]:
 @_user_option
 @with_client("admin")
 def deactivate(client: Client, key_id: int, user_id: int) -> None:
-    """Let nobody sign in with a key any more. Tokens stay as good as they are: see `user revoke`."""
+    """Let nobody sign in with a key any more. Tokens stay valid: `user revoke` ends them."""
     _set_active(client, user_id, key_id, False)
     click.echo(f"deactivated key {key_id}")
 

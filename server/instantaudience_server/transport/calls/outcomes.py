@@ -145,7 +145,8 @@ class Outcomes:
         self, path: str, request_id: str, error: BaseException, came: float | None, member_id: int | None = None
     ) -> Failure:
         failure = BARE_DEFECT
-        if not is_request_id(request_id):
+        is_named = is_request_id(request_id)
+        if not is_named:
             request_id = str(uuid.uuid4())
         if not isinstance(error, AudienceError):
             self._log.defect(path, request_id, error)
@@ -153,6 +154,8 @@ class Outcomes:
         else:
             with self._noting(path, request_id):
                 self._log.failed(path, request_id, error, member_id)
+            if error.reason is Reason.UNAVAILABLE and not is_named:
+                error = _with_request_id(error, request_id)
         with self._noting(path, request_id):
             failure = describe(error)
         with self._noting(path, request_id):
@@ -171,6 +174,19 @@ class Outcomes:
             yield
         except Exception as error:
             self._log.not_noted(path, request_id, error)
+
+
+def _with_request_id(error: AudienceError, request_id: str) -> AudienceError:
+    """A copy of an error that tells the caller the ID by which the log names the call; the error may be that of other
+    calls, too."""
+    return AudienceError(
+        error.reason,
+        error.message,
+        retry_after_seconds=error.retry_after_seconds,
+        cause=error.cause,
+        request_id=request_id,
+        **error.metadata,
+    )
 
 
 def _ended(error: BaseException) -> BaseException:

@@ -153,11 +153,13 @@ async def test_a_defect_is_logged_with_its_call_and_answered_with_a_bare_text(
     assert failed.value.__suppress_context__
 
 
+@pytest.mark.parametrize("error", [KeyError(), unavailable("not now")])
 @pytest.mark.parametrize("given", ["", "a name", "näme", "x" * 129])
-async def test_a_call_without_a_name_gets_one(pipeline: Pipeline, given: str) -> None:
-    """What cannot be one is in no log, and in no answer."""
+async def test_a_call_without_a_name_gets_one(pipeline: Pipeline, given: str, error: Exception) -> None:
+    """What cannot be one is in no log, and in no answer. The log has a line for each call that gets 500 or 503: its
+    caller can name it."""
     with capture_logs() as logs, pytest.raises(CallError) as failed:
-        await pipeline.run(failing(KeyError()), BODY, CALL._replace(request_id=given))
+        await pipeline.run(failing(error), BODY, CALL._replace(request_id=given))
     (entry,) = logs
     name = str(uuid.UUID(entry["request_id"]))
     info = error_details_pb2.ErrorInfo()

@@ -1,7 +1,6 @@
 """The operations that callers have on jobs (create, find, list, cancel, upload), common to REST and gRPC."""
 
 import asyncio
-import contextlib
 import math
 import secrets
 import string
@@ -158,8 +157,7 @@ class JobDesk:
         job = self._as_it_is(await self._own(job_id, caller, deadline))
         if job.phase in ENDED or not await self._jobs.cancel(job, CANCELLED, self._clock.now_ms(), deadline):
             raise AudienceError(Reason.IN_USE, f"Job {job_id} has ended before", field="job_id")
-        with contextlib.suppress(AudienceError):  # then the hourly sweep deletes it
-            await self._files.delete(job_id)
+        await self._files.discard(job_id)
         return self._as_it_is(await self._own(job_id, caller, deadline))
 
     async def upload(self, job: Job, pieces: AsyncIterator[bytes]) -> Job:

@@ -136,8 +136,7 @@ class JobRunner:
         try:
             try:
                 if await work:
-                    with contextlib.suppress(AudienceError):  # who looks for files that nobody needs deletes it
-                        await self._files.delete(job.job_id)
+                    await self._files.discard(job.job_id)
             except AudienceError:
                 log.warning(Event.BATCH_JOB_INTERRUPTED, job_id=job.job_id, member_id=job.member_id)
                 await asyncio.sleep(PAUSE_SECONDS)

@@ -21,7 +21,7 @@ from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
 from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
-from instantaudience_server.errors import unavailable
+from instantaudience_server.errors import AudienceError, unavailable
 from instantaudience_server.telemetry import Event
 
 if TYPE_CHECKING:
@@ -145,6 +145,12 @@ class FileStore:
                             self._store.delete(path)
 
         await _apart(delete)
+
+    async def discard(self, job_id: str) -> None:
+        """Delete a job's file that nobody needs any more. If the store fails, the next sweep tries again
+        (`sweeping.sweep`)."""
+        with contextlib.suppress(AudienceError):
+            await self.delete(job_id)
 
     async def job_ids(self) -> list[str]:
         """The IDs of the jobs that have parts of a file here, among the names of anything else in the bucket."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from instantaudience_server.batch.jobs import JOB_ID
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.uploading import STORE_SECONDS
-from instantaudience_server.errors import STORE_FAILURES, AudienceError
+from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.store.interfaces.jobs import ENDED, JobStore, Phase
 
 SWEEP_SECONDS = 3600.0
@@ -36,8 +36,7 @@ async def look(jobs: JobStore, files: FileStore, came: Mapping[str, int]) -> Map
             or job.phase in ENDED
             or (job.phase is Phase.UPLOADING and came.get(job_id) == job.open_until_ms)
         ):
-            with contextlib.suppress(AudienceError):  # what may not be deleted keeps no other one from it
-                await files.delete(job_id)
+            await files.discard(job_id)
         elif job.phase is Phase.UPLOADING:
             coming[job_id] = job.open_until_ms
     return coming

@@ -279,7 +279,7 @@ class Upload:
             await self._written()
         with contextlib.suppress(*STORE_FAILURES):
             if await self._held.fail(error_code, STORE_SECONDS):
-                await self._files.delete(self.job.job_id)
+                await self._files.discard(self.job.job_id)
 
     async def _hold(self) -> None:
         """Check what has come against the limits. Before the file is refused, what is left of them is read again, as

@@ -222,9 +222,9 @@ def _follow(
     except (instantaudience.AudienceError, KeyboardInterrupt) as error:
         journal.keep(following.place, now=True)
         problem = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-        again = "" if journal.path is None else "; the same command goes on there"
-        reached = f"{content.name} was sent up to line {following.place.line:,}{again}"
-        raise click.ClickException(and_so(problem, reached)) from error
+        again = [] if journal.path is None else ["the same command goes on there"]
+        reached = f"{content.name} was sent up to line {following.place.line:,}"
+        raise click.ClickException(and_so(problem, reached, *again)) from error
     following.finish()
     journal.keep(following.place, now=True, is_done=following.failure is None)
     if following.failure is not None:

@@ -1,7 +1,8 @@
 """What Envoy does when there is too much of everything, whoever it comes from."""
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from support.contract.messages import STREAM, apply_request, one_user
 from support.gateway.running import Upstream, assert_error, running_gateway, serving
 from support.waiting import eventually
 from support.wire.http1 import Connection
-from support.wire.peer import connected, grpc_headers
+from support.wire.peer import Peer, connected, grpc_headers
 
 GATEWAYS_WINDOW_BYTES = 2**20
 """What a caller may send of a call before it is read."""
@@ -34,6 +35,26 @@ class Deaf(Upstream):
         await self.release.wait()
         async for _ in requests:
             yield
+
+
+@asynccontextmanager
+async def filling(peer: Peer, streams: int) -> AsyncIterator[Callable[[], int]]:
+    """Send messages on new streams of a connection without end, until the block ends. Yields a function that returns
+    how many bytes have been sent."""
+    sent = 0
+
+    async def fill() -> None:
+        nonlocal sent
+        stream_id = peer.begin(grpc_headers(STREAM))
+        while True:
+            await peer.send(stream_id, MESSAGES)
+            sent += len(MESSAGES)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(fill()) for _ in range(streams)]
+        yield lambda: sent
+        for task in tasks:
+            task.cancel()
 
 
 async def refused(http: httpx.AsyncClient) -> None:
@@ -77,23 +98,11 @@ async def test_streams_that_are_not_read_do_not_fill_the_memory(directory: Path)
         running_gateway(directory, "deaf.sock", heap_bytes=64 * 2**20) as gateway,
         gateway.client() as http,
         connected(gateway.address) as peer,
-        asyncio.TaskGroup() as filling,
+        filling(peer, 8) as sent,
     ):
-        sent = 0
-
-        async def fill() -> None:
-            nonlocal sent
-            stream_id = peer.begin(grpc_headers(STREAM))
-            while True:
-                await peer.send(stream_id, MESSAGES)
-                sent += len(MESSAGES)
-
-        tasks = [filling.create_task(fill()) for _ in range(8)]
         await asyncio.sleep(0.5)
         assert (await http.get("/healthz")).status_code == 200
-        assert len(tasks) * GATEWAYS_WINDOW_BYTES / 2 < sent < len(tasks) * (GATEWAYS_WINDOW_BYTES + 2 * STREAM_BYTES)
-        for task in tasks:
-            task.cancel()
+        assert 8 * GATEWAYS_WINDOW_BYTES / 2 < sent() < 8 * (GATEWAYS_WINDOW_BYTES + 2 * STREAM_BYTES)
 
 
 async def test_streams_that_are_not_read_leave_a_connection_no_more_room_at_last(directory: Path) -> None:
@@ -102,27 +111,15 @@ async def test_streams_that_are_not_read_leave_a_connection_no_more_room_at_last
         serving(Deaf(), directory / "many.sock"),
         running_gateway(directory, "many.sock") as gateway,
         connected(gateway.address) as peer,
-        asyncio.TaskGroup() as filling,
+        filling(peer, 40) as sent,
     ):
-        sent = 0
-
-        async def fill() -> None:
-            nonlocal sent
-            stream_id = peer.begin(grpc_headers(STREAM))
-            while True:
-                await peer.send(stream_id, MESSAGES)
-                sent += len(MESSAGES)
-
-        tasks = [filling.create_task(fill()) for _ in range(40)]
         empty = peer.begin(grpc_headers(STREAM))
 
         async def is_full() -> None:
             assert peer.window(empty) == 0
 
         await eventually(is_full)
-        assert sent <= 16 * GATEWAYS_WINDOW_BYTES
-        for task in tasks:
-            task.cancel()
+        assert sent() <= 16 * GATEWAYS_WINDOW_BYTES
 
 
 async def test_connections_that_say_nothing_make_room_for_others(directory: Path) -> None:

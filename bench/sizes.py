@@ -16,15 +16,17 @@ from typing import NamedTuple
 
 import uvloop
 from instantaudience_server.clock import SystemClock
-from instantaudience_server.segment_sizes import GATHER_SECONDS, MOST_USERS, SegmentSizes
+from instantaudience_server.segment_sizes import GATHER_SECONDS, SegmentSizes
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER, Alike, Changes
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.telemetry import configure_logging
+from instantaudience_server.transport.hosts import native
 from prometheus_client import REGISTRY
 from rich.console import Console
 from rich.table import Table
+from support.cluster.users import native_keys
 
 from bench.cluster import connected, running_cluster
 from bench.workload import EXPIRATION_MINUTES, FIRST_USER, Shape
@@ -50,14 +52,15 @@ class Cost(NamedTuple):
 
 
 def changes_of(shape: Shape) -> list[Changes]:
-    """The changes of the calls in one round through the pool."""
+    """The changes of the calls in one round through the pool, as calls are read here: natively where that can be."""
+    read = list if native.missing() else native_keys
     end_ms = SystemClock().now_ms() + EXPIRATION_MINUTES * 60_000
     calls: list[Changes] = []
     for call in shape.calls():
         by_blocks: dict[tuple[tuple[int, int], ...], list[bytes]] = {}
         for user_id, blocks in call:
             by_blocks.setdefault(tuple(blocks), []).append(b"m:p:" + user_id.encode())
-        calls.append([Alike(keys, {end_ms: dict(blocks)}) for blocks, keys in by_blocks.items()])
+        calls.append([Alike(read(keys), {end_ms: dict(blocks)}) for blocks, keys in by_blocks.items()])
     return calls
 
 
@@ -65,18 +68,14 @@ async def measure_error(cluster: Cluster) -> tuple[Table, bool]:
     """Add users to segments, and compare their sizes; returns whether every error is small."""
     clock, store = SystemClock(), ClusterSegmentSizeStore(cluster)
     sizes = SegmentSizes(store, clock)
-    noted = 0
     user_ids = iter(range(FIRST_USER, FIRST_USER + sum(SIZES)))
     started = time.perf_counter()
     for segment_id, users in enumerate(SIZES, 1):
         shared = {NEVER: {segment_id: 1}}
         for left in range(users, 0, -CALL_USERS):
             keys = [b"m:p:%d" % next(user_ids) for _ in range(min(left, CALL_USERS))]
+            await sizes.make_room()
             sizes.note([Alike(keys, shared)])
-            noted += len(keys)
-            if noted > MOST_USERS // 4:
-                noted = 0
-                await asyncio.sleep(GATHER_SECONDS)
     await sizes.close()
     seconds = time.perf_counter() - started
     now = asyncio.get_running_loop().time()

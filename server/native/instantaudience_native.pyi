@@ -229,10 +229,21 @@ def different_users(users: Sequence[bytes], start: int) -> list[bytes] | None:
 class UserKeys(_Listed):
     """The keys of platform users. Slices raise TypeError."""
 
-    def numbers(self) -> bytes:
-        """The users' hashes (`sizes.hyperloglog.numbers_of`), 64 bits each, in native byte order."""
     def spread(self, before: bytes, after: bytes, usual_reply: bytes) -> SpreadCommands:
         """The same command for each key; `before` and `after` are the encoded parts around the key and its length."""
+
+class KnownRanks:
+    """Rows of HyperLogLog registers' ranks, at first 0; row 0 stays so (see `sizes.registers.Registers`)."""
+
+    def __init__(self, rows: int) -> None: ...
+    def clear(self, row: int) -> None:
+        """Set a row to 0. Raises IndexError if there is no such row."""
+    def add(self, rows: Sequence[int], keys: UserKeys) -> list[tuple[int, bytes]]:
+        """Add all users to the HyperLogLogs of these rows.
+
+        Returns indexes in `rows` of those in which users raise a register, and the numbers of these users
+        (`sizes.hyperloglog.numbers_of`), 64 bits each, in native byte order. Raises IndexError if there is no such row.
+        """
 
 class SpreadCommands:
     """The same command for each key of a list, encoded on demand (a `store.interfaces.groups.Group`)."""

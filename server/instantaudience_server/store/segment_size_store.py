@@ -3,7 +3,7 @@ docs/adr/0015-segment-sizes.md)."""
 
 from array import array
 from collections.abc import Sequence
-from itertools import chain
+from itertools import filterfalse
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Listed
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.segment_sizes import Joined, Joins
+from instantaudience_server.store.native_keys import are_native
 from instantaudience_server.store.sizes import hyperloglog
 from instantaudience_server.store.sizes.registers import Additions, Registers
 
@@ -27,6 +28,7 @@ ADDITIONS_OF_A_COMMAND = 1000
 """The most additions in one command, as the node does nothing else while it runs."""
 MOST_LASTING = 50_000
 """About how many keys are remembered to have an expiry."""
+_NUMBER_BYTES = 8
 
 
 class ClusterSegmentSizeStore:
@@ -45,8 +47,16 @@ class ClusterSegmentSizeStore:
     def take(self, joined: Joined, now_ms: int) -> None:
         """Keep the additions that may raise a register."""
         self._look_at_the_hour(now_ms)
-        users = hyperloglog.numbers_in_pieces(list(chain.from_iterable(joined.values())))
-        self._wait(self._registers.add(joined, *hyperloglog.places_of(users)), users)
+        others = {}
+        for segment_ids, pieces in joined.items():
+            if native := list(filter(are_native, pieces)):
+                for segment_id, numbers in self._registers.add_native(segment_ids, native):
+                    self._wait_for(segment_id, numbers)
+            if left := list(filterfalse(are_native, pieces)):
+                others[segment_ids] = left
+        if others:
+            users = hyperloglog.numbers_of([key for pieces in others.values() for piece in pieces for key in piece])
+            self._wait(self._registers.add(others, *hyperloglog.places_of(users)), users)
 
     def take_joins(self, joins: Joins, now_ms: int) -> None:
         """Keep the additions that may raise a register."""
@@ -69,15 +79,19 @@ class ClusterSegmentSizeStore:
         """Keep additions until they are sent; `additions.users` are positions in `users`."""
         order = np.argsort(additions.segments, kind="stable")
         segments = additions.segments[order]
-        self.waiting += len(segments)
         numbers = users[additions.users[order]].tobytes()
         starts = np.flatnonzero(np.diff(segments, prepend=-1))
         ends = np.append(starts[1:], len(segments))
         for segment_id, start, end in zip(segments[starts].tolist(), starts.tolist(), ends.tolist(), strict=False):
-            waiting = self._waiting.get(segment_id)
-            if waiting is None:
-                waiting = self._waiting[segment_id] = array("Q")
-            waiting.frombytes(numbers[8 * start : 8 * end])
+            self._wait_for(segment_id, numbers[_NUMBER_BYTES * start : _NUMBER_BYTES * end])
+
+    def _wait_for(self, segment_id: int, numbers: bytes) -> None:
+        """Keep additions to a segment until they are sent: the users' numbers."""
+        waiting = self._waiting.get(segment_id)
+        if waiting is None:
+            waiting = self._waiting[segment_id] = array("Q")
+        waiting.frombytes(numbers)
+        self.waiting += len(numbers) // _NUMBER_BYTES
 
     async def send(self, deadline: float) -> int:
         """Send the additions of some segments at a time. Those that are not confirmed are kept, behind all others: a

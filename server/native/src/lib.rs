@@ -38,6 +38,7 @@ fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<files::PackedCommands>()?;
     module.add_class::<requests::EncodedUsers>()?;
     module.add_class::<requests::UsersTogether>()?;
+    module.add_class::<requests::KnownRanks>()?;
     module.add_class::<requests::UserKeys>()?;
     module.add_class::<requests::SpreadCommands>()?;
     module.add_class::<requests::KeySet>()?;

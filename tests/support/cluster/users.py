@@ -2,9 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import TYPE_CHECKING
 
+from instantaudience.v1.audience_pb2 import ApplySegmentsRequest, RtSegment
+from instantaudience_server.memberships.reading.extension import users_together
+from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.store.interfaces.memberships import Alike, Changes, MembershipStore, UserChanges
 from instantaudience_server.store.keys import key_slot
+
+if TYPE_CHECKING:
+    from instantaudience_native import UserKeys
+
+PLATFORM = b"m:p:"
 
 
 def for_each(keys: Iterable[bytes], user_changes: UserChanges) -> Changes:
@@ -19,7 +28,17 @@ def of_users(changes: Mapping[bytes, UserChanges]) -> Changes:
 
 def user_key(user_id: int) -> bytes:
     """The key of a platform user (design, "Storage")."""
-    return b"m:p:%d" % user_id
+    return PLATFORM + b"%d" % user_id
+
+
+def native_keys(keys: Iterable[bytes]) -> "UserKeys":
+    """Keys of platform users, as the extension reads them; it must be installed."""
+    users = [RtSegment(user_id=key.removeprefix(PLATFORM).decode()) for key in keys]
+    read = ApplyRequest.FromString(ApplySegmentsRequest(rt_segment=users).SerializeToString())
+    found = users_together([read.users])
+    assert found is not None
+    (native,) = found.keys
+    return native
 
 
 def users_of_slot(slot: int, count: int) -> list[bytes]:

@@ -7,12 +7,9 @@ none. Elements are users' numbers, of 8 bytes each.
 """
 
 from collections.abc import Sequence
-from itertools import chain, groupby
 
 import numpy as np
 from numpy.typing import NDArray
-
-from instantaudience_server.store.native_keys import are_native
 
 REGISTERS = 16_384
 _REGISTER_BITS = 14
@@ -57,17 +54,6 @@ def numbers_of(user_keys: Sequence[bytes]) -> Numbers:
     else:
         padded = np.array(user_keys, dtype=f"S{LONGEST_KEY_BYTES}").view(np.uint8).reshape(-1, LONGEST_KEY_BYTES)
     return _murmur(padded.view(_WORD))
-
-
-def numbers_in_pieces(pieces: Sequence[Sequence[bytes]]) -> Numbers:
-    """As `numbers_of`, for keys in several sequences."""
-    found = []
-    for native, alike in groupby(pieces, are_native):
-        if native:
-            found.append(np.frombuffer(b"".join([keys.numbers() for keys in alike if are_native(keys)]), np.uint64))
-        else:
-            found.append(numbers_of(list(chain.from_iterable(alike))))
-    return np.concatenate(found)
 
 
 def places_of(numbers: Numbers) -> tuple[Indexes, Ranks]:

@@ -1,14 +1,17 @@
 """The registers of the cluster's HyperLogLogs, as far as a worker knows them from its own additions."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from instantaudience_server.store.interfaces.segment_sizes import Joined
 from instantaudience_server.store.sizes.hyperloglog import REGISTERS, Indexes, Ranks
+
+if TYPE_CHECKING:
+    from instantaudience_native import KnownRanks, UserKeys
 
 MOST_SEGMENTS = 1000
 """The most segments whose registers are kept, 16 KB each: those that got users last."""
@@ -44,6 +47,8 @@ class Registers:
         # `forget` clears it in place: Envoy's allocator would not give back the memory of a second array that existed
         # beside it for a moment each hour.
         self._ranks = np.zeros(rows * REGISTERS, np.uint8)
+        self._native_ranks: KnownRanks | None = None
+        """What `add_native` has added; the rows are those of `_ranks`."""
         self._rows: dict[int, int] = {}
         self._segments = [0] * rows
         self._used = np.zeros(rows, np.int64)
@@ -53,6 +58,7 @@ class Registers:
     def forget(self) -> None:
         """Forget all registers and counts."""
         self._ranks[: (len(self._rows) + 1) * REGISTERS] = 0
+        self._native_ranks = None
         self._rows.clear()
         self._used[:] = 0
         self._turn = 0
@@ -80,6 +86,22 @@ class Registers:
         return Additions(
             np.concatenate([each.segments for each in found]), np.concatenate([each.users for each in found])
         )
+
+    def add_native(self, segment_ids: Sequence[int], pieces: "Sequence[UserKeys]") -> Iterator[tuple[int, bytes]]:
+        """As `add`, for users whose keys the extension has, and who join all of these segments.
+
+        Yields segments' IDs and the numbers of users who may raise a register there, 64 bits each, in the machine's
+        byte order.
+        """
+        if self._native_ranks is None:
+            from instantaudience_native import KnownRanks  # where it is missing, there are no such keys
+
+            self._native_ranks = KnownRanks(self._most_segments + 1)
+        self._turn += 1
+        rows = self._rows_of(segment_ids).tolist()
+        for users in pieces:
+            for place, numbers in self._native_ranks.add(rows, users):
+                yield segment_ids[place], numbers
 
     def add_listed(
         self,
@@ -157,6 +179,8 @@ class Registers:
             row = 1 + int(self._used[1:].argmin())
             del self._rows[self._segments[row]]
             self._ranks[row * REGISTERS : (row + 1) * REGISTERS] = 0
+            if self._native_ranks is not None:
+                self._native_ranks.clear(row)
         self._rows[segment_id] = row
         self._segments[row] = segment_id
         self._used[row] = self._turn

@@ -6,5 +6,5 @@ mod numbers;
 mod words;
 
 pub use keys::{Key, SHORT_DIGITS, by_node, user_id_of};
-pub use numbers::number_of;
+pub use numbers::{REGISTERS, number_of, place_of};
 pub use words::{push_argument, push_number};

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList};
 
-use crate::cluster::{Key, by_node, number_of, push_number};
+use crate::cluster::{Key, by_node, push_number};
 
 /// A key and its hash slot.
 struct UserKey {
@@ -32,6 +32,11 @@ impl UserKeys {
         self.keys.len()
     }
 
+    /// The keys.
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().map(|each| &each.key)
+    }
+
     fn at(&self, index: usize) -> PyResult<&UserKey> {
         self.keys.get(index).ok_or_else(|| PyIndexError::new_err(index))
     }
@@ -49,11 +54,6 @@ impl UserKeys {
 
     fn __iter__<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
         PyList::new(python, self.keys.iter().map(|each| PyBytes::new(python, each.key.bytes())))?.try_iter()
-    }
-
-    fn numbers<'py>(&self, python: Python<'py>) -> Bound<'py, PyBytes> {
-        let numbers: Vec<u8> = self.keys.iter().flat_map(|each| number_of(each.key.bytes()).to_ne_bytes()).collect();
-        PyBytes::new(python, &numbers)
     }
 
     fn spread(

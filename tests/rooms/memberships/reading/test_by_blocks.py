@@ -9,9 +9,8 @@ from instantaudience_server.memberships.reading import by_blocks, requests
 from instantaudience_server.memberships.reading.identity import encoded_platform_keys
 from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.store.cluster import commands
-from instantaudience_server.store.native_keys import are_native
-from instantaudience_server.store.sizes.hyperloglog import numbers_in_pieces, numbers_of
 from instantaudience_server.transport.hosts.native import missing
+from support.cluster.users import native_keys
 from support.parts.readings import piece
 
 if reason := missing():
@@ -99,10 +98,7 @@ KEYS = [b"7", b"42", b"1234567890123456789", *(b"%d" % user_id for user_id in ra
 
 @pytest.fixture
 def keys() -> Sequence[bytes]:
-    """Native ones."""
-    found = users_together([ApplyRequest.FromString(encoded([piece(1, user_id) for user_id in KEYS])).users])
-    assert found is not None
-    return found.keys[0]
+    return native_keys([b"m:p:" + user_id for user_id in KEYS])
 
 
 @pytest.mark.parametrize("words", [commands.setting(1_700_000_000_000, {5: 1, 6: -2}), commands.removing([5, 6])])
@@ -122,12 +118,6 @@ def test_commands_are_packed_alike(keys: Sequence[bytes], words: commands.Words)
     assert size <= spread.size_bytes <= size + 2 * len(keys)
     with pytest.raises(IndexError):
         spread.packed([len(keys)])
-
-
-def test_users_have_the_same_numbers(keys: Sequence[bytes]) -> None:
-    assert are_native(keys)
-    pieces = [[b"m:i:1"], keys, [b"m:p:8"], keys]
-    assert list(numbers_in_pieces(pieces)) == list(numbers_of([key for each in pieces for key in each]))
 
 
 def test_many_different_blocks_are_found_again() -> None:

@@ -1,6 +1,8 @@
 """What need not be sent: leaving it out must change nothing in the cluster."""
 
+from array import array
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from instantaudience_server.store.sizes.hyperloglog import numbers_of, places_of
 from instantaudience_server.store.sizes.registers import FEW, MOST_COUNTED, Additions, Registers
+from instantaudience_server.transport.hosts import native
+from support.cluster.users import native_keys
 
 Joining = dict[tuple[int, ...], list[bytes]]
 
@@ -26,9 +30,32 @@ def send(registers: Registers, joined: Joining) -> list[tuple[int, bytes]]:
     additions = add(registers, joined)
     keys = [key for keys in joined.values() for key in keys]
     sent = [(segment, keys[user]) for segment, user in zip(*map(np.ndarray.tolist, additions), strict=True)]
+    return counted(registers, sent)
+
+
+def send_native(registers: Registers, joined: Joining) -> list[tuple[int, bytes]]:
+    """As `send`, for keys that the extension has."""
+    sent = []
+    for segments, keys in joined.items():
+        by_number = dict(zip(numbers_of(keys).tolist(), keys, strict=True))
+        pieces = [native_keys(piece) for piece in (keys[:1], keys[1:]) if piece]
+        for segment, numbers in registers.add_native(segments, pieces):
+            sent += [(segment, by_number[number]) for number in array("Q", numbers)]
+    return counted(registers, sent)
+
+
+def counted(registers: Registers, sent: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     for segment, _ in sent:
         registers.count(segment, 1)
     return sent
+
+
+Send = Callable[[Registers, Joining], list[tuple[int, bytes]]]
+
+in_both_ways = pytest.mark.parametrize(
+    "send",
+    [send, pytest.param(send_native, marks=pytest.mark.skipif(native.missing() is not None, reason="no extension"))],
+)
 
 
 def crowded() -> dict[bytes, tuple[int, int]]:
@@ -60,10 +87,11 @@ some_of_the_crowd = st.builds(
 joinings = st.dictionaries(segment_sets, some_of_the_crowd, min_size=1, max_size=5)
 
 
+@in_both_ways
 @settings(deadline=None)
-@given(st.lists(joinings, max_size=12), st.integers(1, 4), st.integers(1, 40))
+@given(calls=st.lists(joinings, max_size=12), most_segments=st.integers(1, 4), known_after=st.integers(1, 40))
 def test_nothing_is_left_out_that_would_raise_a_register(
-    calls: list[Joining], most_segments: int, known_after: int
+    send: Send, calls: list[Joining], most_segments: int, known_after: int
 ) -> None:
     """Also where segments lose their places to others."""
     registers = Registers(most_segments=most_segments, known_after=known_after)
@@ -78,8 +106,9 @@ def test_nothing_is_left_out_that_would_raise_a_register(
         assert sent.ranks == everything.ranks
 
 
+@in_both_ways
 @pytest.mark.parametrize("segments", [(1,), tuple(range(1, 101))], ids=["few", "many"])
-def test_what_is_known_is_not_sent_again(segments: tuple[int, ...]) -> None:
+def test_what_is_known_is_not_sent_again(segments: tuple[int, ...], send: Send) -> None:
     registers = Registers(known_after=10)
     joined = {segments: user_keys(1, 20)}
     assert (len(segments) * 20 >= FEW) == (len(segments) > 1)
@@ -93,7 +122,8 @@ def test_what_is_known_is_not_sent_again(segments: tuple[int, ...]) -> None:
     assert sorted(send(registers, joined)) == every
 
 
-def test_little_traffic_does_not_push_out_much() -> None:
+@in_both_ways
+def test_little_traffic_does_not_push_out_much(send: Send) -> None:
     """A segment that is used stays known, whatever comes beside it; the one that was used least lately goes."""
     registers = Registers(most_segments=2, known_after=10)
     busy, idle = {(1,): user_keys(1, 10)}, {(2,): user_keys(1, 10)}

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import RedisCluster
 from support.contract.answers import assert_http_error, body_of
 from support.contract.messages import LIMIT_BYTES, USER, one_user
-from support.service.running import FORM, Service
+from support.service.running import FORM, Service, running_service
 from support.waiting import eventually
 
 VISIBLE_SECONDS = 1.0
@@ -334,6 +334,31 @@ async def test_several_at_once(callers: Callers) -> None:
         "admin", "POST", "/777", {"segments": [{"short_name": str(n)} for n in range(100)]}
     )
     assert ([each["member_id"] for each in hundred["segments"]], hundred["failures"]) == ([777] * 100, [])
+
+
+async def test_several_while_the_cluster_begins_to_refuse_commands() -> None:
+    """What was done before is told, and nothing of what the cluster says."""
+    async with running_service("--workers", "1") as service:
+        async with service.http(headers={"authorization": await service.token()}) as http:
+            made = await http.post("/segment", json={"segments": [{"short_name": "a"}, {"short_name": "b"}]})
+            first, second = made.json()["response"]["ids"]
+            changes = [{"id": first, "short_name": "a"}, {"id": second, "short_name": "c"}]
+            await on_nodes(service, "-EVAL")  # which only what changes something needs
+            changed = await http.put("/segment", json={"segments": changes})
+            none_done = await http.put("/segment", json={"segments": changes[::-1]})
+            await on_nodes(service, "+EVAL")
+        assert changed.status_code == 200, changed.text
+        response = changed.json()["response"]
+        assert response["ids"] == [first]
+        assert response["failures"] == [{"index": 1, "error_id": "SYSTEM", "error": "internal error"}]
+        assert_http_error(none_done, 500, "SYSTEM")
+        assert any(event["event"] == "store_command_refused" for event in service.events)
+
+
+async def on_nodes(service: Service, right: str) -> None:
+    """Give the service a right on each node, or take it away."""
+    for port in service.node_ports:
+        await service.on_node(port, "ACL", "SETUSER", "default", right)
 
 
 async def test_one_by_its_code_or_its_path(callers: Callers) -> None:

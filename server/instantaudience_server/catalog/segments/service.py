@@ -14,7 +14,14 @@ from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.catalog.segments.answers import about, description, page, removed
 from instantaudience_server.catalog.segments.fields import change
 from instantaudience_server.catalog.segments.queries import Query, query_of
-from instantaudience_server.errors import AudienceError, Reason, invalid, required
+from instantaudience_server.errors import (
+    STORE_FAILURES,
+    AudienceError,
+    Reason,
+    RefusedCommandError,
+    invalid,
+    required,
+)
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interfaces.catalog import Kind
@@ -24,7 +31,8 @@ RESOURCE = "segment"
 MOST_AT_ONCE = 100
 """The most segments in a request that creates or changes several."""
 
-Outcome = catalog_pb2.Segment | AudienceError
+Failed = AudienceError | RefusedCommandError
+Outcome = catalog_pb2.Segment | Failed
 """The outcome for one of several segments: the segment as it is now, or the error."""
 
 
@@ -165,13 +173,15 @@ async def _each(
 
     Raises:
         AudienceError: UNAVAILABLE, if that happens before any has succeeded.
+        RefusedCommandError: likewise.
     """
     outcomes: list[Outcome] = []
     for fields in several:
         try:
             outcomes.append(await do(fields))
-        except AudienceError as error:
-            if error.reason is Reason.UNAVAILABLE and all(isinstance(each, AudienceError) for each in outcomes):
+        except STORE_FAILURES as error:
+            is_callers = isinstance(error, AudienceError) and error.reason is not Reason.UNAVAILABLE
+            if not is_callers and all(isinstance(each, STORE_FAILURES) for each in outcomes):
                 raise
             outcomes.append(error)
     return outcomes

@@ -8,10 +8,10 @@ from instantaudience.v1 import catalog_pb2
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.segments import answers
-from instantaudience_server.catalog.segments.service import Outcome, SegmentService
-from instantaudience_server.errors import AudienceError
+from instantaudience_server.catalog.segments.service import Failed, Outcome, SegmentService
+from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.calls.kinds import AnyMethod, Method
-from instantaudience_server.transport.status import ROWS
+from instantaudience_server.transport.status import DEFECT_TEXT, ROWS
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SegmentService"].full_name
 
@@ -48,9 +48,17 @@ def segment_methods(segments: SegmentService) -> list[AnyMethod]:
 
 
 def _several(outcomes: Sequence[Outcome]) -> pb.SegmentResult:
+    done = [each for each in outcomes if isinstance(each, catalog_pb2.Segment)]
     failures: list[Mapping[str, int | str]] = [
-        {"index": index, "error_id": ROWS[each.reason].error_id, "error": each.message}
+        {"index": index, **_told(each)}
         for index, each in enumerate(outcomes)
-        if isinstance(each, AudienceError)
+        if not isinstance(each, catalog_pb2.Segment)
     ]
-    return answers.several([each for each in outcomes if isinstance(each, catalog_pb2.Segment)], failures)
+    return answers.several(done, failures)
+
+
+def _told(error: Failed) -> Mapping[str, str]:
+    """What the caller is told of an error: as where a whole call fails, nothing of a defect."""
+    if isinstance(error, AudienceError):
+        return {"error_id": ROWS[error.reason].error_id, "error": error.message}
+    return {"error_id": ROWS[Reason.INTERNAL].error_id, "error": DEFECT_TEXT}

@@ -16,7 +16,7 @@ from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.segments.service import SegmentService
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -477,6 +477,30 @@ async def test_several_at_once(worker: Worker) -> None:
     assert reasons == [None, WRONG, DENIED, MISSING, None]
     found = await worker.call("find", "own", id=",".join(map(str, ids)), fields="code,state")
     assert found["segments"] == [{"code": "a", "state": "inactive"}, {"code": "b", "state": "active"}]
+
+
+async def test_several_of_which_the_cluster_refuses_some(worker: Worker, embedded: EmbeddedCluster) -> None:
+    """What was done before is told. Where nothing was, the error is that of the whole call."""
+    done, refused = {"id": 10, "short_name": FANS["short_name"]}, {"id": 11, "short_name": "Bicycles"}
+
+    async def change(*segments: dict[str, Any]) -> list[Any]:
+        request = ParseDict({"segments": segments}, pb.ChangeSegmentRequest())
+        return await worker.segments.change_several(request, caller("own", worker.catalog), seconds_from_now())
+
+    await on_all_nodes(embedded, "ACL", "SETUSER", "default", "-EVAL")
+    try:
+        outcomes = await change(done, refused, {"id": 20}, done)
+        for first in ([], [{"id": 20}]):
+            with pytest.raises(RefusedCommandError):
+                await change(*first, refused, done)
+    finally:
+        await on_all_nodes(embedded, "ACL", "SETUSER", "default", "+EVAL")
+    assert [type(each) for each in outcomes] == [
+        catalog_pb2.Segment,
+        RefusedCommandError,
+        AudienceError,
+        catalog_pb2.Segment,
+    ]
 
 
 @pytest.mark.parametrize("body", [{"segments": [{}] * 101}, {"segments": [{}], "segment": {}}])

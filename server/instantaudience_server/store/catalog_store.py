@@ -75,26 +75,25 @@ for i = 6, #ARGV, 12 do
   times[w.object] = (times[w.object] or 0) + 1
   if w.old_name ~= w.new_name then giving[w.old_name] = w end
 end
-local refusal
+local verdict
+local function is_made(w) return w and times[w.object] == 1 and verdict(w) == 'DONE' end
 local function takes_name(w)
   local name = w.new_name
-  if name == '' or taking[name] == w then return true end
-  if taking[name] or w.lacks_name then return false end
+  if name == '' then return true end
+  if taking[name] then return false end
   local holder, giver = redis.call('HGET', names, name) or w.id, giving[name]
   taking[name] = w
-  if holder == w.id then return true end
-  if giver and giver.id == holder and times[giver.object] == 1 and not refusal(giver) then return true end
-  taking[name], w.lacks_name = nil, true
+  if holder == w.id or giver and giver.id == holder and is_made(giver) then return true end
+  taking[name] = nil
   return false
 end
-local function is_made(object)
+local function will_be_there(object)
   local w = by_object[object]
-  if not w or w.after == '' or times[object] ~= 1 then return false end
-  return w.is_looked_at or (w.outcome or refusal(w) or 'DONE') == 'DONE'
+  return w and w.after ~= '' and is_made(w)
 end
 local function givers_give(w)
   for user in string.gmatch(w.givers, '%d+') do
-    if not is_made('user' .. user) then return false end
+    if not will_be_there('user' .. user) then return false end
   end
   return true
 end
@@ -105,20 +104,28 @@ local function why_not(w)
   if w.is_late then return 'CONFLICT' end
   if w.after ~= '' and w.owner ~= '0' and redis.call('HEXISTS', objects.member, w.owner) == 0 then return 'NO_OWNER' end
   for id in string.gmatch(w.named, '%d+') do
-    if redis.call('HEXISTS', objects.member, id) == 0 and not is_made('member' .. id) then return 'NO_MEMBER' end
+    if redis.call('HEXISTS', objects.member, id) == 0 and not will_be_there('member' .. id) then return 'NO_MEMBER' end
   end
   if w.after == '' and w.kind == 'member' and redis.call('HEXISTS', owned, w.id) == 1 then return 'IN_USE' end
   if not givers_give(w) or not takes_name(w) then return 'NAME_TAKEN' end
 end
-refusal = function(w)
-  w.is_looked_at = true
-  local why = why_not(w)
-  w.is_looked_at = nil
-  return why
+local looked_at
+verdict = function(w)
+  if not w.verdict then
+    looked_at[#looked_at + 1] = w
+    w.verdict = 'DONE'
+    w.verdict = why_not(w) or 'DONE'
+  end
+  return w.verdict
 end
 local function write(w)
-  local refused = refusal(w)
-  if refused then return refused end
+  looked_at = {}
+  if verdict(w) ~= 'DONE' then
+    for _, other in ipairs(looked_at) do
+      if other.verdict == 'DONE' then other.verdict, taking[other.new_name] = nil, nil end
+    end
+    return
+  end
   local kind, id, owner = w.kind, w.id, w.owner
   record(kind, id, w.after)
   if w.old_name ~= w.new_name then
@@ -139,12 +146,11 @@ local function write(w)
     redis.call('HSET', objects[kind], id, w.after)
     if w.hash ~= '' then redis.call('HSET', hashes, id, w.hash) end
   end
-  return 'DONE'
 end
 local outcomes = {}
 for i, w in ipairs(writes) do
-  w.outcome = write(w)
-  outcomes[i] = w.outcome
+  write(w)
+  outcomes[i] = w.verdict
 end
 local answered_now = table.concat(outcomes, ' ')
 redis.call('SET', answer, answered_now, 'EX', answer_kept)
@@ -157,10 +163,14 @@ many seconds to keep the answer, the command's random name, which is part of the
 seeds; then twelve for each write (`_arguments`), empty strings for what is absent.
 
 Names may change hands in any order, in circles too: a name counts as free if a later write of the same command gives it
-up and will itself be made. To know that, `refusal` checks the later write ahead of its turn, recursively. Until its
-turn, that write reserves its new name (`taking`); it must be the only write of its object. Two further conditions look
-ahead in the same way: the users in `givers`, who have to give up names in certificates, and members that are named
-before the command creates them.
+up and will itself be made. To know that, `verdict` judges the later write ahead of its turn, recursively; it must be
+the only write of its object. Two further conditions look ahead in the same way: the users in `givers`, who have to give
+up names in certificates, and members that are named before the command creates them.
+
+Each write is judged once: what is judged ahead keeps its verdict, and the name that it takes, until its turn. While a
+write is being judged, it counts as made; that is what closes a circle. If it is refused after all, so is everything
+that led to it, up to the write whose turn it is. Then all that was found to be possible on the way is forgotten: it may
+have counted on the refused one.
 """
 
 CREDENTIALS = """

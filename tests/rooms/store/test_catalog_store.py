@@ -5,6 +5,8 @@ import itertools
 from typing import ClassVar, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.store import catalog_store
@@ -270,6 +272,86 @@ class TestNames:
         assert await write(filled, *writes) == outcomes
         names = await plain.hgetall("c:{catalog}:names")
         assert names == {b"user:ann": b"10", **{f"segment:1:{code}".encode(): owner for code, owner in owners.items()}}
+
+
+USERS = range(20, 26)
+
+
+def named(number: int) -> Write:
+    """Create a user. Its data are its name here, so that it is seen who has which."""
+    name = f"user:{number}"
+    return Write(Kind.USER, number, None, name.encode(), 1, None, name)
+
+
+def renamed(number: int, name: str, *givers: int) -> Write:
+    """Give such a user a name, and names in certificates that `givers` have."""
+    old = f"user:{number}"
+    return Write(Kind.USER, number, old.encode(), name.encode(), 1, old, name, givers=givers)
+
+
+@st.composite
+def changes_of_users(draw: st.DrawFn) -> list[Write]:
+    """Changes of all users, in any order."""
+    name, givers = st.sampled_from([*USERS, "x", "y"]), st.sets(st.sampled_from(USERS), max_size=2)
+    return [renamed(each, f"user:{draw(name)}", *draw(givers) - {each}) for each in draw(st.permutations(USERS))]
+
+
+class TestGivers:
+    """Users give up names in certificates that others take, while their own names change, too."""
+
+    CIRCLES: ClassVar[dict[str, tuple[list[Write], list[Outcome]]]] = {
+        "all can be made": (
+            [renamed(20, "user:21", 21), renamed(21, "user:22", 22), renamed(22, "user:20", 20)],
+            [DONE, DONE, DONE],
+        ),
+        "one wants a name that those give away on whom it waits": (
+            [renamed(20, "user:21"), renamed(22, "user:20"), renamed(21, "user:20", 20, 22)],
+            [NAME_TAKEN, NAME_TAKEN, NAME_TAKEN],
+        ),
+        "the first is refused, on whom others have counted": (
+            [renamed(20, "user:25", 21), renamed(21, "user:22"), renamed(22, "user:x", 20)],
+            [NAME_TAKEN, NAME_TAKEN, NAME_TAKEN],
+        ),
+        "the first is refused, and a name that another was to have stays free": (
+            [renamed(20, "user:25", 21), renamed(21, "user:x", 20), renamed(22, "user:x")],
+            [NAME_TAKEN, NAME_TAKEN, DONE],
+        ),
+    }
+
+    @pytest.mark.parametrize("name", CIRCLES)
+    async def test_those_who_wait_for_each_other_change_together_or_not_at_all(
+        self, store: ClusterCatalogStore, plain: RedisCluster, name: str
+    ) -> None:
+        writes, outcomes = self.CIRCLES[name]
+        await write(store, OWNER, *map(named, USERS))
+        assert await write(store, *writes) == outcomes
+        await self.assert_exact(plain)
+
+    @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(changed=changes_of_users())
+    async def test_names_are_exact_whatever_changes_together(
+        self, store: ClusterCatalogStore, plain: RedisCluster, changed: list[Write]
+    ) -> None:
+        """And who is changed takes names in certificates only from those who are changed, too."""
+        await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
+        await write(store, OWNER, *map(named, USERS))
+        outcomes = await write(store, *changed)
+        made = {each.id: each for each, outcome in zip(changed, outcomes, strict=True) if outcome is DONE}
+        assert all(made.keys() >= set(each.givers) for each in made.values())
+        await self.assert_exact(plain)
+
+    async def assert_exact(self, plain: RedisCluster) -> None:
+        """Each user has the name that it shows, and no other."""
+        shown = await plain.hgetall("c:{catalog}:users")
+        assert await plain.hgetall("c:{catalog}:names") == {name: number for number, name in shown.items()}
+        assert len(set(shown.values())) == len(USERS)
+
+    async def test_many_who_wait_for_several_keep_the_node_for_no_longer(self, filled: ClusterCatalogStore) -> None:
+        """Each waits for the next two: there are millions of ways from the first to the last."""
+        users = range(1000, 1030)
+        await write(filled, *map(named, users))
+        changed = [renamed(each, f"user:{each}", *{each + 1, each + 2} & {*users}) for each in users]
+        assert set(await write(filled, *(each._replace(after=b"changed") for each in changed))) == {DONE}
 
 
 class TestNamedMembers:

@@ -96,7 +96,8 @@ function envoy_on_request(handle)
     local reply = CONTRACT.deliberately_not[verb .. " " .. path] or CONTRACT.no_method
     return refuse_unread(handle, reply, nil, endpoint.allow)
   end
-  handle:streamInfo():dynamicMetadata():set(NAMESPACE, "verb", verb) -- for the log: the transcoder makes it POST
+  handle:streamInfo():dynamicMetadata():set(NAMESPACE, "verb", verb) -- for the log: the transcoder changes both
+  handle:streamInfo():dynamicMetadata():set(NAMESPACE, "path", path)
   for _, name in ipairs(NOTED) do
     if method[name] then handle:streamInfo():dynamicMetadata():set(NAMESPACE, name, method[name]) end
   end

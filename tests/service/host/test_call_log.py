@@ -51,7 +51,8 @@ async def test_the_access_log_has_calls_at_the_gateway_and_at_the_worker(logged:
     call, request = await lines_of(logged, "r-answered", "call_answered", "gateway_call_answered")
     assert call.items() >= {"method": APPLY, "code": "OK", "member_id": 123, "level": "info"}.items()
     assert 0 < call["seconds"] < 10
-    assert request.items() >= {"http_method": "POST", "status": 200, "level": "info"}.items()
+    told = {"http_method": "POST", "path": "/rt-segment", "status": 200, "level": "info"}
+    assert request.items() >= told.items()
     assert request["time"].endswith("Z")
 
 
@@ -76,6 +77,7 @@ async def test_the_gateways_lines_say_what_callers_have_sent_and_got(
         assert (await http.request(verb, path, headers=headers, content=content)).status_code == status
     *_, line = await lines_of(logged, name, "gateway_call_answered")
     assert line.items() >= {"http_method": verb, "status": status}.items()
+    assert line.get("path") == (None if status == 405 else path.partition("?")[0])
     assert line.get("grpc_status") is None
 
 
@@ -88,6 +90,22 @@ async def test_the_gateways_lines_have_the_status_of_grpc(logged: Service) -> No
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     *_, line = await lines_of(logged, "r-grpc", "gateway_call_answered")
     assert line.items() >= {"http_method": "POST", "status": 200, "grpc_status": "InvalidArgument"}.items()
+    assert line["path"] == "/instantaudience.v1.AudienceService/GetMemberships"
+
+
+async def test_only_the_paths_of_methods_are_in_the_gateways_lines(logged: Service) -> None:
+    """Others may hold anything."""
+    paths = ("/rt-segment/not-to-be-logged", "/not-to-be-logged.v1.Service/Method", f"/{APPLY}/not-to-be-logged")
+    async with logged.http() as http:
+        for number, path in enumerate(paths):
+            for name, headers in (
+                (f"r-other-{number}", {}),
+                (f"r-grpc-{number}", {"content-type": "application/grpc"}),
+            ):
+                await http.post(path, headers=headers | {"x-request-id": name})
+                *_, line = await lines_of(logged, name, "gateway_call_answered")
+                assert line.get("path") is None
+    assert "not-to-be-logged" not in logged.log
 
 
 async def test_a_request_that_no_worker_answers_has_a_line() -> None:
@@ -98,7 +116,8 @@ async def test_a_request_that_no_worker_answers_has_a_line() -> None:
         async with service.http() as http:
             assert (await http.get("/rt-segment?user_id=1", headers=headers)).status_code == 503
         (line,) = await lines_of(service, "r-away", "gateway_call_failed")
-        assert line.items() >= {"http_method": "GET", "status": 503, "level": "warning"}.items()
+        told = {"http_method": "GET", "path": "/rt-segment", "status": 503, "level": "warning"}
+        assert line.items() >= told.items()
 
 
 async def test_a_refused_call_has_lines_too(logged: Service) -> None:

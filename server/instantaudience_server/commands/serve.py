@@ -12,7 +12,6 @@ from instantaudience_server.catalog.file import CatalogError
 from instantaudience_server.commands.settings_options import FILE, config_option, data_dir_option, read_settings
 from instantaudience_server.commands.settings_options import option as _option
 from instantaudience_server.commands.welcome import welcome
-from instantaudience_server.errors import RefusedCommandError
 from instantaudience_server.processes import PortInUseError, StartError
 from instantaudience_server.settings import Settings
 from instantaudience_server.telemetry import Event, configure_logging
@@ -107,8 +106,6 @@ def serve(**options: Any) -> None:
         raise click.ClickException(f"{error}; choose another with {flag}, or 0 for any free one") from error
     except (CatalogError, EmbeddedClusterError, StoreUnusableError, StartError) as error:
         raise click.ClickException(str(error)) from error
-    except RefusedCommandError as error:
-        raise click.ClickException(f"{error}; docs/cluster.md has the rights that it takes") from error
 
 
 async def _serve(settings: Settings) -> None:

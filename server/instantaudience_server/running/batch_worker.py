@@ -39,7 +39,7 @@ async def serve(config: WorkerConfig) -> None:
     """Receive and apply files until SIGTERM or SIGINT, then drain.
 
     Raises:
-        StoreUnusableError, RefusedCommandError: the cluster cannot be used.
+        StoreUnusableError: the cluster cannot be used.
     """
     settings = config.settings
     async with contextlib.AsyncExitStack() as stack:

@@ -125,7 +125,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
     """Connect to the cluster, build the services, and run the background work for the length of the block.
 
     Raises:
-        StoreUnusableError, RefusedCommandError: the cluster cannot be used.
+        StoreUnusableError: the cluster cannot be used.
     """
     settings = config.settings
     async with contextlib.AsyncExitStack() as stack:

@@ -6,7 +6,6 @@ from typing import Any
 
 import structlog
 
-from instantaudience_server.errors import RefusedCommandError
 from instantaudience_server.running.composition import open_worker
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
@@ -47,7 +46,7 @@ class _Application:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 worker = await stack.enter_async_context(open_worker(config))
-            except (StoreUnusableError, RefusedCommandError) as error:
+            except StoreUnusableError as error:
                 print(f"worker {config.number}: {error}", file=sys.stderr)  # noqa: T201 - Envoy ends without a word
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return

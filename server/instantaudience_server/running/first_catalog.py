@@ -16,7 +16,7 @@ from instantaudience_server.passwords.hasher import hash_password
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.cluster.topology import Topology
+from instantaudience_server.store.cluster.topology import Topology, needed_to_start
 from instantaudience_server.store.interfaces.catalog import CatalogStore
 from instantaudience_server.telemetry import Event
 
@@ -71,7 +71,6 @@ class FirstCatalog:
 
         Raises:
             StoreUnusableError, CatalogError: the message says what to do.
-            RefusedCommandError: the cluster does not allow it.
         """
         topology = Topology(redis.get_secret_value(), connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS)
         cluster = Cluster(topology, max_pending_bytes=PENDING_BYTES, stalled_seconds=STORE_SECONDS)
@@ -80,7 +79,8 @@ class FirstCatalog:
             await cluster.open()
             while True:
                 try:
-                    return await self._put(store)
+                    with needed_to_start():
+                        return await self._put(store)
                 except AudienceError:
                     self._progress("waiting for the part of the cluster that holds the catalog")
                     await asyncio.sleep(RETRY_SECONDS)

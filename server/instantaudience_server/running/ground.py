@@ -19,12 +19,11 @@ from instantaudience_server import metrics
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock, SystemClock
-from instantaudience_server.errors import RefusedCommandError
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, HostMode, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology
+from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology, needed_to_start
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.suppressions import Suppressions
@@ -80,7 +79,7 @@ async def lay_ground(config: WorkerConfig, stack: contextlib.AsyncExitStack) -> 
     """Connect to the cluster and load the catalog; the stack closes both.
 
     Raises:
-        StoreUnusableError, RefusedCommandError: the cluster cannot be used.
+        StoreUnusableError: the cluster cannot be used.
     """
     # Imported here because it imports numpy, which takes a tenth of a second that other commands should not wait for.
     # The variable keeps numpy's linear algebra, which is not used, from starting a thread for each core.
@@ -92,7 +91,8 @@ async def lay_ground(config: WorkerConfig, stack: contextlib.AsyncExitStack) -> 
     await cluster.open()
     clock, catalog, catalog_store = SystemClock(), Catalog(), ClusterCatalogStore(cluster)
     feed = CatalogFeed(catalog_store, catalog)
-    await feed.load()
+    with needed_to_start():
+        await feed.load()
     sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), clock)
     stack.push_async_callback(sizes.close)
     suppression_store = ClusterSuppressionStore(cluster)
@@ -152,5 +152,5 @@ def run(name: str, serve: Callable[[WorkerConfig], Coroutine[Any, Any, None]]) -
     configure_logging(config.settings.log_level, config.settings.log_format)
     try:
         uvloop.run(serve(config))
-    except (StoreUnusableError, RefusedCommandError) as error:
+    except StoreUnusableError as error:
         sys.exit(f"{name} {config.number}: {error}")

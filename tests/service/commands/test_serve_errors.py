@@ -249,7 +249,8 @@ async def test_a_cluster_that_does_not_allow_what_a_start_needs(
     url = f"redis://short@127.0.0.1:{service.node_ports[0]}"
     ended = await run("serve", "--demo", "--redis", url, "--workers", "1", "--http-port", "0", "--grpc-port", "0")
     assert ended.status == FAILURE
-    assert re.search(rf"^{whose}: 127.0.0.1:\d+ refused a command: NOPERM {command}\b", ended.errors, re.MULTILINE)
+    line = rf"127.0.0.1:\d+ refused a command: NOPERM {command}; docs/cluster.md has the rights that it takes"
+    assert re.search(f"^{whose}: {line}$", ended.errors, re.MULTILINE)
     assert "Traceback" not in ended.errors
 
 

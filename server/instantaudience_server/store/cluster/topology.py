@@ -5,8 +5,9 @@ send the commands of calls.
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from redis.asyncio.cluster import ClusterNode
@@ -14,7 +15,7 @@ from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as NoAnswerInTime
 
-from instantaudience_server.errors import unavailable
+from instantaudience_server.errors import RefusedCommandError, unavailable
 from instantaudience_server.store.cluster.client import NO_CONNECTION, cluster_client
 
 NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
@@ -33,6 +34,19 @@ FAILOVER, MOVE = "failover", "move"
 
 class StoreUnusableError(Exception):
     """The cluster cannot be used at all; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def needed_to_start() -> Iterator[None]:
+    """Run commands without which the service cannot start: what a node refuses for good makes the cluster unusable.
+
+    Raises:
+        StoreUnusableError: a node has refused a command.
+    """
+    try:
+        yield
+    except RefusedCommandError as error:
+        raise StoreUnusableError(f"{error}; docs/cluster.md has the rights that it takes") from error
 
 
 class _RereadConnection(SSLConnection):

@@ -30,12 +30,18 @@ def test_what_an_answer_lacks_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "expected"),
-    [({}, "SYSTEM: Out of reach."), ({"retry-after": "2"}, "SYSTEM: Out of reach; try again in 2 s")],
+    ("headers", "expected", "seconds"),
+    [
+        ({}, "SYSTEM: Out of reach.", 0),
+        ({"retry-after": "2"}, "SYSTEM: Out of reach; try again in 2 s", 2),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, "SYSTEM: Out of reach.", 0),
+    ],
 )
-def test_what_is_added_to_a_sentence_comes_before_its_end(headers: dict[str, str], expected: str) -> None:
+def test_what_is_added_to_a_sentence_comes_before_its_end(
+    headers: dict[str, str], expected: str, seconds: float
+) -> None:
     answer = answered(503, '{"response":{"error_id":"SYSTEM","error":"Out of reach."}}')
     answer.headers.update(headers)
     with pytest.raises(AwayError) as raised:
         response_of(answer)
-    assert raised.value.message == expected
+    assert (raised.value.message, raised.value.retry_seconds) == (expected, seconds)

@@ -16,8 +16,14 @@ def and_so(sentence: str, *more: str) -> str:
 
 def told(answer: httpx.Response, sentence: str) -> str:
     """What an answer says, and when to try again where it says that."""
-    wait = answer.headers.get("retry-after")
+    wait = _retry_seconds(answer)
     return and_so(sentence, f"try again in {wait} s") if wait else sentence
+
+
+def _retry_seconds(answer: httpx.Response) -> int:
+    """When an answer says to try again; 0 if it does not, or names a date, as proxies may (RFC 9110, 10.2.3)."""
+    wait = answer.headers.get("retry-after", "")
+    return int(wait) if wait.isdecimal() else 0
 
 
 class TokenRefusedError(click.ClickException):
@@ -73,6 +79,5 @@ def response_of(answer: httpx.Response) -> Response:
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise TokenRefusedError(response["error_id"], message)
     if answer.status_code in _AWAY:
-        wait = answer.headers.get("retry-after", "")
-        raise AwayError(message, float(wait) if wait.isdigit() else 0.0)
+        raise AwayError(message, _retry_seconds(answer))
     raise click.ClickException(message)

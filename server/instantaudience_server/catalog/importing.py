@@ -27,6 +27,7 @@ from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, 
 
 OBJECTS_AT_ONCE = 100
 """How many objects are checked, compared and written before other calls run."""
+CHANGED = "It was changed meanwhile; import it again"
 _LATER = (Outcome.NAME_TAKEN, Outcome.NO_MEMBER)
 """Outcomes that writing other objects of the request may change."""
 
@@ -129,7 +130,9 @@ class _Putting:
             with self._telling(entry):
                 check_certificates(entry.message, self._feed.catalog.owners_of_certificate)
                 await check_references(self._store, rules.references(entry.message), self.deadline())
-                self._tell(entry, refusal_of(Outcome.NAME_TAKEN, entry.message)[1])
+                # Members have no name that can be taken: the member that this one names has just been created.
+                is_member = isinstance(entry.message, pb.Member)
+                self._tell(entry, CHANGED if is_member else refusal_of(Outcome.NAME_TAKEN, entry.message)[1])
 
     async def _put(self, entries: Sequence[_Entry]) -> list[_Entry]:
         """Import checked entries; returns those with an outcome in `_LATER`."""
@@ -141,7 +144,7 @@ class _Putting:
             if not changed:
                 break
         for entry in changed:
-            self._tell(entry, "It was changed meanwhile; import it again")
+            self._tell(entry, CHANGED)
         return late
 
     async def _carry_out(self, steps: Sequence[_Step]) -> list[tuple[_Entry, Outcome]]:

@@ -175,6 +175,26 @@ async def test_a_member_that_goes_meanwhile_is_named_by_none(
     assert not (await worker.stored(Kind.MEMBER, A)).segment_access
 
 
+async def test_a_member_that_names_one_who_comes_too_late(
+    worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told that its code is taken, which members do not have."""
+    write, written = worker.store.write, list[Outcome]()
+
+    async def write_and_create(writes: Sequence[Write], deadline: float) -> list[Outcome]:
+        outcomes = await write(writes, deadline)
+        written.extend(outcomes)
+        if writes and written == [Outcome.NO_MEMBER] * 2:  # there is no third attempt
+            created = pb.Member(id=B, name="B").SerializeToString()
+            assert await write([Write(Kind.MEMBER, B, None, created)], deadline) == [Outcome.DONE]
+        return outcomes
+
+    monkeypatch.setattr(worker.store, "write", write_and_create)
+    answer = await worker.put(members=[{"id": A, "name": "A", "segment_access": [B]}])
+    assert problems(answer) == [("members[0]", "It was changed meanwhile; import it again")]
+    assert await worker.stored(Kind.MEMBER, B) is not None
+
+
 class TestCertificates:
     """No two users have a name in certificates: it would be nobody's."""
 

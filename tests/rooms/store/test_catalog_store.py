@@ -364,6 +364,13 @@ class TestNamedMembers:
         for named, outcome in (([3], Outcome.NO_MEMBER), ([2, 3], Outcome.NO_MEMBER), ([1, 2], DONE)):
             assert await write(filled, self.NAMING._replace(named=named)) == [outcome]
 
+    async def test_all_of_a_group_may_name_each_other_from_the_start(self, store: ClusterCatalogStore) -> None:
+        """The node had a hundred times the work for two members more: with twelve, it did not come back."""
+        group = range(1, 101)
+        created = [Write(Kind.MEMBER, each, None, b"new", named={*group} - {each}) for each in group]
+        assert set(await write(store, *created[:9])) == {Outcome.NO_MEMBER}
+        assert set(await write(store, *created)) == {DONE}
+
     async def test_it_goes_unless_a_member_has_changed_since_it_was_looked_at(
         self, filled: ClusterCatalogStore
     ) -> None:

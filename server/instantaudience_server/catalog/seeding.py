@@ -1,6 +1,7 @@
 """Imports a catalog file into the cluster at start, if its catalog is empty; later, the file is not used any more."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from instantaudience.v1 import catalog_pb2 as pb
@@ -9,7 +10,7 @@ from instantaudience_server.catalog import records
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Entry, Progress
 from instantaudience_server.catalog.records import Object
-from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Write
+from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Version, Write
 
 OBJECTS_AT_ONCE = 100
 STORE_SECONDS = 5.0
@@ -31,8 +32,9 @@ async def seed(
 
     An import that was interrupted is completed the next time. If several machines start at once, the first one that
     completes the import ends it for all, and later changes to the catalog are kept. With `add_missing`, the catalog
-    need not be empty. In either case, entries are left out whose ID exists, or whose unique name another object has.
-    Only passwords of new users are hashed. `progress` counts entries.
+    need not be empty. In either case, entries are left out whose ID exists, or whose unique name another object has;
+    with `add_missing`, also users with a name in certificates that another user has. Only passwords of new users are
+    hashed. `progress` counts entries.
 
     Raises:
         AudienceError: UNAVAILABLE.
@@ -62,7 +64,31 @@ async def _seed(
     missing = [entry for entry, record in zip(batch, found, strict=True) if record is None]
     former = await store.former_generation(_deadline()) if kind is Kind.USER and missing else 0
     writes = [await _write(entry, hash_password, now_ms, former) for entry in missing]
+    if not seeds and any(map(_certificate_names, missing)):
+        version, taken = await _taken_certificate_names(store)
+        writes = [
+            write._replace(alone_since=version) if names else write
+            for write, names in zip(writes, map(_certificate_names, missing), strict=True)
+            if taken.isdisjoint(names)
+        ]
     return (await store.write(writes, _deadline(), seeds=seeds)).count(Outcome.DONE)
+
+
+def _certificate_names(entry: Entry) -> Sequence[str]:
+    return entry.user.certificate_names if isinstance(entry, pb.ImportedUser) else ()
+
+
+async def _taken_certificate_names(store: CatalogStore) -> tuple[Version, set[str]]:
+    """The names in certificates that users have, and a version of the catalog from before they were read."""
+    version = await store.version(_deadline())
+    taken: set[str] = set()
+    async with contextlib.aclosing(store.load(STORE_SECONDS)) as pages:
+        async for kind, page in pages:
+            if kind is Kind.SEGMENT:
+                break
+            if kind is Kind.USER:
+                taken.update(*(pb.User.FromString(data).certificate_names for data in page))
+    return version, taken
 
 
 async def _write(entry: Entry, hash_password: HashPassword, now_ms: int, former_generation: int) -> Write:

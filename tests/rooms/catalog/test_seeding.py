@@ -124,6 +124,23 @@ async def test_a_name_that_another_object_has_got_stays_its(store: ClusterCatalo
     assert await store.find(Kind.USER, [10, 11], seconds_from_now()) == [None, BOB.user.SerializeToString()]
 
 
+async def test_a_name_in_certificates_that_another_user_has_got_stays_its(store: ClusterCatalogStore) -> None:
+    """It would stand for neither of two."""
+    other = pb.User(id=99, username="cat", member_id=1, certificate_names=["cat", "now cat's"])
+    writes = [write_of(None, MEMBERS[0]), write_of(None, other, "$argon2id$other")]
+    assert await store.write(writes, seconds_from_now()) == [Outcome.DONE, Outcome.DONE]
+    users = [
+        pb.User(id=number, username=f"u{number}", member_id=1, certificate_names=names)
+        for number, names in ((20, ["a", "now cat's"]), (21, ["b"]), (22, []))
+    ]
+    file = CatalogEntries(
+        members=MEMBERS, users=[pb.ImportedUser(user=each, password_hash="$argon2id$u") for each in users]
+    )
+    assert await seeded(store, file, add_missing=True) == 3
+    found = await store.find(Kind.USER, [20, 21, 22], seconds_from_now())
+    assert [each is not None for each in found] == [False, True, True]
+
+
 async def test_only_new_users_need_passwords(store: ClusterCatalogStore) -> None:
     without = pb.ImportedUser(user=ANN.user)
     file = CatalogEntries(members=MEMBERS, users=[without])

@@ -1,7 +1,7 @@
 """The catalog: its objects, and changes to them."""
 
 import enum
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -95,7 +95,7 @@ class CatalogStore(Protocol):
     async def version(self, deadline: float) -> Version:
         """The current version."""
 
-    def load(self, page_seconds: float) -> AsyncIterator[Page]:
+    def load(self, page_seconds: float) -> AsyncGenerator[Page, None]:
         """Read everything, page by page, each within `page_seconds`.
 
         An object that changes meanwhile may come in either state, or twice: follow `changes` from a version that was

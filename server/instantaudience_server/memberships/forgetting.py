@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.errors import STORE_FAILURES
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.memberships import REMOVE, Alike, MembershipStore
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Due, SuppressionStore
 
@@ -16,6 +17,9 @@ PAUSE_SECONDS = 0.5
 """The pause between two questions for users that are due."""
 ANSWER_SECONDS = 2.0
 """How long the cluster has for each answer."""
+NO_SEGMENT = 0
+"""No segment's ID. Who is in no segment is removed from this one: an earlier attempt may have removed the user without
+being confirmed, and what comes after it is confirmed together with it."""
 
 
 class Forgetting:
@@ -38,23 +42,24 @@ class Forgetting:
         found = await self._store.read(user_keys, deadline)
         return [sorted(each for each in memberships if self._is_of(each, member_id)) for memberships in found]
 
-    async def remove(self, user_keys: Sequence[bytes], member_id: int, deadline: float) -> list[list[int]]:
-        """Remove users from the member's segments. Returns, for each user, the IDs of those it was in.
+    async def remove(
+        self, user_keys: Sequence[bytes], member_id: int, deadline: float, durability: Durability | None = None
+    ) -> list[list[int]]:
+        """Remove users from the member's segments. Returns, for each user, the IDs of those it was in. The removal
+        counts once it has the `durability` (None: the service's).
 
         Raises:
             AudienceError: UNAVAILABLE, after which some may have been removed.
         """
         found = await self.segments(user_keys, member_id, deadline)
         changes = [
-            Alike([key], {REMOVE: dict.fromkeys(segment_ids, 0)})
+            Alike([key], {REMOVE: dict.fromkeys(segment_ids or [NO_SEGMENT], 0)})
             for key, segment_ids in zip(user_keys, found, strict=True)
-            if segment_ids
         ]
-        if changes:
-            writing = self._store.write(changes, deadline)
-            await writing.done
-            for failure in writing.failures().values():
-                raise failure
+        writing = self._store.write(changes, deadline, durability)
+        await writing.done
+        for failure in writing.failures().values():
+            raise failure
         return found
 
     async def sweep(self) -> None:
@@ -77,7 +82,7 @@ class Forgetting:
         deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
         try:
             (segment_ids,) = await self.segments([due.user_key], due.member_id, deadline)
-            await self._suppressions.remove(due, segment_ids, deadline)
+            await self._suppressions.remove(due, segment_ids or [NO_SEGMENT], deadline)
         except STORE_FAILURES:
             return False
         return True

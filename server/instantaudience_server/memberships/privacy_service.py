@@ -117,7 +117,8 @@ class PrivacyService:
             end_ms = NEVER if is_endless else now_ms + minutes * MS_PER_MINUTE
             name = self._random_name()
             await self._suppressions.suppress(member_id, keys, now_ms, end_ms, AGAIN_MS, name, deadline)
-        return await self._described(await self._forgetting.remove(keys, member_id, deadline))
+        removed = await self._forgetting.remove(keys, member_id, deadline, caller.member.durability)
+        return await self._described(removed)
 
     async def _lift(self, keys: Sequence[bytes], request: Request, caller: Caller, deadline: float) -> None:
         member_id = await self._scope(request, caller, deadline)

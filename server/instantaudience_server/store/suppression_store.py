@@ -180,15 +180,12 @@ class ClusterSuppressionStore:
         """Make marker and note agree, remove the user if it is still suppressed, and take it off the list of what is
         due."""
         await self._complete(due, deadline)
-        if segment_ids:
-            script_keys = [due.user_key, keys.suppression_key(due.user_key)]
-            lots = [
-                segment_ids[first : first + SEGMENTS_AT_ONCE] for first in range(0, len(segment_ids), SEGMENTS_AT_ONCE)
-            ]
-            removals = [
-                commands.evaluate(REMOVE, script_keys, due.member_id, *lot, flags=commands.ALLOW_OOM) for lot in lots
-            ]
-            await self._write(removals, deadline)
+        script_keys = [due.user_key, keys.suppression_key(due.user_key)]
+        lots = [segment_ids[first : first + SEGMENTS_AT_ONCE] for first in range(0, len(segment_ids), SEGMENTS_AT_ONCE)]
+        removals = [
+            commands.evaluate(REMOVE, script_keys, due.member_id, *lot, flags=commands.ALLOW_OOM) for lot in lots
+        ]
+        await self._write(removals, deadline)
         done = commands.evaluate(DONE, [keys.SUPPRESSIONS_DUE], due.name, due.since, flags=commands.ALLOW_OOM)
         await self._cluster.execute([done], deadline)
 

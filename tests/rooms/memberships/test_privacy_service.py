@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from instantaudience_server.memberships.privacy_service import PrivacyService
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
+from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
@@ -127,6 +129,16 @@ class TestWhatIsShownAndDeleted:
         assert await privacy_worker.ask(username, request_type="delete", **asked) == shown
         assert await standing(plain) == everything - concerned
         assert await privacy_worker.ask(username, request_type="delete", **asked) == []
+
+    async def test_a_deletion_counts_when_it_has_what_its_member_wants(self, privacy_worker: Worker) -> None:
+        """No node here has a replica."""
+        demo = caller("demo", CATALOG)
+        wanting = replace(demo, member=replace(demo.member, durability=Durability.REPLICA))
+        request = pb.ForgetUserRequest(user_id=USER)
+        with pytest.raises(AudienceError) as failed:
+            await privacy_worker.privacy.forget_user(request, wanting, seconds_from_now(0.5))
+        assert failed.value.reason is Reason.UNAVAILABLE
+        assert await privacy_worker.privacy.forget_user(request, demo, seconds_from_now()) == []
 
     async def test_an_advertising_id_may_be_of_either_kind(self, privacy_worker: Worker, plain: RedisCluster) -> None:
         keys = [f"m:{letter}:{UUID.lower()}" for letter in "ia"]

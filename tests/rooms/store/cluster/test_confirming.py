@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 from hiredis import ReplyError
+from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.memberships import forgetting as forgetting_module
+from instantaudience_server.memberships.forgetting import Forgetting
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -21,6 +24,7 @@ from instantaudience_server.store.interfaces.catalog import Kind, Write
 from instantaudience_server.store.interfaces.jobs import KEPT_MS, Job, Phase
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from instantaudience_server.store.interfaces.sessions import Session
+from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import (
     SLOTS,
@@ -35,7 +39,7 @@ from support.cluster.nodes import on_all_nodes
 from support.cluster.replicated import ReplicatedCluster, replica_stopped, replicated_cluster
 from support.cluster.running import connected, writing_to_disk
 from support.cluster.users import for_each, user_key, write
-from support.waiting import seconds_from_now
+from support.waiting import eventually, seconds_from_now
 
 KEYS = [user_key(number) for number in range(200)]
 KEY = user_key(1000)
@@ -192,6 +196,53 @@ async def test_what_changes_nothing_waits_for_what_did(replicated: ReplicatedClu
             await write(plain, for_each([KEY], {REMOVE: {1: 0}}), seconds_from_now(20))
             with pytest.raises(AudienceError):
                 await write(store, for_each([KEY], {REMOVE: {1: 0}}), seconds_from_now(1))
+
+
+async def test_who_was_removed_without_a_confirmation_is_not_confirmed_by_the_next_attempt(
+    replicated: ReplicatedCluster,
+) -> None:
+    """It finds the user in no segment any more: a failover would bring the membership back all the same."""
+    async with worker(replicated, Durability.PRIMARY) as store, connected(replicated.url) as cluster:
+        forgetting = Forgetting(Catalog(), store, ClusterSuppressionStore(cluster))
+        await write(store, for_each([KEY], {NEVER: {1: 1}}), seconds_from_now(20))
+        async with replica_stopped(replicated, KEY):
+            for _ in range(2):
+                with pytest.raises(AudienceError):
+                    await forgetting.remove([KEY], ALL_MEMBERS, seconds_from_now(1), REPLICA)
+            assert await store.read([KEY], seconds_from_now(20)) == [{}]
+        assert await forgetting.remove([KEY], ALL_MEMBERS, seconds_from_now(20), REPLICA) == [[]]
+
+
+async def test_who_is_due_to_be_removed_stays_so_until_that_is_confirmed(
+    replicated: ReplicatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting_module, "ANSWER_SECONDS", 0.5)
+    async with connected(replicated.url, durability=REPLICA) as cluster:
+        store, memberships = ClusterSuppressionStore(cluster), ClusterMembershipStore(cluster)
+        forgetting = Forgetting(Catalog(), memberships, store)
+        await store.suppress(ALL_MEMBERS, [KEY], 0, NEVER, (0, 10**9), "a", seconds_from_now(20))
+        sweeping = asyncio.create_task(asyncio.sleep(0))
+        try:
+            async with replica_stopped(replicated, KEY):
+                writing = memberships.write(for_each([KEY], {NEVER: {1: 1}}), seconds_from_now(20), Durability.PRIMARY)
+                await writing.done
+                sweeping = asyncio.create_task(forgetting.sweep())
+
+                async def is_removed() -> None:
+                    assert await memberships.read([KEY], seconds_from_now(20)) == [{}]
+
+                await eventually(is_removed)
+                await asyncio.sleep(4)  # enough for several attempts
+                assert await store.due(seconds_from_now(20))
+
+            async def is_struck_off() -> None:
+                assert not await store.due(seconds_from_now(20))
+
+            await eventually(is_struck_off, 30)
+        finally:
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
+            await store.lift(ALL_MEMBERS, [KEY], 0, "b", seconds_from_now(20))
 
 
 async def test_connections_that_break_lose_no_confirmation(replicated: ReplicatedCluster) -> None:

@@ -96,6 +96,7 @@ class CatalogEditor:
             after = _edited(before, edit)
             unchanged = records.encode(after) == records.encode(before)
             if unchanged and password_hash is None:
+                await self._store.confirm(deadline)
                 break
             added = rules.references(after) - rules.references(before)
             alone_since = await self._check_certificates(before, after, deadline)

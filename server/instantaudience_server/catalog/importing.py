@@ -80,6 +80,8 @@ class ImportService:
             for start in range(0, len(part), OBJECTS_AT_ONCE):
                 await putting.put(part[start : start + OBJECTS_AT_ONCE])
             await putting.put_late()
+        if putting.result.unchanged:
+            await self._store.confirm(putting.deadline())
         await self._feed.catch_up(putting.deadline())
         return putting.result
 

@@ -318,6 +318,11 @@ class ClusterCatalogStore:
         (answer,) = await self._cluster.execute([command], deadline, durability=self._cluster.durability)
         return [Outcome[word] for word in answer.decode().split()]
 
+    async def confirm(self, deadline: float) -> None:
+        """Read something from the same node, as a command that has to be confirmed (see `cluster.confirming`)."""
+        command = commands.get(keys.CATALOG_VERSION)
+        await self._cluster.execute([command], deadline, durability=self._cluster.durability)
+
     async def note_generation(self, generation: int, deadline: float) -> None:
         """Run the script."""
         command = commands.evaluate(NOTE_GENERATION, [keys.CATALOG_IDS], keys.CATALOG_GENERATION, generation)

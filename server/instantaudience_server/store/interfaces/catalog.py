@@ -136,6 +136,10 @@ class CatalogStore(Protocol):
         Keeps the node that has the catalog busy: 3 ms for a hundred writes.
         """
 
+    async def confirm(self, deadline: float) -> None:
+        """Wait until all that was written before has the service's durability: for who finds that nothing is left to
+        write, perhaps because an earlier attempt that failed has written it."""
+
     async def note_generation(self, generation: int, deadline: float) -> None:
         """Note the `token_generation` of a user that is about to be deleted."""
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from hiredis import ReplyError
+from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import forgetting as forgetting_module
 from instantaudience_server.memberships.forgetting import Forgetting
+from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -27,6 +29,7 @@ from instantaudience_server.store.interfaces.sessions import Session
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import (
+    CATALOG_VERSION,
     SLOTS,
     external_id_key,
     key_slot,
@@ -35,10 +38,13 @@ from instantaudience_server.store.keys import (
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
+from support.clocks import FakeClock
 from support.cluster.nodes import on_all_nodes
 from support.cluster.replicated import ReplicatedCluster, replica_stopped, replicated_cluster
 from support.cluster.running import connected, writing_to_disk
 from support.cluster.users import for_each, user_key, write
+from support.parts.callers import caller
+from support.parts.catalogs import OWN, begin, catalog_worker
 from support.waiting import eventually, seconds_from_now
 
 KEYS = [user_key(number) for number in range(200)]
@@ -211,6 +217,39 @@ async def test_who_was_removed_without_a_confirmation_is_not_confirmed_by_the_ne
                     await forgetting.remove([KEY], ALL_MEMBERS, seconds_from_now(1), REPLICA)
             assert await store.read([KEY], seconds_from_now(20)) == [{}]
         assert await forgetting.remove([KEY], ALL_MEMBERS, seconds_from_now(20), REPLICA) == [[]]
+
+
+async def test_what_was_changed_without_a_confirmation_is_not_confirmed_by_the_next_attempt(
+    replicated: ReplicatedCluster, passwords: Passwords, clock: FakeClock
+) -> None:
+    """It finds the object of the catalog as it is to be."""
+    for node in replicated.nodes:
+        if await node.role() == "master":
+            await node.ask("FLUSHALL")
+
+    def rename(member: pb.Member) -> None:
+        member.name = "after"
+
+    async with (
+        connected(replicated.url, durability=REPLICA) as cluster,
+        catalog_worker(cluster, clock, passwords) as catalog,
+    ):
+        await begin(catalog)
+
+        async def change(seconds: float) -> None:
+            await catalog.editor.update(Kind.MEMBER, OWN, rename, "", seconds_from_now(seconds))
+
+        async def put(seconds: float) -> pb.ImportCatalogResponse:
+            request = pb.ImportCatalogRequest(members=[pb.Member(id=OWN, name="after")])
+            admin = caller("admin", catalog.feed.catalog)
+            return await catalog.importing.put(request, admin, seconds_from_now(seconds))
+
+        async with replica_stopped(replicated, CATALOG_VERSION):
+            for attempt in (change, change, put):
+                with pytest.raises(AudienceError):
+                    await attempt(1)
+        await change(20)
+        assert (await put(20)).unchanged == 1
 
 
 async def test_who_is_due_to_be_removed_stays_so_until_that_is_confirmed(

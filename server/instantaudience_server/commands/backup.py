@@ -1,6 +1,8 @@
 """`backup` and `restore`: the contents of the cluster, written to a file and restored from one."""
 
 import asyncio
+import signal
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,11 @@ def backup(file: Path, as_json: bool, **options: Any) -> None:
         raise click.UsageError(
             "a backup has its name when it is whole, so it cannot go to standard output: name a file"
         )
-    _run(options, "backup", file, lambda connection, told: take(connection, file, SystemClock(), told), as_json=as_json)
+
+    async def work(connection: Connection, told: Told) -> dict[str, Any]:
+        return await take(connection, file, SystemClock(), told)
+
+    _run(options, "backup", file, work, left=f"{file} was not written", as_json=as_json)
 
 
 @click.command()
@@ -72,10 +78,12 @@ def restore(file: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
     async def work(connection: Connection, told: Told) -> dict[str, Any]:
         return await put_back(connection, file, SystemClock(), told, over=overwrite)
 
-    _run(options, "restore", file, work, as_json=as_json)
+    left = "what it has put back stays in the cluster: run it again"
+    _run(options, "restore", file, work, left=left, as_json=as_json)
 
 
-def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json: bool) -> None:
+def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, left: str, as_json: bool) -> None:
+    """Do the work and print what it did. `left` says what an interruption leaves behind."""
     settings = read_settings(options)
     try:
         url = cluster_url(settings.redis, settings.data_dir)
@@ -88,6 +96,8 @@ def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json:
             did = asyncio.run(
                 _work(url, settings, work, lambda done, of: progress.update(task, completed=done, total=of))
             )
+        except (KeyboardInterrupt, asyncio.CancelledError) as error:
+            raise click.ClickException(f"interrupted; {left}") from error
         except (BackupError, StoreUnusableError) as error:
             raise click.ClickException(str(error)) from error
         except AudienceError as error:
@@ -106,5 +116,17 @@ def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, as_json:
 
 
 async def _work(url: str, settings: Settings, work: Work, told: Told) -> dict[str, Any]:
+    _end_as_by_ctrl_c()
     async with connected(url, settings) as connection:
         return await work(connection, told)
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Have SIGTERM, and SIGHUP unless it is ignored as by `nohup`, cancel the current task: they would end the process
+    at once, and leave a part of a backup, or a lease that keeps the next restore out."""
+    task = asyncio.current_task()
+    if task is None or threading.current_thread() is not threading.main_thread():  # where no signals come
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -1,10 +1,13 @@
 """`backup` and `restore` as an operator calls them, beside a service that runs."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
 import re
+import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 from instantaudience_server.backup.file import Writer
 from instantaudience_server.commands.root import main
+from instantaudience_server.store import keys
 from instantaudience_server.store.restore_store import ClusterRestoreStore
-from support.service.running import Service
+from support.contract.messages import one_user
+from support.service.processes import not_ignoring_ctrl_c
+from support.service.running import COMMAND, Service, environment
 from support.service.terminals import on_a_terminal
+from support.waiting import eventually, until
 
 
 async def signed_out(service: Service) -> None:
@@ -100,6 +107,89 @@ async def test_who_takes_no_writes_is_told_and_keeps_no_other_one_out(
     assert re.search(r"takes no writes: 127\.0\.0\.1:\d+ \(OOM\)$", ended.stderr.strip()), ended.stderr
     assert (await run("restore", "--overwrite")).exit_code == 0
     await signed_out(changed)
+
+
+INTERRUPTIONS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+
+
+def left(directory: Path) -> list[Path]:
+    """The files of a backup, a partial one too."""
+    return list(directory.glob("saved*"))
+
+
+@INTERRUPTIONS
+async def test_an_interrupted_backup_leaves_nothing(changed: Service, tmp_path: Path, number: int) -> None:
+    for _ in range(20):  # until it is met before it is done
+        async with running(changed, tmp_path, "backup") as process:
+            await until(lambda: process.returncode is not None or left(tmp_path) != [])
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            _, errors = await process.communicate()
+        if process.returncode != 0:
+            break
+        (tmp_path / "saved").unlink()
+    assert (process.returncode, errors) == (1, b"Error: interrupted; saved was not written\n")
+    assert left(tmp_path) == []
+
+
+@INTERRUPTIONS
+async def test_an_interrupted_restore_may_be_run_again_at_once(
+    run: Any, changed: Service, tmp_path: Path, number: int
+) -> None:
+    """Killed by SIGTERM, it kept the next one out for two minutes, and nothing was said."""
+    async with changed.http(headers={"authorization": await changed.token()}) as http:
+        for user in range(1, 31):  # on every node
+            assert (await http.post("/rt-segment", json=one_user(str(user)))).is_success
+    env = {"INSTANT_AUDIENCE_DATA_DIR": str(changed.directory / "data")}
+    assert (await run("backup", "saved", env=env)).status == 0
+    async with changed.cluster() as cluster:
+
+        async def has_begun() -> None:
+            assert await cluster.exists(keys.RESTORE_LEASE)
+
+        catalogs = cluster.get_node_from_key(keys.RESTORE_LEASE.decode()).port
+        others = [port for port in changed.node_ports if port != catalogs]
+        async with taking_no_writes(changed, others), running(changed, tmp_path, "restore", "--overwrite") as process:
+            await eventually(has_begun)
+            process.send_signal(number)
+            _, errors = await process.communicate()
+    stays = "what it has put back stays in the cluster: run it again"
+    assert (process.returncode, errors.decode()) == (1, f"Error: interrupted; {stays}\n")
+    again = await run("restore", "saved", "--overwrite", env=env)
+    assert (again.status, again.errors) == (0, "")
+    await signed_out(changed)
+
+
+@contextlib.asynccontextmanager
+async def taking_no_writes(service: Service, ports: list[int]) -> AsyncIterator[None]:
+    """Writes to these nodes of the embedded cluster wait for the block's end."""
+    try:
+        for port in ports:
+            await service.on_node(port, "CLIENT", "PAUSE", "60000", "WRITE")
+        yield
+    finally:
+        for port in ports:
+            await service.on_node(port, "CLIENT", "UNPAUSE")
+
+
+@contextlib.asynccontextmanager
+async def running(service: Service, directory: Path, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command on the file `saved`."""
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, *words, "saved", "--data-dir", str(service.directory / "data")),
+        cwd=directory,
+        env=environment(),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=not_ignoring_ctrl_c,
+    )
+    try:
+        async with asyncio.timeout(60):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_nothing_to_take_it_of(run: Any) -> None:

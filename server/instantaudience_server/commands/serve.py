@@ -109,8 +109,10 @@ def serve(**options: Any) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    from instantaudience_server.running.service_manager import READY, STOPPING, ServiceManager
     from instantaudience_server.running.supervisor import Service
 
+    manager = ServiceManager(os.environ)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup: it outlives its terminal
@@ -125,7 +127,9 @@ async def _serve(settings: Settings) -> None:
         return
     try:
         welcome(settings, await starting)
+        manager.tell(READY)
         await stopping
+        manager.tell(STOPPING)
         _step("draining")
     finally:
         stopping.cancel()

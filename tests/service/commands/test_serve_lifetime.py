@@ -5,9 +5,11 @@ import fcntl
 import os
 import shlex
 import signal
+import socket
 import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -21,7 +23,7 @@ from instantaudience_server.processes import free_ports
 from redis.asyncio import RedisCluster
 from support.cluster.stored import stored
 from support.contract.messages import apply_request, one_user, stream_request
-from support.service.processes import all_end, descendants, needs_proc, standing_still
+from support.service.processes import Process, all_end, descendants, needs_proc, standing_still
 from support.service.running import COMMAND, ON_ONE_HOST, Service, new_directory, running_service, starting_service
 from support.waiting import eventually
 
@@ -231,6 +233,33 @@ async def refused(service: Service) -> None:
             raise AssertionError(answer)
 
     await eventually(check)
+
+
+@ON_ONE_HOST
+async def test_a_service_manager_learns_when_it_serves_and_when_it_ends(
+    host_mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd with `Type=notify`, which lets those begin that need the service."""
+    async with new_directory() as directory:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(directory / "notify"))
+            manager.setblocking(False)
+            monkeypatch.setenv("NOTIFY_SOCKET", str(directory / "notify"))
+            told = partial(asyncio.get_running_loop().sock_recv, manager, 100)
+            async with (
+                running_service("--drain-wait", "2", host_mode=host_mode, directory=directory) as service,
+                service.http() as http,
+            ):
+                assert await asyncio.wait_for(told(), 10) == b"READY=1"
+                assert (await http.get("/readyz")).status_code == 200
+                assert [each for each in descendants(service.process.pid) if knows_the_manager(each)] == []
+                service.process.terminate()
+                assert await asyncio.wait_for(told(), 10) == b"STOPPING=1"
+                assert (await http.get("/healthz")).status_code == 200
+
+
+def knows_the_manager(process: Process) -> bool:
+    return b"NOTIFY_SOCKET" in Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
 async def test_sigterm_while_it_starts(host_mode: str) -> None:

@@ -1,9 +1,12 @@
 """Helps to start servers: makes the directory for their sockets, and waits until they accept calls."""
 
 import asyncio
+import contextlib
+import fcntl
 import os
+import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from instantaudience_server.processes import Child, StartError
@@ -18,8 +21,13 @@ MOST_TEMPORARY_BYTES = 64
 follow this one."""
 
 
-def own_directory() -> Path:
-    """Make a temporary directory for the sockets and files that the service's processes share.
+@contextlib.contextmanager
+def own_directory() -> Iterator[Path]:
+    """Make a temporary directory for the sockets and files that the service's processes share; it is removed at the end
+    of the block.
+
+    Until then it is locked, so that systemd-tmpfiles leaves it alone: it deletes what has been in a temporary directory
+    for some days (tmpfiles.d(5), "Age"), and processes that start again need the files.
 
     Raises:
         StartError: the paths of its sockets would be too long, or it would not be where TMPDIR says.
@@ -34,7 +42,15 @@ def own_directory() -> Path:
             f"the temporary directory {temporary} has too long a path for sockets; set TMPDIR to one of at most "
             f"{MOST_TEMPORARY_BYTES} bytes"
         )
-    return Path(tempfile.mkdtemp(prefix="instant-audience-", dir=temporary))
+    directory = Path(tempfile.mkdtemp(prefix="instant-audience-", dir=temporary))
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without such locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(descriptor)
 
 
 async def wait_until(child: Child, ready: Callable[[], Awaitable[bool]]) -> None:

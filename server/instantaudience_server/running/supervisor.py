@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -114,8 +113,7 @@ class Service:
         metrics_socket = None if settings.metrics_port is None else self._reserve(settings.metrics_port)
         first_catalog = FirstCatalog(settings, self._progress)
         await first_catalog.read()
-        directory = own_directory()
-        self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        directory = self._stack.enter_context(own_directory())
         certificates = None if settings.tls_cert is None else await self._open_certificates(directory, host)
         drain_fd, self._draining = os.pipe()
         self._stack.callback(os.close, drain_fd)

@@ -1,12 +1,17 @@
-"""How long it is waited for what starts."""
+"""How long it is waited for what starts, and the directory that the service's processes share."""
 
+import asyncio
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from instantaudience_server.processes import Child, Program, StartError
 from instantaudience_server.running import starting
-from instantaudience_server.running.starting import wait_until
+from instantaudience_server.running.starting import own_directory, wait_until
+from support.service.running import new_directory
 
 WORK = """
 import pathlib, sys, time
@@ -38,3 +43,17 @@ async def test_who_works_is_waited_for_and_who_rests_is_not(
                 await wait_until(child, ready)
     finally:
         await child.stop(grace_seconds=0)
+
+
+@pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="nothing cleans temporary directories here")
+async def test_a_temporary_directory_is_cleaned_and_the_services_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ten days the gateway's configuration was gone, and a gateway that crashed then never came back."""
+    async with new_directory() as cleaned:
+        monkeypatch.setenv("TMPDIR", str(cleaned))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        (rule := cleaned / "rule.conf").write_text(f"d {cleaned} - - - 0\n")
+        with own_directory() as directory:
+            (directory / "envoy.json").touch()
+            await asyncio.to_thread(subprocess.run, ["systemd-tmpfiles", "--clean", rule], check=True)
+            assert (rule.exists(), (directory / "envoy.json").exists()) == (False, True)
+        assert not directory.exists()

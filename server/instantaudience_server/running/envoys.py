@@ -89,7 +89,9 @@ def envoy_command(path: Path, settings: GatewaySettings, *, concurrency: int) ->
 
 
 async def _retire(admin_socket: Path) -> None:
-    with contextlib.suppress(httpx.HTTPError):  # Envoy has crashed, and its connections with it
+    with contextlib.suppress(
+        httpx.HTTPError
+    ):  # Envoy has crashed, and its connections with it, or is late: `_drain` asks again
         await admin.retire(admin_socket)
 
 

@@ -221,14 +221,15 @@ class Supervised:
                 returncode=returncode,
                 restart_in_seconds=delay,
             )
-            await self._sleep(delay)
-            delay = min(2 * delay, SLOWEST_RESTART_SECONDS)
-            try:
-                self.child = await Child.start(program)
-            except OSError as error:
-                _log.error(Event.PROCESS_START_FAILED, process=program.name, error=str(error))
-            else:
-                _log.info(Event.PROCESS_RESTARTED, process=program.name, pid=self.child.pid)
+            ended = self.child
+            while self.child is ended:
+                await self._sleep(delay)
+                delay = min(2 * delay, SLOWEST_RESTART_SECONDS)
+                try:
+                    self.child = await Child.start(program)
+                except OSError as error:
+                    _log.error(Event.PROCESS_START_FAILED, process=program.name, error=str(error))
+            _log.info(Event.PROCESS_RESTARTED, process=program.name, pid=self.child.pid)
 
 
 def bare(environment: Mapping[str, str]) -> dict[str, str]:

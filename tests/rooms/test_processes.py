@@ -204,7 +204,8 @@ class TestSupervised:
             supervised = Supervised(child, sleep=sleep)
             await sleep.done.wait()
             await supervised.stop(grace_seconds=1)
-        assert [entry["event"] for entry in logs].count("process_start_failed") == 2
+        assert [entry["event"] for entry in logs] == ["process_exited", *["process_start_failed"] * 2]
+        assert sleep.delays == [0.2, 0.4, 0.8]
 
     async def test_replaces_a_killed_child(self) -> None:
         first = await Child.start(shell("exec sleep 600"))

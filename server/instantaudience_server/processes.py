@@ -98,6 +98,7 @@ class Child:
         """Run the program. With `waits`, its standard input is not known yet: `tell` provides it later.
 
         Raises:
+            StartError: there may be no more processes or threads.
             OSError: the program cannot be executed, or its output file cannot be opened.
         """
         with contextlib.ExitStack() as files:
@@ -107,16 +108,22 @@ class Child:
             else:
                 stdin = files.enter_context(_readable(program.stdin)) if program.stdin else asyncio.subprocess.DEVNULL
             output = files.enter_context(program.output.open("ab")) if program.output else None
-            process = await asyncio.create_subprocess_exec(
-                *program.argv,
-                env=program.env,
-                cwd=program.cwd,
-                stdin=stdin,
-                stdout=output,
-                stderr=output,
-                pass_fds=program.pass_fds,
-                preexec_fn=_before_exec(),
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *program.argv,
+                    env=program.env,
+                    cwd=program.cwd,
+                    stdin=stdin,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=program.pass_fds,
+                    preexec_fn=_before_exec(),
+                )
+            except (BlockingIOError, RuntimeError) as error:  # fork(2), EAGAIN; asyncio may need a thread, too
+                raise StartError(
+                    f"{program.name} cannot be started, as there may be no more processes or threads (`ulimit -u`, "
+                    "TasksMax)"
+                ) from error
         return cls(program, process)
 
     @property
@@ -227,7 +234,7 @@ class Supervised:
                 delay = min(2 * delay, SLOWEST_RESTART_SECONDS)
                 try:
                     self.child = await Child.start(program)
-                except OSError as error:
+                except Exception as error:  # whatever it is: nobody else would start the program again
                     _log.error(Event.PROCESS_START_FAILED, process=program.name, error=str(error))
             _log.info(Event.PROCESS_RESTARTED, process=program.name, pid=self.child.pid)
 

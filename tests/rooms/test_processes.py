@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from instantaudience_server.processes import (
@@ -22,6 +23,7 @@ from instantaudience_server.processes import (
     reserve_port,
 )
 from structlog.testing import capture_logs
+from support.waiting import until
 
 HOST = "127.0.0.1"
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs pidfd_open and PR_SET_PDEATHSIG")
@@ -206,6 +208,31 @@ class TestSupervised:
             await supervised.stop(grace_seconds=1)
         assert [entry["event"] for entry in logs] == ["process_exited", *["process_start_failed"] * 2]
         assert sleep.delays == [0.2, 0.4, 0.8]
+
+    @pytest.mark.parametrize(
+        "error", [BlockingIOError(errno.EAGAIN, "not now"), RuntimeError("can't start new thread")], ids=repr
+    )
+    async def test_goes_on_when_there_may_be_no_more_processes(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        """A thread that asyncio could not have ended the supervision: the child was gone for good, without a word."""
+        supervised = Supervised(first := await Child.start(shell("exec sleep 600")), sleep=lambda _: asyncio.sleep(0))
+        run, errors = asyncio.create_subprocess_exec, iter([error])
+
+        async def refused_once(*words: Any, **options: Any) -> asyncio.subprocess.Process:
+            for each in errors:
+                raise each
+            return await run(*words, **options)
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", refused_once)
+        try:
+            with capture_logs() as logs:
+                first.kill()
+                await until(lambda: supervised.child is not first)
+        finally:
+            await supervised.stop(grace_seconds=10)
+        assert [entry["event"] for entry in logs] == ["process_exited", "process_start_failed", "process_restarted"]
+        assert logs[1]["error"].startswith("test cannot be started, as there may be no more processes or threads")
 
     async def test_replaces_a_killed_child(self) -> None:
         first = await Child.start(shell("exec sleep 600"))

@@ -6,6 +6,7 @@ Logs are structured, one line an event. They hold no token, no password and no u
 import contextlib
 import json
 import logging
+import select
 import sys
 import traceback
 from enum import StrEnum
@@ -13,6 +14,9 @@ from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, ExcInfo
+
+READER_SECONDS = 1.0
+"""How long is waited for the log's reader to go on, until lines are lost: a busy machine's may be late."""
 
 
 class Event(StrEnum):
@@ -58,6 +62,7 @@ class Event(StrEnum):
     PROCESS_START_FAILED = "process_start_failed"  # process, error
     PROCESS_STANDS_STILL = "process_stands_still"  # process, pid: somebody has stopped it; it is killed, a node goes on
     PROCESS_KILLED = "process_killed"  # process, pid, grace_seconds: it did not end by itself
+    LOG_LINES_LOST = "log_lines_lost"  # lines: whoever reads the log has not taken them in time
     TRACES_NOT_SENT = "traces_not_sent"  # logger: who of the library noticed; the collector does not take spans
     CERTIFICATES_READ = "certificates_read"  # ends: by file, when the first of its certificates ends
     CERTIFICATES_UNUSABLE = "certificates_unusable"  # error: what is wrong; the former ones stay
@@ -71,8 +76,16 @@ def configure_logging(level: str, form: str = "json") -> None:
     `level` is a name of the logging module, in any case.
     """
     is_text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    log = _Log(sys.stderr)
+
+    def tell_of_lost_lines(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if lines := log.forget_lost():
+            structlog.get_logger().warning(Event.LOG_LINES_LOST, lines=lines)
+        return event
+
     structlog.configure(
         processors=[
+            tell_of_lost_lines,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -80,24 +93,57 @@ def configure_logging(level: str, form: str = "json") -> None:
             _as_text if is_text else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Log(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, log)),
     )
 
 
 class _Log:
-    """A stream whose reader may leave, and whose disk may be full: what is logged is lost then, and whoever logs does
-    not notice."""
+    """A stream whose reader may leave or stand still (a terminal after Ctrl-S, `less`), and whose disk may be full:
+    what is logged is lost then. Whoever logs does not notice, but for one wait of `READER_SECONDS`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._descriptor: int | None = None
+        with contextlib.suppress(OSError):  # it is no file
+            self._descriptor = stream.fileno()
+        self._is_read = True
+        """Whether the reader went on when it was last looked at."""
+        self._is_cut = False
+        """Whether the last line was written in part."""
+        self._lost = 0
 
     def write(self, text: str) -> None:
+        """Write whole lines."""
+        if not self._has_room():
+            self._lost += 1
+            return
+        text, self._is_cut = "\n" * self._is_cut + text, False
         with contextlib.suppress(OSError):
-            self._stream.write(text)
+            for start in range(0, len(text), select.PIPE_BUF):
+                if start and not self._has_room():
+                    self._is_cut, self._lost = True, self._lost + 1
+                    return
+                self._stream.write(text[start : start + select.PIPE_BUF])
+                self._stream.flush()
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
+        """Does nothing: `write` has."""
+
+    def forget_lost(self) -> int:
+        """How many lines a reader that stood still has not got, once it goes on."""
+        if not self._lost or not self._has_room():
+            return 0
+        lost, self._lost = self._lost, 0
+        return lost
+
+    def _has_room(self) -> bool:
+        """Whether `select.PIPE_BUF` bytes can be written at once. That is waited for where there was room before."""
+        if self._descriptor is None:
+            return True
+        room = select.poll()
+        room.register(self._descriptor, select.POLLOUT)
+        self._is_read = bool(room.poll(1000 * READER_SECONDS if self._is_read else 0))
+        return self._is_read
 
 
 def _as_text(_logger: Any, _name: str, event: EventDict) -> str:

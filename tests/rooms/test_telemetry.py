@@ -1,12 +1,16 @@
+import fcntl
 import io
 import json
+import os
 import re
+import select
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
+from instantaudience_server import telemetry
 from instantaudience_server.telemetry import Event, configure_logging
 
 OBSERVABILITY = Path(__file__).parents[2] / "docs/observability.md"
@@ -105,3 +109,26 @@ def test_a_log_that_cannot_be_written_is_no_ones_failure(monkeypatch: pytest.Mon
         structlog.get_logger().info(Event.SERVICE_STEP, step="one")
         with pytest.raises(OSError, match="No space left"):
             stream.write("directly")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs F_SETPIPE_SZ")
+@pytest.mark.parametrize("length", [100, 10_000], ids=["short lines", "lines that are cut"])
+def test_a_reader_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """Else, Ctrl-S in its terminal stopped the service, and kept SIGTERM from ending it."""
+    monkeypatch.setattr(telemetry, "READER_SECONDS", 0.01)
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as reader, os.fdopen(theirs, "w") as stream:
+        fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 2 * select.PIPE_BUF)
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure_logging("info")
+        for number in range(200):
+            structlog.get_logger().info(Event.SERVICE_STEP, step="x" * length, number=number)
+        os.set_blocking(ours, False)
+        before = reader.read().splitlines()
+        structlog.get_logger().info(Event.SERVICE_STEP, step="it goes on")
+        after = reader.read().splitlines()
+    whole = [line for line in before if line.endswith("}")]
+    told = [json.loads(line) for line in after if line]
+    assert [each["event"] for each in told] == ["log_lines_lost", "service_step"]
+    assert told[0]["lines"] == 200 - len(whole)
+    assert [json.loads(line)["number"] for line in whole] == list(range(len(whole)))

@@ -13,7 +13,7 @@ local abs, huge = math.abs, math.huge
 local ANY, SCALAR, STRING, LIST, OBJECT = 0, 1, 2, 3, 4
 local RULES = { [LIST] = "must be a list", [OBJECT] = "must be an object" }
 local NO_FIELDS = {}
-local UNKNOWN = { bit = 0, expect = ANY, item = ANY, fields = NO_FIELDS }
+local UNKNOWN = { expect = ANY, item = ANY, fields = NO_FIELDS }
 
 for _, fields in pairs(CONTRACT.messages) do
   for _, field in pairs(fields) do
@@ -176,7 +176,6 @@ end
 
 -- Whether a double represents the integer from `i` to before `stop` exactly; true for numbers that are not integers.
 local function is_exact(s, i, stop)
-  if stop - i <= 15 then return true end
   local text = sub(s, i, stop - 1)
   return find(text, "[.eE]") or format("%.0f", tonumber(text)) == text
 end
@@ -249,10 +248,6 @@ local function check(body, message, given)
         elements[depth] = expect == LIST and field or UNKNOWN
         i, c = token(s, i + 1)
         is_open = c ~= 93
-      end
-      if not is_open then
-        depth = depth - 1
-        i = i + 1
       end
     else
       local stop, is_odd = after_scalar(s, i, c)

@@ -176,6 +176,9 @@ async def test_integers_of_get_in_a_body(client: httpx.AsyncClient, upstream: Up
         "[12.0,1E1]": "12,10",
         "12.5": "12.5",
         "9007199254740993.0": "9007199254740993.0",
+        "9007199254740991.0": "9007199254740991",
+        "-9007199254740991.0": "-9007199254740991",
+        "-9007199254740993.0": "-9007199254740993.0",
     }.items():
         answer = await client.request("GET", "/rt-segment", content=f'{{"user_id":{written}}}')
         assert answer.status_code == 200
@@ -218,10 +221,19 @@ async def test_parameter_that_is_not_utf8(client: httpx.AsyncClient, upstream: U
     for value in ("%ff", "a%c3", "%c0%80", "%ed%a0%80", "%f4%90%80%80", "%c3%c3%a9%a9"):
         answer = await client.get(f"/rt-segment?user_id={value}")
         assert_error(answer, 400, "SYNTAX", "user_id: must be UTF-8.")
-    for value in ("\\ud800", "\\udc00\\udc00", "A\\udc00", "\\u0041\\udc00"):
+    for value in ("\\ud800", "\\udc00\\udc00", "A\\udc00", "\\u0041\\udc00", "\\ud7ff\\udc00"):
         answer = await client.request("GET", "/rt-segment", content=f'{{"user_id":"{value}"}}')
         assert_error(answer, 400, "SYNTAX", "user_id: must be UTF-8.")
-    for value in ("é", "€", "😀", "\0\x7f", "\x80\u07ff", "\u0800\ud7ff", "\ue000\uffff", "\U00010000\U0010ffff"):
+    for value in (
+        "é",
+        "€",
+        "😀",
+        "\0\x7f",
+        "\x80\u07ff",
+        "\u0800\ud7ff",
+        "\ue000\uffff",
+        "\U00010000\U0003ffff\U0010ffff",
+    ):
         for sent in ({"params": {"user_id": value}}, {"content": json.dumps({"user_id": value})}):
             assert (await client.request("GET", "/rt-segment", **sent)).status_code == 200
             assert upstream.calls.pop().request == audience_pb2.GetMembershipsRequest(user_id=value)

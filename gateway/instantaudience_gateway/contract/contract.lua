@@ -15,8 +15,6 @@
 --   challenge = {[name] = value}, the headers of 401
 --   transcoder_error = content type that marks an error of the transcoder
 
-local find = string.find
-
 local function error_body(id, escaped, code)
   code = code and '"error_code":"' .. code .. '",' or ""
   return '{"response":{"status":"ERROR","error_id":"' .. id .. '",' .. code .. '"error":"' .. escaped .. '"}}'
@@ -190,9 +188,7 @@ end
 
 local function replace_unreadable(handle)
   local headers = handle:headers()
-  local status = headers:get(":status")
-  local own = status_of_unreadable(handle, status)
-  if own ~= status then headers:replace(":status", own) end
+  headers:replace(":status", status_of_unreadable(handle, headers:get(":status")))
 end
 
 function envoy_on_response(handle)

@@ -5,7 +5,7 @@
 --   counts = {[parameter of which too much is as good as the most] = true}; most = an integer of 32 bits
 -- A `method` is what `contract.lua` says of endpoints; of it this uses `parameters`, `defaults` and `strict`.
 
-local find, match = string.find, string.match
+local match = string.match
 
 local function decode_percent(text)
   return (gsub(text, "%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))

@@ -30,6 +30,7 @@ from instantaudience_server.store.cluster.topology import StoreUnusableError
 from instantaudience_server.store.inspection.permissions import KEY_LETTERS, WITHOUT_KEYS, name_of
 from instantaudience_server.store.interfaces.catalog import Kind as ObjectKind
 from instantaudience_server.store.interfaces.memberships import NEVER
+from instantaudience_server.store.restore_store import LEASE_MS
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.store.whole_keys import Kind, Part, WholeKeys
 from redis import Redis as SyncRedis
@@ -384,6 +385,7 @@ async def test_while_the_catalog_is_there_in_part_it_is_left_alone(
                 done, _ = await asyncio.wait(changing, timeout=0.2)
                 assert {type(change.exception()) for change in done} <= {AudienceError}
                 assert not await plain.exists(keys.CATALOG_VERSION)
+                assert 0 < await plain.pttl(keys.RESTORE_LEASE) <= LEASE_MS  # as long, others wait for a killed one
                 await refused(another.feed._load(), Reason.UNAVAILABLE)
                 with pytest.raises(BackupError, match="a part of a catalog"):
                     await take(there, tmp_path / "another", clock, told)

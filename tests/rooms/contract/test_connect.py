@@ -56,12 +56,13 @@ async def test_a_body_is_measured_as_it_was_sent(
 
 
 async def test_a_stream_that_fails_after_an_answer(connected: tuple[Upstream, httpx.AsyncClient]) -> None:
-    """Envoy's own filter writes its end, with the text as gRPC encodes it."""
-    requests = b"".join(frame(body_for(user_id).encode()) for user_id in ("1", "row:UNAVAILABLE"))
+    """A long one. Envoy's own filter writes its end, with the text as gRPC encodes it."""
+    long = "1" * 70_000
+    requests = b"".join(frame(body_for(user_id).encode()) for user_id in (long, "row:UNAVAILABLE"))
     headers = {"content-type": "application/connect+json"}
     answer = await connected[1].post(STREAM, content=requests, headers=headers)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/connect+json")
-    first = frame(b'{"response":{"status":"1"}}')
+    first = frame(b'{"response":{"status":"%b"}}' % long.encode())
     assert answer.content.startswith(first)
     end = answer.content.removeprefix(first)
     error = json.loads(end[5:])["error"]

@@ -39,7 +39,8 @@ from support.parts.limits import GATEWAY_LIMITS
 
 TOKEN = "hbapi:1:0123456789abcdef:ams1"
 """The token that the upstream issues."""
-ODD_TEXT = 'the "cluster" \\ is\n100% <down> — ünïcode %20'
+ODD_TEXT = 'the "cluster" \\ is\n100% <down> — ünïcode %20' + ", and so on" * 20
+"""Longer than protobuf can say in one byte."""
 
 
 @dataclass

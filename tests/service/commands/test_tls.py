@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from instantaudience_server.commands.welcome import host_of
 from instantaudience_server.diagnosis.finding import Level
 from instantaudience_server.diagnosis.service import ask
@@ -65,18 +71,20 @@ async def secured() -> AsyncIterator[Secured]:
 
 
 async def test_what_they_trust_and_show_is_told_once(run: Any, secured: Secured, tmp_path: Path) -> None:
-    """The profile keeps where the files are, for REST, gRPC and streams."""
+    """The profile keeps where the files are, for REST, gRPC and streams, from wherever they are called."""
     words, password = ("login", "--as", "demo", "--password-stdin"), f"{PASSWORDS['demo']}\n"
     for without, mend in (([], "--cacert"), (secured.trusting, "--cert ")):
         ended = await run(*words, *without, env=secured.env, stdin=password)
         assert (ended.status, ended.output) == (1, "")
         assert ended.errors.startswith(f"Error: {secured.service.url} does not answer (")
         assert mend in ended.errors
-    ended = await run(*words, *secured.trusting, *secured.showing, env=secured.env, stdin=password)
+    (tmp_path / "both.pem").write_bytes(secured.ours.pem + secured.ours.key.read_bytes())
+    ended = await run(*words, *secured.trusting, "--cert", "both.pem", env=secured.env, stdin=password)
     assert ended.status == 0, ended.errors
-    (tmp_path / "users.csv").write_text("user_id,seg_id\n1,10001\n")
-    for each in (("batch", "list"), ("segment", "list"), ("send", "users.csv"), ("get", "1"), ("logout",)):
-        ended = await run(*each)
+    users = tmp_path / "users.csv"
+    users.write_text("user_id,seg_id\n1,10001\n")
+    for each in (("batch", "list"), ("segment", "list"), ("send", str(users)), ("get", "1"), ("logout",)):
+        ended = await run(*each, under=("env", "-C", "/"))
         assert ended.status == 0, (each, ended.errors)
 
 
@@ -134,12 +142,17 @@ async def test_who_has_a_users_name_in_its_certificate_need_not_sign_in(
         assert "NOAUTH" in ended.errors, ended.errors
 
 
-async def test_files_that_cannot_be_used_are_named(run: Any, secured: Secured) -> None:
+async def test_files_that_cannot_be_used_are_named(run: Any, secured: Secured, tmp_path: Path) -> None:
     other = secured.authority.sign("other")
+    locked = load_pem_private_key(secured.ours.key.read_bytes(), None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word")
+    )
+    (tmp_path / "locked.key").write_bytes(locked)
     for words, status, text in (
         (["--cacert", "missing.pem"], 1, "missing.pem: No such file or directory"),
-        (["--cacert", str(secured.ours.key)], 1, f"{secured.ours.key}: this is no PEM, or"),
-        (["--cert", str(secured.ours.cert), "--cert-key", str(other.key)], 1, "a key without its certificate"),
+        (["--cacert", str(secured.ours.key)], 1, f"{secured.ours.key}: this is no PEM, "),
+        (["--cert", str(secured.ours.cert), "--cert-key", str(other.key)], 1, "of another certificate: ["),
+        (["--cert", str(secured.ours.cert), "--cert-key", "locked.key"], 1, "a key with a passphrase"),
         (["--cert-key", str(other.key)], 2, "--cert-key is the key of --cert"),
     ):
         ended = await run("segment", "list", *words, env=secured.env | {"INSTANT_AUDIENCE_TOKEN": "hbapi:1:a:b"})

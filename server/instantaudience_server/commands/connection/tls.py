@@ -35,7 +35,8 @@ class Tls:
                 context.load_cert_chain(self.cert, self.key, password="")  # else it would ask for one
         except ssl.SSLError as error:
             files = ", ".join(str(path) for path in dict.fromkeys((self.ca, self.cert, self.key)) if path is not None)
-            raise click.ClickException(f"{files}: this is no PEM, or a key without its certificate: {error}") from error
+            text = f"{files}: this is no PEM, or a key with a passphrase or of another certificate: {error}"
+            raise click.ClickException(text) from error
         return context
 
     def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:

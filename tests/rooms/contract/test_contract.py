@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from google.rpc.http_pb2 import HttpResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2
@@ -261,6 +262,16 @@ async def test_what_the_server_is_told(client: httpx.AsyncClient, upstream: Upst
     ]
     assert answer.headers["x-request-id"] == call.metadata["x-request-id"] == "mine"
     assert {"content-type", "content-length", "date", "x-request-id"} == set(answer.headers)
+
+
+async def test_what_the_server_is_told_of_a_refusal(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    """Under the name that the call has in logs; its caller waits for that, so not for long."""
+    assert (await client.post("/mapuid", content="{", headers={"x-request-id": "mine"})).status_code == 400
+    (told,) = upstream.refusals
+    assert told.request == HttpResponse(status=400)
+    assert (told.metadata["authorization"], told.metadata["x-request-id"]) == ("any", "mine")
+    assert told.seconds_left is not None
+    assert 0 < told.seconds_left <= 5
 
 
 async def test_connect_is_no_way_through(gateway: Gateway) -> None:

@@ -33,6 +33,7 @@ async def shared_upstream(directory: Path) -> AsyncIterator[Upstream]:
 def upstream(shared_upstream: Upstream) -> Upstream:
     """The upstream, without the calls of earlier tests."""
     shared_upstream.calls.clear()
+    shared_upstream.refusals.clear()
     shared_upstream.release.clear()
     shared_upstream.answer = None
     return shared_upstream

@@ -16,7 +16,9 @@ import envoy
 import grpc
 import httpx
 from google.protobuf import duration_pb2, message, wrappers_pb2
+from google.protobuf.empty_pb2 import Empty
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc.http_pb2 import HttpResponse
 from instantaudience.rest.v1 import sign_in_pb2, sign_in_pb2_grpc
 from instantaudience.v1 import (
     audience_pb2,
@@ -31,6 +33,7 @@ from instantaudience_gateway.envoy.config import build_config, command
 from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.errors import Reason
 from instantaudience_server.processes import reserve_port
+from instantaudience_server.transport.methods.gateway_refusals import COUNT_PATH
 from instantaudience_server.transport.status import ERROR_CODE_KEY, ERROR_ID_KEY, ROWS
 
 from support.contract.answers import GRPC_CODES
@@ -63,6 +66,8 @@ class Upstream(
     """The upstream; the first user's ID controls its answers: `<what>:<argument>`."""
 
     calls: list[Call] = field(default_factory=list)
+    refusals: list[Call] = field(default_factory=list)
+    """Calls by which the gateway tells what it refused."""
     called: asyncio.Condition = field(default_factory=asyncio.Condition)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     answer: audience_pb2.ApplySegmentsResponse | None = None
@@ -124,6 +129,12 @@ class Upstream(
             if row.http_status in {429, 503}:
                 trailers.append(("retry-after", "7"))
         await context.abort(GRPC_CODES[row.grpc_code], ODD_TEXT, tuple(trailers))
+
+    async def count(self, request: Any, context: Any) -> Any:
+        """Take note of a refusal."""
+        metadata = dict(context.invocation_metadata() or ())
+        self.refusals.append(Call(COUNT_PATH, request, metadata, context.time_remaining()))
+        return Empty()
 
     async def StreamSegments(self, requests: Any, context: Any) -> Any:  # noqa: N802
         async for request in requests:
@@ -194,6 +205,9 @@ async def serving(upstream: Upstream, path: Path) -> AsyncIterator[grpc.aio.Serv
     authentication_pb2_grpc.add_AuthenticationServiceServicer_to_server(upstream, server)
     sign_in_pb2_grpc.add_SignInServiceServicer_to_server(upstream, server)
     status_pb2_grpc.add_StatusServiceServicer_to_server(upstream, server)
+    count = grpc.unary_unary_rpc_method_handler(upstream.count, HttpResponse.FromString, Empty.SerializeToString)
+    _, service, method = COUNT_PATH.split("/")
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: count})])
     server.add_insecure_port(f"unix:{path}")
     await server.start()
     yield server

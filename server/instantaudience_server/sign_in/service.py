@@ -9,7 +9,7 @@ from instantaudience_server.catalog import records
 from instantaudience_server.catalog.public_keys import active_key
 from instantaudience_server.catalog.rules import LONGEST_USERNAME
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.errors import STORE_FAILURES, AudienceError, Reason
 from instantaudience_server.metrics import SIGN_IN_RESULTS
 from instantaudience_server.passwords.guesses import Guesses, network_of
 from instantaudience_server.passwords.hashing import Passwords
@@ -81,10 +81,18 @@ class SignInService:
             matches = await self._passwords.matches(password, password_hash, deadline, network_of(address))
             return user is not None and matches
 
-        is_right = await self._guesses.is_right(username, address, deadline, look)
+        try:
+            is_right = await self._guesses.is_right(username, address, deadline, look)
+        except AudienceError as error:
+            if error.reason is Reason.RATE_LIMIT_EXCEEDED:  # nobody has looked, but its member has to know
+                with contextlib.suppress(*STORE_FAILURES):
+                    user, _ = await self._read_user(username, deadline)
+            if user is not None:
+                error.of_member(user.member_id)
+            raise
         if user is None or not is_right:
-            error = AudienceError(Reason.INVALID_LOGIN, "Authentication failed: wrong user name or password")
-            raise error if user is None else error.of_member(user.member_id)
+            wrong = AudienceError(Reason.INVALID_LOGIN, "Authentication failed: wrong user name or password")
+            raise wrong if user is None else wrong.of_member(user.member_id)
         return user
 
     async def _read_user(self, username: str, deadline: float) -> tuple[pb.User | None, str | None]:

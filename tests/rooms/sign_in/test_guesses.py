@@ -6,9 +6,11 @@ import pytest
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError, unavailable
 from instantaudience_server.passwords.guesses import MOST_WRONG, WINDOW_MS, network_of
 from instantaudience_server.passwords.hashing import MOST_WAITING, MOST_WAITING_OF_ONE
+from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.guess_store import ClusterGuessStore
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
+from support.cluster.nodes import carried_out
 from support.cluster.stored import let_pass
 from support.parts.accounts import ADDRESS, PASSWORDS, AccountWorker, refused
 from support.service.processes import hashers, needs_proc, standing_still
@@ -52,10 +54,36 @@ async def test_ten_wrong_ones_from_an_address(
             assert 180 < error.retry_after_seconds <= 200
             assert error.metadata == {"count": "10"}
             assert username not in error.message
+            assert error.member_id == (None if username == "nobody" else 123)  # the failure counts as its member's
     expected = {"demo": None, "nobody": Reason.INVALID_LOGIN, "retired": Reason.NOAUTH_DISABLED}[username]
     assert await outcome(worker, username, right, ELSEWHERE) == expected
     await let_pass(plain, WINDOW_MS - 100_000)
     assert await outcome(worker, username, right, ADDRESS) == expected
+
+
+async def test_a_refused_one_whose_member_cannot_be_read_is_refused_all_the_same(
+    worker: AccountWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(MOST_WRONG):
+        await refused(worker.sign_in("demo", "wrong"), Reason.INVALID_LOGIN)
+
+    async def fail(store: ClusterCatalogStore, name: str, deadline: float) -> None:
+        raise unavailable("node-2:6379 did not answer")
+
+    monkeypatch.setattr(ClusterCatalogStore, "credentials_by_name", fail)
+    error = await refused(worker.sign_in(), Reason.RATE_LIMIT_EXCEEDED)
+    assert error.member_id is None
+
+
+@pytest.mark.parametrize("username", ["demo", "nobody", "retired"])
+async def test_every_refused_name_asks_the_cluster_for_as_much(
+    worker: AccountWorker, plain: RedisCluster, username: str
+) -> None:
+    for _ in range(MOST_WRONG):
+        await refused(worker.sign_in(username, "wrong"), Reason.INVALID_LOGIN)
+    before = await carried_out(plain, "hget")
+    await refused(worker.sign_in(username, "wrong"), Reason.RATE_LIMIT_EXCEEDED)
+    assert await carried_out(plain, "hget") - before == 3
 
 
 async def test_a_right_one_that_cannot_be_noted_is_taken_back(

@@ -317,7 +317,7 @@ class ReadRows:
     def keys(self) -> list[bytes]:
         """The keys of all users."""
     def joining(self) -> list[bytes]:
-        """The keys of the users that join segments."""
+        """The keys of the users that rows add to segments, even if a later row takes them out."""
     def joins(self) -> tuple[bytes, list[int], bytes, bytes]:
         """The fields of `store.interfaces.segment_sizes.Joins`."""
 

@@ -23,7 +23,7 @@ from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.catalog.catalog import Catalog, Member
 from instantaudience_server.memberships.external_ids import ExternalIds
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interfaces.memberships import Changes, MembershipStore, joins
+from instantaudience_server.store.interfaces.memberships import MembershipStore
 from instantaudience_server.suppressions import Suppressions
 
 BLOCK_BYTES = 4 * 2**20
@@ -137,7 +137,7 @@ class FileApplying:
             platform_keys = await self._external_ids.platform_keys(external, self._loop.time() + RESOLVE_SECONDS)
         take_rows = partial(take, platform_keys=platform_keys, most_error_lines=most_error_lines)
         taken = take_rows(rows)
-        suppressed = await self._suppressed(job, partial(_joining, taken.changes))
+        suppressed = await self._suppressed(job, partial(rows.joining, platform_keys))
         if suppressed:
             take_rows = partial(take_rows, suppressed=suppressed)
             taken = take_rows(rows)
@@ -255,10 +255,6 @@ class _Run:
         self._lines += reading.number
         self._faults += reading.rows.faults
         return reading, failure
-
-
-def _joining(changes: Changes) -> list[bytes]:
-    return [key for keys, each in changes if joins(each) for key in keys]
 
 
 async def _reach(checkpoint: Checkpoint, writer: FileWriter) -> Checkpoint:

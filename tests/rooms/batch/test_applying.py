@@ -548,6 +548,24 @@ async def test_suppressed_users_join_nothing(cluster: Cluster, plain: RedisClust
     assert await stored(plain) == {("", "1"): {5848: (0, 0)}}
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 2**20])
+@pytest.mark.parametrize("user", ["2", "0123456789abcdef0123456789abcdef^5"])
+async def test_a_suppressed_user_joins_nothing_that_a_later_line_takes_it_out_of(
+    cluster: Cluster, user: str, piece_bytes: int
+) -> None:
+    """The counters of a file say the same however it was cut into pieces."""
+    key = b"m:p:2" if user == "2" else b"m:m:0123456789abcdef0123456789abcdef"
+    suppression_store = ClusterSuppressionStore(cluster)
+    await suppression_store.suppress(MEMBER, [key], 1, 0, (10**9, 10**9), "a", seconds_from_now())
+    suppressions = Suppressions(suppression_store, SystemClock())
+    job = Job(batch_catalog(), ClusterMembershipStore(cluster), suppressions=suppressions)
+    user_id, mark, domain = user.partition("^")
+    joins, leaves = (f"{user_id};5848:{minutes}{mark}{domain}" for minutes in (0, -1))
+    counters = await job.run(MemoryFile(f"{joins}\n{leaves}\n".encode(), piece_bytes))
+    assert counters.values() | {"num_valid_user": 1, "num_invalid_user": 1, "num_valid": 1} == counters.values()
+    assert counters.to_json()["error_lines"] == [f"num_invalid_user-{joins}"]
+
+
 async def test_on_a_real_cluster_the_state_is_the_models(cluster: Cluster, plain: RedisCluster) -> None:
     """A membership that has ended meanwhile is gone, as if the file had been applied at once."""
     sizes = SegmentSizes(ClusterSegmentSizeStore(cluster), SystemClock())

@@ -31,6 +31,15 @@ class Rows(NamedTuple):
         """The keys of the external IDs, which have to be resolved."""
         return [] if self.plain else [key for key in self.keys if key is not None and is_external(key)]
 
+    def joining(self, platform_keys: Mapping[bytes, bytes]) -> list[bytes]:
+        """The keys of the users whom rows add to segments, even if a later row takes them out, each once.
+        `platform_keys` is as in `take`."""
+        added = [
+            key for key, meaning in zip(self.keys, self.meanings, strict=True) if key is not None and meaning.added
+        ]
+        users = [platform_keys.get(key) if is_external(key) else key for key in added]
+        return list(dict.fromkeys(user for user in users if user is not None))
+
     def until_faults(self, most_faults: int) -> "Rows":
         """The rows up to and including the unreadable one that exceeds `most_faults`; all rows if none does."""
         faults = [index for index, meaning in enumerate(self.meanings) if meaning.fault]

@@ -29,6 +29,8 @@ pub struct ReadRows {
     segments: Vec<i64>,
     /// Index in `segments` and index in `user_ids` of each membership that is set; sorted.
     joined: Vec<(usize, u32)>,
+    /// Indexes in `user_ids`, as in `Changes`.
+    repeated: Vec<u32>,
 }
 
 impl ReadRows {
@@ -67,6 +69,7 @@ impl ReadRows {
             user_ids: rows.user_ids().collect(),
             segments,
             joined,
+            repeated: changes.repeated,
         })
     }
 }
@@ -95,9 +98,10 @@ impl ReadRows {
         PyList::new(python, self.user_ids.iter().map(|each| PyBytes::new(python, Key::of(*each).bytes())))
     }
 
-    /// The keys of the users that join segments.
+    /// The keys of the users that rows add to segments, even if a later row takes them out.
     fn joining<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let joining: HashSet<u32> = self.joined.iter().map(|(_, user)| *user).collect();
+        let joined = self.joined.iter().map(|(_, user)| user);
+        let joining: HashSet<u32> = joined.chain(&self.repeated).copied().collect();
         let keys = (0_u32..).zip(&self.user_ids).filter(|(place, _)| joining.contains(place));
         let keys: Vec<_> = keys.map(|(_, each)| PyBytes::new(python, Key::of(*each).bytes())).collect();
         PyList::new(python, keys)

@@ -69,6 +69,8 @@ pub struct Changes {
     pub sets: PackedCommands,
     pub removes: PackedCommands,
     pub joined: Vec<(usize, u32)>,
+    /// Indexes of the users of several rows, one of which sets a membership, even if a later one removes it.
+    pub repeated: Vec<u32>,
 }
 
 impl Rows {
@@ -135,6 +137,11 @@ impl Rows {
             sets: PackedCommands::new(python, b"HSETEX", b":1\r\n", room),
             removes: PackedCommands::new(python, b"HDEL", b"", room),
             joined: Vec::with_capacity(self.memberships.len()),
+            repeated: Vec::new(),
+        };
+        let adds = |each: &usize| {
+            let end = known.membership(*each).and_then(|found| known.end(found));
+            end.is_some_and(|end| !end.removes)
         };
         let mut of_user = Vec::new();
         for (place, user) in (0_u32..).zip(&self.users) {
@@ -145,6 +152,9 @@ impl Rows {
                 next = row.next.and_then(|each| self.spans.get(each));
             }
             if user.first_row != user.last_row {
+                if of_user.iter().any(adds) {
+                    changes.repeated.push(place);
+                }
                 last_ones.keep(known, &mut of_user, 0);
             }
             changes.push(known, place, user.id, &mut of_user);

@@ -203,6 +203,7 @@ def test_who_joins_what_is_told_by_numbers() -> None:
     assert (read.added, read.removed) == ({5: 2, 6: 2}, {7: 1, 5: 1})
     assert sorted(read.keys()) == [b"m:p:1", b"m:p:22", b"m:p:333"]
     assert read.joining() == [b"m:p:1", b"m:p:333"]
+    assert reader_of().read(b"1;5:0\n22;7:-1\n22;7:-1\n1;\t5:0\n1;7:-1\n").joining() == [b"m:p:1"]
     joins = Joins(*read.joins())
     numbers = np.frombuffer(joins.users, np.uint64)
     places = zip(

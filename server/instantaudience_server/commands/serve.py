@@ -12,6 +12,7 @@ from instantaudience_server.catalog.file import CatalogError
 from instantaudience_server.commands.settings_options import FILE, config_option, data_dir_option, read_settings
 from instantaudience_server.commands.settings_options import option as _option
 from instantaudience_server.commands.welcome import welcome
+from instantaudience_server.lean_imports import UNUSED_BY_PROCESSES, lean_imports
 from instantaudience_server.processes import PortInUseError, StartError
 from instantaudience_server.settings import Settings
 from instantaudience_server.telemetry import Event, configure_logging
@@ -95,8 +96,9 @@ def serve(**options: Any) -> None:
     os.umask(0o077)  # files that callers upload, among others, are for nobody else on this machine
     configure_logging(settings.log_level, settings.log_format)
     # Imported here: importing all that serves takes longer than showing the options.
-    from instantaudience_server.embedded.server import EmbeddedClusterError
-    from instantaudience_server.store.cluster.topology import StoreUnusableError
+    with lean_imports(UNUSED_BY_PROCESSES):
+        from instantaudience_server.embedded.server import EmbeddedClusterError
+        from instantaudience_server.store.cluster.topology import StoreUnusableError
 
     try:
         asyncio.run(_serve(settings))
@@ -109,8 +111,9 @@ def serve(**options: Any) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    from instantaudience_server.running.service_manager import READY, STOPPING, ServiceManager
-    from instantaudience_server.running.supervisor import Service
+    with lean_imports(UNUSED_BY_PROCESSES):
+        from instantaudience_server.running.service_manager import READY, STOPPING, ServiceManager
+        from instantaudience_server.running.supervisor import Service
 
     manager = ServiceManager(os.environ)
     stop = asyncio.Event()

@@ -19,9 +19,9 @@ from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.batch.yielding import PATIENCE_SECONDS, Yielding
 from instantaudience_server.health import HealthService
 from instantaudience_server.observations import keep_writing
-from instantaudience_server.running.composition import note_build, readings_of
 from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, lay_ground, run, run_beside
 from instantaudience_server.running.memory import give_back
+from instantaudience_server.running.readings import note_build, readings_of
 from instantaudience_server.running.standstill import end_when_stuck
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.node_states import ClusterNodeStates
@@ -79,7 +79,3 @@ def main() -> None:
     """Read the configuration from standard input and serve."""
     os.nice(NICENESS)
     run("batch worker", serve)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,13 +5,9 @@ are complete, while an operator may replace the original files one after the oth
 """
 
 import asyncio
-import contextlib
 import json
 import math
-import ssl
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +17,13 @@ from instantaudience_gateway.envoy.tls import clients_secret, own_secret, server
 
 from instantaudience_server import private_files
 from instantaudience_server.processes import StartError
-from instantaudience_server.running.certificates import CertificateError, Certificates, names_of, read_certificates
+from instantaudience_server.running.certificate_copies import LOOK_SECONDS, Seen, look
+from instantaudience_server.running.certificates import CertificateError, names_of, read_certificates
 from instantaudience_server.running.own_certificate import OwnCertificate
 from instantaudience_server.settings import Settings
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
-
-LOOK_SECONDS = 1.0
-"""How often to check whether a file has changed."""
-
-_Seen = list[tuple[int, int, int] | None]
-"""For each file, what tells it from a former one: modification time in ns, size, inode; None: it cannot be read."""
 
 
 class CertificateFiles:
@@ -45,7 +36,7 @@ class CertificateFiles:
         self._settings = settings
         named = (settings.tls_cert, settings.tls_key, settings.client_ca, settings.client_crl)
         self._originals = [path for path in named if path is not None]
-        self._seen: _Seen = []
+        self._seen: list[Seen | None] = []
         self._holds = (-math.inf, math.inf)
         """From when to when the copies are valid (Unix times): from when they were read to when the next CA of callers
         ends, which is then left out. Where the clock was set back before the first, they are read again too."""
@@ -87,7 +78,7 @@ class CertificateFiles:
         failed = ""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            changed = [_look(path) for path in self._originals] != self._seen
+            changed = [look(path) for path in self._originals] != self._seen
             read_at, end = self._holds
             if not (changed or failed) and read_at <= time.time() < end:
                 continue
@@ -101,7 +92,7 @@ class CertificateFiles:
 
     def _copy(self) -> None:
         now = time.time()
-        self._seen, self._holds = [_look(path) for path in self._originals], (now, math.inf)
+        self._seen, self._holds = [look(path) for path in self._originals], (now, math.inf)
         read = read_certificates(self._settings, now)
         private_files.write(self._server, json.dumps(server_secret(read.chain, read.key)))
         if read.client_ca is not None:
@@ -116,60 +107,3 @@ class CertificateFiles:
         if own is None:
             return clients_secret(ca, crl)
         return clients_secret(f"{ca}\n{own.certificate}", None if crl is None else f"{crl}\n{own.revoked}")
-
-
-async def follow(path: Path, take: Callable[[Certificates], None]) -> None:
-    """Call `take` with the certificates in a supervisor's copy, now and whenever it has changed; runs forever.
-
-    If `take` raises ValueError, the former certificates stay in use, and the error is logged.
-    """
-    seen: tuple[int, int, int] | None = None
-    while True:
-        now = _look(path)
-        if now != seen and now is not None:
-            seen = now
-            try:
-                take(Certificates.model_validate_json(await asyncio.to_thread(path.read_bytes)))
-            except ValueError as error:
-                log.error(Event.CERTIFICATES_UNUSABLE, error=str(error))
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-class ServerContext:
-    """Makes contexts for Python's `ssl` from a supervisor's copy."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def context(self) -> ssl.SSLContext:
-        """A context for a single connection. Shared by several, it would let them resume a TLS session, with a client
-        certificate that may have expired since.
-        """
-        certificates = Certificates.model_validate_json(self._path.read_bytes())
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with self._file(certificates.key + "\n" + certificates.chain) as pair:
-            context.load_cert_chain(pair)
-        if certificates.client_ca is not None:
-            context.load_verify_locations(cadata=certificates.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED if certificates.clients_required else ssl.CERT_OPTIONAL
-        if certificates.client_crl is not None:
-            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-            with self._file(certificates.client_crl) as lists:
-                context.load_verify_locations(lists)
-        return context
-
-    @contextlib.contextmanager
-    def _file(self, text: str) -> Iterator[str]:
-        """A temporary file that only its owner can read: `ssl` takes keys and revocation lists from files only."""
-        with tempfile.NamedTemporaryFile("w", dir=self._path.parent) as made:
-            made.write(text)
-            made.flush()
-            yield made.name
-
-
-def _look(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -9,9 +9,9 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from pydantic import BaseModel, Field
 
 from instantaudience_server.clock import written_time
+from instantaudience_server.running.certificate_copies import Certificates
 from instantaudience_server.settings import Settings
 
 SMALLEST_RSA_BITS = 2048
@@ -23,18 +23,6 @@ _CRL = re.compile(b"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTAL
 
 class CertificateError(Exception):
     """A file cannot be used; the message names it and says why."""
-
-
-class Certificates(BaseModel):
-    """The contents of the files, as PEM. `ends` has, for each file, when its first certificate or list ends (Unix
-    time)."""
-
-    chain: str
-    key: str = Field(repr=False)
-    client_ca: str | None
-    client_crl: str | None
-    clients_required: bool
-    ends: dict[str, float]
 
 
 def read_certificates(settings: Settings, now: float) -> Certificates:

@@ -5,13 +5,11 @@ import contextlib
 import gc
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 
 import structlog
-from prometheus_client import Gauge
 
 from instantaudience_server import metrics
 from instantaudience_server.admission.admission import Admission
@@ -21,7 +19,6 @@ from instantaudience_server.batch.service import BatchSegmentService
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.catalog.accounts import AccountService
-from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.importing import ImportService
@@ -40,11 +37,11 @@ from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.running import standstill
-from instantaudience_server.running.certificate_files import follow
-from instantaudience_server.running.certificates import Certificates
+from instantaudience_server.running.certificate_copies import Certificates, follow
 from instantaudience_server.running.cluster_certificate import keep_noting
 from instantaudience_server.running.ground import Ground, Work, WorkerConfig, lay_ground, run_beside
 from instantaudience_server.running.memory import give_back
+from instantaudience_server.running.readings import note_build, readings_of
 from instantaudience_server.running.traces import begin_traces
 from instantaudience_server.settings import BODY_LIMIT_BYTES, GATEWAY_BYTES, Settings
 from instantaudience_server.sign_in.service import SignInService
@@ -262,25 +259,6 @@ def _batch_methods(
     desk = JobDesk(jobs, files, uploads, feed, quotas, clock)
     rest = BatchService(desk, editor, feed, clock, settings.public_url or "")
     return batch_methods(BatchSegmentService(desk, clock), rest)
-
-
-def readings_of(catalog: Catalog, cluster: Cluster) -> dict[Gauge, Callable[[], float]]:
-    """The gauges that are sampled, each with the function that reads its value."""
-    objects = {
-        "member": lambda: len(catalog.members),
-        "user": lambda: len(catalog.accounts),
-        "segment": catalog.count_segments,
-    }
-    readings: dict[Gauge, Callable[[], float]] = {
-        metrics.CATALOG_OBJECTS.labels(metrics.WORKER, kind): count for kind, count in objects.items()
-    }
-    readings[metrics.STORE_PENDING_BYTES] = lambda: cluster.pending_bytes
-    return readings
-
-
-def note_build(host: str) -> None:
-    """Set the metric with the version and the host."""
-    metrics.BUILD_INFO.labels(metrics.WORKER, version("instant-audience"), host).set(1)
 
 
 def _note_ends(certificates: Certificates) -> None:

@@ -47,7 +47,7 @@ class WorkerConfig(BaseModel):
     host: HostMode
     """The host; not `auto`."""
     certificates: Path | None = None
-    """The file with the certificates (`certificate_files.follow`); None: no TLS."""
+    """The file with the certificates (`certificate_copies.follow`); None: no TLS."""
     addresses: list[str] = []
     """The addresses on which a host behind the gateway takes calls, in gRPC's notation."""
     python: str = Field(default_factory=lambda: sys.executable)

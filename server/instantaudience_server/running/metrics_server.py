@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, MetricsHandler
 from pydantic import BaseModel
 
 from instantaudience_server.metrics import MergedMetrics
-from instantaudience_server.running.certificate_files import ServerContext
+from instantaudience_server.running.certificate_copies import ServerContext
 from instantaudience_server.running.gateway_metrics import GatewayMetrics
 from instantaudience_server.telemetry import Event, configure_logging
 
@@ -46,7 +46,7 @@ class MetricsConfig(BaseModel):
     admin_sockets: dict[str, Path]
     """Label in the metrics → the Envoy's admin socket."""
     certificates: Path | None
-    """The file with the certificates (`certificate_files.ServerContext`); None: no TLS."""
+    """The file with the certificates (`certificate_copies.ServerContext`); None: no TLS."""
     log_level: str
     log_format: str
 
@@ -129,7 +129,3 @@ def main() -> None:
     configure_logging(config.log_level, config.log_format)
     tls = None if config.certificates is None else ServerContext(config.certificates)
     server_of(socket.socket(fileno=config.listening), config.directory, config.admin_sockets, tls).serve_forever()
-
-
-if __name__ == "__main__":
-    main()

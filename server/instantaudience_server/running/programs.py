@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from instantaudience_gateway.envoy import in_process
 from instantaudience_gateway.envoy.settings import GatewaySettings
 
 from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Program, bare
-from instantaudience_server.running.certificate_files import CertificateFiles
 from instantaudience_server.running.envoys import admin_sockets, envoy_command, gateway_settings
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.running.metrics_server import MetricsConfig
 from instantaudience_server.settings import HostMode, Settings
+
+if TYPE_CHECKING:
+    from instantaudience_server.running.certificate_files import CertificateFiles
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Programs:
     http_port: int
     grpc_port: int
     drain_fd: int
-    certificates: CertificateFiles | None
+    certificates: "CertificateFiles | None"
     worker_metrics: WorkerMetrics
 
     @property
@@ -155,5 +158,5 @@ class Programs:
 
 
 def _module(name: str) -> list[str]:
-    """The command line that runs a module of this room."""
-    return [sys.executable, "-m", f"instantaudience_server.running.{name}"]
+    """The command line that runs a module of this room (`__main__`)."""
+    return [sys.executable, "-m", "instantaudience_server.running", name]

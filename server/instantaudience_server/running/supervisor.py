@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from pydantic import SecretStr
@@ -16,7 +16,6 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
 from instantaudience_server.running import hosts, standstill
-from instantaudience_server.running.certificate_files import CertificateFiles
 from instantaudience_server.running.envoys import Envoys
 from instantaudience_server.running.first_catalog import FirstCatalog
 from instantaudience_server.running.ground import keep_running, run_beside
@@ -26,6 +25,9 @@ from instantaudience_server.running.standstill import Watched
 from instantaudience_server.running.starting import listens, own_directory, wait_until
 from instantaudience_server.settings import Durability, HostMode, Settings
 from instantaudience_server.telemetry import Event
+
+if TYPE_CHECKING:
+    from instantaudience_server.running.certificate_files import CertificateFiles
 
 log = structlog.get_logger()
 
@@ -179,7 +181,10 @@ class Service:
                 f"cannot listen on {host}: {error.strerror}; choose another address with --host"
             ) from error
 
-    async def _open_certificates(self, directory: Path, host: HostMode) -> CertificateFiles:
+    async def _open_certificates(self, directory: Path, host: HostMode) -> "CertificateFiles":
+        # Imported here: it imports what checks certificates, for which starts without TLS should not wait.
+        from instantaudience_server.running.certificate_files import CertificateFiles
+
         certificates = CertificateFiles(self._settings, directory / "certificates", calls_itself=host == "envoy")
         await certificates.open()
         run_beside(self._stack, certificates.keep)

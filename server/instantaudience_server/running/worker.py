@@ -8,8 +8,8 @@ from pathlib import Path
 import structlog
 from instantaudience_gateway.contract.json_forms import json_forms
 
-from instantaudience_server.running.certificate_files import follow
-from instantaudience_server.running.certificates import Certificates, authorities_in
+from instantaudience_server.running.certificate_copies import Certificates, follow
+from instantaudience_server.running.certificates import authorities_in
 from instantaudience_server.running.composition import Worker, open_worker
 from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, run, run_beside
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES, MOST_HEADER_BYTES
@@ -83,7 +83,3 @@ async def _secure(host: NativeHost, path: Path, stack: contextlib.AsyncExitStack
 def main() -> None:
     """Read the configuration from standard input and serve."""
     run("worker", serve)
-
-
-if __name__ == "__main__":
-    main()

@@ -426,7 +426,7 @@ async def test_processes_that_are_killed_in_the_middle_of_a_job(service: Service
     nobodys = service.directory / "data/batch-files" / f"{'x' * 30}{0:010}"  # of one who died before
     nobodys.mkdir()
     (nobodys / f"{0:06}").write_bytes(b"1;10001:0\n")
-    killed = [each.pid for each in descendants(service.process.pid) if "running.batch_worker" in each.command]
+    killed = [each.pid for each in descendants(service.process.pid) if "running batch_worker" in each.command]
     assert len(killed) == 2
     for pid in killed:
         os.kill(pid, signal.SIGKILL)

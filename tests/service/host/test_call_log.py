@@ -111,7 +111,7 @@ async def test_only_the_paths_of_methods_are_in_the_gateways_lines(logged: Servi
 async def test_a_request_that_no_worker_answers_has_a_line() -> None:
     async with running_service("--workers", "1", host_mode="grpcio") as service:
         headers = {"x-request-id": "r-away", "authorization": await service.token()}
-        (worker,) = [each.pid for each in descendants(service.process.pid) if "running.worker" in each.command]
+        (worker,) = [each.pid for each in descendants(service.process.pid) if "running worker" in each.command]
         os.kill(worker, signal.SIGSTOP)  # the supervisor ends it
         async with service.http() as http:
             assert (await http.get("/rt-segment?user_id=1", headers=headers)).status_code == 503

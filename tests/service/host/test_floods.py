@@ -45,7 +45,7 @@ def server_pids(service: Service) -> list[int]:
     return [
         process.pid
         for process in below
-        if process.command.split()[0].endswith("envoy") or "instantaudience_server.running.worker" in process.command
+        if process.command.split()[0].endswith("envoy") or "instantaudience_server.running worker" in process.command
     ]
 
 

@@ -55,7 +55,7 @@ async def service() -> AsyncIterator[Service]:
 
 def receiver(service: Service) -> int:
     """The process for files."""
-    (pid,) = (each.pid for each in descendants(service.process.pid) if "running.batch_worker" in each.command)
+    (pid,) = (each.pid for each in descendants(service.process.pid) if "running batch_worker" in each.command)
     return pid
 
 

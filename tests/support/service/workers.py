@@ -15,7 +15,7 @@ from support.service.running import Service
 from support.service.sockets import owner
 from support.wire.peer import Peer, connected, grpc_headers
 
-_BEHIND_THE_GATEWAY = "instantaudience_server.running.worker"
+_BEHIND_THE_GATEWAY = "instantaudience_server.running worker"
 COMMANDS = {"native": _BEHIND_THE_GATEWAY, "envoy": "envoy-", "grpcio": _BEHIND_THE_GATEWAY}
 """Substrings of the workers' command lines, by host."""
 

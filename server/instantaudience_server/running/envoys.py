@@ -89,9 +89,8 @@ def envoy_command(path: Path, settings: GatewaySettings, *, concurrency: int) ->
 
 
 async def _retire(admin_socket: Path) -> None:
-    with contextlib.suppress(
-        httpx.HTTPError
-    ):  # Envoy has crashed, and its connections with it, or is late: `_drain` asks again
+    # Envoy has crashed, and its connections with it, or is late: `_drain` asks again.
+    with contextlib.suppress(httpx.HTTPError):
         await admin.retire(admin_socket)
 
 

@@ -15,7 +15,7 @@ import httpx
 from instantaudience_gateway.envoy.settings import STAT_PREFIX
 
 ANSWER_SECONDS = 1.0
-"""Timeout of a request to the admin interface, but for those of `drain`."""
+"""Timeout of a request to the admin interface."""
 LOOK_SECONDS = 0.05
 """Interval between checks for calls in flight."""
 QUIET_SECONDS = 1.0
@@ -33,16 +33,16 @@ class Traffic(NamedTuple):
     connections: int
 
 
-def _client(admin_socket: Path, answer_seconds: float | None) -> httpx.AsyncClient:
+def _client(admin_socket: Path) -> httpx.AsyncClient:
     # There is no TLS to verify, and loading the CA certificates for it takes 36 ms.
     transport = httpx.AsyncHTTPTransport(uds=str(admin_socket), verify=False)
-    return httpx.AsyncClient(transport=transport, base_url=_URL, timeout=answer_seconds)
+    return httpx.AsyncClient(transport=transport, base_url=_URL, timeout=ANSWER_SECONDS)
 
 
 async def ready(admin_socket: Path) -> bool:
     """Whether Envoy accepts calls: True from the moment it listens until it drains or ends."""
     try:
-        async with _client(admin_socket, ANSWER_SECONDS) as admin:
+        async with _client(admin_socket) as admin:
             return (await admin.get("/ready")).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
@@ -55,14 +55,16 @@ async def statistics(admin_socket: Path, pattern: str) -> Mapping[str, int]:
         httpx.HTTPError: Envoy cannot be reached.
         ValueError: it answers something else.
     """
-    async with _client(admin_socket, ANSWER_SECONDS) as admin:
-        return await _statistics(admin, pattern)
+    async with _client(admin_socket) as admin:
+        answer = await admin.get("/stats", params={"filter": f"^({pattern})$", "format": "json"})
+    stats = answer.raise_for_status().json()["stats"]
+    return {stat["name"]: int(stat["value"]) for stat in stats if "value" in stat}
 
 
 async def traffic(admin_socket: Path) -> Traffic:
     """The current traffic on the public port. Raises as `statistics`."""
-    async with _client(admin_socket, ANSWER_SECONDS) as admin:
-        return await _traffic(admin)
+    found = await statistics(admin_socket, "|".join(map(re.escape, _TRAFFIC)))
+    return Traffic(*(found[name] for name in _TRAFFIC))
 
 
 async def retire(admin_socket: Path) -> None:
@@ -74,46 +76,30 @@ async def retire(admin_socket: Path) -> None:
     Raises:
         httpx.HTTPError: Envoy cannot be reached.
     """
-    async with _client(admin_socket, ANSWER_SECONDS) as admin:
-        await _post(admin, "/healthcheck/fail")
+    async with _client(admin_socket) as admin:
+        (await admin.post("/healthcheck/fail")).raise_for_status()
 
 
 async def drain(admin_socket: Path, seconds: float) -> bool:
     """Retire, accept no new connections, and wait until no call is in flight and, if connections are open, none has
     arrived for `QUIET_SECONDS`.
 
-    Returns True when all calls have ended, False if that takes longer than `seconds`: on a busy machine, Envoy may
-    answer late, while calls are in flight. Afterwards, end Envoy with SIGTERM.
+    Returns True when all calls have ended, False if that takes longer than `seconds`. Afterwards, end Envoy with
+    SIGTERM.
 
     Raises:
         httpx.HTTPError: Envoy cannot be reached.
     """
-    try:
-        async with asyncio.timeout(seconds), _client(admin_socket, None) as admin:
-            await _post(admin, "/healthcheck/fail")
-            await _post(admin, "/drain_listeners")
-            calls, since = -1, 0.0
-            while True:
-                found = await _traffic(admin)
-                if found.active or found.calls != calls:
-                    calls, since = found.calls, time.monotonic()
-                if not found.active and (not found.connections or time.monotonic() - since >= QUIET_SECONDS):
-                    return True
-                await asyncio.sleep(LOOK_SECONDS)
-    except TimeoutError:
-        return False
-
-
-async def _post(admin: httpx.AsyncClient, path: str) -> None:
-    (await admin.post(path)).raise_for_status()
-
-
-async def _statistics(admin: httpx.AsyncClient, pattern: str) -> Mapping[str, int]:
-    answer = await admin.get("/stats", params={"filter": f"^({pattern})$", "format": "json"})
-    stats = answer.raise_for_status().json()["stats"]
-    return {stat["name"]: int(stat["value"]) for stat in stats if "value" in stat}
-
-
-async def _traffic(admin: httpx.AsyncClient) -> Traffic:
-    found = await _statistics(admin, "|".join(map(re.escape, _TRAFFIC)))
-    return Traffic(*(found[name] for name in _TRAFFIC))
+    deadline = time.monotonic() + seconds
+    await retire(admin_socket)
+    async with _client(admin_socket) as admin:
+        (await admin.post("/drain_listeners")).raise_for_status()
+    calls, since = -1, 0.0
+    while time.monotonic() < deadline:
+        found = await traffic(admin_socket)
+        if found.active or found.calls != calls:
+            calls, since = found.calls, time.monotonic()
+        if not found.active and (not found.connections or time.monotonic() - since >= QUIET_SECONDS):
+            return True
+        await asyncio.sleep(LOOK_SECONDS)
+    return False

@@ -89,8 +89,7 @@ def envoy_command(path: Path, settings: GatewaySettings, *, concurrency: int) ->
 
 
 async def _retire(admin_socket: Path) -> None:
-    # Envoy has crashed, and its connections with it, or is late: `_drain` asks again.
-    with contextlib.suppress(httpx.HTTPError):
+    with contextlib.suppress(httpx.HTTPError):  # Envoy has crashed, and its connections with it
         await admin.retire(admin_socket)
 
 

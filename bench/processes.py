@@ -60,7 +60,9 @@ def name(pid: int) -> str:
     """What a process runs: a Python module, or a program."""
     program, *arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     if "-m" in arguments:
-        return arguments[arguments.index("-m") + 1].removeprefix("instantaudience_server.")
+        module, *words = arguments[arguments.index("-m") + 1 :]
+        program = module.removeprefix("instantaudience_server.")
+        return f"{program} {words[0]}" if program == "running" else program  # it is told what to run
     return Path(program).name
 
 

@@ -28,7 +28,6 @@ ADDITIONS_OF_A_COMMAND = 1000
 """The most additions in one command, as the node does nothing else while it runs."""
 MOST_LASTING = 50_000
 """About how many keys are remembered to have an expiry."""
-_NUMBER_BYTES = 8
 
 
 class ClusterSegmentSizeStore:
@@ -79,11 +78,11 @@ class ClusterSegmentSizeStore:
         """Keep additions until they are sent; `additions.users` are positions in `users`."""
         order = np.argsort(additions.segments, kind="stable")
         segments = additions.segments[order]
-        numbers = users[additions.users[order]].tobytes()
+        numbers = users[additions.users[order]]
         starts = np.flatnonzero(np.diff(segments, prepend=-1))
         ends = np.append(starts[1:], len(segments))
         for segment_id, start, end in zip(segments[starts].tolist(), starts.tolist(), ends.tolist(), strict=False):
-            self._wait_for(segment_id, numbers[_NUMBER_BYTES * start : _NUMBER_BYTES * end])
+            self._wait_for(segment_id, numbers[start:end].tobytes())
 
     def _wait_for(self, segment_id: int, numbers: bytes) -> None:
         """Keep additions to a segment until they are sent: the users' numbers."""
@@ -91,7 +90,7 @@ class ClusterSegmentSizeStore:
         if waiting is None:
             waiting = self._waiting[segment_id] = array("Q")
         waiting.frombytes(numbers)
-        self.waiting += len(numbers) // _NUMBER_BYTES
+        self.waiting += len(numbers) // waiting.itemsize
 
     async def send(self, deadline: float) -> int:
         """Send the additions of some segments at a time. Those that are not confirmed are kept, behind all others: a

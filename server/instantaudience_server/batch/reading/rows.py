@@ -34,11 +34,9 @@ class Rows(NamedTuple):
     def joining(self, platform_keys: Mapping[bytes, bytes]) -> list[bytes]:
         """The keys of the users whom rows add to segments, even if a later row takes them out, each once.
         `platform_keys` is as in `take`."""
-        added = [
-            key for key, meaning in zip(self.keys, self.meanings, strict=True) if key is not None and meaning.added
-        ]
-        users = [platform_keys.get(key) if is_external(key) else key for key in added]
-        return list(dict.fromkeys(user for user in users if user is not None))
+        adding = [key for key, meaning in zip(self.keys, self.meanings, strict=True) if meaning.added]
+        users = dict.fromkeys(_user_of(key, platform_keys) for key in adding)
+        return [user for user in users if user is not None]
 
     def until_faults(self, most_faults: int) -> "Rows":
         """The rows up to and including the unreadable one that exceeds `most_faults`; all rows if none does."""
@@ -108,7 +106,7 @@ def _sift(
     keys: list[bytes] = []
     meanings: list[Meaning] = []
     for index, (key, said) in enumerate(zip(rows.keys, rows.meanings, strict=True)):
-        user = platform_keys.get(key) if key is not None and is_external(key) else key
+        user = _user_of(key, platform_keys)
         wrong = _what_is_wrong(user, said, unwritten)
         if wrong is not None:
             counters.add(wrong)
@@ -126,6 +124,10 @@ def _sift(
         keys.append(user)
         meanings.append(meaning)
     return keys, meanings
+
+
+def _user_of(key: bytes | None, platform_keys: Mapping[bytes, bytes]) -> bytes | None:
+    return platform_keys.get(key) if key is not None and is_external(key) else key
 
 
 def _what_is_wrong(user: bytes | None, meaning: Meaning, unwritten: Collection[bytes]) -> Count | None:

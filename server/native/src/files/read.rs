@@ -1,7 +1,5 @@
 //! The result of reading rows, as Python sees it.
 
-use std::collections::HashSet;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
@@ -29,8 +27,8 @@ pub struct ReadRows {
     segments: Vec<i64>,
     /// Index in `segments` and index in `user_ids` of each membership that is set; sorted.
     joined: Vec<(usize, u32)>,
-    /// Indexes in `user_ids`, as in `Changes`.
-    repeated: Vec<u32>,
+    /// Indexes in `user_ids`; sorted.
+    joining: Vec<u32>,
 }
 
 impl ReadRows {
@@ -69,7 +67,7 @@ impl ReadRows {
             user_ids: rows.user_ids().collect(),
             segments,
             joined,
-            repeated: changes.repeated,
+            joining: changes.joining,
         })
     }
 }
@@ -98,12 +96,10 @@ impl ReadRows {
         PyList::new(python, self.user_ids.iter().map(|each| PyBytes::new(python, Key::of(*each).bytes())))
     }
 
-    /// The keys of the users that rows add to segments, even if a later row takes them out.
+    /// The keys of the users whom a row adds to segments, even where a later row takes them out again.
     fn joining<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let joined = self.joined.iter().map(|(_, user)| user);
-        let joining: HashSet<u32> = joined.chain(&self.repeated).copied().collect();
-        let keys = (0_u32..).zip(&self.user_ids).filter(|(place, _)| joining.contains(place));
-        let keys: Vec<_> = keys.map(|(_, each)| PyBytes::new(python, Key::of(*each).bytes())).collect();
+        let user_ids = self.joining.iter().filter_map(|each| self.user_ids.get(usize::try_from(*each).ok()?));
+        let keys: Vec<_> = user_ids.map(|each| PyBytes::new(python, Key::of(*each).bytes())).collect();
         PyList::new(python, keys)
     }
 

@@ -64,13 +64,13 @@ pub struct Rows {
     memberships: Vec<usize>,
 }
 
-/// The commands for rows, and for each membership that is set, the indexes of its segment and its user.
+/// The commands for rows, and for each membership that is set, the indexes of its segment and its user. `joining` has
+/// the indexes of the users whom a row adds to a segment, even where a later row takes them out again.
 pub struct Changes {
     pub sets: PackedCommands,
     pub removes: PackedCommands,
     pub joined: Vec<(usize, u32)>,
-    /// Indexes of the users of several rows, one of which sets a membership, even if a later one removes it.
-    pub repeated: Vec<u32>,
+    pub joining: Vec<u32>,
 }
 
 impl Rows {
@@ -137,12 +137,10 @@ impl Rows {
             sets: PackedCommands::new(python, b"HSETEX", b":1\r\n", room),
             removes: PackedCommands::new(python, b"HDEL", b"", room),
             joined: Vec::with_capacity(self.memberships.len()),
-            repeated: Vec::new(),
+            joining: Vec::with_capacity(self.users.len()),
         };
-        let adds = |each: &usize| {
-            let end = known.membership(*each).and_then(|found| known.end(found));
-            end.is_some_and(|end| !end.removes)
-        };
+        let adds =
+            |each: &usize| known.membership(*each).and_then(|found| known.end(found)).is_some_and(|end| !end.removes);
         let mut of_user = Vec::new();
         for (place, user) in (0_u32..).zip(&self.users) {
             of_user.clear();
@@ -151,10 +149,10 @@ impl Rows {
                 of_user.extend_from_slice(self.memberships.get(row.start..row.end).unwrap_or_default());
                 next = row.next.and_then(|each| self.spans.get(each));
             }
+            if of_user.iter().any(adds) {
+                changes.joining.push(place);
+            }
             if user.first_row != user.last_row {
-                if of_user.iter().any(adds) {
-                    changes.repeated.push(place);
-                }
                 last_ones.keep(known, &mut of_user, 0);
             }
             changes.push(known, place, user.id, &mut of_user);

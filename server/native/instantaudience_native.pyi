@@ -75,6 +75,10 @@ class FailedAnswer:
         http_body: bytes,
     ) -> None: ...
 
+RestForm = tuple[str, int, JsonReader, JsonWriter, FailedAnswer, FailedAnswer, str]
+"""The REST path, the maximum bytes of a body, reader, writer, the answers to a body that arrives too late and to other requests for the path that
+come to a port, and the header of failures that is left out on ports."""
+
 class Host:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
 
@@ -83,8 +87,9 @@ class Host:
 
     Args:
         methods: for each method its path, its kind (`stream`, or unary and `express`, `in_turn`, or `gathered`, of
-            which the last two wait for their turn) and, if it can be called with JSON, reader, writer and the answer to
-            a body that arrives too late. Such calls have the content type that `transport.rest` names.
+            which the last two wait for their turn) and, if it can be called with JSON, its `RestForm`. Such calls come
+            from the gateway with the method's path and the content type that `transport.rest` names, or to a port with
+            POST and the REST path, without a query.
         message_limit_bytes: the maximum size of a message, before and after decompression.
         budget: the maximum duration of a call, in seconds; and the share of the time until its caller's deadline that
             is kept for the response's way back, with its upper bound in seconds. Unary requests have to arrive within
@@ -102,7 +107,7 @@ class Host:
 
     def __init__(
         self,
-        methods: Sequence[tuple[str, str, tuple[JsonReader, JsonWriter, FailedAnswer] | None]],
+        methods: Sequence[tuple[str, str, RestForm | None]],
         addresses: Sequence[str],
         *,
         message_limit_bytes: int,

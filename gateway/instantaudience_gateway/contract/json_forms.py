@@ -12,14 +12,14 @@ from instantaudience_server.transport.rest import JsonForm, Row, Shape
 
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.bodies import DEFAULTS, MAX_DEPTH, SCALAR_RULES
-from instantaudience_gateway.contract.replies import EMPTY, TOO_SLOW
+from instantaudience_gateway.contract.replies import EMPTY, FOR_GATEWAY, TOO_SLOW, Reply, too_large
 
 PASSED_ON = frozenset({("POST", "/rt-segment")})
 """Methods and paths whose bodies are passed on: those that are called often enough for it to matter."""
 
 
-def json_forms() -> list[JsonForm]:
-    """The JSON forms of all these methods.
+def json_forms(limit_bytes: int) -> list[JsonForm]:
+    """The JSON forms of all these methods, whose bodies have at most this many bytes.
 
     Raises:
         ValueError: a response has a field that is omitted if it is not set, which the host does not support.
@@ -27,16 +27,24 @@ def json_forms() -> list[JsonForm]:
     return [
         JsonForm(
             path=endpoint.rpc_path,
+            rest_path=endpoint.path,
             request=_shape(endpoint.request, {field.name for field in endpoint.parameters}),
             answer=_shape(_always_there(endpoint.answer)),
             start=_start(endpoint),
+            limit_bytes=limit_bytes,
             depth=MAX_DEPTH,
             rules=SCALAR_RULES,
             empty=EMPTY.text,
-            too_slow=(TOO_SLOW.http_status, TOO_SLOW.body().encode()),
+            too_large=too_large(limit_bytes).text,
+            too_slow=_fixed(TOO_SLOW),
+            elsewhere=_fixed(FOR_GATEWAY),
         )
         for endpoint in passed_on()
     ]
+
+
+def _fixed(reply: Reply) -> tuple[int, bytes]:
+    return reply.http_status, reply.body().encode()
 
 
 def passed_on() -> list[descriptor.Endpoint]:

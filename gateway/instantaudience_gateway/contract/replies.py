@@ -74,6 +74,9 @@ UNREADABLE = _reply(Reason.SYNTAX, "The request cannot be read.")
 EMPTY = _reply(Reason.SYNTAX, "The body is empty.")
 NO_PATH = _reply(Reason.NO_SUCH_METHOD, "There is no such path.")
 NO_SUCH_METHOD = _reply(Reason.NO_SUCH_METHOD, "There is no such method.")
+FOR_GATEWAY = _reply(
+    Reason.NO_SUCH_METHOD, "This port takes POST /rt-segment without parameters; all else is for the HTTP port."
+)
 NO_METHOD = Reply(405, "SYNTAX", "The path does not take this method.")
 NO_SIGN_IN_BY_URL = Reply(
     405, "SYNTAX", "A password does not belong in a URL, which logs and browsers keep: sign in with POST /auth."

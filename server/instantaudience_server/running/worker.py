@@ -12,7 +12,7 @@ from instantaudience_server.running.certificate_copies import Certificates, foll
 from instantaudience_server.running.certificates import authorities_in
 from instantaudience_server.running.composition import Worker, open_worker
 from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, run, run_beside
-from instantaudience_server.settings import MESSAGE_LIMIT_BYTES, MOST_HEADER_BYTES
+from instantaudience_server.settings import BODY_LIMIT_BYTES, MESSAGE_LIMIT_BYTES, MOST_HEADER_BYTES
 from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.hosts.grpcio import GrpcioHost
 from instantaudience_server.transport.hosts.native import NativeHost
@@ -58,7 +58,7 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
         max_connections_of_address=settings.max_connections_of_address,
         max_streams=settings.max_streams,
         max_header_bytes=min(settings.max_header_bytes, MOST_HEADER_BYTES),
-        json_forms=json_forms(),
+        json_forms=json_forms(BODY_LIMIT_BYTES),
     )
 
 

@@ -35,21 +35,27 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class JsonForm:
-    """How the messages of the method at `path` look in JSON.
+    """The REST form of the gRPC method at `path`: its path there, and how its messages look in JSON.
 
-    Every request message begins with the bytes `start`. A body has at most `depth` levels. `rules` has, for each scalar
-    type, the text for values of other types; `empty` is the text of the error for a request without a body.
-    `too_slow` is the HTTP status and the body of the answer to a body that takes longer than a call may.
+    Every request message begins with the bytes `start`. A body has at most `limit_bytes` and `depth` levels. `rules`
+    has, for each scalar type, the text for values of other types; `empty` and `too_large` are the texts of the errors
+    for a request without a body and with one over the limit. HTTP status and body of an answer: `too_slow` to a body
+    that takes longer than a call may; `elsewhere`, on a host's port, to requests for `rest_path` that only the gateway
+    takes.
     """
 
     path: str
+    rest_path: str
     request: Shape
     answer: Shape
     start: bytes
+    limit_bytes: int
     depth: int
     rules: Mapping[str, str]
     empty: str
+    too_large: str
     too_slow: tuple[int, bytes]
+    elsewhere: tuple[int, bytes]
 
 
 def rest_failure(failure: Failure, json_text: Callable[[str], str]) -> tuple[int, Headers, bytes]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from instantaudience_server.admission import admission, prices
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
-from instantaudience_server.errors import unreadable
+from instantaudience_server.errors import AudienceError, Reason, unreadable
 from instantaudience_server.metrics import NATIVE_REFUSALS
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.entrance import MOST_KEPT_SECONDS, SHARE_KEPT
@@ -64,7 +64,8 @@ class NativeHost:
 
     A message larger than `message_limit_bytes` fails its call. A call may take `call_timeout_seconds`, and a unary
     request must arrive within that. Unary calls wait for their turn in Rust, before the event loop sees them
-    (docs/adr/0018-admission.md). `json_forms` has the methods for which a gateway passes JSON on.
+    (docs/adr/0018-admission.md). `json_forms` has the methods that can be called with JSON: as a gateway
+    passes them on, and on ports by their REST paths.
 
     These limits hold on ports, not on unix sockets: `max_connections` in all and `max_connections_of_address` from one
     IP address, past which new ones are closed at once; `max_streams` of HTTP/2 on a connection; `max_header_bytes` of a
@@ -99,6 +100,7 @@ class NativeHost:
         }
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
+        self._too_large = {form.path: form.too_large for form in json_forms}
         forms = {form.path: json_classes(form) for form in json_forms}
         self._host = Host(
             [(method.path, kind(method), forms.get(method.path)) for method in methods],
@@ -241,7 +243,7 @@ class NativeHost:
 
     async def _serve(self, number: int, method: Any, message: bytes | Wrong | Exception, call: Call) -> None:
         try:
-            body = message if isinstance(message, bytes) else self._refused_body(message)
+            body = message if isinstance(message, bytes) else self._refused_body(message, method, call)
             self.answer((number,), await self._pipeline.run(method, body, call))
         except CallError as error:
             self.fail(number, error.failure)
@@ -279,11 +281,17 @@ class NativeHost:
         self._host.fail(number, answer)
         self._flush_later()
 
-    def _refused_body(self, wrong: Wrong | Exception) -> Callable[[float], Awaitable[bytes]]:
+    def _refused_body(
+        self, wrong: Wrong | Exception, method: Any, call: Call
+    ) -> Callable[[float], Awaitable[bytes]]:
         """A body that raises when it is read: so the token is verified first, and the failure counts for the member."""
 
         async def read(_: float) -> bytes:
-            raise wrong if isinstance(wrong, Exception) else error_of(wrong, self._message_limit_bytes)
+            if isinstance(wrong, Exception):
+                raise wrong
+            if call.body_bytes:  # in JSON, which has no other flaw here
+                raise AudienceError(Reason.LIMIT, self._too_large[method.path])
+            raise error_of(wrong, self._message_limit_bytes)
 
         return read
 

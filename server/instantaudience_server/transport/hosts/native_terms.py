@@ -15,7 +15,7 @@ from instantaudience_server.transport.calls.kinds import (
 )
 from instantaudience_server.transport.framing import Flaw, failure_headers, flawed, too_long
 from instantaudience_server.transport.rest import JsonForm, rest_failure
-from instantaudience_server.transport.status import Failure, describe
+from instantaudience_server.transport.status import ERROR_ID_KEY, Failure, describe
 
 Wrong = tuple[str, int]
 """What is wrong with a request: the value of a `Flaw`, and the size of a message that is too long."""
@@ -36,9 +36,10 @@ def refusals() -> list[Failure]:
     return [describe(overloaded(admission.OVERLOADED, seconds)) for seconds in range(first, last + 1)]
 
 
-def json_classes(form: JsonForm) -> tuple[Any, Any, Any]:
-    """The native reader of requests in this form, the writer of their answers, and the answer to a body that takes too
-    long."""
+def json_classes(form: JsonForm) -> tuple[str, int, Any, Any, Any, Any, str]:
+    """The form as the native host takes it: REST path and limit of a body, reader of requests, writer of answers, answers
+    to a body that takes too long and to a request that is for the gateway, and the header of failures that is for the
+    gateway alone."""
     from instantaudience_native import FailedAnswer, JsonReader, JsonWriter
 
     request, answer = form.request, form.answer
@@ -50,8 +51,9 @@ def json_classes(form: JsonForm) -> tuple[Any, Any, Any]:
         rules=form.rules,
         empty=form.empty,
     )
-    status, body = form.too_slow
-    return reader, JsonWriter(answer.messages, answer.root), FailedAnswer([], status, [], body)
+    writer = JsonWriter(answer.messages, answer.root)
+    too_slow, elsewhere = (FailedAnswer([], status, [], body) for status, body in (form.too_slow, form.elsewhere))
+    return form.rest_path, form.limit_bytes, reader, writer, too_slow, elsewhere, ERROR_ID_KEY
 
 
 @lru_cache(maxsize=100)

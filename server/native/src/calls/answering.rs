@@ -6,9 +6,8 @@ use h2::server::SendResponse;
 use tokio::sync::oneshot;
 
 use crate::bounds::Piece;
-use crate::calls::methods::JsonForm;
 use crate::calls::outgoing::send_all;
-use crate::calls::rest;
+use crate::calls::rest::{self, Reply};
 use crate::calls::service::Shared;
 use crate::grpc::{Gone, end, fail, start};
 use crate::handover::{Answer, CallId, Event, Listener, Wait};
@@ -17,8 +16,8 @@ use crate::peers::Origin;
 /// The caller of a unary call.
 pub struct Caller<'a> {
     pub respond: SendResponse<Piece>,
-    /// How the response becomes JSON; None for a gRPC response.
-    pub json: Option<&'a JsonForm>,
+    /// None for a gRPC response.
+    pub json: Option<Reply<'a>>,
     pub origin: Origin,
     pub shared: &'a Shared,
 }
@@ -55,8 +54,8 @@ impl Caller<'_> {
 
     async fn send(&mut self, answer: Answer) -> Result<(), Gone> {
         let (respond, shared) = (&mut self.respond, self.shared);
-        match (answer, self.json) {
-            (answer, Some(json)) => rest::send(json, answer, respond, &self.origin, shared).await,
+        match (answer, &self.json) {
+            (answer, Some(reply)) => rest::send(reply, answer, respond, &self.origin, shared).await,
             (Answer::Message(message), None) => {
                 let mut sending = start(respond)?;
                 send_all(message, false, &mut sending, &self.origin, shared).await?;

@@ -9,8 +9,9 @@ use http::{Method, Request, Response, StatusCode};
 
 use crate::bounds::Piece;
 use crate::calls::incoming::Incoming;
-use crate::calls::methods::Kind;
-use crate::calls::service::Shared;
+use crate::calls::methods::{Kind, Method as ServiceMethod};
+use crate::calls::rest::{Found, Reply};
+use crate::calls::service::{Service, Shared};
 use crate::calls::unary::{self, Form};
 use crate::calls::{rest, streams};
 use crate::grpc::{MEDIA_TYPE, Metadata, encoding};
@@ -22,16 +23,20 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
     let (parts, body) = request.into_parts();
     let (service, shared) = (&shared.service, Arc::clone(shared));
     let found = service.methods.get(parts.uri.path()).copied();
-    if let (Some(method), true) = (found, rest::is_call(&parts, peer))
+    if let (Some(method), true) = (found, rest::is_passed_on(&parts, peer))
         && service.json_forms.contains_key(&method.number)
     {
-        let request = unary::Request { body, form: Form::Json, origin: peer.origin(&parts.headers) };
+        let request = unary::Request { body, form: Form::Json(None), origin: peer.origin(&parts.headers) };
         let metadata = Metadata::read(&parts.headers, peer);
         tokio::spawn(unary::serve(method, metadata, request, respond, shared));
         return;
     }
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
-        refuse_media_type(&mut respond);
+        match rest::find(&parts, peer, service) {
+            Some(Found::Call(method)) => serve_rest(method, &parts.headers, body, respond, shared, peer),
+            Some(Found::Elsewhere(method)) => refuse_rest(method, &parts.headers, &mut respond, service),
+            None => refuse_media_type(&mut respond),
+        }
         return;
     }
     let mut metadata = Metadata::read(&parts.headers, peer);
@@ -56,6 +61,30 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
             let request = unary::Request { body, form, origin };
             tokio::spawn(unary::serve(method, metadata, request, respond, shared));
         }
+    }
+}
+
+/// Serves a REST call that came to a port.
+fn serve_rest(
+    method: ServiceMethod,
+    headers: &HeaderMap,
+    body: RecvStream,
+    respond: SendResponse<Piece>,
+    shared: Arc<Shared>,
+    peer: &Peer,
+) {
+    let request_id = shared.service.request_ids.own_or_new(headers);
+    let metadata = Metadata::read(headers, peer).of_rest_call(request_id.clone());
+    let request = unary::Request { body, form: Form::Json(Some(request_id)), origin: peer.origin(headers) };
+    tokio::spawn(unary::serve(method, metadata, request, respond, shared));
+}
+
+/// Says that a request is for the gateway.
+fn refuse_rest(method: ServiceMethod, headers: &HeaderMap, respond: &mut SendResponse<Piece>, service: &Service) {
+    if let Some(form) = service.json_forms.get(&method.number) {
+        let reply = Reply { form, request_id: Some(service.request_ids.own_or_new(headers)) };
+        // Sending fails only if the caller has gone.
+        let _ = rest::fail(&reply, &form.elsewhere, respond);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::header::HeaderName;
+
 use crate::handover::Failure;
 use crate::json::{Reader, Writer};
 
@@ -25,10 +27,17 @@ pub enum Kind {
     Stream,
 }
 
-/// How a method's messages are read from and written as JSON.
+/// A method's REST form: its path, and how its messages are read from and written as JSON.
 pub struct JsonForm {
+    pub path: String,
+    /// Maximum size of a body.
+    pub limit_bytes: usize,
     pub reader: Arc<Reader>,
     pub writer: Arc<Writer>,
     /// The response to a body that does not arrive in time.
     pub too_slow: Arc<Failure>,
+    /// The response to other requests for this path on a port: with another HTTP method, or with parameters.
+    pub elsewhere: Arc<Failure>,
+    /// Header of failures that is for the gateway alone.
+    pub for_gateway: HeaderName,
 }

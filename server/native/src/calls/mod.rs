@@ -6,6 +6,7 @@ mod entrance;
 mod incoming;
 mod methods;
 mod outgoing;
+mod request_ids;
 mod rest;
 mod service;
 mod streams;
@@ -14,4 +15,5 @@ mod window;
 
 pub use entrance::serve;
 pub use methods::{JsonForm, Kind, Method};
+pub use request_ids::RequestIds;
 pub use service::{Service, Shared};

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::bounds::{Aside, Held, Inflations, Room, Rooms, Unwritten};
 use crate::calls::methods::{JsonForm, Method};
+use crate::calls::request_ids::RequestIds;
 use crate::grpc::{Flaw, Packed, Patience};
 use crate::handover::{Answers, Arrivals, Refusals, Tokens};
 
@@ -19,6 +20,9 @@ pub struct Service {
     pub methods: HashMap<String, Method>,
     /// JSON forms of the methods that can be called with JSON, by method number.
     pub json_forms: HashMap<usize, JsonForm>,
+    /// The methods that can be called with JSON, by their REST paths.
+    pub rest_methods: HashMap<String, Method>,
+    pub request_ids: RequestIds,
     pub message_limit_bytes: usize,
     /// How many streams a caller's connection may have open.
     pub most_streams: u32,
@@ -119,6 +123,8 @@ impl Service {
         Ok(Self {
             methods: HashMap::new(),
             json_forms: HashMap::new(),
+            rest_methods: HashMap::new(),
+            request_ids: RequestIds::default(),
             message_limit_bytes: 1024 * 1024,
             most_streams: 100,
             headers_bytes: 16 * 1024,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
+use http::HeaderValue;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -14,7 +15,7 @@ use crate::calls::answering::Caller;
 use crate::calls::bodies::{read, read_text};
 use crate::calls::incoming::Trouble;
 use crate::calls::methods::{Kind, Method};
-use crate::calls::rest;
+use crate::calls::rest::{self, Reply};
 use crate::calls::service::{Service, Shared};
 use crate::grpc::{Encoding, Flaw, Metadata};
 use crate::handover::{Event, Impatience, Listener, Refusal, UnaryCall, Wait, Who};
@@ -22,12 +23,11 @@ use crate::locks::lock;
 use crate::peers::Origin;
 
 /// The format of a request and its response.
-#[derive(Clone, Copy)]
 pub enum Form {
     /// gRPC, with the announced compression.
     Grpc(Encoding),
-    /// JSON, by the method's `JsonForm`.
-    Json,
+    /// JSON, by the method's `JsonForm`. The response gets this request ID; None leaves that to the gateway.
+    Json(Option<HeaderValue>),
 }
 
 /// The part of a request that has not been read yet.
@@ -48,13 +48,18 @@ pub async fn serve(
     let service = &*shared.service;
     let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
     let room = || shared.hold_room(origin.address());
+    let (json, encoding) = match form {
+        Form::Json(request_id) => {
+            (service.json_forms.get(&method.number).map(|form| Reply { form, request_id }), Encoding::Other)
+        }
+        Form::Grpc(encoding) => (None, encoding),
+    };
     let reading = async {
-        match form {
-            Form::Json => read_text(&mut body, room, service.message_limit_bytes).await,
-            Form::Grpc(encoding) => {
-                let known = encoding != Encoding::Other && is_known(method.kind, &metadata, service);
-                read(&mut body, room, encoding, service, known).await
-            }
+        if let Some(reply) = &json {
+            read_text(&mut body, room, reply.form.limit_bytes).await
+        } else {
+            let known = encoding != Encoding::Other && is_known(method.kind, &metadata, service);
+            read(&mut body, room, encoding, service, known).await
         }
     };
     // The memory reservation is held until the call is answered.
@@ -63,19 +68,20 @@ pub async fn serve(
         read = timeout_at(until, reading) => read,
         _ = poll_fn(|context| respond.poll_reset(context)) => return shared.give_up(),
     };
-    let json = match form {
-        Form::Json => service.json_forms.get(&method.number),
-        Form::Grpc(_) => None,
-    };
     let mut caller = Caller { respond, json, origin, shared: &shared };
-    if let (Some(json), true) = (json, Instant::now() > until) {
+    if let (Some(reply), true) = (&caller.json, Instant::now() > until) {
         // The sender was too slow; this is the gateway's answer for such bodies, too.
-        let _ = rest::fail(&json.too_slow, &mut caller.respond);
+        let _ = rest::fail(reply, &reply.form.too_slow, &mut caller.respond);
         return;
     }
     let (message, _held) = match read {
         Ok(Ok((message, held))) => (Ok(message), held),
-        Ok(Err(Trouble::Flaw(flaw))) => (Err(flaw), None),
+        Ok(Err(Trouble::Flaw(flaw))) => {
+            if let (Flaw::TooLong(bytes), Some(_)) = (flaw, &caller.json) {
+                metadata.body_bytes = bytes as u64;
+            }
+            (Err(flaw), None)
+        }
         Ok(Err(Trouble::Gone)) => return shared.give_up(),
         Err(_) => {
             let (method, why) = (Some(method.number), Refusal::NotReceived);
@@ -83,10 +89,10 @@ pub async fn serve(
             return Box::pin(caller.tell(late)).await;
         }
     };
-    let message = match (message, json) {
-        (Ok(body), Some(json)) => {
+    let message = match (message, &caller.json) {
+        (Ok(body), Some(reply)) => {
             metadata.body_bytes = body.len() as u64;
-            let reader = Arc::clone(&json.reader);
+            let reader = Arc::clone(&reply.form.reader);
             let read = tokio::select! {
                 biased;
                 read = service.aside.run(body.len(), move || reader.read(&body)) => read,
@@ -154,7 +160,7 @@ mod tests {
     use std::time::Duration;
 
     use h2::Reason;
-    use http::{HeaderMap, StatusCode};
+    use http::{HeaderMap, HeaderName, StatusCode};
     use tokio::io::duplex;
     use tokio::runtime::Builder;
     use tokio::task::yield_now;
@@ -173,16 +179,20 @@ mod tests {
         let rows = || HashMap::from([("Empty".to_owned(), Vec::new())]);
         let rules = ["STRING", "INT32"].map(|name| (name.to_owned(), String::new()));
         let reader = Reader::new(rows(), "Empty", &[], 1, HashMap::from(rules), String::new())?;
-        let too_slow = Failure {
+        let failure = Arc::new(Failure {
             trailers: HeaderMap::new(),
             status: StatusCode::REQUEST_TIMEOUT,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-        };
+        });
         let form = JsonForm {
+            path: String::new(),
+            limit_bytes: usize::MAX,
             reader: Arc::new(reader),
             writer: Arc::new(Writer::new(rows(), "Empty")?),
-            too_slow: Arc::new(too_slow),
+            too_slow: Arc::clone(&failure),
+            elsewhere: failure,
+            for_gateway: HeaderName::from_static("x-test"),
         };
         Ok(Service { json_forms: HashMap::from([(METHOD.number, form)]), ..Service::without_methods()? })
     }
@@ -205,7 +215,7 @@ mod tests {
             sending.send_data(vec![b' '; LONG_BYTES as usize].into(), true)?;
             let (request, respond) = server.accept().await.ok_or("no request")??;
             tokio::spawn(async move { server.accept().await.is_some() });
-            let request = Request { body: request.into_body(), form: Form::Json, origin: Origin::Told(None) };
+            let request = Request { body: request.into_body(), form: Form::Json(None), origin: Origin::Told(None) };
             let metadata = Metadata::read(&HeaderMap::new(), &Peer::Gateway);
             let call = tokio::spawn(serve(METHOD, metadata, request, respond, Arc::clone(&shared)));
             for _ in 0..10_000 {

@@ -70,6 +70,13 @@ impl Metadata {
         })
     }
 
+    /// Turns this into the metadata of a REST call on a port: it has this request ID, and headers of gRPC mean nothing.
+    pub fn of_rest_call(mut self: Box<Self>, request_id: HeaderValue) -> Box<Self> {
+        self.request_id = Some(request_id);
+        self.timeout_seconds = None;
+        self
+    }
+
     /// Notes the caller's address: the peer's or, behind the gateway, the one that the gateway names.
     pub fn note_address(&mut self, headers: &HeaderMap, peer: &Peer) {
         self.address = peer.address(headers);

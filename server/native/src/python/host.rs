@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::bounds::{Aside, Inflations, Rooms};
-use crate::calls::{JsonForm, Kind, Method, Service};
+use crate::calls::{JsonForm, Kind, Method, RequestIds, Service};
 use crate::connections::{Callers, Door, Files, Running, Sockets};
 use crate::grpc::{Patience, frame};
 use crate::handover::{Answers, Arrivals, CallId, Failure, Impatience, Order, Prices, Refusals, Room, Who};
@@ -82,10 +82,14 @@ impl Host {
         waiting: (usize, f64, f64),
         refusals: Vec<PyRef<'_, FailedAnswer>>,
     ) -> PyResult<Self> {
-        let (mut by_path, mut json_forms) = (HashMap::new(), HashMap::new());
+        let (mut by_path, mut json_forms, mut rest_methods) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (number, (path, name, json)) in methods.into_iter().enumerate() {
-            by_path.insert(path, Method { number, kind: kind(&name)? });
-            json_forms.extend(json.map(|classes| (number, json_form(&classes))));
+            let method = Method { number, kind: kind(&name)? };
+            by_path.insert(path, method);
+            if let Some(form) = json.map(json_form).transpose()? {
+                rest_methods.insert(form.path.clone(), method);
+                json_forms.insert(number, form);
+            }
         }
         let (most_calls, share, most_seconds) = waiting;
         let (most, most_of_one, age, most_streams, headers_bytes) = connections;
@@ -93,6 +97,8 @@ impl Host {
         let service = Service {
             methods: by_path,
             json_forms,
+            rest_methods,
+            request_ids: RequestIds::default(),
             message_limit_bytes,
             most_streams,
             headers_bytes,
@@ -241,14 +247,30 @@ impl Host {
 /// Calls, grouped calls, events, and the number of calls that still wait.
 type Handed<'py> = (Bound<'py, PyList>, Vec<GatheredCalls<'py>>, Bound<'py, PyList>, usize);
 
-type JsonClasses<'py> = (Bound<'py, JsonReader>, Bound<'py, JsonWriter>, Bound<'py, FailedAnswer>);
+/// Path, limit of a body, reader, writer, answers to bodies that are too slow and to requests for the gateway, and the header of failures
+/// that is for the gateway alone.
+type JsonClasses<'py> = (
+    String,
+    usize,
+    Bound<'py, JsonReader>,
+    Bound<'py, JsonWriter>,
+    Bound<'py, FailedAnswer>,
+    Bound<'py, FailedAnswer>,
+    String,
+);
 
-fn json_form((reader, writer, too_slow): &JsonClasses<'_>) -> JsonForm {
-    JsonForm {
+fn json_form(
+    (path, limit_bytes, reader, writer, too_slow, elsewhere, for_gateway): JsonClasses<'_>,
+) -> PyResult<JsonForm> {
+    Ok(JsonForm {
+        path,
+        limit_bytes,
         reader: Arc::clone(&reader.get().0),
         writer: Arc::clone(&writer.get().0),
         too_slow: Arc::clone(&too_slow.get().0),
-    }
+        elsewhere: Arc::clone(&elsewhere.get().0),
+        for_gateway: HeaderName::from_bytes(for_gateway.as_bytes()).map_err(value_error)?,
+    })
 }
 
 fn kind(name: &str) -> PyResult<Kind> {

@@ -2,7 +2,7 @@
 requests and batch files of memberships and packs their Redis commands."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 _Node = TypeVar("_Node")
 
@@ -75,9 +75,33 @@ class FailedAnswer:
         http_body: bytes,
     ) -> None: ...
 
-RestForm = tuple[str, int, JsonReader, JsonWriter, FailedAnswer, FailedAnswer, str]
-"""The REST path, the maximum bytes of a body, reader, writer, the answers to a body that arrives too late and to other requests for the path that
-come to a port, and the header of failures that is left out on ports."""
+class RestForm(Protocol):
+    """How a method is called with JSON: by which path, with bodies of how many bytes at most, its reader and writer,
+    the responses to a body that arrives too late and to other requests for the path that come to a port, and the header
+    of failures that is left out on ports.
+
+    A message that begins with the fields `start` and has nothing but users beside is regular, too; its call has this
+    `warning_form`. None: none is.
+    """
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def limit_bytes(self) -> int: ...
+    @property
+    def reader(self) -> JsonReader: ...
+    @property
+    def writer(self) -> JsonWriter: ...
+    @property
+    def too_slow(self) -> FailedAnswer: ...
+    @property
+    def elsewhere(self) -> FailedAnswer: ...
+    @property
+    def for_gateway(self) -> str: ...
+    @property
+    def start(self) -> bytes: ...
+    @property
+    def warning_form(self) -> Any: ...
 
 class Host:
     """A gRPC server on any number of addresses (`host:port`, `unix:/path`); ports are shared (SO_REUSEPORT).
@@ -206,7 +230,7 @@ class GatheredCall:
     came: float
     deadline: float
     validate_only: bool
-    warning_form: None
+    warning_form: Any
     span: None
     request_id: str
     ended: bool

@@ -28,9 +28,9 @@ from instantaudience_server.transport.hosts.native_terms import (
     Wrong,
     error_of,
     failed_answer,
-    json_classes,
     kind,
     refusals,
+    rest_form,
 )
 from instantaudience_server.transport.rest import JsonForm
 from instantaudience_server.transport.status import Failure
@@ -101,9 +101,12 @@ class NativeHost:
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
         self._too_large = {form.path: form.too_large for form in json_forms}
-        forms = {form.path: json_classes(form) for form in json_forms}
+        forms = {form.path: form for form in json_forms}
         self._host = Host(
-            [(method.path, kind(method), forms.get(method.path)) for method in methods],
+            [
+                (method.path, kind(method), rest_form(forms[method.path], method) if method.path in forms else None)
+                for method in methods
+            ],
             addresses,
             message_limit_bytes=message_limit_bytes,
             budget=(call_timeout_seconds, SHARE_KEPT, MOST_KEPT_SECONDS),
@@ -281,9 +284,7 @@ class NativeHost:
         self._host.fail(number, answer)
         self._flush_later()
 
-    def _refused_body(
-        self, wrong: Wrong | Exception, method: Any, call: Call
-    ) -> Callable[[float], Awaitable[bytes]]:
+    def _refused_body(self, wrong: Wrong | Exception, method: Any, call: Call) -> Callable[[float], Awaitable[bytes]]:
         """A body that raises when it is read: so the token is verified first, and the failure counts for the member."""
 
         async def read(_: float) -> bytes:

@@ -1,10 +1,12 @@
 """Translates between the service and the native host: kinds of methods, failures, JSON forms, and flaws of requests."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from instantaudience_server.admission import admission
 from instantaudience_server.errors import AudienceError, overloaded
+from instantaudience_server.memberships.reading.skipped import WarningForm
 from instantaudience_server.transport.calls.kinds import (
     AnyMethod,
     CollectMethod,
@@ -36,10 +38,27 @@ def refusals() -> list[Failure]:
     return [describe(overloaded(admission.OVERLOADED, seconds)) for seconds in range(first, last + 1)]
 
 
-def json_classes(form: JsonForm) -> tuple[str, int, Any, Any, Any, Any, str]:
-    """The form as the native host takes it: REST path and limit of a body, reader of requests, writer of answers, answers
-    to a body that takes too long and to a request that is for the gateway, and the header of failures that is for the
-    gateway alone."""
+@dataclass(frozen=True, slots=True)
+class RestForm:
+    """A `JsonForm` as the native host takes it.
+
+    `too_slow` and `elsewhere` are encoded failures, and `for_gateway` is the header of failures that no caller sees.
+    `warning_form` is what the bytes `start` say of the parts of warnings; None for methods without.
+    """
+
+    path: str
+    limit_bytes: int
+    reader: Any
+    writer: Any
+    too_slow: Any
+    elsewhere: Any
+    for_gateway: str
+    start: bytes
+    warning_form: WarningForm | None
+
+
+def rest_form(form: JsonForm, method: AnyMethod) -> RestForm:
+    """The form of this method."""
     from instantaudience_native import FailedAnswer, JsonReader, JsonWriter
 
     request, answer = form.request, form.answer
@@ -51,9 +70,18 @@ def json_classes(form: JsonForm) -> tuple[str, int, Any, Any, Any, Any, str]:
         rules=form.rules,
         empty=form.empty,
     )
-    writer = JsonWriter(answer.messages, answer.root)
-    too_slow, elsewhere = (FailedAnswer([], status, [], body) for status, body in (form.too_slow, form.elsewhere))
-    return form.rest_path, form.limit_bytes, reader, writer, too_slow, elsewhere, ERROR_ID_KEY
+    is_gathered = isinstance(method, Method) and method.posting is not None
+    return RestForm(
+        path=form.rest_path,
+        limit_bytes=form.limit_bytes,
+        reader=reader,
+        writer=JsonWriter(answer.messages, answer.root),
+        too_slow=FailedAnswer([], form.too_slow[0], [], form.too_slow[1]),
+        elsewhere=FailedAnswer([], form.elsewhere[0], [], form.elsewhere[1]),
+        for_gateway=ERROR_ID_KEY,
+        start=form.start,
+        warning_form=method.request.FromString(form.start).warning_form if is_gathered else None,
+    )
 
 
 @lru_cache(maxsize=100)

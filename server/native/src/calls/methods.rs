@@ -27,9 +27,8 @@ pub enum Kind {
     Stream,
 }
 
-/// A method's REST form: its path, and how its messages are read from and written as JSON.
+/// How a method's messages are read from and written as JSON.
 pub struct JsonForm {
-    pub path: String,
     /// Maximum size of a body.
     pub limit_bytes: usize,
     pub reader: Arc<Reader>,

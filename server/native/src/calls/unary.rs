@@ -186,7 +186,6 @@ mod tests {
             body: Bytes::new(),
         });
         let form = JsonForm {
-            path: String::new(),
             limit_bytes: usize::MAX,
             reader: Arc::new(reader),
             writer: Arc::new(Writer::new(rows(), "Empty")?),

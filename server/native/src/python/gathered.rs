@@ -1,7 +1,7 @@
 //! Regular calls that are carried out together, grouped by caller and with their users already located, so that Python
 //! can process a whole group at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use pyo3::prelude::*;
@@ -32,6 +32,14 @@ impl Budget {
     }
 }
 
+/// What the messages of a method begin with that were made from JSON.
+pub struct FromJson {
+    /// Encoded fields.
+    pub start: Vec<u8>,
+    /// What they say of the warnings' parts, in Python a `memberships.reading.skipped.WarningForm`.
+    pub warning_form: Py<PyAny>,
+}
+
 /// A regular call; in Python, a `memberships.posts.Post`.
 #[pyclass]
 pub struct GatheredCall {
@@ -49,6 +57,9 @@ pub struct GatheredCall {
     /// Size of the body that the caller sent: JSON, if the message was made from that.
     #[pyo3(get)]
     sent_bytes: usize,
+    /// None: all parts of warnings.
+    #[pyo3(get)]
+    warning_form: Option<Py<PyAny>>,
     #[pyo3(get)]
     waited_seconds: f64,
     /// When the call was received, by the event loop's clock.
@@ -69,9 +80,6 @@ impl GatheredCall {
     const validate_only: bool = false;
     #[classattr]
     #[allow(non_upper_case_globals, reason = "a name in Python")]
-    const warning_form: Option<bool> = None;
-    #[classattr]
-    #[allow(non_upper_case_globals, reason = "a name in Python")]
     const span: Option<bool> = None;
 
     #[getter]
@@ -90,23 +98,30 @@ impl GatheredCall {
 pub type GatheredCalls<'py> = (usize, Bound<'py, PyAny>, Bound<'py, PyList>);
 
 /// Groups the calls that are taken in one turn of the event loop.
-pub struct Gathering<'py> {
+pub struct Gathering<'py, 'a> {
     py: Python<'py>,
     budget: Budget,
     at: Instant,
     /// The same time by the event loop's clock.
     now: f64,
+    from_json: &'a HashMap<usize, FromJson>,
     last: LastText<'py>,
     gathered: Vec<GatheredCalls<'py>>,
     /// Tokens of calls in this turn that are not grouped; later calls with the same token must not overtake them.
     alone: HashSet<Vec<u8>>,
 }
 
-impl<'py> Gathering<'py> {
-    /// Empty groups; `now` is the time `at` by the event loop's clock.
-    pub fn new(py: Python<'py>, budget: Budget, at: Instant, now: f64) -> Self {
+impl<'py, 'a> Gathering<'py, 'a> {
+    /// Empty groups; `now` is the time `at` by the event loop's clock. `from_json` is by method number.
+    pub fn new(
+        py: Python<'py>,
+        budget: Budget,
+        at: Instant,
+        now: f64,
+        from_json: &'a HashMap<usize, FromJson>,
+    ) -> Self {
         let (last, gathered, alone) = (LastText::default(), Vec::new(), HashSet::new());
-        Self { py, budget, at, now, last, gathered, alone }
+        Self { py, budget, at, now, from_json, last, gathered, alone }
     }
 
     /// Adds a call to its group; returns one that cannot be grouped as a tuple for Python.
@@ -118,8 +133,10 @@ impl<'py> Gathering<'py> {
         let left = self.budget.left(waited_seconds, metadata.remaining_seconds(waited_seconds));
         let in_time = gathered && left > 0.0;
         let follows = in_time && self.alone.contains(metadata.authorization());
-        let regular = if in_time && known && !follows { EncodedUsers::alone_in(&message)? } else { None };
-        let Some(users) = regular else {
+        let from_json = self.from_json.get(&method);
+        let start = from_json.map(|made| made.start.as_slice());
+        let regular = if in_time && known && !follows { EncodedUsers::alone_in(&message, start)? } else { None };
+        let Some((users, starts)) = regular else {
             if in_time && !follows {
                 self.alone.insert(metadata.authorization().to_vec());
             }
@@ -135,6 +152,7 @@ impl<'py> Gathering<'py> {
             users: users.unbind(),
             size_bytes,
             sent_bytes: size_bytes.max(sent_bytes),
+            warning_form: from_json.filter(|_| starts).map(|made| made.warning_form.clone_ref(self.py)),
             waited_seconds,
             came: self.now - waited_seconds,
             deadline: self.now + left,

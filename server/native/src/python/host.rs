@@ -19,7 +19,7 @@ use crate::grpc::{Patience, frame};
 use crate::handover::{Answers, Arrivals, CallId, Failure, Impatience, Order, Prices, Refusals, Room, Who};
 use crate::json::{JsonReader, JsonWriter};
 use crate::locks::lock;
-use crate::python::gathered::{Budget, GatheredCalls, Gathering};
+use crate::python::gathered::{Budget, FromJson, GatheredCalls, Gathering};
 use crate::python::tuples::event_tuple;
 
 /// A failure, built once and used for many calls.
@@ -67,6 +67,8 @@ pub struct Host {
     door: Door,
     age: Duration,
     budget: Budget,
+    /// By method number.
+    from_json: HashMap<usize, FromJson>,
 }
 
 #[pymethods]
@@ -74,7 +76,7 @@ impl Host {
     #[new]
     #[pyo3(signature = (methods, addresses, *, message_limit_bytes, budget, connections, waiting, refusals))]
     fn new(
-        methods: Vec<(String, String, Option<JsonClasses<'_>>)>,
+        methods: Vec<(String, String, Option<RestForm<'_>>)>,
         addresses: Vec<String>,
         message_limit_bytes: usize,
         budget: (f64, f64, f64),
@@ -82,13 +84,16 @@ impl Host {
         waiting: (usize, f64, f64),
         refusals: Vec<PyRef<'_, FailedAnswer>>,
     ) -> PyResult<Self> {
-        let (mut by_path, mut json_forms, mut rest_methods) = (HashMap::new(), HashMap::new(), HashMap::new());
-        for (number, (path, name, json)) in methods.into_iter().enumerate() {
+        let (mut by_path, mut rest_methods) = (HashMap::new(), HashMap::new());
+        let (mut json_forms, mut from_json) = (HashMap::new(), HashMap::new());
+        for (number, (path, name, rest)) in methods.into_iter().enumerate() {
             let method = Method { number, kind: kind(&name)? };
             by_path.insert(path, method);
-            if let Some(form) = json.map(json_form).transpose()? {
-                rest_methods.insert(form.path.clone(), method);
-                json_forms.insert(number, form);
+            if let Some(form) = rest {
+                json_forms.insert(number, form.json_form()?);
+                rest_methods.insert(form.path, method);
+                let start = form.start;
+                from_json.extend(form.warning_form.map(|warning_form| (number, FromJson { start, warning_form })));
             }
         }
         let (most_calls, share, most_seconds) = waiting;
@@ -121,6 +126,7 @@ impl Host {
             door: Door { callers: Callers::new(most, most_of_one), tls: Arc::default() },
             age: seconds(age)?,
             budget: Budget { call_seconds, kept_share, kept_seconds },
+            from_json,
         })
     }
 
@@ -185,7 +191,7 @@ impl Host {
         let taken = self.service.arrivals.take(&room, &prices);
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
         let at = Instant::now();
-        let mut gathering = Gathering::new(py, self.budget, at, now);
+        let mut gathering = Gathering::new(py, self.budget, at, now, &self.from_json);
         for call in taken.calls {
             if let Some(other) = gathering.add(call)? {
                 calls.append(other)?;
@@ -247,30 +253,32 @@ impl Host {
 /// Calls, grouped calls, events, and the number of calls that still wait.
 type Handed<'py> = (Bound<'py, PyList>, Vec<GatheredCalls<'py>>, Bound<'py, PyList>, usize);
 
-/// Path, limit of a body, reader, writer, answers to bodies that are too slow and to requests for the gateway, and the header of failures
-/// that is for the gateway alone.
-type JsonClasses<'py> = (
-    String,
-    usize,
-    Bound<'py, JsonReader>,
-    Bound<'py, JsonWriter>,
-    Bound<'py, FailedAnswer>,
-    Bound<'py, FailedAnswer>,
-    String,
-);
+/// A method's REST form, with the names that Python gives its parts (`RestForm` in the stub file).
+#[derive(FromPyObject)]
+struct RestForm<'py> {
+    path: String,
+    limit_bytes: usize,
+    reader: Bound<'py, JsonReader>,
+    writer: Bound<'py, JsonWriter>,
+    too_slow: Bound<'py, FailedAnswer>,
+    elsewhere: Bound<'py, FailedAnswer>,
+    for_gateway: String,
+    start: Vec<u8>,
+    warning_form: Option<Py<PyAny>>,
+}
 
-fn json_form(
-    (path, limit_bytes, reader, writer, too_slow, elsewhere, for_gateway): JsonClasses<'_>,
-) -> PyResult<JsonForm> {
-    Ok(JsonForm {
-        path,
-        limit_bytes,
-        reader: Arc::clone(&reader.get().0),
-        writer: Arc::clone(&writer.get().0),
-        too_slow: Arc::clone(&too_slow.get().0),
-        elsewhere: Arc::clone(&elsewhere.get().0),
-        for_gateway: HeaderName::from_bytes(for_gateway.as_bytes()).map_err(value_error)?,
-    })
+impl RestForm<'_> {
+    /// The part that is for the network thread.
+    fn json_form(&self) -> PyResult<JsonForm> {
+        Ok(JsonForm {
+            limit_bytes: self.limit_bytes,
+            reader: Arc::clone(&self.reader.get().0),
+            writer: Arc::clone(&self.writer.get().0),
+            too_slow: Arc::clone(&self.too_slow.get().0),
+            elsewhere: Arc::clone(&self.elsewhere.get().0),
+            for_gateway: HeaderName::from_bytes(self.for_gateway.as_bytes()).map_err(value_error)?,
+        })
+    }
 }
 
 fn kind(name: &str) -> PyResult<Kind> {

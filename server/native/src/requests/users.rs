@@ -154,15 +154,20 @@ pub fn different_users<'py>(users: &Bound<'py, PyAny>, start: usize) -> PyResult
 }
 
 impl EncodedUsers {
-    /// The users of a message (bytes) that has no other fields, if all users begin with a short ID; otherwise None.
-    pub fn alone_in<'py>(message: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Self>>> {
+    /// The users of a message (bytes), if all of them begin with a short ID and there are no other fields but `start`;
+    /// otherwise None. And whether those are there.
+    pub fn alone_in<'py>(
+        message: &Bound<'py, PyAny>,
+        start: Option<&[u8]>,
+    ) -> PyResult<Option<(Bound<'py, Self>, bool)>> {
         let Ok(message) = message.cast::<PyBytes>() else { return Ok(None) };
-        match split(message.as_bytes(), false) {
-            Some(Split { users: count, others, regular }) if others.is_empty() => {
-                Bound::new(message.py(), Self { message: message.clone().unbind(), count, regular }).map(Some)
-            }
-            _ => Ok(None),
+        let Some(Split { users: count, others, regular }) = split(message.as_bytes(), false) else { return Ok(None) };
+        let starts = !others.is_empty();
+        if starts && Some(others.as_slice()) != start {
+            return Ok(None);
         }
+        let users = Self { message: message.clone().unbind(), count, regular };
+        Ok(Some((Bound::new(message.py(), users)?, starts)))
     }
 
     /// Whether all users begin with an ID of fewer than 128 bytes.

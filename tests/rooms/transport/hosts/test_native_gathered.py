@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_gateway.contract.json_forms import json_forms
 from instantaudience_server.admission import prices
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
@@ -98,7 +99,13 @@ async def peer(
     address = f"{HOST}:{free_ports(HOST, 1)[0]}"
     addresses = [address, f"unix:{socket}"]
     host = NativeHost(
-        [method], pipeline, addresses, message_limit_bytes=LIMIT_BYTES, call_timeout_seconds=5, **CONNECTION_LIMITS
+        [method],
+        pipeline,
+        addresses,
+        message_limit_bytes=LIMIT_BYTES,
+        call_timeout_seconds=5,
+        json_forms=json_forms(LIMIT_BYTES),
+        **CONNECTION_LIMITS,
     )
     await host.start()
     async with connected(address) as opened:
@@ -143,12 +150,24 @@ async def test_regular_calls_begin_together_and_end_as_they_would_alone(
     assert not await plain.exists("m:p:4")
 
 
+async def test_what_every_call_in_json_says_leaves_it_regular(
+    peer: Peer, token: str, pipeline: Pipeline, method: Method[Any], begun: list[Any]
+) -> None:
+    bodies = [message("1", detail=False), message("?"), message("?", detail=False), message("?", detail=True)]
+    answers = await called_at_once(peer, token, *bodies)
+    assert begun == [(3, True)]
+    assert [answer.message for answer in answers] == [
+        await pipeline.run(method, body, Call(token, "", None)) for body in bodies
+    ]
+    assert answers[1].message == answers[3].message != answers[2].message  # that has no paths
+
+
 async def test_none_overtakes_an_earlier_one_that_is_not_regular(
     peer: Peer, token: str, begun: list[Any], plain: RedisCluster
 ) -> None:
     """Of two calls of a user, the later one counts, whichever of them says more than users."""
-    odd_first = [message("1", value=1, detail=False), message("1", value=2)]
-    odd_last = [message("2", value=1), message("2", value=2, detail=False)]
+    odd_first = [message("1", value=1, detail=True), message("1", value=2)]
+    odd_last = [message("2", value=1), message("2", value=2, detail=True)]
     answers = await called_at_once(peer, token, *odd_last, *odd_first, message("3"))
     assert [answer.grpc_status for answer in answers] == [OK] * 5
     assert [await plain.hget(f"m:p:{user}", "12") for user in (1, 2, 3)] == [b"2", b"2", b"0"]

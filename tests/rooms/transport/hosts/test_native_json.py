@@ -84,7 +84,7 @@ async def peer(service: Service, socket: str, port: str) -> AsyncIterator[Peer]:
         message_limit_bytes=LIMIT_BYTES,
         call_timeout_seconds=CALL_TIMEOUT_SECONDS,
         **CONNECTION_LIMITS,
-        json_forms=[replace(form, path=PATH) for form in json_forms()],
+        json_forms=[replace(form, path=PATH) for form in json_forms(LIMIT_BYTES)],
     )
     await host.start()
     async with connected(socket) as opened:

@@ -102,7 +102,8 @@ class Requests:
 
     def _request(self, user_ids: list[str], faults: float) -> Any:
         draw = self._random
-        request = pb.ApplySegmentsRequest(validate_only=draw.random() < faults / 4)
+        detail = draw.choice([None, None, False, True])  # requests in JSON say False
+        request = pb.ApplySegmentsRequest(validate_only=draw.random() < faults / 4, detail=detail)
         shared = self._blocks(faults)
         users = draw.choice([0, 1, 1, 1, 2, 3, 5]) if draw.random() < 0.5 + faults else 1
         if draw.random() < LARGE_SHARE:

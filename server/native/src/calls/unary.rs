@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::HeaderValue;
@@ -89,8 +88,15 @@ pub async fn serve(
             return Box::pin(caller.tell(late)).await;
         }
     };
+    let (who, wait) = waiting(method.kind, &metadata, service);
     let message = match (message, &caller.json) {
         (Ok(body), Some(reply)) => {
+            if let (Wait::Turn(turn, _), true) = (wait, service.arrivals.would_be_in_vain(wait)) {
+                if let Some(failure) = service.refusals.next((method.number, turn, Impatience::Waited)) {
+                    let _ = rest::fail(reply, &failure, &mut caller.respond);
+                }
+                return;
+            }
             metadata.body_bytes = body.len() as u64;
             let reader = Arc::clone(&reply.form.reader);
             let read = tokio::select! {
@@ -109,29 +115,30 @@ pub async fn serve(
         }
         (message, _) => message,
     };
-    hand_over(method, metadata, message, &mut caller).await;
-}
-
-/// Queues a call for Python, behind others of its kind if it needs a turn, and sends its answer.
-async fn hand_over(method: Method, metadata: Box<Metadata>, message: Result<Bytes, Flaw>, caller: &mut Caller<'_>) {
-    let service = &caller.shared.service;
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
-    let in_turn = method.kind != Kind::Express;
-    let who = if in_turn { lock(&service.tokens).find(metadata.authorization(), metadata.came) } else { None };
-    let until = metadata.wait_until(service.call_timeout_seconds, service.patience);
-    let wait = match who {
-        Some(Who::Member(member)) => Wait::Turn(Some(member), until),
-        None if in_turn => Wait::Turn(None, until),
-        Some(Who::Admin) | None => Wait::Express,
-    };
-    let known = who.is_some() || !in_turn;
+    let known = who.is_some() || method.kind == Kind::Express;
     let gathered = method.kind == Kind::Gathered;
     let call = UnaryCall { id, method: method.number, metadata, message, known, gathered };
     if let Some(refused) = service.arrivals.add_call(call, wait) {
         service.refusals.refuse(refused, Impatience::Full, &service.answers);
     }
     caller.finish(id, wait, answered).await;
+}
+
+/// Who calls, if that is known, and whether and how long the call waits for its turn.
+fn waiting(kind: Kind, metadata: &Metadata, service: &Service) -> (Option<Who>, Wait) {
+    if kind == Kind::Express {
+        return (None, Wait::Express);
+    }
+    let who = lock(&service.tokens).find(metadata.authorization(), metadata.came);
+    let until = metadata.wait_until(service.call_timeout_seconds, service.patience);
+    let wait = match who {
+        Some(Who::Member(member)) => Wait::Turn(Some(member), until),
+        Some(Who::Admin) => Wait::Express,
+        None => Wait::Turn(None, until),
+    };
+    (who, wait)
 }
 
 /// Has Python refuse a request that is no valid call, and sends its answer.
@@ -159,6 +166,7 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
+    use bytes::Bytes;
     use h2::Reason;
     use http::{HeaderMap, HeaderName, StatusCode};
     use tokio::io::duplex;

@@ -136,6 +136,13 @@ impl Arrivals {
         }
     }
 
+    /// Whether a call would wait in vain (see `Waiting::is_in_vain`), so that it can be refused before its body is read.
+    pub fn would_be_in_vain(&self, wait: Wait) -> bool {
+        let Wait::Turn(turn, until) = wait else { return false };
+        let inbox = lock(&self.inbox);
+        inbox.waiting.is_in_vain(turn, until, Instant::now(), inbox.looked)
+    }
+
     /// Whether so many calls wait that new ones will not be answered soon.
     pub fn are_crowded(&self) -> bool {
         lock(&self.inbox).waiting.is_crowded()

@@ -28,11 +28,16 @@ impl Refusals {
 
     /// Refuses a call.
     pub fn refuse(&self, (turn, call): (Turn, UnaryCall), why: Impatience, answers: &Answers) {
-        let number = self.used.fetch_add(1, Ordering::Relaxed) % self.failures.len().max(1);
-        if let Some(failure) = self.failures.get(number) {
-            answers.tell(call.id, Order::Fail(Arc::clone(failure)));
+        if let Some(failure) = self.next((call.method, turn, why)) {
+            answers.tell(call.id, Order::Fail(failure));
         }
-        *lock(&self.counts).entry((call.method, turn, why)).or_default() += 1;
+    }
+
+    /// Counts a refusal; returns its answer. None: there are none.
+    pub fn next(&self, refused: Refused) -> Option<Arc<Failure>> {
+        *lock(&self.counts).entry(refused).or_default() += 1;
+        let number = self.used.fetch_add(1, Ordering::Relaxed) % self.failures.len().max(1);
+        self.failures.get(number).map(Arc::clone)
     }
 
     /// Refuses calls that have waited too long, for ever.

@@ -72,6 +72,9 @@ impl Prices {
 struct Waiter {
     call: UnaryCall,
     until: Instant,
+    /// When it began to wait, and behind how many.
+    since: Instant,
+    ahead: usize,
 }
 
 impl Waiter {
@@ -133,7 +136,8 @@ impl Waiting {
 
     /// Adds a call, which may wait until `until`; returns the call to refuse if too many wait.
     pub fn add(&mut self, turn: Turn, call: UnaryCall, until: Instant) -> Option<(Turn, UnaryCall)> {
-        let waiter = Waiter { call, until };
+        let ahead = self.queues.get(&turn).map_or(0, |queue| queue.waiters.len());
+        let waiter = Waiter { call, until, since: Instant::now(), ahead };
         self.calls += 1;
         let bytes = waiter.bytes();
         self.bytes += bytes;
@@ -162,6 +166,17 @@ impl Waiting {
         let newest = self.queues.get_mut(&longest)?.waiters.pop_back()?;
         self.took(longest, &newest);
         Some((longest, newest.call))
+    }
+
+    /// Whether a call that begins to wait now would wait beyond `until`, if the queue of its turn goes on as fast as it
+    /// did for its oldest call. Nobody knows that of a short queue, nor while Python stalls.
+    pub fn is_in_vain(&self, turn: Turn, until: Instant, now: Instant, looked: Instant) -> bool {
+        let Some(queue) = self.queues.get(&turn) else { return false };
+        let Some(oldest) = queue.waiters.front() else { return false };
+        let waited = now.saturating_duration_since(oldest.since).as_nanos();
+        let left = until.saturating_duration_since(now).as_nanos();
+        let moves = now.saturating_duration_since(looked) < STANDSTILL;
+        moves && oldest.ahead >= FEW && waited * queue.waiters.len() as u128 > left * oldest.ahead as u128
     }
 
     /// Takes the calls whose turn it is, as long as there is room.

@@ -330,3 +330,28 @@ fn many_who_wait_are_a_crowd() {
     waiting.add(Some(2), call(1000, 1), Instant::now());
     assert!(waiting.is_crowded());
 }
+
+#[test]
+fn a_call_waits_in_vain_where_the_queue_goes_on_too_slowly_for_it() {
+    let mut waiting = waiting_of(&[1; 20], Instant::now());
+    let began = Instant::now();
+    let now = began + STANDSTILL;
+    let in_vain = |waiting: &Waiting, member, left, looked| {
+        waiting.is_in_vain(Some(member), now + Duration::from_millis(left), now, looked)
+    };
+    assert!(!in_vain(&waiting, 1, 0, now)); // nothing has gone on yet
+    for _ in 0..10 {
+        waiting.take(&room(1), &prices(1));
+    }
+    // Ten calls took at least as long as Python may stall, 100 ms, and there are ten.
+    assert!(in_vain(&waiting, 1, 99, now));
+    assert!(!in_vain(&waiting, 1, 200, now));
+    assert!(!in_vain(&waiting, 2, 0, now));
+    assert!(!in_vain(&waiting, 1, 99, began));
+    all(&mut waiting);
+    for id in 0..FEW as u64 {
+        waiting.add(Some(1), call(id, 1), now);
+    }
+    waiting.take(&room(1), &prices(1));
+    assert!(!in_vain(&waiting, 1, 0, now)); // too few to tell
+}

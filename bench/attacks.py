@@ -28,32 +28,30 @@ from support.wire.floods import Flood
 from bench import load, processes
 from bench.cluster import running_cluster
 from bench.load import Lane, Outcome, Pool
-from bench.service import Service, running_service, signed_in
+from bench.service import GATEWAY, PORTS, Service, running_service, signed_in
 from bench.workload import FIRST_USER, UNLIMITED, write_members
 
 console = Console(width=110)
 
-GATEWAY, WORKERS = "gateway", "workers"
-EVERYWHERE = (GATEWAY, WORKERS)
 ATTACKS: dict[Flood, Sequence[str]] = {
-    floods.lengthen_headers: EVERYWHERE,
-    floods.bomb_headers: EVERYWHERE,
-    floods.continue_headers: EVERYWHERE,
-    floods.keep_streams: EVERYWHERE,
-    floods.watch_health: EVERYWHERE,
-    floods.keep_connections: EVERYWHERE,
-    floods.come_and_go: EVERYWHERE,
-    floods.send_slowly: EVERYWHERE,
+    floods.lengthen_headers: PORTS,
+    floods.bomb_headers: PORTS,
+    floods.continue_headers: PORTS,
+    floods.keep_streams: PORTS,
+    floods.watch_health: PORTS,
+    floods.keep_connections: PORTS,
+    floods.come_and_go: PORTS,
+    floods.send_slowly: PORTS,
     floods.send_head_slowly: (GATEWAY,),
-    floods.read_nothing: EVERYWHERE,
-    floods.reset_at_once: EVERYWHERE,
-    floods.ping: EVERYWHERE,
-    floods.settle: EVERYWHERE,
-    floods.bomb_messages: EVERYWHERE,
+    floods.read_nothing: PORTS,
+    floods.reset_at_once: PORTS,
+    floods.ping: PORTS,
+    floods.settle: PORTS,
+    floods.bomb_messages: PORTS,
     floods.amplify: (GATEWAY,),
     floods.post_without_token: (GATEWAY,),
 }
-"""The ports that each attack applies to: only the gateway's port serves REST."""
+"""The ports that each attack applies to: only the gateway's takes HTTP/1.1."""
 ATTACKER, NEIGHBOUR = "attacker", "neighbour"
 NEIGHBOURS_RATE = 100.0
 NEIGHBOURS_CONNECTIONS = 4
@@ -135,11 +133,11 @@ def resident_bytes(service: Service) -> int:
 
 async def measure(attack: Flood, port: str, service: Service, attackers_token: str, seconds: float) -> Result:
     """Measure one attack on one port."""
-    address, call = (service.http, "rest") if port == GATEWAY else (service.grpc, "unary")
+    address = service.address(port)
     lane = Lane(
         NEIGHBOUR,
         address,
-        call,
+        "rest" if port == GATEWAY else "unary",
         [service.token],
         connections=NEIGHBOURS_CONNECTIONS,
         per_second=NEIGHBOURS_RATE,
@@ -198,7 +196,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each attack lasts")
     parser.add_argument("--host", choices=available(), default=available()[0])
     parser.add_argument("--only", default="", help="attacks whose name has this in it")
-    parser.add_argument("--port", choices=EVERYWHERE, nargs="+", default=EVERYWHERE)
+    parser.add_argument("--port", choices=PORTS, nargs="+", default=PORTS)
     arguments = parser.parse_args()
     if problem := load.missing():
         sys.exit(problem)

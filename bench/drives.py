@@ -31,10 +31,10 @@ class Result:
     generator_us: float
 
 
-async def drive(run: Run, service: Service, nodes: set[int], seconds: float) -> Result:
-    """Apply one kind of load to one service."""
-    address = service.http if run.call == "rest" else service.grpc
-    lane = Lane(run.name, address, run.call, [service.token], run.shape, run.connections, run.in_flight, ca=service.ca)
+async def drive(run: Run, service: Service, port: str, nodes: set[int], seconds: float) -> Result:
+    """Apply one kind of load to one port of a service."""
+    calling = (service.address(port), run.call, [service.token])
+    lane = Lane(run.name, *calling, run.shape, run.connections, run.in_flight, ca=service.ca)
     own = processes.tree(service.pid)
     before = processes.processor_seconds(own), processes.processor_seconds(nodes)
     report = await load.drive(lane, seconds=seconds)

@@ -1,8 +1,9 @@
 """`python -m bench.latency`: how long calls of one user take where the service is not at its limit.
 
-Three questions: a single call on an idle service, for each host; calls at a steady rate, at half of what the service
-takes at most; and one member's calls at a steady rate, alone and beside another member that sends large calls as fast
-as it can. Everything shares this machine's cores, so quiet ones are needed; `lag` is how late the generator was.
+Three questions: a single call on an idle service, for each host, over gRPC and over REST on each port that takes it;
+calls at a steady rate, at half of what the service takes at most; and one member's calls at a steady rate, alone and
+beside another member that sends large calls as fast as it can. Everything shares this machine's cores, so quiet ones
+are needed; `lag` is how late the generator was.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from rich.table import Table
 from bench import load
 from bench.cluster import STEADY, running_cluster
 from bench.load import Lane, Latencies, Outcome, Pool
-from bench.service import Service, running_service, signed_in
+from bench.service import Service, ports, running_service, signed_in
 from bench.workload import FIRST_USER, Shape, write_members
 
 console = Console(width=110)
@@ -44,10 +45,10 @@ class Latency:
         self._steady, self._flood = tokens
         self._seconds = seconds
 
-    async def idle(self) -> tuple[str, Outcome]:
+    async def idle(self, call: str, port: str) -> tuple[str, Outcome]:
         """One call at a time."""
-        lane = Lane("calls", self._service.grpc, "unary", [self._steady], SMALL, 1, 1)
-        return "one at a time", (await self._drive(lane))["calls"]
+        lane = Lane("calls", self._service.address(port), call, [self._steady], SMALL, 1, 1)
+        return f"one at a time: {call}, {port}", (await self._drive(lane))["calls"]
 
     async def half(self) -> tuple[str, Outcome]:
         """An open loop at half the rate of a closed one."""
@@ -102,7 +103,7 @@ async def bench(hosts: Sequence[str], seconds: float) -> Table:
                 tokens = [await signed_in(service.http, name, service.password) for name in MEMBERS]
                 latency = Latency(service, tokens, seconds)
                 await asyncio.sleep(1)  # its start has ended everywhere
-                rows = [await latency.idle()]
+                rows = [await latency.idle(call, port) for call in ("unary", "rest") for port in ports(call, host)]
                 if host == hosts[0]:
                     rows += [await latency.half(), *[row async for row in latency.flooded()]]
             for name, outcome in rows:

@@ -1,9 +1,9 @@
 """`python -m bench.overload`: more calls than the service can serve, from callers who do not slow down.
 
 For each host and kind of load it first measures the peak, in a closed loop of as many members. Then they offer a
-multiple of it, while a neighbour of another member calls 50 times a second and `/healthz` is asked 10 times a second.
-One process drives all three; the table says how much of a core that took, of those that callers, service and cluster
-share here. A row is printed when its flood is over, and marked where it is not as it should be.
+multiple of it, while a neighbour of another member calls the same port 50 times a second and `/healthz` is asked 10
+times a second. One process drives all three; the table says how much of a core that took, of those that callers,
+service and cluster share here. A row is printed when its flood is over, and marked where it is not as it should be.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from bench import load, processes
 from bench.cluster import running_cluster
 from bench.load import WARMUP_SECONDS, Lane, LoadError, Pool, Request
 from bench.overload_rows import CAPTION, Case, Peak, Result, heading, row
-from bench.service import Service, running_service, signed_in
+from bench.service import GATEWAY, PORTS, Service, ports, running_service, signed_in
 from bench.workload import FIRST_USER, UNLIMITED, Shape, write_members
 
 CALLS = ("unary", "stream", "rest")
@@ -68,7 +68,7 @@ class Overload:
     async def peak(self, case: Case, seconds: float) -> Peak:
         """The peak throughput of this many members in a closed loop, without limits."""
         calling = [self._tokens[name] for name in flood_names(replace(case, limited=False))]
-        lane = Lane(PEAK, self._address(case.call), case.call, calling, case.shape, CONNECTIONS, IN_FLIGHT)
+        lane = Lane(PEAK, self._service.address(case.port), case.call, calling, case.shape, CONNECTIONS, IN_FLIGHT)
         report = await load.drive(lane, seconds=seconds)
         return Peak(report.lanes[PEAK].ok_per_second, report.processor_seconds / report.seconds)
 
@@ -99,7 +99,7 @@ class Overload:
 
     def _lanes(self, case: Case, peak: Peak) -> Iterable[Lane]:
         flooding = [self._tokens[name] for name in flood_names(case)]
-        address, paced = self._address(case.call), {"deadline_seconds": self._deadline}
+        address, paced = self._service.address(case.port), {"deadline_seconds": self._deadline}
         quiet = {"connections": QUIET_CONNECTIONS} | paced
         yield Lane(
             "flood",
@@ -123,9 +123,6 @@ class Overload:
         )
         health = Request("GET", "/healthz")
         yield Lane("health", self._service.http, health, ["none"], per_second=HEALTHS_RATE, **quiet)
-
-    def _address(self, call: str) -> load.Address:
-        return self._service.http if call == "rest" else self._service.grpc
 
     async def _watch(self, memory: list[int]) -> None:
         while True:
@@ -152,7 +149,7 @@ async def flood_host(
     async with running_service(host, cluster.url, directory, list(limits), write=write) as service:
         tokens = {name: await signed_in(service.http, name, service.password) for name in limits}
         overload = Overload(host, service, tokens, arguments.seconds, arguments.deadline, arguments.after)
-        for _, group in itertools.groupby(cases, lambda case: (case.call, case.shape, case.members)):
+        for _, group in itertools.groupby(cases, lambda case: (case.call, case.port, case.shape, case.members)):
             alike = list(group)
             peak = await overload.peak(alike[0], PEAK_SECONDS)
             for case in alike:
@@ -165,17 +162,17 @@ async def flood_host(
     return results
 
 
-async def bench(host_modes: Sequence[str], cases: Sequence[Case], arguments: argparse.Namespace) -> None:
+async def bench(cases: Mapping[str, Sequence[Case]], arguments: argparse.Namespace) -> None:
     """Flood all hosts, one after the other, and print the table."""
     told = []
-    rows = len(host_modes) * len(cases)
+    rows = sum(map(len, cases.values()))
     least = WARMUP_SECONDS + arguments.seconds + max(arguments.after, REST_SECONDS + WARMUP_SECONDS + AGAIN_SECONDS)
     print(f"{rows} rows, at least {rows * least / 60:.1f} minutes; in time is within {arguments.deadline:g} s\n")
     print(heading(), flush=True)
     async with AsyncExitStack() as stack:
         directory, cluster = await stack.enter_async_context(running_cluster())
-        for host in host_modes:
-            told += map(asdict, await flood_host(host, cluster, directory, cases, arguments))
+        for host, its_cases in cases.items():
+            told += map(asdict, await flood_host(host, cluster, directory, its_cases, arguments))
             if arguments.json:
                 arguments.json.write_text(json.dumps(told, indent=1))
     print(f"\n{CAPTION}")
@@ -188,6 +185,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each rate is offered")
     parser.add_argument("--host", nargs="*", choices=available(), help="instead of all that can run here")
     parser.add_argument("--call", nargs="*", choices=CALLS)
+    parser.add_argument(
+        "--port", nargs="+", choices=PORTS, default=[GATEWAY], help="where REST goes: workers, on the host native"
+    )
     parser.add_argument("--shape", nargs="*", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--members", type=int, nargs="*", choices=range(1, MOST_MEMBERS + 1), metavar="N")
     parser.add_argument("--limits", nargs="*", choices=list(LIMITS), help="of those who flood")
@@ -199,15 +199,26 @@ def main() -> None:
     if problem := load.missing():
         sys.exit(problem)
     calls, members, limits = (CALLS, (1, MOST_MEMBERS), LIMITS) if arguments.table else (CALLS[:1], (1,), ("none",))
-    every = itertools.product(
-        arguments.call or calls,
-        [SHAPES[name] for name in arguments.shape],
-        arguments.members or members,
-        [LIMITS[name] for name in arguments.limits or limits],
-        arguments.times,
-    )
+    cases = {}
+    for host in arguments.host or available()[::-1]:
+        every = itertools.product(
+            [
+                (call, port)
+                for call in arguments.call or calls
+                for port in ports(call, host)
+                if call != "rest" or port in arguments.port
+            ],
+            [SHAPES[name] for name in arguments.shape],
+            arguments.members or members,
+            [LIMITS[name] for name in arguments.limits or limits],
+            arguments.times,
+        )
+        if its_cases := [Case(*where, *how) for where, *how in every]:
+            cases[host] = its_cases
+    if not cases:
+        parser.error("none of these hosts takes such calls on this port")
     configure_logging("warning")
-    uvloop.run(bench(arguments.host or available()[::-1], [Case(*each) for each in every], arguments))
+    uvloop.run(bench(cases, arguments))
 
 
 if __name__ == "__main__":

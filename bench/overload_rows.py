@@ -20,10 +20,11 @@ CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A flood: kind and shape of calls, number of members, whether they have the default limits, and the rate as a
-    multiple of the peak."""
+    """A flood: kind, port and shape of calls, number of members, whether they have the default limits, and the rate as
+    a multiple of the peak."""
 
     call: str
+    port: str
     shape: Shape
     members: int
     limited: bool
@@ -121,6 +122,7 @@ def _marked(text: str, holds: bool) -> str:
 COLUMNS: tuple[tuple[str, str, Callable[[Result], str]], ...] = (
     ("host", "<6", lambda result: result.host),
     ("load", "<14", lambda result: f"{result.case.call} {result.case.shape}"),
+    ("port", "<7", lambda result: result.case.port),
     ("by", "<6", lambda result: f"{result.case.members}{' lim' if result.case.limited else ''}"),
     ("peak/s", ">6", lambda result: f"{result.peak.per_second:.0f}"),
     ("×", ">3", lambda result: f"{result.case.multiple:g}"),

@@ -21,7 +21,7 @@ from support.credentials.authorities import Authority
 
 from bench.drives import Result, Run, drive
 from bench.load import LoadError
-from bench.service import Service, running_service
+from bench.service import WORKERS, Service, running_service
 from bench.workload import Shape
 
 NAME = "prices"
@@ -111,7 +111,7 @@ async def measure(
 async def _drive(run: Run, service: Service, cluster: ReplicatedCluster, price: Price, seconds: float) -> Result:
     for node in cluster.nodes:
         await node.ask("CONFIG", "SET", "appendfsync", price.appendfsync)
-    return await drive(run, service, {node.child.pid for node in cluster.nodes}, seconds)
+    return await drive(run, service, WORKERS, {node.child.pid for node in cluster.nodes}, seconds)
 
 
 def table_of(paid: Sequence[Paid]) -> Table:

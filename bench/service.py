@@ -18,6 +18,8 @@ from bench.load import Address
 from bench.workload import USERNAME, write_catalog
 
 HOST = "127.0.0.1"
+GATEWAY, WORKERS = "gateway", "workers"
+PORTS = (GATEWAY, WORKERS)
 PASSWORD = f"Bench-1-{secrets.token_hex()}"
 """The password of all accounts: services that share a cluster share its catalog, which has the passwords of the first.
 """
@@ -33,6 +35,18 @@ class Service:
     password: str
     pid: int
     ca: Path | None = None
+
+    def address(self, port: str) -> Address:
+        """The address of one of its ports."""
+        return self.http if port == GATEWAY else self.grpc
+
+
+def ports(call: str, host_mode: str) -> tuple[str, ...]:
+    """The ports on which calls of this kind are measured: gRPC on the workers', REST on the gateway's and, over HTTP/2
+    where workers take it, too, then on theirs."""
+    if call in ("unary", "stream"):
+        return (WORKERS,)
+    return PORTS if call == "rest" and host_mode == "native" else (GATEWAY,)
 
 
 @asynccontextmanager

@@ -23,19 +23,20 @@ from bench import load, processes
 from bench.cluster import fill, running_cluster
 from bench.load import Lane, Outcome, Pool
 from bench.processes import Size
-from bench.service import Service, running_service
+from bench.service import GATEWAY, WORKERS, Service, ports, running_service
 from bench.workload import FIRST_USER, POOL, Shape
 
 console = Console(width=110)
 
 LANES = (
-    ("unary", Shape(1, 2), 16, 8),
-    ("unary", Shape(100, 2), 16, 2),
-    ("stream", Shape(100, 2), 4, 4),
-    ("rest", Shape(1, 2), 16, 2),
-    ("rest", Shape(100, 10), 4, 1),
+    ("unary", WORKERS, Shape(1, 2), 16, 8),
+    ("unary", WORKERS, Shape(100, 2), 16, 2),
+    ("stream", WORKERS, Shape(100, 2), 4, 4),
+    ("rest", GATEWAY, Shape(1, 2), 16, 2),
+    ("rest", GATEWAY, Shape(100, 10), 4, 1),
+    ("rest", WORKERS, Shape(1, 2), 16, 2),
 )
-"""Method, shape, connections, and calls in flight on each."""
+"""Method, port, shape, connections, and calls in flight on each; those run whose host takes them."""
 LOOK_SECONDS = 10.0
 QUARTERS = 4
 GROWTH, GROWTH_BYTES = 0.05, 4e6
@@ -46,12 +47,12 @@ MORE = 4
 Sample = Mapping[int, Size]
 
 
-def lanes(service: Service) -> list[Lane]:
+def lanes(host: str, service: Service) -> list[Lane]:
     """All lanes run at once; each has its own users."""
     return [
         Lane(
-            f"{call} {shape}",
-            service.http if call == "rest" else service.grpc,
+            f"{call} {shape}, {port}",
+            service.address(port),
             call,
             [service.token],
             shape,
@@ -59,7 +60,8 @@ def lanes(service: Service) -> list[Lane]:
             in_flight,
             pool=Pool(first_id=FIRST_USER + number * POOL),
         )
-        for number, (call, shape, connections, in_flight) in enumerate(LANES)
+        for number, (call, port, shape, connections, in_flight) in enumerate(LANES)
+        if port in ports(call, host)
     ]
 
 
@@ -114,14 +116,14 @@ async def soak(host: str, seconds: float) -> bool:
     the beginning."""
     async with AsyncExitStack() as stack:
         directory, cluster = await stack.enter_async_context(running_cluster())
-        for number, (_, shape, _, _) in enumerate(LANES):
+        for number, (_, _, shape, _, _) in enumerate(LANES):
             await fill(cluster.url, range(number * POOL, (number + 1) * POOL), shape.blocks)
         service = await stack.enter_async_context(running_service(host, cluster.url, directory))
         names = {pid: processes.name(pid) for pid in sorted(processes.tree(service.pid))}
         names |= {node.child.pid: node.name for node in cluster.nodes}
         samples: list[Sample] = []
         watching = asyncio.create_task(watch(set(names), samples))
-        outcomes = (await load.drive(*lanes(service), seconds=seconds)).lanes
+        outcomes = (await load.drive(*lanes(host, service), seconds=seconds)).lanes
         watching.cancel()
         table, flat = report(names, samples)
         console.print(table)

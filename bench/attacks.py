@@ -28,30 +28,30 @@ from support.wire.floods import Flood
 from bench import load, processes
 from bench.cluster import running_cluster
 from bench.load import Lane, Outcome, Pool
-from bench.service import GATEWAY, PORTS, Service, running_service, signed_in
+from bench.service import GATEWAY, PORTS, Service, ports, running_service, signed_in
 from bench.workload import FIRST_USER, UNLIMITED, write_members
 
 console = Console(width=110)
 
-ATTACKS: dict[Flood, Sequence[str]] = {
-    floods.lengthen_headers: PORTS,
-    floods.bomb_headers: PORTS,
-    floods.continue_headers: PORTS,
-    floods.keep_streams: PORTS,
-    floods.watch_health: PORTS,
-    floods.keep_connections: PORTS,
-    floods.come_and_go: PORTS,
-    floods.send_slowly: PORTS,
-    floods.send_head_slowly: (GATEWAY,),
-    floods.read_nothing: PORTS,
-    floods.reset_at_once: PORTS,
-    floods.ping: PORTS,
-    floods.settle: PORTS,
-    floods.bomb_messages: PORTS,
-    floods.amplify: (GATEWAY,),
-    floods.post_without_token: (GATEWAY,),
+ATTACKS: dict[Flood, str | None] = {
+    floods.lengthen_headers: None,
+    floods.bomb_headers: None,
+    floods.continue_headers: None,
+    floods.keep_streams: None,
+    floods.watch_health: None,
+    floods.keep_connections: None,
+    floods.come_and_go: None,
+    floods.send_slowly: None,
+    floods.send_head_slowly: "rest_http1",
+    floods.read_nothing: None,
+    floods.reset_at_once: None,
+    floods.ping: None,
+    floods.settle: None,
+    floods.bomb_messages: None,
+    floods.amplify: "rest",
+    floods.post_without_token: "rest",
 }
-"""The ports that each attack applies to: only the gateway's takes HTTP/1.1."""
+"""The kind of calls whose ports each attack applies to; None: all ports."""
 ATTACKER, NEIGHBOUR = "attacker", "neighbour"
 NEIGHBOURS_RATE = 100.0
 NEIGHBOURS_CONNECTIONS = 4
@@ -202,8 +202,8 @@ def main() -> None:
         sys.exit(problem)
     attacks = [
         (attack, port)
-        for attack, ports in ATTACKS.items()
-        for port in ports
+        for attack, call in ATTACKS.items()
+        for port in (ports(call, arguments.host) if call else PORTS)
         if arguments.only in attack.__name__ and port in arguments.port
     ]
     configure_logging("warning")

@@ -13,10 +13,11 @@ from support.contract.messages import APPLY, one_user
 from support.service.processes import descendants, needs_proc
 from support.service.running import HOST_MODES, Service, running_service
 from support.wire import floods
-from support.wire.floods import Flood, posting
+from support.wire.floods import Flood
 from support.wire.http1 import answer_to
 
 from bench import processes
+from bench.service import WORKERS, ports
 
 pytestmark = [pytest.mark.alone, needs_proc]
 
@@ -57,6 +58,12 @@ def resident_bytes(service: Service) -> int:
 def processor_seconds(service: Service) -> float:
     """What they have used of processors."""
     return processes.processor_seconds(server_pids(service))
+
+
+def posting(token: str, body: bytes) -> bytes:
+    """An HTTP/1.1 POST request."""
+    head = f"POST /rt-segment HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 async def test_memory_is_given_back_after_a_flood(flooded: Service) -> None:
@@ -109,10 +116,23 @@ def bounded(service: Service, bodies: float) -> Iterator[None]:
 @pytest.mark.parametrize("flood", FLOODS)
 async def test_others_are_answered_meanwhile(flooded: Service, flood: Flood) -> None:
     """A caller of another member, one call after the other; none fails."""
+    await assert_others_are_answered(flooded, flood, flooded.http_address)
+
+
+@pytest.mark.parametrize("flood", [floods.amplify, floods.post_without_token])
+@pytest.mark.parametrize(
+    "flooded", [host for host in HOST_MODES if WORKERS in ports("rest", host)], indirect=True, scope="module"
+)
+async def test_others_are_answered_meanwhile_on_the_workers_port(flooded: Service, flood: Flood) -> None:
+    """Where it takes REST, there is no gateway that would refuse anything."""
+    await assert_others_are_answered(flooded, flood, flooded.grpc_address)
+
+
+async def assert_others_are_answered(flooded: Service, flood: Flood, address: str) -> None:
     start = most = resident_bytes(flooded)
     calls, token = 0, await flooded.token()
     with bounded(flooded, BODIES.get(flood, math.inf)):
-        flooding = asyncio.create_task(flood(flooded.http_address, token))
+        flooding = asyncio.create_task(flood(address, token))
         async with flooded.http(headers={"authorization": await flooded.token("private")}) as http:
             while not flooding.done() or calls < 10:
                 answer = await http.get("/rt-segment?user_id=1")

@@ -37,12 +37,6 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER option with which closing sends a reset."""
 
 
-def posting(token: str, body: bytes) -> bytes:
-    """An HTTP/1.1 POST request."""
-    head = f"POST /rt-segment HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\ncontent-length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
 async def on_connections(
     address: str, count: int, do: Callable[[Peer], Awaitable[None]], *, takes: bool = True
 ) -> None:
@@ -87,23 +81,36 @@ def message_of(data: bytes, *, is_compressed: bool = False) -> bytes:
     return struct.pack(">BI", is_compressed, len(data)) + data
 
 
+def posting_headers(token: str) -> Headers:
+    """The headers of an HTTP/2 POST request."""
+    return [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", b"/rt-segment"),
+        (b":authority", b"a"),
+        (b"authorization", token.encode()),
+    ]
+
+
 async def amplify(address: str, token: str) -> None:
     """Four bodies of empty users, each of which causes a warning."""
-    request = posting(token, EMPTY_USERS)
-    answers = await asyncio.gather(*(answer_to(address, request) for _ in range(4)))
-    assert {answer.status_code for answer in answers} <= {200, 429, 503}
-    assert max(len(answer.content) for answer in answers) < LONGEST_ANSWER_BYTES
+
+    async def post(peer: Peer) -> None:
+        answer = await peer.call(posting_headers(token), EMPTY_USERS)
+        assert answer.http_status in {200, 429, 503}
+        assert len(answer.data) < LONGEST_ANSWER_BYTES
+
+    await on_connections(address, 4, post)
 
 
 async def post_without_token(address: str, _: str) -> None:
-    """Eight callers that post bodies which are not read."""
-    request = posting("", EMPTY_USERS)
+    """Eight callers that post bodies nobody has a token for."""
 
-    async def post() -> None:
+    async def post(peer: Peer) -> None:
         for _ in range(40):
-            assert (await answer_to(address, request)).status_code == 401
+            assert (await peer.call(posting_headers(""), EMPTY_USERS)).http_status == 401
 
-    await asyncio.gather(*(post() for _ in range(8)))
+    await on_connections(address, 8, post)
 
 
 async def bomb_headers(address: str, token: str) -> None:

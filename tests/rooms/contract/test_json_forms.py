@@ -10,6 +10,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_gateway.contract.json_forms import json_forms
 from instantaudience_server.transport.hosts.native import missing
 from support.contract.json_bodies import BODIES, mutants
+from support.contract.messages import LIMIT_BYTES
 from support.gateway.running import Upstream
 
 if reason := missing():
@@ -17,7 +18,7 @@ if reason := missing():
 
 from instantaudience_native import JsonReader, JsonWriter
 
-(FORM,) = json_forms()
+(FORM,) = json_forms(LIMIT_BYTES)
 READER = JsonReader(
     FORM.request.messages,
     FORM.request.root,

@@ -110,19 +110,24 @@ REQUEST_IDS = {
 
 
 @pytest.mark.parametrize(("own", "is_kept"), REQUEST_IDS.values(), ids=REQUEST_IDS)
-async def test_a_caller_may_name_its_requests(demo: httpx.AsyncClient, own: str, is_kept: bool) -> None:
+async def test_a_caller_may_name_its_requests(
+    service: Service, demo: httpx.AsyncClient, own: str, is_kept: bool
+) -> None:
     headers = {"x-request-id": own.encode("latin-1")}
-    for send in (
-        demo.post("/rt-segment", json=one_user(), headers=headers),
-        demo.get("/rt-segment?user_id=1", headers=headers),
-        demo.post("/rt-segment", content="{", headers=headers),
-        demo.get("/nope", headers=headers),
-    ):
-        answer = await send
-        if is_kept:
-            assert answer.headers["x-request-id"] == own
-        else:
-            assert uuid.UUID(answer.headers["x-request-id"])
+    async with service.http("direct", headers={"authorization": await service.token()}) as direct:
+        for send in (
+            demo.post("/rt-segment", json=one_user(), headers=headers),
+            demo.get("/rt-segment?user_id=1", headers=headers),
+            demo.post("/rt-segment", content="{", headers=headers),
+            demo.get("/nope", headers=headers),
+            direct.post("/rt-segment", json=one_user(), headers=headers),
+            direct.post("/rt-segment", content="{", headers=headers),
+        ):
+            answer = await send
+            if is_kept:
+                assert answer.headers["x-request-id"] == own
+            else:
+                assert uuid.UUID(answer.headers["x-request-id"])
 
 
 async def test_a_grpc_caller_may_name_its_calls(service: Service) -> None:

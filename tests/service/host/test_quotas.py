@@ -141,18 +141,20 @@ async def grpc_refusal(call: Any) -> grpc.aio.AioRpcError:
 
 
 @pytest.mark.parametrize(
-    ("name", "request_", "text", "count"),
+    ("name", "port", "request_", "text", "count"),
     [
-        ("one-post", ("POST", {"json": users(1)}), "1 writes per 1 seconds to rt-segment", "1"),
-        ("one-get", ("GET", {"params": {"user_id": "1"}}), "1 reads per 1 seconds to rt-segment", "1"),
-        ("three-users", ("POST", {"json": users(1, 2, 3, 4)}), "3 users per 1 seconds to rt-segment", "0"),
+        ("one-post", "gateway", ("POST", {"json": users(1)}), "1 writes per 1 seconds to rt-segment", "1"),
+        ("one-post", "direct", ("POST", {"json": users(1)}), "1 writes per 1 seconds to rt-segment", "1"),
+        ("one-get", "gateway", ("GET", {"params": {"user_id": "1"}}), "1 reads per 1 seconds to rt-segment", "1"),
+        ("three-users", "gateway", ("POST", {"json": users(1, 2, 3, 4)}), "3 users per 1 seconds to rt-segment", "0"),
+        ("three-users", "direct", ("POST", {"json": users(1, 2, 3, 4)}), "3 users per 1 seconds to rt-segment", "0"),
     ],
 )
 async def test_rest_callers_are_told(
-    limited: Service, tokens: dict[str, str], name: str, request_: Any, text: str, count: str
+    limited: Service, tokens: dict[str, str], name: str, port: str, request_: Any, text: str, count: str
 ) -> None:
     method, content = request_
-    async with limited.http(headers={"authorization": tokens[name]}) as http:
+    async with limited.http(port, headers={"authorization": tokens[name]}) as http:
         answer = await refusal(lambda: http.request(method, "/rt-segment", **content))
     assert answer.status_code == 429
     assert body_of(answer) == {
@@ -276,13 +278,17 @@ class TestSizes:
             "Too many user_ids in request.",
         ]
 
+    @pytest.mark.parametrize("port", ["gateway", "direct"])
     @pytest.mark.parametrize("declared", [None, "1", "x"])
-    async def test_a_rest_body_is_measured_as_it_was_sent(self, small: httpx.AsyncClient, declared: str | None) -> None:
+    async def test_a_rest_body_is_measured_as_it_was_sent(
+        self, limited: Service, tokens: dict[str, str], port: str, declared: str | None
+    ) -> None:
         """Spaces are no part of the message that is made of it, and a caller cannot say otherwise."""
         headers = {} if declared is None else {"x-request-body-bytes": declared}
         body = json.dumps(users(1)).ljust(300)
-        assert (await small.post("/rt-segment", content=body, headers=headers)).status_code == 200
-        answer = await small.post("/rt-segment", content=body + " ", headers=headers)
+        async with limited.http(port, headers=headers | {"authorization": tokens["small"]}) as small:
+            assert (await small.post("/rt-segment", content=body)).status_code == 200
+            answer = await small.post("/rt-segment", content=body + " ")
         assert_http_error(answer, 413, "LIMIT")
         assert "301 bytes; at most 300 are allowed" in answer.text
 

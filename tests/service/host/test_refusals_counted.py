@@ -46,21 +46,31 @@ REFUSED: dict[str, tuple[Send, int, str]] = {
 }
 
 
-@pytest.mark.parametrize(("send", "status", "failure"), REFUSED.values(), ids=REFUSED)
+ON_BOTH_PORTS = {"no JSON", "no JSON, in chunks", "no body", "a wrong value", "too long", "too long, in chunks"}
+CASES = [
+    pytest.param(port, *refused, id=f"{what}, {port}")
+    for what, refused in REFUSED.items()
+    for port in ("gateway", "direct")
+    if port == "gateway" or what in ON_BOTH_PORTS
+]
+
+
+@pytest.mark.parametrize(("port", "send", "status", "failure"), CASES)
 async def test_a_refused_call_is_its_members(
-    service: Service, demo: httpx.AsyncClient, send: Send, status: int, failure: str
+    service: Service, port: str, send: Send, status: int, failure: str
 ) -> None:
     before = await failed_calls(service)
-    answer = await send(demo)
+    async with service.http(port, headers={"authorization": await service.token()}) as http:
+        answer = await send(http)
     assert_http_error(answer, status, "LIMIT" if status == 413 else "SYNTAX")
     assert await failed_calls(service) == before | {failure: before.get(failure, 0) + 1}
 
 
-@pytest.mark.parametrize(("send", "status", "_"), REFUSED.values(), ids=REFUSED)
-async def test_a_token_counts_before_the_body(service: Service, send: Send, status: int, _: str) -> None:
+@pytest.mark.parametrize(("port", "send", "status", "_"), CASES)
+async def test_a_token_counts_before_the_body(service: Service, port: str, send: Send, status: int, _: str) -> None:
     """One that is unknown; what there is not, there is not for anybody."""
     before = await failed_calls(service)
-    async with service.http(headers={"authorization": "hbapi:1:unknown:local"}) as http:
+    async with service.http(port, headers={"authorization": "hbapi:1:unknown:local"}) as http:
         answer = await send(http)
     if status in {404, 405}:
         assert_http_error(answer, status, "SYNTAX")
@@ -94,17 +104,22 @@ async def test_a_wrong_password_is_the_members_that_has_the_name(service: Servic
     await eventually(is_counted)
 
 
-async def test_what_is_skipped_counts_by_its_warning(service: Service, demo: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("port", ["gateway", "direct"])
+async def test_what_is_skipped_counts_by_its_warning(service: Service, port: str) -> None:
     def skipped(total: usage_pb2.UsageHour) -> dict[int, int]:
         return {each.code: each.parts for each in total.skipped_parts}
 
-    before = skipped(await usage_of(service))
+    earlier = await usage_of(service)
+    before = skipped(earlier)
     users = [{"user_id": "x", "seg_block": [{"seg_id": 10001}]}, {"user_id": "5", "seg_block": [{"value": 1}, {}]}]
-    answer = await demo.post("/rt-segment", json={"rt_segment": users})
+    async with service.http(port, headers={"authorization": await service.token()}) as http:
+        answer = await http.post("/rt-segment", json={"rt_segment": users})
     assert answer.status_code == 200
     codes = {"INVALID_USER_ID": 1, "SEGMENT_REQUIRED": 2, "NO_VALID_SEGMENTS": 1}
     more = {audience_pb2.WarningCode.Value(f"WARNING_CODE_{name}"): count for name, count in codes.items()}
-    after = skipped(await usage_of(service))
+    later = await usage_of(service)
+    assert later.calls == earlier.calls + 1
+    after = skipped(later)
     assert after == before | {code: before.get(code, 0) + count for code, count in more.items()}
 
 

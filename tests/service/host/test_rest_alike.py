@@ -1,7 +1,7 @@
-"""What REST callers get is the same on all hosts, to the byte: whether Envoy makes it or the host does."""
+"""What REST callers get is the same on all hosts and ports, to the byte: whether Envoy makes it or the host does."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ import pytest
 from support.contract.json_bodies import BODIES, chunks, mutants
 from support.contract.messages import APPLY, LIMIT_BYTES
 from support.contract.model import UNLIMITED, UNLIMITED_DEMO
-from support.service.running import HOST_MODES, Service, new_directory, running_service
+from support.service.running import HOST_MODES, new_directory, running_service
 
 SMALL = {"id": 300, "name": "small", "limits": UNLIMITED | {"users_per_call": 2, "body_bytes": 300}}
 FULL = {"id": 301, "name": "full", "limits": UNLIMITED | {"users_per_second": 1}}
@@ -25,22 +25,24 @@ CATALOG = UNLIMITED_DEMO | {
 OF_ONE_ANSWER = {"date", "x-request-id", "connection"}
 """Headers that tell of one answer alone: how much of a body had come, too."""
 
+PORTS = ("gateway", "direct")
+"""Calls with parameters, and other methods and paths, are for the gateway."""
+
 Send = Callable[[httpx.AsyncClient, dict[str, str]], Awaitable[httpx.Response]]
 
 
 class Hosts:
-    """A service on each host, in the order of `HOST_MODES`, with the same catalog."""
+    """A service on each host, in the order of `HOST_MODES`, with the same catalog: callers of its ports, and tokens."""
 
-    def __init__(self, services: list[Service], tokens: list[dict[str, str]]) -> None:
-        self._services = services
+    def __init__(self, callers: list[dict[str, httpx.AsyncClient]], tokens: list[dict[str, str]]) -> None:
+        self._callers = callers
         self._tokens = tokens
 
-    async def assert_alike(self, send: Send) -> httpx.Response:
+    async def assert_alike(self, send: Send, ports: Sequence[str] = PORTS) -> httpx.Response:
         """Sends the same to all."""
         answers = []
-        for service, tokens in zip(self._services, self._tokens, strict=True):
-            async with service.http() as http:
-                answers.append(await send(http, tokens))
+        for callers, tokens in zip(self._callers, self._tokens, strict=True):
+            answers += [await send(callers[port], tokens) for port in ports]
         for one, other in pairwise(answers):
             assert (one.status_code, one.content) == (other.status_code, other.content)
             assert _headers(one) == _headers(other)
@@ -54,16 +56,17 @@ def _headers(answer: httpx.Response) -> dict[str, str]:
 @pytest.fixture(scope="module")
 async def hosts() -> AsyncIterator[Hosts]:
     async with AsyncExitStack() as stack:
-        services, tokens = [], []
+        callers, tokens = [], []
         for host_mode in HOST_MODES:
             directory = await stack.enter_async_context(new_directory())
             (directory / "alike.yaml").write_text(json.dumps(CATALOG))
             catalog = f"--catalog={directory / 'alike.yaml'}"
             running = running_service(directory=directory, host_mode=host_mode, catalog=catalog)
-            services.append(await stack.enter_async_context(running))
+            service = await stack.enter_async_context(running)
             passwords = {"demo": None, "external": None, "small": PASSWORD, "full": PASSWORD}
-            tokens.append({name: await services[-1].sign_in(name, password) for name, password in passwords.items()})
-        yield Hosts(services, tokens)
+            tokens.append({name: await service.sign_in(name, password) for name, password in passwords.items()})
+            callers.append({port: await stack.enter_async_context(service.http(port)) for port in PORTS})
+        yield Hosts(callers, tokens)
 
 
 def post(content: bytes, username: str = "demo", **options: str) -> Send:
@@ -145,7 +148,8 @@ async def test_tokens(hosts: Hosts, authorization: str, query: str, status: int)
             headers = {"authorization": authorization.replace("TOKEN", token)}
             return await http.post(f"/rt-segment{query.replace('TOKEN', token)}", content=content, headers=headers)
 
-        assert (await hosts.assert_alike(send)).status_code == expected
+        ports = ["gateway"] if query else PORTS
+        assert (await hosts.assert_alike(send, ports)).status_code == expected
 
 
 @pytest.mark.parametrize("name", ["validate_only", "validateOnly", "validate%5Fonly", "%76alidateOnly"])
@@ -158,7 +162,7 @@ async def test_parameters(hosts: Hosts, name: str) -> None:
         ) -> httpx.Response:
             return await http.post(f"/rt-segment?{query}", content=GOOD, headers={"authorization": tokens["demo"]})
 
-        assert (await hosts.assert_alike(send)).status_code == status
+        assert (await hosts.assert_alike(send, ["gateway"])).status_code == status
 
 
 async def test_limits(hosts: Hosts) -> None:
@@ -206,4 +210,4 @@ async def test_other_methods_and_paths(hosts: Hosts) -> None:
             ) -> httpx.Response:
                 return await http.request(method, path, content=GOOD, headers={"authorization": tokens["demo"]})
 
-            await hosts.assert_alike(send)
+            await hosts.assert_alike(send, ["gateway"])

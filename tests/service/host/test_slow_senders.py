@@ -77,7 +77,8 @@ async def test_what_does_not_come_in_time_is_answered_with_408(impatient: Servic
             await asyncio.sleep(0.1)
 
 
-async def test_the_same_over_http2_leaves_the_connection_to_others(impatient: Service) -> None:
+@pytest.mark.parametrize("port", ["gateway", "direct"])
+async def test_the_same_over_http2_leaves_the_connection_to_others(impatient: Service, port: str) -> None:
     headers = [
         (b":method", b"POST"),
         (b":scheme", b"http"),
@@ -85,7 +86,8 @@ async def test_the_same_over_http2_leaves_the_connection_to_others(impatient: Se
         (b":authority", b"a"),
         (b"authorization", (await impatient.token()).encode()),
     ]
-    async with connected(impatient.http_address) as peer:
+    address = {"gateway": impatient.http_address, "direct": impatient.grpc_address}[port]
+    async with connected(address) as peer:
         slow = peer.begin(headers)
         for _ in range(5):
             await peer.send(slow, b"{")

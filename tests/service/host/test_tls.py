@@ -77,10 +77,11 @@ class Secured:
         trusted = grpc.ssl_channel_credentials(self.authority.file.read_bytes(), *pair)
         return grpc.aio.secure_channel(self.address(port), trusted)
 
-    async def http(self, client: Signed | None, **options: Any) -> httpx.AsyncClient:
-        """A REST caller with this certificate."""
+    async def http(self, client: Signed | None, port: str = "gateway", **options: Any) -> httpx.AsyncClient:
+        """A REST caller with this certificate; `direct`, over HTTP/2."""
         context = await asyncio.to_thread(self.context, client)
-        return httpx.AsyncClient(base_url=self.service.url, verify=context, timeout=20, trust_env=False, **options)
+        options |= {"verify": context, "http2": port == "direct"}
+        return httpx.AsyncClient(base_url=f"https://{self.address(port)}", timeout=20, trust_env=False, **options)
 
 
 async def token_of(http: httpx.AsyncClient, username: str = "demo") -> str:
@@ -461,6 +462,10 @@ async def test_their_ends_are_a_metric(secured: Secured) -> None:
 async def outcomes(secured: Secured, client: Signed, *metadata: tuple[str, str]) -> dict[str, object]:
     """How calls without a token end: HTTP statuses and gRPC codes."""
     ended: dict[str, object] = {}
+    async with await secured.http(client, "direct", headers=list(metadata)) as http:
+        answer = await http.post("/rt-segment", json=one_user("1"))
+        ended["POST, direct"] = answer.status_code
+        assert answer.http_version == "HTTP/2"
     async with await secured.http(client, headers=list(metadata)) as http:
         ended["POST"] = (await http.post("/rt-segment", json=one_user("1"))).status_code
         ended["GET"] = (await http.get("/rt-segment", params={"user_id": "1"})).status_code
@@ -479,8 +484,8 @@ async def outcomes(secured: Secured, client: Signed, *metadata: tuple[str, str])
     return ended
 
 
-ADMITTED = {"POST": 200, "GET": 200, **dict.fromkeys(PORTS, grpc.StatusCode.OK)}
-REFUSED = {"POST": 401, "GET": 401, **dict.fromkeys(PORTS, grpc.StatusCode.UNAUTHENTICATED)}
+ADMITTED = {"POST": 200, "POST, direct": 200, "GET": 200, **dict.fromkeys(PORTS, grpc.StatusCode.OK)}
+REFUSED = {"POST": 401, "POST, direct": 401, "GET": 401, **dict.fromkeys(PORTS, grpc.StatusCode.UNAUTHENTICATED)}
 
 
 async def test_who_has_a_certificate_with_an_accounts_name_needs_no_token(secured: Secured) -> None:

@@ -26,12 +26,12 @@ from support.contract.vectors import Vector, rt_segment_vectors
 from support.service.running import FORM, Service
 
 
-@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+@pytest.mark.parametrize(("port", "http2"), [("gateway", False), ("gateway", True), ("direct", True)])
 @pytest.mark.parametrize("vector", rt_segment_vectors(), ids=lambda vector: vector.name)
-async def test_examples(service: Service, cluster: RedisCluster, vector: Vector, http2: bool) -> None:
+async def test_examples(service: Service, cluster: RedisCluster, vector: Vector, port: str, http2: bool) -> None:
     await put_before(cluster, vector)
     headers = FORM | {"authorization": await service.token(vector.user)}
-    async with service.http(headers=headers, http1=not http2, http2=http2) as http:
+    async with service.http(port, headers=headers, http1=not http2, http2=http2) as http:
         earliest = now_ms()
         answer = await http.post("/rt-segment", content=json.dumps(vector.request))
         latest = now_ms()

@@ -148,6 +148,26 @@ async def test_a_browsers_session(http: httpx.AsyncClient, admin: Any) -> None:
     await eventually(it_has_ended)
 
 
+async def test_who_has_signed_out_is_refused_on_a_workers_port_too(
+    service: Service, http: httpx.AsyncClient, admin: Any
+) -> None:
+    _, token = await new_user(http, admin)
+    headers = {"authorization": token}
+
+    async def it_has_ended() -> None:
+        for _ in range(10):  # workers share the connections
+            async with service.http("direct", headers=headers) as direct:
+                assert_http_error(await direct.post("/rt-segment", json={}), 401, "NOAUTH")
+
+    async def is_known() -> None:
+        async with service.http("direct", headers=headers) as direct:
+            assert (await direct.post("/rt-segment", json={})).status_code == 200
+
+    await eventually(is_known)
+    assert (await http.delete("/auth", headers=headers)).status_code == 200
+    await eventually(it_has_ended)
+
+
 async def test_the_eleventh_sign_in_of_five_minutes(http: httpx.AsyncClient, admin: Any) -> None:
     """Of an account of the test's own; failed attempts are not counted."""
     user, _ = await new_user(http, admin)

@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
+from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
@@ -168,13 +169,14 @@ def _field(request: Struct, name: str, default: Any) -> Any:
     return request[name] if name in request else default  # noqa: SIM401 - a Struct has no `get`
 
 
-async def interop_service() -> tuple[list[AnyMethod], Pipeline]:
-    """The methods and the pipeline for a host."""
+async def interop_service(admission: Admission | None = None) -> tuple[list[AnyMethod], Pipeline]:
+    """The methods and the pipeline for a host; without an `admission`, the usual one is used."""
     status = ServingStatus((SERVICE,))
     status.set_serving(True)
     pipeline = pipeline_of(
         _Tokens(),  # type: ignore[arg-type]
         Usage(_Uncounted(), demo_catalog(), SystemClock()),  # type: ignore[arg-type]
+        admission,
         call_timeout_seconds=CALL_TIMEOUT_SECONDS,
         body_limit_bytes=LIMIT_BYTES,
     )

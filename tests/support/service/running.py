@@ -92,10 +92,13 @@ class Service:
         ports: list[int] = event["ports"]
         return ports
 
-    def http(self, **options: Any) -> httpx.AsyncClient:
-        """A REST client."""
+    def http(self, port: str = "gateway", **options: Any) -> httpx.AsyncClient:
+        """A REST client: of the `gateway`, or over HTTP/2 `direct` of the workers."""
+        url = self.url
+        if port == "direct":
+            url, options = f"{self.scheme}://{self.grpc_address}", {"http1": False, "http2": True} | options
         # Loading the CA certificates for HTTPS takes longer than a call.
-        return httpx.AsyncClient(base_url=self.url, timeout=20, verify=False, trust_env=False, **options)
+        return httpx.AsyncClient(base_url=url, timeout=20, verify=False, trust_env=False, **options)
 
     def channel(self, port: str, *options: tuple[str, Any]) -> grpc.aio.Channel:
         """A gRPC channel: through the `gateway`, or `direct` to the workers."""

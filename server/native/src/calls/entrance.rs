@@ -5,6 +5,7 @@ use std::sync::Arc;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::{CONTENT_TYPE, HeaderMap, TE};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
 use crate::bounds::Piece;
@@ -34,7 +35,7 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
         match rest::find(&parts, peer, service) {
             Some(Found::Call(method)) => serve_rest(method, &parts.headers, body, respond, shared, peer),
-            Some(Found::Elsewhere(method)) => refuse_rest(method, &parts.headers, &mut respond, service),
+            Some(Found::Elsewhere(method)) => refuse_rest(method, &parts, &mut respond, service),
             None => refuse_media_type(&mut respond),
         }
         return;
@@ -80,11 +81,11 @@ fn serve_rest(
 }
 
 /// Says that a request is for the gateway.
-fn refuse_rest(method: ServiceMethod, headers: &HeaderMap, respond: &mut SendResponse<Piece>, service: &Service) {
+fn refuse_rest(method: ServiceMethod, request: &Parts, respond: &mut SendResponse<Piece>, service: &Service) {
     if let Some(form) = service.json_forms.get(&method.number) {
-        let reply = Reply { form, request_id: Some(service.request_ids.own_or_new(headers)) };
+        let reply = Reply { form, request_id: Some(service.request_ids.own_or_new(&request.headers)) };
         // Sending fails only if the caller has gone.
-        let _ = rest::fail(&reply, &form.elsewhere, respond);
+        let _ = rest::refuse(&reply, &request.method, respond);
     }
 }
 

@@ -46,7 +46,7 @@ pub fn find(request: &Parts, peer: &Peer, service: &Service) -> Option<Found> {
         Peer::Gateway => return None,
         Peer::Caller(..) => *service.rest_methods.get(request.uri.path())?,
     };
-    let is_call = request.method == Method::POST && request.uri.query().is_none();
+    let is_call = request.method == Method::POST && request.uri.query().is_none_or(str::is_empty);
     Some(if is_call { Found::Call(method) } else { Found::Elsewhere(method) })
 }
 
@@ -84,13 +84,29 @@ pub fn fail(reply: &Reply<'_>, failure: &Failure, respond: &mut SendResponse<Pie
     Ok(sending.send_data(body.into(), true)?)
 }
 
+/// Says that a request is for the gateway. The response to HEAD has no body: clients take one for a fault of the
+/// connection.
+pub fn refuse(reply: &Reply<'_>, method: &Method, respond: &mut SendResponse<Piece>) -> Result<(), Gone> {
+    let failure = &reply.form.elsewhere;
+    if method != Method::HEAD {
+        return fail(reply, failure, respond);
+    }
+    let response = response(reply, failure.status, failure.headers.clone(), failure.body.len());
+    respond.send_response(response, true)?;
+    Ok(())
+}
+
 fn start(
     reply: &Reply<'_>,
     respond: &mut SendResponse<Piece>,
     status: StatusCode,
-    mut headers: HeaderMap,
+    headers: HeaderMap,
     body_bytes: usize,
 ) -> Result<SendStream<Piece>, Gone> {
+    Ok(respond.send_response(response(reply, status, headers, body_bytes), false)?)
+}
+
+fn response(reply: &Reply<'_>, status: StatusCode, mut headers: HeaderMap, body_bytes: usize) -> Response<()> {
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body_bytes));
     if let Some(request_id) = &reply.request_id {
@@ -103,5 +119,5 @@ fn start(
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Ok(respond.send_response(response, false)?)
+    response
 }

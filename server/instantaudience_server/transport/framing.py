@@ -34,6 +34,7 @@ class Flaw(Enum):
     UNKNOWN_COMPRESSION = "unknown_compression"
     UNREADABLE = "unreadable"
     TOO_LONG = "too_long"
+    BODY_TOO_LONG = "body_too_long"
 
 
 _WORDS = {
@@ -49,7 +50,8 @@ _WORDS = {
 
 
 def flawed(flaw: Flaw) -> AudienceError:
-    """The error of a call with this flaw; for `Flaw.TOO_LONG` see `too_long`."""
+    """The error of a call with this flaw; for `Flaw.TOO_LONG` see `too_long`, for `Flaw.BODY_TOO_LONG`
+    `JsonForm`."""
     reason, text = _WORDS[flaw]
     make = {Reason.UNAVAILABLE: unavailable, Reason.SYNTAX: unreadable}.get(reason, partial(AudienceError, reason))
     return make(text)

@@ -246,7 +246,7 @@ class NativeHost:
 
     async def _serve(self, number: int, method: Any, message: bytes | Wrong | Exception, call: Call) -> None:
         try:
-            body = message if isinstance(message, bytes) else self._refused_body(message, method, call)
+            body = message if isinstance(message, bytes) else self._refused_body(message, method)
             self.answer((number,), await self._pipeline.run(method, body, call))
         except CallError as error:
             self.fail(number, error.failure)
@@ -284,13 +284,13 @@ class NativeHost:
         self._host.fail(number, answer)
         self._flush_later()
 
-    def _refused_body(self, wrong: Wrong | Exception, method: Any, call: Call) -> Callable[[float], Awaitable[bytes]]:
+    def _refused_body(self, wrong: Wrong | Exception, method: Any) -> Callable[[float], Awaitable[bytes]]:
         """A body that raises when it is read: so the token is verified first, and the failure counts for the member."""
 
         async def read(_: float) -> bytes:
             if isinstance(wrong, Exception):
                 raise wrong
-            if call.body_bytes:  # in JSON, which has no other flaw here
+            if Flaw(wrong[0]) is Flaw.BODY_TOO_LONG:
                 raise AudienceError(Reason.LIMIT, self._too_large[method.path])
             raise error_of(wrong, self._message_limit_bytes)
 

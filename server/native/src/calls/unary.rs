@@ -75,12 +75,7 @@ pub async fn serve(
     }
     let (message, _held) = match read {
         Ok(Ok((message, held))) => (Ok(message), held),
-        Ok(Err(Trouble::Flaw(flaw))) => {
-            if let (Flaw::TooLong(bytes), Some(_)) = (flaw, &caller.json) {
-                metadata.body_bytes = bytes as u64;
-            }
-            (Err(flaw), None)
-        }
+        Ok(Err(Trouble::Flaw(flaw))) => (Err(flaw), None),
         Ok(Err(Trouble::Gone)) => return shared.give_up(),
         Err(_) => {
             let (method, why) = (Some(method.number), Refusal::NotReceived);

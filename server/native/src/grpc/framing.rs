@@ -27,6 +27,8 @@ pub enum Flaw {
     NotReceived,
     /// A message exceeds the limit: its size or, if it was found while decompressing, the limit plus one.
     TooLong(usize),
+    /// The body of a REST call exceeds the limit.
+    BodyTooLong,
 }
 
 impl Flaw {
@@ -40,6 +42,7 @@ impl Flaw {
             Flaw::Unreadable => ("unreadable", 0),
             Flaw::NotReceived => ("not_received", 0),
             Flaw::TooLong(bytes) => ("too_long", bytes),
+            Flaw::BodyTooLong => ("body_too_long", 0),
         }
     }
 }

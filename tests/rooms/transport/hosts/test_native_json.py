@@ -235,6 +235,15 @@ async def test_grpc_goes_on_as_before(peer: Peer) -> None:
     assert pb.ApplySegmentsResponse.FromString(answer.message).response.status == "OK"
 
 
+async def test_a_message_over_the_limit_is_no_body(peer: Peer) -> None:
+    """Although the gateway has made it of one."""
+    sent = grpc_headers(PATH, (b"x-request-body-bytes", b"9"))
+    answer = await peer.call(sent, frame(bytes(LIMIT_BYTES + 1)))
+    assert answer.grpc_status == code_pb2.RESOURCE_EXHAUSTED
+    text = f"The request has {LIMIT_BYTES + 1} bytes; at most {LIMIT_BYTES} are allowed"
+    assert answer.headers["grpc-message"] == text
+
+
 async def test_a_caller_may_leave(peer: Peer, service: Service) -> None:
     stream_id = peer.begin(headers())
     await peer.send(stream_id, b'{"rt_segment":[{"user_id":"hang"}]}', end=True)

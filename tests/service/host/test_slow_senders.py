@@ -12,6 +12,7 @@ from support.contract.answers import assert_http_error
 from support.contract.messages import APPLY
 from support.service.running import HOST_MODES, Service, running_service
 from support.service.usage import failed_calls
+from support.waiting import eventually
 from support.wire.http1 import answer_to
 from support.wire.peer import connected, grpc_headers
 
@@ -79,6 +80,7 @@ async def test_what_does_not_come_in_time_is_answered_with_408(impatient: Servic
 
 @pytest.mark.parametrize("port", ["gateway", "direct"])
 async def test_the_same_over_http2_leaves_the_connection_to_others(impatient: Service, port: str) -> None:
+    before = await failed_calls(impatient)
     headers = [
         (b":method", b"POST"),
         (b":scheme", b"http"),
@@ -97,6 +99,11 @@ async def test_the_same_over_http2_leaves_the_connection_to_others(impatient: Se
         assert answer.http_status == 408
         assert json.loads(answer.data) == {"response": {"status": "ERROR", "error_id": "SYNTAX", "error": TEXT}}
         assert (await peer.call(headers, b'{"rt_segment":[]}')).http_status == 200
+
+    async def is_counted() -> None:  # the answer does not wait for that on a worker's port
+        assert await failed_calls(impatient) == before | {"timeout": before.get("timeout", 0) + 1}
+
+    await eventually(is_counted)
 
 
 async def test_a_grpc_message_that_does_not_come_is_not_waited_for(impatient: Service) -> None:

@@ -135,6 +135,7 @@ class NativeHost:
         self._on_event: dict[str, Callable[..., None]] = {
             "refused": self._refuse,
             "misread": self._misread,
+            "late": self._note_late,
             "opened": self._streams.open,
             "message": self._streams.receive,
             "half_closed": self._streams.half_close,
@@ -304,6 +305,11 @@ class NativeHost:
         """Fail a call with a body that is not valid JSON for its method, after its token is verified."""
         serving = self._serve(number, self._methods[index], unreadable(text), Call(*fields))
         self._tasks[number] = self._loop.create_task(serving)
+
+    def _note_late(self, index: int, request_id: str, authorization: str) -> None:
+        """Record a REST call whose body came too slowly; the host has answered it."""
+        error, caller = flawed(Flaw.NOT_RECEIVED), self._direct.caller(authorization)
+        self._pipeline.outcomes.late(self._methods[index].path, request_id, error, caller)
 
     def _leave(self, number: int) -> None:
         """Cancel a call whose caller has left."""

@@ -71,6 +71,9 @@ pub async fn serve(
     if let (Some(reply), true) = (&caller.json, Instant::now() > until) {
         // The sender was too slow; this is the gateway's answer for such bodies, too.
         let _ = rest::fail(reply, &reply.form.too_slow, &mut caller.respond);
+        if reply.request_id.is_some() {
+            service.arrivals.add_event(Event::Late { method: method.number, metadata });
+        }
         return;
     }
     let (message, _held) = match read {

@@ -33,6 +33,8 @@ pub enum Event {
     Refused { id: CallId, method: Option<usize>, metadata: Box<Metadata>, why: Refusal },
     /// A REST call whose body is invalid, and why.
     Misread { id: CallId, method: usize, metadata: Box<Metadata>, text: String },
+    /// A REST call on a port whose body did not arrive in time. It has been answered.
+    Late { method: usize, metadata: Box<Metadata> },
     /// A stream has been opened.
     Opened { id: CallId, method: usize, metadata: Box<Metadata> },
     /// A stream's next message.

@@ -63,6 +63,10 @@ pub fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound
             ("misread", id, method, wrong, authorization, request_id, remaining, body_bytes, waited, address, trace)
                 .into_pyobject(py)
         }
+        Event::Late { method, metadata } => {
+            let authorization = text(py, metadata.authorization());
+            ("late", method, text(py, metadata.request_id()), authorization).into_pyobject(py)
+        }
         Event::Opened { id, method, metadata } => {
             let authorization = text(py, metadata.authorization());
             let (request_id, remaining, body_bytes, waited, address, trace) = metadata_parts(py, &metadata, now);

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience_server.errors import AudienceError, invalid, unavailable
+from instantaudience_server.metrics import FAILED_CALLS
 from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.outcomes import Outcomes
 from support.parts.callers import caller
@@ -50,3 +51,14 @@ async def test_a_count_that_is_cancelled_is_not_its_call() -> None:
     await asyncio.sleep(0)
     usage.done.cancel()
     assert (await failing).failure.code == code_pb2.INVALID_ARGUMENT
+
+
+async def test_what_came_too_slowly_counts_for_its_member_where_that_is_known() -> None:
+    usage: Any = Counting()
+    outcomes = Outcomes(usage)
+    count = FAILED_CALLS.labels("unavailable")
+    before = count._value.get()
+    for who in (DEMO, None):
+        outcomes.late("/a/B", "r-1", unavailable("late"), who)
+    assert usage.counted == [(DEMO.member.id, CallFailure.TIMEOUT, 1)]
+    assert count._value.get() == before + 2

@@ -49,8 +49,14 @@ pub async fn read(
     Ok((message, Some(held)))
 }
 
-/// Reads a body that is not gRPC framed. It comes with a memory reservation if it arrived in several pieces.
-pub async fn read_text(body: &mut RecvStream, room: impl FnOnce() -> Held, limit: usize) -> Result<Message, Trouble> {
+/// Reads a body that is not gRPC framed. It comes with a memory reservation if it arrived in several pieces. One over the
+/// limit is awaited if it has no more than `most` bytes (see `discard`).
+pub async fn read_text(
+    body: &mut RecvStream,
+    room: impl FnOnce() -> Held,
+    limit: usize,
+    most: usize,
+) -> Result<Message, Trouble> {
     let mut text = next_data(body).await?.unwrap_or_default();
     let mut held = None;
     if !body.is_end_stream() {
@@ -60,6 +66,9 @@ pub async fn read_text(body: &mut RecvStream, room: impl FnOnce() -> Held, limit
         while let Some(data) = next_data(body).await? {
             whole.extend_from_slice(&data);
             if whole.len() > limit {
+                let left = most.saturating_sub(whole.len());
+                drop((whole, holding));
+                discard(body, left).await;
                 return Err(Flaw::BodyTooLong.into());
             }
             holding.count(data.len()).await.ok_or(Trouble::Gone)?;
@@ -67,6 +76,16 @@ pub async fn read_text(body: &mut RecvStream, room: impl FnOnce() -> Held, limit
         (text, held) = (whole.freeze(), Some(holding));
     }
     Ok((text, held))
+}
+
+/// Reads and drops what is left of a body, or this many bytes of it. Many clients do not see a response that comes while
+/// they send.
+pub async fn discard(body: &mut RecvStream, most: usize) {
+    let mut left = most;
+    while let Ok(Some(data)) = next_data(body).await {
+        let Some(rest) = left.checked_sub(data.len()) else { return };
+        left = rest;
+    }
 }
 
 async fn next_data(body: &mut RecvStream) -> Result<Option<Bytes>, Trouble> {
@@ -134,7 +153,7 @@ mod tests {
                 assert_eq!((message, held.map(|held| held.counted())), (vec![b'x'; 5000].into(), counted));
             }
             for (pieces, counted) in [(&[&b"{}"[..]][..], None), (&[b"{ ", b"   ", b"}"], Some(6))] {
-                let read = read_text(&mut body(pieces).await?, room, LIMIT).await;
+                let read = read_text(&mut body(pieces).await?, room, LIMIT, LIMIT).await;
                 let Ok((text, held)) = read else { return Err("it is not read".into()) };
                 assert_eq!((text, held.map(|held| held.counted())), (pieces.concat().into(), counted));
             }
@@ -147,8 +166,8 @@ mod tests {
         Builder::new_current_thread().enable_time().build()?.block_on(async {
             let service = Service::without_methods()?;
             for (limit, fits) in [(5, false), (6, true)] {
-                let read =
-                    read_text(&mut body(&[b"{  ", b"  }"]).await?, || service.rooms.hold(None, None), limit).await;
+                let room = || service.rooms.hold(None, None);
+                let read = read_text(&mut body(&[b"{  ", b"  }"]).await?, room, limit, limit).await;
                 assert!(matches!((read, fits), (Ok(_), true) | (Err(Trouble::Flaw(Flaw::BodyTooLong)), false)));
             }
             Ok(())

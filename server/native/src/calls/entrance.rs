@@ -1,18 +1,21 @@
 //! Dispatches an HTTP request: whether it is a call, and of which kind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::{CONTENT_TYPE, HeaderMap, TE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use tokio::time::timeout;
 
 use crate::bounds::Piece;
+use crate::calls::bodies::discard;
 use crate::calls::incoming::Incoming;
 use crate::calls::methods::{Kind, Method as ServiceMethod};
 use crate::calls::rest::{Found, Reply};
-use crate::calls::service::{Service, Shared};
+use crate::calls::service::Shared;
 use crate::calls::unary::{self, Form};
 use crate::calls::{rest, streams};
 use crate::grpc::{MEDIA_TYPE, Metadata, encoding};
@@ -35,7 +38,9 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
         match rest::find(&parts, peer, service) {
             Some(Found::Call(method)) => serve_rest(method, &parts.headers, body, respond, shared, peer),
-            Some(Found::Elsewhere(method)) => refuse_rest(method, &parts, &mut respond, service),
+            Some(Found::Elsewhere(method)) => {
+                tokio::spawn(refuse_rest(method, parts, body, respond, shared));
+            }
             None => refuse_media_type(&mut respond),
         }
         return;
@@ -80,13 +85,22 @@ fn serve_rest(
     tokio::spawn(unary::serve(method, metadata, request, respond, shared));
 }
 
-/// Says that a request is for the gateway.
-fn refuse_rest(method: ServiceMethod, request: &Parts, respond: &mut SendResponse<Piece>, service: &Service) {
-    if let Some(form) = service.json_forms.get(&method.number) {
-        let reply = Reply { form, request_id: Some(service.request_ids.own_or_new(&request.headers)) };
-        // Sending fails only if the caller has gone.
-        let _ = rest::refuse(&reply, &request.method, respond);
-    }
+/// Says that a request is for the gateway, once its body has come.
+async fn refuse_rest(
+    method: ServiceMethod,
+    request: Parts,
+    mut body: RecvStream,
+    mut respond: SendResponse<Piece>,
+    shared: Arc<Shared>,
+) {
+    let service = &*shared.service;
+    let Some(form) = service.json_forms.get(&method.number) else { return };
+    let most = Duration::try_from_secs_f64(service.call_timeout_seconds).unwrap_or_default();
+    // After that time, the sender is told what it would be told anyway.
+    let _ = timeout(most, discard(&mut body, service.message_limit_bytes)).await;
+    let reply = Reply { form, request_id: Some(service.request_ids.own_or_new(&request.headers)) };
+    // Sending fails only if the caller has gone.
+    let _ = rest::refuse(&reply, &request.method, &mut respond);
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -55,7 +55,7 @@ pub async fn serve(
     };
     let reading = async {
         if let Some(reply) = &json {
-            read_text(&mut body, room, reply.form.limit_bytes).await
+            read_text(&mut body, room, reply.form.limit_bytes, service.message_limit_bytes).await
         } else {
             let known = encoding != Encoding::Other && is_known(method.kind, &metadata, service);
             read(&mut body, room, encoding, service, known).await

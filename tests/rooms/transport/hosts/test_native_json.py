@@ -325,6 +325,23 @@ async def test_bodies_on_a_port(caller: Peer, service: Service) -> None:
     assert service.requests == []
 
 
+async def test_who_is_refused_on_a_port_may_send_on(caller: Peer, service: Service) -> None:
+    """Clients that are answered before they have sent everything do not see the answer: curl tells of a bad stream."""
+    put, query = posting((b":method", b"PUT")), posting(path=f"{REST_PATH}?x")
+    for sent, size, status in [(posting(), BODY_BYTES + 1, 413), (put, 9, 404), (query, BODY_BYTES, 404)]:
+        stream_id = caller.begin(sent)
+        await caller.send(stream_id, b" " * size)
+        assert (await caller.call(posting(), GOOD)).http_status == 200  # it has had time to answer
+        await caller.send(stream_id, b" ", end=True)
+        answer = await caller.answer(stream_id)
+        assert (answer.http_status, answer.reset) == (status, None)
+    for sent, status in [(posting(), 413), (put, 404)]:
+        stream_id = caller.begin(sent)
+        await caller.send(stream_id, b" " * (LIMIT_BYTES + 1))
+        assert (await caller.answer(stream_id)).http_status == status
+    assert len(service.requests) == 3
+
+
 async def test_a_token_counts_before_a_body(caller: Peer, service: Service) -> None:
     for body in (GOOD, b"{", b"", b" " * (BODY_BYTES + 1)):
         for authorization in (b"", b"unknown"):

@@ -162,6 +162,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_is_dropped_up_to_so_many_bytes() -> Result<(), Box<dyn Error>> {
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            for (most, left) in
+                [(9, None), (8, None), (7, Some("i")), (4, Some("i")), (3, Some("efgh")), (0, Some("efgh"))]
+            {
+                let mut body = body(&[b"abcd", b"efgh", b"i"]).await?;
+                discard(&mut body, most).await;
+                let next = next_data(&mut body).await;
+                assert!(matches!(next, Ok(next) if next.as_deref() == left.map(str::as_bytes)));
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
     fn a_text_may_be_as_long_as_the_limit() -> Result<(), Box<dyn Error>> {
         Builder::new_current_thread().enable_time().build()?.block_on(async {
             let service = Service::without_methods()?;

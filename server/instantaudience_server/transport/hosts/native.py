@@ -7,6 +7,7 @@ turn of the event loop go back together at its end.
 """
 
 import asyncio
+import contextlib
 import importlib.util
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -121,6 +122,7 @@ class NativeHost:
             refusals=[failed_answer(failure) for failure in refusals()],
         )
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._noting: set[asyncio.Task[None]] = set()
         self._streams = NativeStreams(
             self._host, methods, pipeline, message_limit_bytes, fail=self.fail, flush_later=self._flush_later
         )
@@ -180,7 +182,7 @@ class NativeHost:
             if later is not None:
                 later.cancel()
         self._taking = None
-        left = [*self._tasks.values(), *self._streams.tasks()]
+        left = [*self._tasks.values(), *self._noting, *self._streams.tasks()]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
@@ -307,9 +309,18 @@ class NativeHost:
         self._tasks[number] = self._loop.create_task(serving)
 
     def _note_late(self, index: int, request_id: str, authorization: str) -> None:
-        """Record a REST call whose body came too slowly; the host has answered it."""
-        error, caller = flawed(Flaw.NOT_RECEIVED), self._direct.caller(authorization)
-        self._pipeline.outcomes.late(self._methods[index].path, request_id, error, caller)
+        """Record a REST call whose body came too slowly, once its token is verified; the host has answered it."""
+        call, entrance = Call(authorization, request_id, None), self._direct.entrance
+
+        async def note() -> None:
+            caller = None
+            with contextlib.suppress(AudienceError):
+                caller = await entrance.caller(call, entrance.deadline(None, 0.0))
+            self._pipeline.outcomes.late(self._methods[index].path, request_id, flawed(Flaw.NOT_RECEIVED), caller)
+
+        noting = self._loop.create_task(note())
+        self._noting.add(noting)
+        noting.add_done_callback(self._noting.discard)
 
     def _leave(self, number: int) -> None:
         """Cancel a call whose caller has left."""

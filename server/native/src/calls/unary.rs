@@ -16,7 +16,7 @@ use crate::calls::incoming::Trouble;
 use crate::calls::methods::{Kind, Method};
 use crate::calls::rest::{self, Reply};
 use crate::calls::service::{Service, Shared};
-use crate::grpc::{Encoding, Flaw, Metadata};
+use crate::grpc::{Encoding, Metadata};
 use crate::handover::{Event, Impatience, Listener, Refusal, UnaryCall, Wait, Who};
 use crate::locks::lock;
 use crate::peers::Origin;

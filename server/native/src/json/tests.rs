@@ -63,6 +63,16 @@ fn lengths_have_as_many_bytes_as_they_need() {
 }
 
 #[test]
+fn lists_that_come_again_among_others_are_read_again() {
+    for kinds in [2, 8, 9, 20] {
+        let lists = (0..100).map(|place| format!(r#"[{{"id":"{:064}","numbers":[1]}}]"#, place * 7 % kinds));
+        let body = format!(r#"{{"group":[{{"user":{}}}]}}"#, lists.collect::<Vec<_>>().join(r#"},{"user":"#));
+        let message = reader("Groups").read(body.as_bytes()).unwrap();
+        assert_eq!(Writer::new(rows(), "Groups").unwrap().write(&message), Ok(body));
+    }
+}
+
+#[test]
 fn lists_that_come_again_are_read_again() {
     let list = r#"[{"id":"0123456789","numbers":[1,2,3]},{"id":"0123456789","numbers":[4,5,6]}]"#;
     let other = list.replace('6', "7");

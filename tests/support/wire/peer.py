@@ -12,6 +12,7 @@ from h2.connection import H2Connection
 from h2.events import (
     DataReceived,
     Event,
+    InformationalResponseReceived,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -48,8 +49,10 @@ def prefix(flag: int, length: int) -> bytes:
 
 @dataclass
 class Answer:
-    """The response to a request: headers, body and trailers, or `reset`, the error code of a reset stream."""
+    """The response to a request: headers, body and trailers, or `reset`, the error code of a reset stream. `interim`
+    has the statuses (1xx) that came before."""
 
+    interim: list[str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     data: bytearray = field(default_factory=bytearray)
     trailers: dict[str, str] = field(default_factory=dict)
@@ -240,7 +243,9 @@ class Peer:
         answer = self._answers.get(getattr(event, "stream_id", None) or 0)
         if answer is None:
             return
-        if isinstance(event, ResponseReceived):
+        if isinstance(event, InformationalResponseReceived):
+            answer.interim.append(_decoded(event.headers)[":status"])
+        elif isinstance(event, ResponseReceived):
             answer.headers = _decoded(event.headers)
         elif isinstance(event, DataReceived):
             answer.data += event.data

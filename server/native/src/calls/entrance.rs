@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::{CONTENT_TYPE, HeaderMap, TE};
+use http::header::{CONTENT_TYPE, EXPECT, HeaderMap, TE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
@@ -36,7 +36,11 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
         return;
     }
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
-        match rest::find(&parts, peer, service) {
+        let found = rest::find(&parts, peer, service);
+        if found.is_some() && parts.headers.get(EXPECT).is_some_and(|value| value == "100-continue") {
+            rest::have_it_sent(&mut respond);
+        }
+        match found {
             Some(Found::Call(method)) => serve_rest(method, &parts.headers, body, respond, shared, peer),
             Some(Found::Elsewhere(method)) => {
                 tokio::spawn(refuse_rest(method, parts, body, respond, shared));

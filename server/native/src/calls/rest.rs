@@ -57,6 +57,14 @@ pub fn is_passed_on(request: &Parts, peer: &Peer) -> bool {
         && request.headers.get(CONTENT_TYPE).is_some_and(|value| value == PASSED_ON)
 }
 
+/// Tells a caller who waits for it to send the body.
+pub fn have_it_sent(respond: &mut SendResponse<Piece>) {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::CONTINUE;
+    // Sending fails only if the caller has gone.
+    let _ = respond.send_informational(response);
+}
+
 /// Sends an answer as JSON.
 pub async fn send(
     reply: &Reply<'_>,

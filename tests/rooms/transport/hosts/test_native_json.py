@@ -325,6 +325,14 @@ async def test_bodies_on_a_port(caller: Peer, service: Service) -> None:
     assert service.requests == []
 
 
+async def test_who_waits_until_a_body_is_wanted_is_told(caller: Peer) -> None:
+    put = (b":method", b"PUT")
+    for more, expect, interim in [((), b"100-continue", ["100"]), ((put,), b"100-continue", ["100"]), ((), b"x", [])]:
+        stream_id = caller.begin(posting(*more, (b"expect", expect)))
+        await caller.send(stream_id, GOOD, end=True)
+        assert (await caller.answer(stream_id)).interim == interim
+
+
 async def test_who_is_refused_on_a_port_may_send_on(caller: Peer, service: Service) -> None:
     """Clients that are answered before they have sent everything do not see the answer: curl tells of a bad stream."""
     put, query = posting((b":method", b"PUT")), posting(path=f"{REST_PATH}?x")

@@ -9,6 +9,9 @@ use crate::calls::incoming::{Message, Trouble};
 use crate::calls::service::Service;
 use crate::grpc::{Encoding, Flaw, Messages, only_message};
 
+/// How many times as many bytes as have come there may be room for.
+const WIDENED: usize = 4;
+
 /// Reads a request's only message. It comes with a memory reservation if it arrived in several pieces.
 pub async fn read(
     body: &mut RecvStream,
@@ -49,10 +52,11 @@ pub async fn read(
     Ok((message, Some(held)))
 }
 
-/// Reads a body that is not gRPC framed. It comes with a memory reservation if it arrived in several pieces. One over the
-/// limit is awaited if it has no more than `most` bytes (see `discard`).
+/// Reads a body that is not gRPC framed, of which `announced` bytes were announced. It comes with a memory reservation if
+/// it arrived in several pieces. One over the limit is awaited if it has no more than `most` bytes (see `discard`).
 pub async fn read_text(
     body: &mut RecvStream,
+    announced: Option<usize>,
     room: impl FnOnce() -> Held,
     limit: usize,
     most: usize,
@@ -61,9 +65,12 @@ pub async fn read_text(
     let mut held = None;
     if !body.is_end_stream() {
         let mut holding = room();
+        let expected = announced.map_or(limit, |bytes| bytes.min(limit));
+        holding.reserve(expected).await.ok_or(Trouble::Gone)?;
         holding.count(text.len()).await.ok_or(Trouble::Gone)?;
         let mut whole = BytesMut::from(text);
         while let Some(data) = next_data(body).await? {
+            make_room(&mut whole, data.len(), expected);
             whole.extend_from_slice(&data);
             if whole.len() > limit {
                 let left = most.saturating_sub(whole.len());
@@ -73,9 +80,18 @@ pub async fn read_text(
             }
             holding.count(data.len()).await.ok_or(Trouble::Gone)?;
         }
+        holding.shrink(whole.len());
         (text, held) = (whole.freeze(), Some(holding));
     }
     Ok((text, held))
+}
+
+/// Makes room for more of a body, and for what is expected after it, as far as that is not far more than has come.
+fn make_room(whole: &mut BytesMut, more: usize, expected: usize) {
+    if whole.capacity() - whole.len() < more {
+        let size = expected.min(WIDENED * (whole.len() + more));
+        whole.reserve(size.saturating_sub(whole.len()).max(more));
+    }
 }
 
 /// Reads and drops what is left of a body, or this many bytes of it. Many clients do not see a response that comes while
@@ -153,7 +169,7 @@ mod tests {
                 assert_eq!((message, held.map(|held| held.counted())), (vec![b'x'; 5000].into(), counted));
             }
             for (pieces, counted) in [(&[&b"{}"[..]][..], None), (&[b"{ ", b"   ", b"}"], Some(6))] {
-                let read = read_text(&mut body(pieces).await?, room, LIMIT, LIMIT).await;
+                let read = read_text(&mut body(pieces).await?, None, room, LIMIT, LIMIT).await;
                 let Ok((text, held)) = read else { return Err("it is not read".into()) };
                 assert_eq!((text, held.map(|held| held.counted())), (pieces.concat().into(), counted));
             }
@@ -177,12 +193,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_announced_of_a_text_has_room_as_far_as_it_comes() {
+        let mut whole = BytesMut::from(&[0; 100][..]);
+        make_room(&mut whole, 100, LIMIT);
+        assert!((800..LIMIT).contains(&whole.capacity()));
+        make_room(&mut whole, 100, LIMIT);
+        assert!((800..LIMIT).contains(&whole.capacity())); // there was room
+        make_room(&mut whole, 10_000, 0);
+        assert!(whole.capacity() >= 10_100);
+    }
+
+    #[test]
     fn a_text_may_be_as_long_as_the_limit() -> Result<(), Box<dyn Error>> {
         Builder::new_current_thread().enable_time().build()?.block_on(async {
             let service = Service::without_methods()?;
             for (limit, fits) in [(5, false), (6, true)] {
                 let room = || service.rooms.hold(None, None);
-                let read = read_text(&mut body(&[b"{  ", b"  }"]).await?, room, limit, limit).await;
+                let read = read_text(&mut body(&[b"{  ", b"  }"]).await?, None, room, limit, limit).await;
                 assert!(matches!((read, fits), (Ok(_), true) | (Err(Trouble::Flaw(Flaw::BodyTooLong)), false)));
             }
             Ok(())

@@ -25,8 +25,9 @@ use crate::peers::Origin;
 pub enum Form {
     /// gRPC, with the announced compression.
     Grpc(Encoding),
-    /// JSON, by the method's `JsonForm`. The response gets this request ID; None leaves that to the gateway.
-    Json(Option<HeaderValue>),
+    /// JSON, by the method's `JsonForm`. `announced` is the body's length, if it was announced. The response gets this
+    /// request ID; None leaves that to the gateway.
+    Json { announced: Option<usize>, request_id: Option<HeaderValue> },
 }
 
 /// The part of a request that has not been read yet.
@@ -47,15 +48,16 @@ pub async fn serve(
     let service = &*shared.service;
     let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
     let room = || shared.hold_room(origin.address());
-    let (json, encoding) = match form {
-        Form::Json(request_id) => {
-            (service.json_forms.get(&method.number).map(|form| Reply { form, request_id }), Encoding::Other)
+    let (json, announced, encoding) = match form {
+        Form::Json { announced, request_id } => {
+            let reply = service.json_forms.get(&method.number).map(|form| Reply { form, request_id });
+            (reply, announced, Encoding::Other)
         }
-        Form::Grpc(encoding) => (None, encoding),
+        Form::Grpc(encoding) => (None, None, encoding),
     };
     let reading = async {
         if let Some(reply) = &json {
-            read_text(&mut body, room, reply.form.limit_bytes, service.message_limit_bytes).await
+            read_text(&mut body, announced, room, reply.form.limit_bytes, service.message_limit_bytes).await
         } else {
             let known = encoding != Encoding::Other && is_known(method.kind, &metadata, service);
             read(&mut body, room, encoding, service, known).await
@@ -192,7 +194,7 @@ mod tests {
             body: Bytes::new(),
         });
         let form = JsonForm {
-            limit_bytes: usize::MAX,
+            limit_bytes: LONG_BYTES as usize,
             reader: Arc::new(reader),
             writer: Arc::new(Writer::new(rows(), "Empty")?),
             too_slow: Arc::clone(&failure),
@@ -220,7 +222,11 @@ mod tests {
             sending.send_data(vec![b' '; LONG_BYTES as usize].into(), true)?;
             let (request, respond) = server.accept().await.ok_or("no request")??;
             tokio::spawn(async move { server.accept().await.is_some() });
-            let request = Request { body: request.into_body(), form: Form::Json(None), origin: Origin::Told(None) };
+            let request = Request {
+                body: request.into_body(),
+                form: Form::Json { announced: None, request_id: None },
+                origin: Origin::Told(None),
+            };
             let metadata = Metadata::read(&HeaderMap::new(), &Peer::Gateway);
             let call = tokio::spawn(serve(METHOD, metadata, request, respond, Arc::clone(&shared)));
             for _ in 0..10_000 {

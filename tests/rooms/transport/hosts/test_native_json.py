@@ -325,6 +325,21 @@ async def test_bodies_on_a_port(caller: Peer, service: Service) -> None:
     assert service.requests == []
 
 
+@pytest.mark.parametrize("announced", [True, False])
+async def test_more_long_bodies_at_once_than_there_is_room_for_are_all_read(caller: Peer, announced: bool) -> None:
+    """Their pieces come by turns: none is kept by parts of others that wait as well."""
+    whole = GOOD + b" " * (BODY_BYTES - len(GOOD))
+    length = [(b"content-length", b"%d" % len(whole))] if announced else []
+    streams = [caller.begin(posting(*length)) for _ in range(99)]
+
+    async def fill(stream_id: int) -> None:
+        for place in range(0, len(whole), 16_384):
+            await caller.send(stream_id, whole[place : place + 16_384], end=place + 16_384 >= len(whole))
+
+    await asyncio.gather(*map(fill, streams))
+    assert {(await caller.answer(stream_id)).http_status for stream_id in streams} == {200}
+
+
 async def test_who_waits_until_a_body_is_wanted_is_told(caller: Peer) -> None:
     put = (b":method", b"PUT")
     for more, expect, interim in [((), b"100-continue", ["100"]), ((put,), b"100-continue", ["100"]), ((), b"x", [])]:

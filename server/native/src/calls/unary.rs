@@ -90,7 +90,7 @@ pub async fn serve(
     };
     let (who, wait) = waiting(method.kind, &metadata, service);
     let message = match (message, &caller.json) {
-        (Ok(body), Some(reply)) => {
+        (Ok(body), Some(reply)) if method.kind == Kind::Express || !metadata.authorization().is_empty() => {
             if let (Wait::Turn(turn, _), true) = (wait, service.arrivals.would_be_in_vain(wait)) {
                 if let Some(failure) = service.refusals.next((method.number, turn, Impatience::Waited)) {
                     let _ = rest::fail(reply, &failure, &mut caller.respond);
@@ -113,6 +113,7 @@ pub async fn serve(
                 }
             }
         }
+        // gRPC's; or it has no credential, so that Python refuses it whatever the body is.
         (message, _) => message,
     };
     let (answer, answered) = oneshot::channel();

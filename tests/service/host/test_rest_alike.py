@@ -10,7 +10,7 @@ import pytest
 from support.contract.json_bodies import BODIES, chunks, mutants
 from support.contract.messages import APPLY, LIMIT_BYTES
 from support.contract.model import UNLIMITED, UNLIMITED_DEMO
-from support.service.running import HOST_MODES, new_directory, running_service
+from support.service.running import HOST_MODES, Service, new_directory, running_service
 
 SMALL = {"id": 300, "name": "small", "limits": UNLIMITED | {"users_per_call": 2, "body_bytes": 300}}
 FULL = {"id": 301, "name": "full", "limits": UNLIMITED | {"users_per_second": 1}}
@@ -32,17 +32,24 @@ Send = Callable[[httpx.AsyncClient, dict[str, str]], Awaitable[httpx.Response]]
 
 
 class Hosts:
-    """A service on each host, in the order of `HOST_MODES`, with the same catalog: callers of its ports, and tokens."""
+    """A service on each host, in the order of `HOST_MODES`, with the same catalog; callers of its gateway, and tokens.
 
-    def __init__(self, callers: list[dict[str, httpx.AsyncClient]], tokens: list[dict[str, str]]) -> None:
+    Calls to the other port have a connection each: to h2, and so to httpx, a connection that is asked to end has ended.
+    """
+
+    def __init__(self, services: list[Service], callers: list[httpx.AsyncClient], tokens: list[dict[str, str]]) -> None:
+        self._services = services
         self._callers = callers
         self._tokens = tokens
 
     async def assert_alike(self, send: Send, ports: Sequence[str] = PORTS) -> httpx.Response:
         """Sends the same to all."""
         answers = []
-        for callers, tokens in zip(self._callers, self._tokens, strict=True):
-            answers += [await send(callers[port], tokens) for port in ports]
+        for service, caller, tokens in zip(self._services, self._callers, self._tokens, strict=True):
+            answers.append(await send(caller, tokens))
+            if "direct" in ports:
+                async with service.http("direct") as direct:
+                    answers.append(await send(direct, tokens))
         for one, other in pairwise(answers):
             assert (one.status_code, one.content) == (other.status_code, other.content)
             assert _headers(one) == _headers(other)
@@ -56,7 +63,7 @@ def _headers(answer: httpx.Response) -> dict[str, str]:
 @pytest.fixture(scope="module")
 async def hosts() -> AsyncIterator[Hosts]:
     async with AsyncExitStack() as stack:
-        callers, tokens = [], []
+        services, callers, tokens = [], [], []
         for host_mode in HOST_MODES:
             directory = await stack.enter_async_context(new_directory())
             (directory / "alike.yaml").write_text(json.dumps(CATALOG))
@@ -65,8 +72,9 @@ async def hosts() -> AsyncIterator[Hosts]:
             service = await stack.enter_async_context(running)
             passwords = {"demo": None, "external": None, "small": PASSWORD, "full": PASSWORD}
             tokens.append({name: await service.sign_in(name, password) for name, password in passwords.items()})
-            callers.append({port: await stack.enter_async_context(service.http(port)) for port in PORTS})
-        yield Hosts(callers, tokens)
+            callers.append(await stack.enter_async_context(service.http()))
+            services.append(service)
+        yield Hosts(services, callers, tokens)
 
 
 def post(content: bytes, username: str = "demo", **options: str) -> Send:

@@ -65,8 +65,8 @@ class NativeHost:
 
     A message larger than `message_limit_bytes` fails its call. A call may take `call_timeout_seconds`, and a unary
     request must arrive within that. Unary calls wait for their turn in Rust, before the event loop sees them
-    (docs/adr/0018-admission.md). `json_forms` has the methods that can be called with JSON: as a gateway
-    passes them on, and on ports by their REST paths.
+    (docs/adr/0018-admission.md). `json_forms` has the methods that can be called with JSON: as a gateway passes them
+    on, and on ports by their REST paths.
 
     These limits hold on ports, not on unix sockets: `max_connections` in all and `max_connections_of_address` from one
     IP address, past which new ones are closed at once; `max_streams` of HTTP/2 on a connection; `max_header_bytes` of a
@@ -101,13 +101,9 @@ class NativeHost:
         }
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
-        self._too_large = {form.path: form.too_large for form in json_forms}
-        forms = {form.path: form for form in json_forms}
+        self._json_forms = {form.path: form for form in json_forms}
         self._host = Host(
-            [
-                (method.path, kind(method), rest_form(forms[method.path], method) if method.path in forms else None)
-                for method in methods
-            ],
+            [(method.path, kind(method), rest_form(self._json_forms.get(method.path), method)) for method in methods],
             addresses,
             message_limit_bytes=message_limit_bytes,
             budget=(call_timeout_seconds, SHARE_KEPT, MOST_KEPT_SECONDS),
@@ -294,7 +290,7 @@ class NativeHost:
             if isinstance(wrong, Exception):
                 raise wrong
             if Flaw(wrong[0]) is Flaw.BODY_TOO_LONG:
-                raise AudienceError(Reason.LIMIT, self._too_large[method.path])
+                raise AudienceError(Reason.LIMIT, self._json_forms[method.path].too_large)
             raise error_of(wrong, self._message_limit_bytes)
 
         return read

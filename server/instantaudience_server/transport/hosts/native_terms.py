@@ -6,7 +6,6 @@ from typing import Any
 
 from instantaudience_server.admission import admission
 from instantaudience_server.errors import AudienceError, overloaded
-from instantaudience_server.memberships.reading.skipped import WarningForm
 from instantaudience_server.transport.calls.kinds import (
     AnyMethod,
     CollectMethod,
@@ -54,11 +53,13 @@ class RestForm:
     elsewhere: Any
     for_gateway: str
     start: bytes
-    warning_form: WarningForm | None
+    warning_form: Any
 
 
-def rest_form(form: JsonForm, method: AnyMethod) -> RestForm:
-    """The form of this method."""
+def rest_form(form: JsonForm | None, method: AnyMethod) -> RestForm | None:
+    """The form of this method, if it has one."""
+    if form is None:
+        return None
     from instantaudience_native import FailedAnswer, JsonReader, JsonWriter
 
     request, answer = form.request, form.answer

@@ -186,10 +186,14 @@ async def test_a_far_callers_stream_stays_open(peer: Peer) -> None:
     """Each time that it hears of us, it sends all that it may: less than is read until then, however little that is."""
     message = frame(struct(payload="x" * 1000).SerializeToString())
     stream_id = peer.begin(grpc_headers("/test/Slow"))
+    windows = []
     for _ in range(8):
         await peer.send(stream_id, message * (peer.window(stream_id) // len(message)))
         await asyncio.sleep(0.6)
-    assert peer.window(stream_id) >= WINDOW_BYTES - len(message)
+        windows.append(peer.window(stream_id))
+    # h2 withholds an update that is small against what is open; the next one has it.
+    assert max(windows[-2:]) >= WINDOW_BYTES - len(message)
+    assert min(windows[-2:]) >= WINDOW_BYTES * 2 // 3
 
 
 async def test_a_caller_that_does_not_read_holds_its_stream(address: str, methods: Methods) -> None:

@@ -13,6 +13,7 @@ from support.contract.messages import APPLY
 from support.service.running import HOST_MODES, Service, running_service
 from support.service.usage import failed_calls
 from support.waiting import eventually
+from support.wire.floods import posting_headers
 from support.wire.http1 import answer_to
 from support.wire.peer import connected, grpc_headers
 
@@ -81,16 +82,10 @@ async def test_what_does_not_come_in_time_is_answered_with_408(impatient: Servic
 @pytest.mark.parametrize("port", ["gateway", "direct"])
 async def test_the_same_over_http2_leaves_the_connection_to_others(impatient: Service, port: str) -> None:
     before, unused = await failed_calls(impatient), await impatient.sign_in("demo")  # which no worker knows yet
-    headers = [
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", b"/rt-segment"),
-        (b":authority", b"a"),
-        (b"authorization", (await impatient.token()).encode()),
-    ]
+    headers = posting_headers(await impatient.token())
     address = {"gateway": impatient.http_address, "direct": impatient.grpc_address}[port]
     async with connected(address) as peer:
-        slow = peer.begin([*headers[:-1], (b"authorization", unused.encode())])
+        slow = peer.begin(posting_headers(unused))
         for _ in range(5):
             await peer.send(slow, b"{")
             assert (await peer.call(headers, b'{"rt_segment":[]}')).http_status == 200

@@ -20,7 +20,7 @@ from instantaudience_server.errors import AudienceError, Reason, unreadable
 from instantaudience_server.metrics import NATIVE_REFUSALS
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.entrance import MOST_KEPT_SECONDS, SHARE_KEPT
-from instantaudience_server.transport.calls.kinds import AnyMethod, Method
+from instantaudience_server.transport.calls.kinds import AnyMethod
 from instantaudience_server.transport.calls.outcomes import BARE_DEFECT, UNKNOWN_METHOD, CallError
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.framing import Flaw, flawed
@@ -96,9 +96,7 @@ class NativeHost:
         self._methods: Sequence[Any] = methods
         self._pipeline = pipeline
         self._direct = pipeline.direct(self)
-        self._gathered = {
-            index for index, method in enumerate(methods) if isinstance(method, Method) and method.posting is not None
-        }
+        self._gathered = {index for index, method in enumerate(methods) if kind(method) == "gathered"}
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
         self._json_forms = {form.path: form for form in json_forms}

@@ -71,7 +71,6 @@ def rest_form(form: JsonForm | None, method: AnyMethod) -> RestForm | None:
         rules=form.rules,
         empty=form.empty,
     )
-    is_gathered = isinstance(method, Method) and method.posting is not None
     return RestForm(
         path=form.rest_path,
         limit_bytes=form.limit_bytes,
@@ -81,7 +80,7 @@ def rest_form(form: JsonForm | None, method: AnyMethod) -> RestForm | None:
         elsewhere=FailedAnswer([], form.elsewhere[0], [], form.elsewhere[1]),
         for_gateway=ERROR_ID_KEY,
         start=form.start,
-        warning_form=method.request.FromString(form.start).warning_form if is_gathered else None,
+        warning_form=method.request.FromString(form.start).warning_form if kind(method) == "gathered" else None,
     )
 
 

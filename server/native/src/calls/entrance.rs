@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, TE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, TE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
@@ -30,10 +30,7 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
     if let (Some(method), true) = (found, rest::is_passed_on(&parts, peer))
         && service.json_forms.contains_key(&method.number)
     {
-        let request =
-            unary::Request { body, form: json_form(&parts.headers, None), origin: peer.origin(&parts.headers) };
-        let metadata = Metadata::read(&parts.headers, peer);
-        tokio::spawn(unary::serve(method, metadata, request, respond, shared));
+        serve_rest(method, &parts.headers, body, respond, shared, peer);
         return;
     }
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
@@ -75,7 +72,7 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
     }
 }
 
-/// Serves a REST call that came to a port.
+/// Serves a REST call, passed on by the gateway or on a port.
 fn serve_rest(
     method: ServiceMethod,
     headers: &HeaderMap,
@@ -84,9 +81,12 @@ fn serve_rest(
     shared: Arc<Shared>,
     peer: &Peer,
 ) {
-    let request_id = shared.service.request_ids.own_or_new(headers);
-    let metadata = Metadata::read(headers, peer).of_rest_call(request_id.clone());
-    let request = unary::Request { body, form: json_form(headers, Some(request_id)), origin: peer.origin(headers) };
+    let mut metadata = Metadata::read(headers, peer);
+    if !metadata.by_gateway {
+        metadata = metadata.of_rest_call(shared.service.request_ids.own_or_new(headers));
+    }
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let request = unary::Request { body, form: Form::Json { announced }, origin: peer.origin(headers) };
     tokio::spawn(unary::serve(method, metadata, request, respond, shared));
 }
 
@@ -106,11 +106,6 @@ async fn refuse_rest(
     let reply = Reply { form, request_id: Some(service.request_ids.own_or_new(&request.headers)) };
     // Sending fails only if the caller has gone.
     let _ = rest::refuse(&reply, &request.method, &mut respond);
-}
-
-fn json_form(headers: &HeaderMap, request_id: Option<HeaderValue>) -> Form {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    Form::Json { announced, request_id }
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

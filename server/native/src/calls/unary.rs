@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::HeaderValue;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -25,9 +24,8 @@ use crate::peers::Origin;
 pub enum Form {
     /// gRPC, with the announced compression.
     Grpc(Encoding),
-    /// JSON, by the method's `JsonForm`. `announced` is the body's length, if it was announced. The response gets this
-    /// request ID; None leaves that to the gateway.
-    Json { announced: Option<usize>, request_id: Option<HeaderValue> },
+    /// JSON, by the method's `JsonForm`. `announced` is the body's length, if it was announced.
+    Json { announced: Option<usize> },
 }
 
 /// The part of a request that has not been read yet.
@@ -49,9 +47,9 @@ pub async fn serve(
     let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
     let room = || shared.hold_room(origin.address());
     let (json, announced, encoding) = match form {
-        Form::Json { announced, request_id } => {
-            let reply = service.json_forms.get(&method.number).map(|form| Reply { form, request_id });
-            (reply, announced, Encoding::Other)
+        Form::Json { announced } => {
+            let form = service.json_forms.get(&method.number);
+            (form.map(|form| Reply { form, request_id: metadata.response_id() }), announced, Encoding::Other)
         }
         Form::Grpc(encoding) => (None, None, encoding),
     };
@@ -73,7 +71,7 @@ pub async fn serve(
     if let (Some(reply), true) = (&caller.json, Instant::now() > until) {
         // The sender was too slow; this is the gateway's answer for such bodies, too.
         let _ = rest::fail(reply, &reply.form.too_slow, &mut caller.respond);
-        if reply.request_id.is_some() {
+        if !metadata.by_gateway {
             service.arrivals.add_event(Event::Late { method: method.number, metadata });
         }
         return;
@@ -91,7 +89,9 @@ pub async fn serve(
     let (who, wait) = waiting(method.kind, &metadata, service);
     let message = match (message, &caller.json) {
         (Ok(body), Some(reply)) if method.kind == Kind::Express || !metadata.authorization().is_empty() => {
-            if let (Wait::Turn(turn, _), true) = (wait, service.arrivals.would_be_in_vain(wait)) {
+            if let Wait::Turn(turn, until) = wait
+                && service.arrivals.would_be_in_vain(turn, until)
+            {
                 if let Some(failure) = service.refusals.next((method.number, turn, Impatience::Waited)) {
                     let _ = rest::fail(reply, &failure, &mut caller.respond);
                 }
@@ -223,11 +223,8 @@ mod tests {
             sending.send_data(vec![b' '; LONG_BYTES as usize].into(), true)?;
             let (request, respond) = server.accept().await.ok_or("no request")??;
             tokio::spawn(async move { server.accept().await.is_some() });
-            let request = Request {
-                body: request.into_body(),
-                form: Form::Json { announced: None, request_id: None },
-                origin: Origin::Told(None),
-            };
+            let (form, origin) = (Form::Json { announced: None }, Origin::Told(None));
+            let request = Request { body: request.into_body(), form, origin };
             let metadata = Metadata::read(&HeaderMap::new(), &Peer::Gateway);
             let call = tokio::spawn(serve(METHOD, metadata, request, respond, Arc::clone(&shared)));
             for _ in 0..10_000 {

@@ -77,6 +77,12 @@ impl Metadata {
         self
     }
 
+    /// The request ID that the response to a REST call gets; None for a call that the gateway has passed on, which adds
+    /// the ID itself.
+    pub fn response_id(&self) -> Option<HeaderValue> {
+        if self.by_gateway { None } else { self.request_id.clone() }
+    }
+
     /// Notes the caller's address: the peer's or, behind the gateway, the one that the gateway names.
     pub fn note_address(&mut self, headers: &HeaderMap, peer: &Peer) {
         self.address = peer.address(headers);

@@ -50,6 +50,7 @@ ATTACKS: dict[Flood, str | None] = {
     floods.bomb_messages: None,
     floods.amplify: "rest",
     floods.post_without_token: "rest",
+    floods.post_with_made_up_token: "rest",
 }
 """The kind of calls whose ports each attack applies to; None: all ports."""
 ATTACKER, NEIGHBOUR = "attacker", "neighbour"

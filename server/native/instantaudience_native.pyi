@@ -57,6 +57,16 @@ class JsonWriter:
             ValueError: it is not a valid message.
         """
 
+class UnreadBody:
+    """A JSON body that must not be read before its caller's token is verified."""
+
+    def read(self) -> bytes:
+        """The encoded message.
+
+        Raises:
+            ValueError: the body is invalid; the text says why, for callers.
+        """
+
 def json_text(text: str) -> str:
     """A string as JSON, with the escapes that responses use."""
 
@@ -190,8 +200,8 @@ class Host:
         method and their token.
 
         A call: its number, the index of its method, whether its token is known, its message or what is wrong with it,
-        then the fields of `transport.calls.call.Call`. What is wrong is the value of a `transport.framing.Flaw`, and a
-        size.
+        then the fields of `transport.calls.call.Call`. In place of a message that was sent as JSON with a token that is
+        not known, there is an `UnreadBody`. What is wrong is the value of a `transport.framing.Flaw`, and a size.
 
         Events begin with their name: `refused` (number, method index or None, request ID, why), `misread` (number,
         method index, what is wrong with the body, for callers, fields of a `Call`), `late` (method index, request ID,

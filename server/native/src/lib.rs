@@ -47,5 +47,6 @@ fn instantaudience_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(requests::users_together, module)?)?;
     module.add_class::<json::JsonReader>()?;
     module.add_class::<json::JsonWriter>()?;
+    module.add_class::<json::UnreadBody>()?;
     module.add_function(wrap_pyfunction!(json::json_text, module)?)
 }

@@ -8,7 +8,7 @@ import contextlib
 import gzip
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from contextlib import AsyncExitStack
 
 from support.contract.messages import APPLY, LIMIT_BYTES
@@ -105,10 +105,18 @@ async def amplify(address: str, token: str) -> None:
 
 async def post_without_token(address: str, _: str) -> None:
     """Eight callers that post bodies nobody has a token for."""
+    await _post_in_vain(address, "", {401})
 
+
+async def post_with_made_up_token(address: str, _: str) -> None:
+    """Likewise, with a token that only looks like one: it takes a turn to know."""
+    await _post_in_vain(address, "0123456789abcdef" * 2, {401, 503})
+
+
+async def _post_in_vain(address: str, token: str, statuses: Set[int]) -> None:
     async def post(peer: Peer) -> None:
         for _ in range(40):
-            assert (await peer.call(posting_headers(""), EMPTY_USERS)).http_status == 401
+            assert (await peer.call(posting_headers(token), EMPTY_USERS)).http_status in statuses
 
     await on_connections(address, 8, post)
 

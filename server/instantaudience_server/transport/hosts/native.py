@@ -37,7 +37,9 @@ from instantaudience_server.transport.rest import JsonForm
 from instantaudience_server.transport.status import Failure
 
 if TYPE_CHECKING:
-    from instantaudience_native import GatheredCall
+    from instantaudience_native import GatheredCall, UnreadBody
+
+    Message = bytes | UnreadBody | Wrong | AudienceError
 
 EXTENSION = "instantaudience_native"
 CONNECTION_SECONDS = 60.0
@@ -226,24 +228,26 @@ class NativeHost:
             method = self._methods[index]
             try:
                 call = Call(*fields)
-                if index in self._gathered and isinstance(message, bytes):
+                if index in self._gathered and not isinstance(message, tuple):
                     authorization = call.authorization
                     if authorization not in callers:
                         callers[authorization] = self._direct.caller(authorization)
                     caller = callers[authorization]
-                    if caller is not None and self._direct.begin(number, method, message, call, caller):
+                    if caller is not None:
                         if not learnt:
                             self._learn(authorization, caller)
-                        continue
+                        message = _read(message)
+                        if isinstance(message, bytes) and self._direct.begin(number, method, message, call, caller):
+                            continue
                 learn = None if learnt else partial(self._learn, call.authorization)
                 call = call._replace(learn=learn, had_turn=True)
                 self._tasks[number] = self._loop.create_task(self._serve(number, method, message, call))
             except Exception as error:
                 self.fail(number, self._pipeline.outcomes.refused(method.path, fields[1], error).failure)
 
-    async def _serve(self, number: int, method: Any, message: bytes | Wrong | Exception, call: Call) -> None:
+    async def _serve(self, number: int, method: Any, message: "Message", call: Call) -> None:
         try:
-            body = message if isinstance(message, bytes) else self._refused_body(message, method)
+            body = message if isinstance(message, bytes) else self._later_body(message, method)
             self.answer((number,), await self._pipeline.run(method, body, call))
         except CallError as error:
             self.fail(number, error.failure)
@@ -281,15 +285,18 @@ class NativeHost:
         self._host.fail(number, answer)
         self._flush_later()
 
-    def _refused_body(self, wrong: Wrong | Exception, method: Any) -> Callable[[float], Awaitable[bytes]]:
-        """A body that raises when it is read: so the token is verified first, and the failure counts for the member."""
+    def _later_body(self, message: "Message", method: Any) -> Callable[[float], Awaitable[bytes]]:
+        """A body that is read, or raises, after the token is verified: so its failure counts for the member."""
 
         async def read(_: float) -> bytes:
-            if isinstance(wrong, Exception):
-                raise wrong
-            if Flaw(wrong[0]) is Flaw.BODY_TOO_LONG:
-                raise AudienceError(Reason.LIMIT, self._json_forms[method.path].too_large)
-            raise error_of(wrong, self._message_limit_bytes)
+            if isinstance(message, tuple):
+                if Flaw(message[0]) is Flaw.BODY_TOO_LONG:
+                    raise AudienceError(Reason.LIMIT, self._json_forms[method.path].too_large)
+                raise error_of(message, self._message_limit_bytes)
+            body = _read(message)
+            if isinstance(body, bytes):
+                return body
+            raise body
 
         return read
 
@@ -339,6 +346,16 @@ class NativeHost:
         self._host.flush(answers)
         if self._taking is not None:
             self._take()
+
+
+def _read(message: "bytes | UnreadBody | AudienceError") -> bytes | AudienceError:
+    """A message, or what is wrong with its body."""
+    if isinstance(message, bytes | AudienceError):
+        return message
+    try:
+        return message.read()
+    except ValueError as error:
+        return unreadable(str(error))
 
 
 def _prices() -> tuple[int, int, int, int, int, int]:

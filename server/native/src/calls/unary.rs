@@ -87,9 +87,10 @@ pub async fn serve(
         }
     };
     let (who, wait) = waiting(method.kind, &metadata, service);
-    let message = match (message, &caller.json) {
-        (Ok(body), Some(reply)) if method.kind == Kind::Express || !metadata.authorization().is_empty() => {
-            if let Wait::Turn(turn, until) = wait
+    let (message, reader) = match (message, &caller.json) {
+        (Ok(body), Some(reply)) => {
+            if !metadata.authorization().is_empty()
+                && let Wait::Turn(turn, until) = wait
                 && service.arrivals.would_be_in_vain(turn, until)
             {
                 if let Some(failure) = service.refusals.next((method.number, turn, Impatience::Waited)) {
@@ -99,28 +100,31 @@ pub async fn serve(
             }
             metadata.body_bytes = body.len() as u64;
             let reader = Arc::clone(&reply.form.reader);
-            let read = tokio::select! {
-                biased;
-                read = service.aside.run(body.len(), move || reader.read(&body)) => read,
-                _ = poll_fn(|context| caller.respond.poll_reset(context)) => return shared.give_up(),
-            };
-            let Some(read) = read else { return };
-            match read {
-                Ok(message) => Ok(message.into()),
-                Err(text) => {
-                    let misread = |id| Event::Misread { id, method: method.number, metadata, text };
-                    return Box::pin(caller.tell(misread)).await;
+            if who.is_none() && method.kind != Kind::Express {
+                (Ok(body), Some(reader))
+            } else {
+                let read = tokio::select! {
+                    biased;
+                    read = service.aside.run(body.len(), move || reader.read(&body)) => read,
+                    _ = poll_fn(|context| caller.respond.poll_reset(context)) => return shared.give_up(),
+                };
+                match read {
+                    Some(Ok(message)) => (Ok(message.into()), None),
+                    Some(Err(text)) => {
+                        let misread = |id| Event::Misread { id, method: method.number, metadata, text };
+                        return Box::pin(caller.tell(misread)).await;
+                    }
+                    None => return,
                 }
             }
         }
-        // gRPC's; or it has no credential, so that Python refuses it whatever the body is.
-        (message, _) => message,
+        (message, _) => (message, None),
     };
     let (answer, answered) = oneshot::channel();
     let id = service.answers.listen(Listener::Unary(answer));
     let known = who.is_some() || method.kind == Kind::Express;
     let gathered = method.kind == Kind::Gathered;
-    let call = UnaryCall { id, method: method.number, metadata, message, known, gathered };
+    let call = UnaryCall { id, method: method.number, metadata, message, reader, known, gathered };
     if let Some(refused) = service.arrivals.add_call(call, wait) {
         service.refusals.refuse(refused, Impatience::Full, &service.answers);
     }
@@ -162,26 +166,28 @@ fn is_known(kind: Kind, metadata: &Metadata, service: &Service) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
     use std::error::Error;
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use bytes::Bytes;
-    use h2::Reason;
-    use http::{HeaderMap, HeaderName, StatusCode};
+    use h2::{Reason, SendStream};
+    use http::header::AUTHORIZATION;
+    use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
     use tokio::io::duplex;
     use tokio::runtime::Builder;
-    use tokio::task::yield_now;
+    use tokio::task::{JoinHandle, yield_now};
     use tokio::time::timeout;
 
     use super::*;
     use crate::calls::methods::JsonForm;
-    use crate::handover::Failure;
+    use crate::handover::{Failure, Prices, Room};
     use crate::json::{Reader, Writer};
     use crate::peers::Peer;
 
-    const METHOD: Method = Method { number: 0, kind: Kind::Express };
+    const METHOD: Method = Method { number: 0, kind: Kind::Gathered };
+    const KNOWN: &str = "known";
     const LONG_BYTES: u32 = 256 * 1024;
 
     fn with_json() -> Result<Service, Box<dyn Error>> {
@@ -202,7 +208,60 @@ mod tests {
             elsewhere: failure,
             for_gateway: HeaderName::from_static("x-test"),
         };
-        Ok(Service { json_forms: HashMap::from([(METHOD.number, form)]), ..Service::without_methods()? })
+        let service = Service { json_forms: HashMap::from([(METHOD.number, form)]), ..Service::without_methods()? };
+        lock(&service.tokens).learn(KNOWN.as_bytes(), Who::Member(1), Instant::now().into_std());
+        Ok(service)
+    }
+
+    fn with(token: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(token))])
+    }
+
+    /// Begins a call with this body, and returns its caller's end.
+    async fn begin(
+        shared: &Arc<Shared>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(JoinHandle<()>, SendStream<Bytes>), Box<dyn Error>> {
+        let mut serving = h2::server::Builder::new();
+        serving.initial_window_size(2 * LONG_BYTES).initial_connection_window_size(2 * LONG_BYTES);
+        let (here, there) = duplex(64 * 1024);
+        let (caller, server) = tokio::join!(h2::client::handshake(there), serving.handshake::<_, Piece>(here));
+        let ((mut requests, connection), mut server) = (caller?, server?);
+        tokio::spawn(connection);
+        let (_, mut sending) = requests.send_request(http::Request::post("http://here/").body(())?, false)?;
+        sending.send_data(body, true)?;
+        let (request, respond) = server.accept().await.ok_or("no request")??;
+        tokio::spawn(async move { server.accept().await.is_some() });
+        let (form, origin) = (Form::Json { announced: None }, Origin::Told(None));
+        let request = Request { body: request.into_body(), form, origin };
+        let metadata = Metadata::read(&headers, &Peer::Gateway);
+        Ok((tokio::spawn(serve(METHOD, metadata, request, respond, Arc::clone(shared))), sending))
+    }
+
+    #[test]
+    fn a_body_is_read_here_only_if_its_token_is_known() -> Result<(), Box<dyn Error>> {
+        let shared = Arc::new(Shared::new(Arc::new(with_json()?), None, None, None));
+        let prices =
+            Prices { call: 1, first_more: 0, small_bytes: 0, place_bytes: usize::MAX, most: usize::MAX, turn: 1 };
+        let room = Room { free: 1, kept: 0, running: HashSet::new(), wait: false };
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            let mut callers = Vec::new();
+            for (token, is_read) in [("unknown", false), ("", false), (KNOWN, true)] {
+                callers.push(begin(&shared, with(token), Bytes::from_static(b"{")).await?);
+                let mut taken = shared.service.arrivals.take(&room, &prices);
+                while taken.calls.is_empty() && taken.events.is_empty() {
+                    yield_now().await;
+                    taken = shared.service.arrivals.take(&room, &prices);
+                }
+                let call = taken.calls.first();
+                let has_reader =
+                    call.is_some_and(|call| matches!(&call.message, Ok(text) if text == "{") && call.reader.is_some());
+                assert_eq!(has_reader, !is_read, "{token}");
+                assert_eq!(matches!(taken.events.first(), Some(Event::Misread { .. })), is_read, "{token}");
+            }
+            Ok(())
+        })
     }
 
     #[test]
@@ -213,20 +272,7 @@ mod tests {
             let service = Arc::clone(&shared.service);
             let other = async move { service.aside.run(usize::MAX, move || told.recv().is_ok()).await };
             let other = tokio::spawn(other);
-            let mut serving = h2::server::Builder::new();
-            serving.initial_window_size(2 * LONG_BYTES).initial_connection_window_size(2 * LONG_BYTES);
-            let (here, there) = duplex(64 * 1024);
-            let (caller, server) = tokio::join!(h2::client::handshake(there), serving.handshake::<_, Piece>(here));
-            let ((mut requests, connection), mut server) = (caller?, server?);
-            tokio::spawn(connection);
-            let (_, mut sending) = requests.send_request(http::Request::post("http://here/").body(())?, false)?;
-            sending.send_data(vec![b' '; LONG_BYTES as usize].into(), true)?;
-            let (request, respond) = server.accept().await.ok_or("no request")??;
-            tokio::spawn(async move { server.accept().await.is_some() });
-            let (form, origin) = (Form::Json { announced: None }, Origin::Told(None));
-            let request = Request { body: request.into_body(), form, origin };
-            let metadata = Metadata::read(&HeaderMap::new(), &Peer::Gateway);
-            let call = tokio::spawn(serve(METHOD, metadata, request, respond, Arc::clone(&shared)));
+            let (call, mut sending) = begin(&shared, with(KNOWN), vec![b' '; LONG_BYTES as usize].into()).await?;
             for _ in 0..10_000 {
                 yield_now().await; // then it has come whole, and waits
             }

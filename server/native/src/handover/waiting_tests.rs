@@ -13,6 +13,7 @@ fn call(id: CallId, bytes: usize) -> UnaryCall {
         method: 0,
         metadata: Metadata::read(&HeaderMap::new(), &Peer::Gateway),
         message: Ok(Bytes::from(vec![0; bytes])),
+        reader: None,
         known: true,
         gathered: false,
     }

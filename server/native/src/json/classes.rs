@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -32,8 +33,26 @@ impl JsonReader {
     }
 
     fn read<'py>(&self, py: Python<'py>, body: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-        let message = self.0.read(body).map_err(PyValueError::new_err)?;
-        Ok(PyBytes::new(py, &message))
+        read(py, &self.0, body)
+    }
+}
+
+fn read<'py>(py: Python<'py>, reader: &Reader, body: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let message = reader.read(body).map_err(PyValueError::new_err)?;
+    Ok(PyBytes::new(py, &message))
+}
+
+/// A body that has not been read yet.
+#[pyclass(frozen)]
+pub struct UnreadBody {
+    pub text: Bytes,
+    pub reader: Arc<Reader>,
+}
+
+#[pymethods]
+impl UnreadBody {
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        read(py, &self.reader, &self.text)
     }
 }
 

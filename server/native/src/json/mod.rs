@@ -14,7 +14,7 @@ mod tokens;
 mod wire;
 mod writer;
 
-pub use classes::{JsonReader, JsonWriter, json_text};
+pub use classes::{JsonReader, JsonWriter, UnreadBody, json_text};
 pub use reader::Reader;
 pub use writer::Writer;
 

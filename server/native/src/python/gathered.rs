@@ -126,9 +126,9 @@ impl<'py, 'a> Gathering<'py, 'a> {
 
     /// Adds a call to its group; returns one that cannot be grouped as a tuple for Python.
     pub fn add(&mut self, call: UnaryCall) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let UnaryCall { id, method, metadata, message, known, gathered } = call;
+        let UnaryCall { id, method, metadata, message, reader, known, gathered } = call;
         let authorization = self.last.of(self.py, metadata.authorization());
-        let message = message_of(self.py, &message)?;
+        let message = message_of(self.py, message, reader)?;
         let waited_seconds = metadata.waited_seconds(self.at);
         let left = self.budget.left(waited_seconds, metadata.remaining_seconds(waited_seconds));
         let in_time = gathered && left > 0.0;

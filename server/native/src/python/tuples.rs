@@ -1,5 +1,6 @@
 //! Calls and events as Python tuples.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::grpc::{Flaw, Metadata};
 use crate::handover::{CallId, Event, Refusal};
+use crate::json::{Reader, UnreadBody};
 
 type Object<'py> = Bound<'py, PyAny>;
 
@@ -38,11 +40,12 @@ pub fn call_tuple<'py>(
         .into_pyobject(py)
 }
 
-/// A call's message, or the tuple that says what is wrong with it.
-pub fn message_of<'py>(py: Python<'py>, message: &Result<Bytes, Flaw>) -> PyResult<Object<'py>> {
-    Ok(match message {
-        Ok(message) => PyBytes::new(py, message).into_any(),
-        Err(flaw) => flaw_tuple(py, *flaw)?.into_any(),
+/// A call's message; or an `UnreadBody`, if it has a reader; or the tuple that says what is wrong with it.
+pub fn message_of(py: Python<'_>, message: Result<Bytes, Flaw>, reader: Option<Arc<Reader>>) -> PyResult<Object<'_>> {
+    Ok(match (message, reader) {
+        (Ok(text), Some(reader)) => Bound::new(py, UnreadBody { text, reader })?.into_any(),
+        (Ok(message), None) => PyBytes::new(py, &message).into_any(),
+        (Err(flaw), _) => flaw_tuple(py, flaw)?.into_any(),
     })
 }
 

@@ -63,6 +63,7 @@ async def put_back(
         raise BackupError(
             "another restore into this cluster is under way, or was killed less than two minutes ago: wait for its end"
         )
+    keeping = asyncio.create_task(connection.restore.keep())
     try:
         if not over and await connection.catalog.version(deadline()):
             raise BackupError(
@@ -75,6 +76,8 @@ async def put_back(
         await suppress_again(connection, clock.now_ms())
         await putting.put_version()
     finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
         await connection.restore.end()
     return {"taken_ms": taken["began_ms"], **putting.totals.counts()}
 

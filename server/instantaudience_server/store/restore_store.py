@@ -1,6 +1,7 @@
 """The state of a restore in the cluster: a lease, by which one restore runs at a time, and the note that the catalog is
 partial. Both are in the catalog's slot."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from instantaudience_server.store.cluster.cluster import Cluster
 
 LEASE_MS = 120_000
 """How long a restore that was killed or has stopped keeps others out."""
+RENEWALS = 4
+"""How often in that time a restore that is at work renews its lease."""
 
 HOLD = """
 local lease, version, partial = unpack(KEYS)
@@ -71,6 +74,14 @@ class ClusterRestoreStore:
     async def hold(self) -> bool:
         """Take or renew the lease; False where another restore has it."""
         return await self._hold("")
+
+    async def keep(self) -> None:
+        """Renew the lease again and again, until another restore has it."""
+        while True:
+            await asyncio.sleep(LEASE_MS / 1000 / RENEWALS)
+            with contextlib.suppress(*STORE_FAILURES):  # who writes meets them too
+                if not await self.hold():
+                    return
 
     async def begin_catalog(self) -> bool:
         """As `hold`, and mark the catalog as partial: from now on, nobody changes it or takes it for complete."""

@@ -23,7 +23,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.settings import Settings
-from instantaudience_server.store import keys
+from instantaudience_server.store import keys, restore_store
 from instantaudience_server.store.catalog_store import OBJECTS
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.topology import StoreUnusableError
@@ -452,6 +452,30 @@ async def test_one_that_stood_still_writes_nothing_into_what_another_puts_back(
         assert not await client.exists(keys.CATALOG_VERSION)
         assert behind is None or await client.exists(behind)
         assert await client.get(keys.RESTORE_LEASE) == b"another"
+
+
+async def test_others_are_kept_out_for_as_long_as_a_file_is_checked(
+    embedded: EmbeddedCluster,
+    worker: AccountWorker,
+    clock: FakeClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where that took over two minutes, another restore could begin."""
+    monkeypatch.setattr(restore_store, "LEASE_MS", 2000)
+    async with connected(embedded.url, SETTINGS) as connection:
+        await take(connection, tmp_path / "backup", clock, told)
+    async with another_cluster(tmp_path) as (client, there):
+        left_ms = [restore_store.LEASE_MS] * 2
+
+        def check_until_renewed(done: int, of: int) -> None:
+            with SyncRedis(port=client.connection_pool.connection_kwargs["port"]) as other:
+                while 0 < left_ms[-1] <= left_ms[-2]:
+                    left_ms.append(other.pttl(keys.RESTORE_LEASE))
+
+        await put_back(there, tmp_path / "backup", clock, check_until_renewed)
+        assert left_ms[-1] > left_ms[-2] > 0
+        assert not await client.exists(keys.RESTORE_LEASE)
 
 
 async def test_tokens_from_before_do_not_come_back(

@@ -49,6 +49,11 @@ class StartError(Exception):
     """A part of the service did not start; the message says which one, and where to look."""
 
 
+def too_many(name: str) -> StartError:
+    """The program of this name cannot be started, as there may be no more processes or threads."""
+    return StartError(f"{name} cannot be started, as there may be no more processes or threads (`ulimit -u`, TasksMax)")
+
+
 class PortInUseError(OSError):
     """Another program has the port."""
 
@@ -120,10 +125,7 @@ class Child:
                     preexec_fn=_before_exec(),
                 )
             except (BlockingIOError, RuntimeError) as error:  # fork(2), EAGAIN; asyncio may need a thread, too
-                raise StartError(
-                    f"{program.name} cannot be started, as there may be no more processes or threads (`ulimit -u`, "
-                    "TasksMax)"
-                ) from error
+                raise too_many(program.name) from error
         return cls(program, process)
 
     @property

@@ -10,17 +10,22 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import structlog
 from argon2 import Type, extract_parameters
 from argon2.exceptions import InvalidHashError
 
 from instantaudience_server.errors import overloaded, unavailable
-from instantaudience_server.processes import bare
+from instantaudience_server.processes import StartError, bare, too_many
+from instantaudience_server.telemetry import Event
+
+log = structlog.get_logger()
 
 MOST_WAITING = 100
 """The most passwords that wait to be hashed or are being hashed; beyond it, calls fail at once."""
@@ -31,6 +36,11 @@ DEAREST_HASH = (10, 262_144, 16)
 HASH_RULE = "must be an argon2id hash in argon2's own format, of at most t={},m={},p={}".format(*DEAREST_HASH)
 """The rule of `is_password_hash`."""
 TOO_MANY = "Too many sign-ins under way"
+NOT_CHECKED = "The password could not be checked"
+NAME = "hasher"
+"""The process's name in the log."""
+AGAIN_SECONDS = 1.0
+"""The pause before a process that could not be started is tried again."""
 EMBEDDED = ("LD_PRELOAD", "PYTHONHOME")
 """Variables that Python inside Envoy needs, and a separate Python process must not have."""
 
@@ -40,14 +50,23 @@ class Passwords:
     makes one wait for long. `python` is the interpreter that runs the process.
 
     Deadlines are times of the event loop's clock, in seconds. A method with one raises AudienceError UNAVAILABLE when
-    there is no result by then, or when too many passwords wait. What has not begun by the deadline is dropped.
+    there is no result by then, when too many passwords wait, or while the process cannot be started. What has not begun
+    by the deadline is dropped.
+
+    Raises:
+        StartError: the process cannot be started.
     """
 
     def __init__(self, python: str = sys.executable, lock: Path | None = None) -> None:
         arguments = [] if lock is None else [str(lock)]
         self._command = [python, "-m", "instantaudience_server.passwords.hasher", *arguments]
-        self._process = self._start()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="passwords")
+        try:
+            self._thread.submit(int)  # starts the thread; later on, there may be no more
+        except RuntimeError as error:
+            raise too_many(NAME) from error
+        self._process = self._start()
+        self._not_before = 0.0
         self._waiting = 0
         self._waiting_of: Counter[str] = Counter()
 
@@ -111,8 +130,7 @@ class Passwords:
         """Send a request to the process and read the answer, in the executor's thread. A process that has died is
         replaced first."""
         if self._process.poll() is not None:
-            _end(self._process)
-            self._process = self._start()
+            self._replace()
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -124,17 +142,33 @@ class Passwords:
         if not answer:
             # The process closes its pipes shortly before `poll` reports its end: the next request must not use it.
             _end(self._process)
-            raise unavailable("The password could not be checked")
+            raise unavailable(NOT_CHECKED)
         return json.loads(answer)
+
+    def _replace(self) -> None:
+        if time.monotonic() < self._not_before:
+            raise unavailable(NOT_CHECKED)
+        _end(self._process)
+        try:
+            self._process = self._start()
+        except StartError as error:
+            self._not_before = time.monotonic() + AGAIN_SECONDS
+            log.error(Event.PROCESS_START_FAILED, process=NAME, error=str(error))
+            raise unavailable(NOT_CHECKED) from error
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in bare(os.environ).items() if name not in EMBEDDED}
-        return subprocess.Popen(  # noqa: S603 - an interpreter and a module of ours
-            self._command,
-            env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        try:
+            return subprocess.Popen(  # noqa: S603 - an interpreter and a module of ours
+                self._command,
+                env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+        except BlockingIOError as error:  # fork(2), EAGAIN
+            raise too_many(NAME) from error
+        except OSError as error:
+            raise StartError(f"{NAME} cannot be started: {error.strerror}") from error
 
 
 def is_password_hash(text: str) -> bool:

@@ -123,6 +123,7 @@ async def open_worker(config: WorkerConfig) -> AsyncIterator[Worker]:
 
     Raises:
         StoreUnusableError: the cluster cannot be used.
+        StartError: the process that hashes passwords cannot be started.
     """
     settings = config.settings
     async with contextlib.AsyncExitStack() as stack:

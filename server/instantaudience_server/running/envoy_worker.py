@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from instantaudience_server.processes import StartError
 from instantaudience_server.running.composition import open_worker
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.settings import MESSAGE_LIMIT_BYTES
@@ -46,7 +47,7 @@ class _Application:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 worker = await stack.enter_async_context(open_worker(config))
-            except StoreUnusableError as error:
+            except (StoreUnusableError, StartError) as error:
                 print(f"worker {config.number}: {error}", file=sys.stderr)  # noqa: T201 - Envoy ends without a word
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return

@@ -19,6 +19,7 @@ from instantaudience_server import metrics
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import Clock, SystemClock
+from instantaudience_server.processes import StartError
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, HostMode, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -152,5 +153,5 @@ def run(name: str, serve: Callable[[WorkerConfig], Coroutine[Any, Any, None]]) -
     configure_logging(config.settings.log_level, config.settings.log_format)
     try:
         uvloop.run(serve(config))
-    except StoreUnusableError as error:
+    except (StoreUnusableError, StartError) as error:
         sys.exit(f"{name} {config.number}: {error}")

@@ -24,7 +24,7 @@ async def serve(config: WorkerConfig) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     Raises:
-        StoreUnusableError: the cluster cannot be used.
+        StoreUnusableError, StartError: as `open_worker`.
     """
     async with open_worker(config) as worker, contextlib.AsyncExitStack() as stack:
         stop = asked_to_stop()

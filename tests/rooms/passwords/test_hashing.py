@@ -1,20 +1,29 @@
 import asyncio
+import contextlib
+import errno
 import fcntl
 import os
+import resource
 import signal
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.passwords import hashing
 from instantaudience_server.passwords.hasher import NICENESS, NOBODYS_HASH, PATIENCE_SECONDS, hash_password
 from instantaudience_server.passwords.hashing import MOST_WAITING, MOST_WAITING_OF_ONE, Passwords, is_password_hash
+from instantaudience_server.processes import StartError
+from structlog.testing import capture_logs
 from support.parts.callers import quick_hash
 from support.service.processes import hashers, needs_proc, standing_still
-from support.waiting import seconds_from_now
+from support.waiting import seconds_from_now, until
 
 ENDLESS_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret").replace("t=1", "t=99999999")
 """A hash whose check takes minutes."""
@@ -119,6 +128,59 @@ async def test_a_process_that_was_killed_is_replaced(passwords: Passwords) -> No
         await hashing
     assert error.value.reason is Reason.UNAVAILABLE
     assert await passwords.matches("secret", quick_hash("secret"), seconds_from_now())
+
+
+@needs_proc
+async def test_a_process_that_cannot_be_started_is_tried_again(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sign-ins met a defect (500), each of them."""
+    monkeypatch.setattr(hashing, "AGAIN_SECONDS", 600.0)
+    hashed = quick_hash("secret")
+    (hasher,) = hashers()
+    os.kill(hasher.pid, signal.SIGKILL)
+    await until(lambda: not hasher.alive)
+    with capture_logs() as logs:
+        with no_more_files():
+            for _ in range(3):
+                with pytest.raises(AudienceError) as error:
+                    await passwords.matches("secret", hashed, seconds_from_now())
+                assert (error.value.reason, error.value.retry_after_seconds) == (Reason.UNAVAILABLE, 1)
+        with pytest.raises(AudienceError):  # not yet
+            await passwords.matches("secret", hashed, seconds_from_now())
+        passwords._not_before = 0.0
+        assert await passwords.matches("secret", hashed, seconds_from_now())
+    assert [(each["event"], each["process"], each["error"]) for each in logs] == [
+        ("process_start_failed", "hasher", "hasher cannot be started: Too many open files")
+    ]
+
+
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process may open none."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("lacking", ["processes", "threads"])
+async def test_where_there_may_be_no_more_processes_or_threads(monkeypatch: pytest.MonkeyPatch, lacking: str) -> None:
+    """Of a worker that starts, this is the last word; it was a traceback."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, "not now") if lacking == "processes" else RuntimeError("no new thread")
+
+    if lacking == "processes":
+        monkeypatch.setattr(subprocess, "Popen", refused)
+    else:
+        monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(
+        StartError, match=r"^hasher cannot be started, as .* processes or threads \(`ulimit -u`, TasksMax"
+    ):
+        Passwords()
 
 
 @needs_proc

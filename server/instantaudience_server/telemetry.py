@@ -55,7 +55,7 @@ class Event(StrEnum):
     HEALTH_CHANGED = "health_changed"  # serving
     NODE_TAKES_NO_WRITES = "node_takes_no_writes"  # node, problem
     NODE_TAKES_WRITES = "node_takes_writes"  # node
-    BACKGROUND_DEFECT = "background_defect"  # work, exception: what goes on beside calls has met one; it begins anew
+    BACKGROUND_DEFECT = "background_defect"  # work, times, exception: of what goes on beside calls; it begins anew
     FEW_OPEN_FILES = "few_open_files"  # limit, needed, max_connections: as many connections as there are files for
     PROCESS_EXITED = "process_exited"  # process, pid, returncode, restart_in_seconds
     PROCESS_RESTARTED = "process_restarted"  # process, pid

@@ -13,6 +13,7 @@ import pytest
 from instantaudience_server.running.ground import AGAIN_SECONDS
 from instantaudience_server.store.keys import CATALOG_VERSION, key_slot
 from support.cluster.replicated import ReplicatedCluster
+from support.service.metrics import scrape
 from support.service.processes import Process, descendants, needs_proc
 from support.service.restarts import Restarted
 from support.service.running import HOST_MODES, Service, new_directory, running_service
@@ -95,22 +96,24 @@ async def test_what_goes_on_beside_calls_is_begun_anew(hosted: Service) -> None:
     """It is noticed when it meets a defect: here, that no file can be opened. The worker serves on."""
     worker, ends = workers_of(hosted)[0], exits_of(hosted)
 
-    def defects() -> list[str]:
-        return [event["work"] for event in hosted.events if event["event"] == "background_defect"]
+    async def defects() -> float:
+        return (await scrape(hosted)).total("background_defects_total")
 
-    async def noticed(times: int) -> None:
-        assert defects().count("memory.give_back") >= times
+    async def noticed(times: float) -> None:
+        assert await defects() >= times
 
+    former = await defects()
     limits = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
     try:
-        await eventually(partial(noticed, 2), BACK_SECONDS)
+        await eventually(partial(noticed, former + 2), BACK_SECONDS)
     finally:
         resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, limits)
     await asyncio.sleep(AGAIN_SECONDS)
-    before = len(defects())
+    before = await defects()
     await asyncio.sleep(3 * AGAIN_SECONDS)
-    assert (len(defects()), exits_of(hosted)) == (before, ends)
+    assert (await defects(), exits_of(hosted)) == (before, ends)
+    assert "memory.give_back" in [event["work"] for event in hosted.events if event["event"] == "background_defect"]
     assert worker.alive
 
 

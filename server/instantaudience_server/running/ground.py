@@ -36,6 +36,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 """Background work: a coroutine function, or a `functools.partial` of one."""
 AGAIN_SECONDS = 1.0
 """The pause before background work that raised an exception is started again."""
+TOLD_SECONDS = 60.0
+"""How often it is told that work goes on to raise exceptions of a type."""
 
 
 class WorkerConfig(BaseModel):
@@ -119,16 +121,22 @@ def run_beside(stack: contextlib.AsyncExitStack, *works: Work) -> None:
 
 
 async def keep_running(work: Work) -> None:
-    """Run background work until it is cancelled. When it raises an exception, log it and start the work again."""
+    """Run background work until it is cancelled. When it raises an exception, count it, log it (of one type, one in
+    `TOLD_SECONDS`) and start the work again."""
     place = work.func if isinstance(work, partial) else work
     name = f"{place.__module__.rpartition('.')[2]}.{place.__qualname__}"
     defects = metrics.BACKGROUND_DEFECTS.labels(name)
+    clock = asyncio.get_running_loop().time
+    times, told, told_until = 0, Exception, 0.0
     while True:
         try:
             return await work()
         except Exception as error:
-            log.error(Event.BACKGROUND_DEFECT, work=name, exc_info=error)
             defects.inc()
+            times += 1
+            if type(error) is not told or clock() >= told_until:
+                log.error(Event.BACKGROUND_DEFECT, work=name, times=times, exc_info=error)
+                times, told, told_until = 0, type(error), clock() + TOLD_SECONDS
         await asyncio.sleep(AGAIN_SECONDS)
 
 

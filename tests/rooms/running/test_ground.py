@@ -28,17 +28,16 @@ def defects() -> float:
 
 
 class Work:
-    """Fails so often; then it goes on until it is cancelled, or ends."""
+    """Fails so; then it goes on until it is cancelled, or ends."""
 
-    def __init__(self, failures: int) -> None:
-        self.failures = failures
+    def __init__(self, *failures: type[Exception]) -> None:
+        self.failures = list(failures)
         self.goes_on = False
         self.was_cancelled = False
 
     async def go_on(self, *, forever: bool = True) -> None:
         if self.failures:
-            self.failures -= 1
-            raise ZeroDivisionError
+            raise self.failures.pop(0)
         self.goes_on = True
         try:
             if forever:
@@ -50,7 +49,7 @@ class Work:
 
 async def test_work_that_meets_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ground, "AGAIN_SECONDS", 0.01)
-    work, other = Work(2), Work(0)
+    work, other = Work(ZeroDivisionError, ZeroDivisionError), Work()
     before = defects()
     with capture_logs() as logs:
         async with AsyncExitStack() as stack:
@@ -65,7 +64,27 @@ async def test_work_that_meets_a_defect(monkeypatch: pytest.MonkeyPatch) -> None
     assert defects() == before + 2
     assert [(each["event"], each["work"], each["exc_info"].__class__) for each in logs] == [
         ("background_defect", NAME, ZeroDivisionError)
-    ] * 2
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told_seconds", "lines"),
+    [
+        (60.0, [(ZeroDivisionError, 1), (KeyError, 3), (ZeroDivisionError, 1)]),
+        (0.0, [*[(ZeroDivisionError, 1)] * 3, (KeyError, 1), (ZeroDivisionError, 1)]),
+    ],
+    ids=["within a minute", "a minute later"],
+)
+async def test_a_defect_that_comes_again_and_again_is_told_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, told_seconds: float, lines: list[tuple[type[Exception], int]]
+) -> None:
+    """It was a traceback each second; one of another type is told at once."""
+    monkeypatch.setattr(ground, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(ground, "TOLD_SECONDS", told_seconds)
+    work = Work(*[ZeroDivisionError] * 3, KeyError, ZeroDivisionError)
+    with capture_logs() as logs:
+        await ground.keep_running(partial(work.go_on, forever=False))
+    assert [(type(each["exc_info"]), each["times"]) for each in logs] == lines
 
 
 @pytest.mark.parametrize(("brought_along", "is_enough"), [(True, True), (False, False)], ids=["embedded", "another"])

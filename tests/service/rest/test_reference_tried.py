@@ -22,7 +22,7 @@ UNSAID = {
     "SignInWithJwt": "what a JWT holds",
     "GetMemberships": "which form `domain` asks of `user_id`",
     "GetProcessed": "`start` is before `end`",
-    "ChangeSegment": "there is `id`, `code`, or an `id` in the body",
+    "ChangeSegment": "there is `id`, `code`, or an `id` in the body; of these the last alone with `segments`",
     "RemoveSegment": "there is `id` or `code`",
     "AddPublicKey": "what a PEM text holds",
     "ChangeConfig": "separators are different, and no letters; a field stands once",

@@ -117,6 +117,7 @@ READ: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a state, as a client says it": ("demo", "?active=false", page(OLD)),
     "a state, as a client says it in a path's query": ("private", "/777?active=true&num_elements=100", page(SECRET)),
     "a state in both words": ("demo", "?active=true&state=inactive", page(OLD)),
+    "an ID and its state": ("demo", "?id=30001&state=inactive&search=old", about(OLD)),
     "a state and more": ("demo", "?state=active&search=s&id=12,10001,30001", page(ADOPTERS, FANS)),
     "changed since": ("private", "?min_last_modified=2020-01-01+00:00:00", page(SECRET)),
     "changed later": ("private", "?min_last_modified=2100-01-01%2000:00:00", page()),
@@ -551,6 +552,18 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
         f"member_id: {NUMBER}",
     ),
     "POST: one and several": ("POST", "", {"segment": {}, "segments": [{}]}, 400, "SYNTAX", None),
+    "PUT: one in the query and several": (
+        *("PUT", ONE, {"segments": [{"id": 12}]}, 400, "SYNTAX"),
+        "'id' and 'segments' cannot be used together",
+    ),
+    "PUT: one in the path and several": (
+        *("PUT", "/123/10001", {"segments": [{"id": 10001}]}, 400, "SYNTAX"),
+        "'id' and 'segments' cannot be used together",
+    ),
+    "PUT: a code in the query and several": (
+        *("PUT", "?code=sports_fans", {"segments": [{"id": 10001}]}, 400, "SYNTAX"),
+        "'code' and 'segments' cannot be used together",
+    ),
     "POST: 101": ("POST", "", {"segments": [{}] * 101}, 400, "SYNTAX", "'segments' must hold at most 100"),
     "POST: no number": (
         *("POST", "", {"segment": {"expire_minutes": "x"}}, 400, "SYNTAX"),
@@ -581,6 +594,22 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "POST: a word": ("POST", "?member_id=own", {"segment": {}}, 400, "SYNTAX", f"member_id: {NUMBER}"),
     "POST: too large": ("POST", "", LARGE, 413, "LIMIT", "The body has more than 1048576 bytes."),
     "GET: no such segment": ("GET", NONE, None, 404, "SYNTAX", NO_SUCH),
+    "GET: not in this state": (
+        *("GET", "?id=10001&state=inactive", None, 404, "SYNTAX"),
+        "'id': there is no segment 10001 that fits the other parameters",
+    ),
+    "GET: not in the state that a client says": (
+        *("GET", "?id=30001", {"active": True}, 404, "SYNTAX"),
+        "'id': there is no segment 30001 that fits the other parameters",
+    ),
+    "GET: not changed since": (
+        *("GET", "?code=sports_fans&min_last_modified=2100-01-01+00:00:00", None, 404, "SYNTAX"),
+        "'code': member 123 has no segment with this code that fits the other parameters",
+    ),
+    "GET: not with this text": (
+        *("GET", "/123/12?search=fans", None, 404, "SYNTAX"),
+        "'id': there is no segment 12 that fits the other parameters",
+    ),
     "GET: another member's segment": ("GET", "?id=40001", None, 403, "UNAUTH", None),
     "GET: another member's among others": ("GET", "?id=10001,40001", None, 403, "UNAUTH", None),
     "GET: another member": ("GET", "?member_id=777", None, 403, "UNAUTH", None),

@@ -31,6 +31,9 @@ RESOURCE = "segment"
 MOST_AT_ONCE = 100
 """The most segments in a request that creates or changes several."""
 
+_OF_ONE = ("segment", "id", "code")
+"""What only a request about one segment can have."""
+
 Failed = AudienceError | RefusedCommandError
 Outcome = catalog_pb2.Segment | Failed
 """The outcome for one of several segments: the segment as it is now, or the error."""
@@ -222,8 +225,10 @@ def _require_one(request: pb.AddSegmentRequest | pb.ChangeSegmentRequest) -> Non
 
 
 def _require_several(request: pb.AddSegmentRequest | pb.ChangeSegmentRequest) -> None:
-    if request.HasField("segment"):
-        raise AudienceError(Reason.SYNTAX, "'segment' and 'segments' cannot be used together", field="segments")
+    for field, _ in request.ListFields():
+        if field.name in _OF_ONE:
+            text = f"'{field.name}' and 'segments' cannot be used together"
+            raise AudienceError(Reason.SYNTAX, text, field="segments")
     if len(request.segments) > MOST_AT_ONCE:
         raise invalid("segments", f"must hold at most {MOST_AT_ONCE}")
 
@@ -237,9 +242,13 @@ def _checked_id(named: pb.ChangeSegmentRequest | pb.RemoveSegmentRequest | pb.Se
 
 
 def _none(query: Query) -> AudienceError:
-    """The error for a single segment that does not exist."""
+    """The error for a single segment that does not exist, or that the filters of lists leave out."""
     ids, member_id = query.filters["ids"], query.filters["member_id"]
     if ids:
-        return not_found(Kind.SEGMENT, ids[0])
-    assert member_id is not None
-    return no_such_code(member_id)
+        error = not_found(Kind.SEGMENT, ids[0])
+    else:
+        assert member_id is not None
+        error = no_such_code(member_id)
+    if not query.is_filtered:
+        return error
+    return AudienceError(error.reason, f"{error.message} that fits the other parameters", field=error.metadata["field"])

@@ -5,7 +5,6 @@ must be known which rows were refused, row by row.
 """
 
 import csv
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, compress, count, islice, pairwise, takewhile
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from instantaudience.rules import BODY_BYTES
 from instantaudience.v1.audience_pb2 import RtSegment, SegBlock, StreamSegmentsRequest
 
+from instantaudience_server.integers import integer_of
 from instantaudience_server.protobuf_fields import tag, varint
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, Record, Row, batch_of
@@ -25,8 +25,6 @@ MOST_LINES = 1000
 """Maximum number of lines that a record spans."""
 MOST_KNOWN = 2**16
 """Size of the cache of encoded memberships."""
-
-_is_number = re.compile(r"-?[0-9]{1,20}", re.ASCII).fullmatch
 
 
 def _cells(indexes: Sequence[int]) -> Any:
@@ -262,9 +260,9 @@ class CsvRows:
         for name, text in zip(self._names, texts, strict=True):
             if not text:
                 continue
-            if name != "seg_code" and not _is_number(text):
+            fields[name] = text if name == "seg_code" else integer_of(text)
+            if fields[name] is None:
                 return f"{name} is no whole number: {text.encode(errors='replace').decode()}"
-            fields[name] = text if name == "seg_code" else int(text)
         try:
             encoded = RtSegment(seg_block=[SegBlock(**fields)]).SerializeToString()
         except UnicodeEncodeError:

@@ -1,13 +1,12 @@
 """Parses a line of a file (source: contract-neighbours, "Batch Segment Service", "Text")."""
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from instantaudience_server.batch.reading.format import BatchFormat
+from instantaudience_server.integers import integer_of
 from instantaudience_server.memberships.reading.rules import LEAVE
 
-_is_number = re.compile(r"-?[0-9]{1,20}", re.ASCII).fullmatch
 _INT32 = range(-(2**31), 2**31)
 DOMAINS = {"3": "idfa", "4": "sha1udid", "5": "md5udid", "7": "openudid", "8": "aaid"}
 """Number of a domain → its name, as in `memberships.reading.identity`. 6 was sha1mac, which is withdrawn."""
@@ -118,6 +117,7 @@ def _number(fields: Sequence[str], place: int | None, name: str) -> int | None:
     text = "" if place is None else fields[place]
     if not text:
         return None
-    if not _is_number(text):
+    number = integer_of(text)
+    if number is None:
         raise FormatError(f"{name} is no number")
-    return int(text)
+    return number

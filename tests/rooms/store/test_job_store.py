@@ -173,12 +173,15 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
 
 async def test_members_take_turns_and_have_one_job_under_way(jobs: ClusterJobStore) -> None:
     await empty(jobs)
-    first, second = next(members), next(members)
+    first, second, third = (next(members) for _ in range(3))
     of_first = [await waiting(jobs, first) for _ in range(2)]
     of_second = await waiting(jobs, second)
     assert [await take(jobs, lease) for lease in ("a1", "a2", "a3")] == [of_first[0].job_id, of_second.job_id, None]
+    of_third = await waiting(jobs, third)
     assert await finish(jobs, of_first[0], "a1") == ""
+    assert await take(jobs, "a3") == of_third.job_id
     assert await take(jobs, "a4") == of_first[1].job_id
+    assert await finish(jobs, of_third, "a3") == ""
     assert await finish(jobs, of_second, "a2", "BROKEN") == "BROKEN"
     broken = await found(jobs, of_second)
     assert (broken.error_code, broken.position_bytes, broken.validated_ms) == ("BROKEN", 0, NOW + 9)
@@ -420,9 +423,10 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
         await end(jobs, job)
     if state == "under way":
         assert await take(jobs, f"c {job.job_id}") == job.job_id
-    for _ in range(2):
-        assert await jobs.cancel(job, "CANCELLED", NOW, seconds_from_now())
-    assert (await found(jobs, job)).error_code == "CANCELLED"
+    for now in (NOW, NOW + 1):
+        assert await jobs.cancel(job, "CANCELLED", now, seconds_from_now())
+    cancelled = await found(jobs, job)
+    assert (cancelled.error_code, cancelled.completed_ms) == ("CANCELLED", NOW)
     next_one = await create(jobs, member)
     assert await begin(jobs, job) is Refusal.CLOSED
     if state == "uploading":  # until its sender is told, there would be two
@@ -503,8 +507,12 @@ async def test_all_that_is_kept_of_a_job_ends_by_itself(
     }
     assert {key: await plain.pexpiretime(key) for key in ends} == ends
     assert 0 < await plain.pttl(taken_key("ends")) <= MINUTE
+    assert await jobs.finish(replace(job, lease="ends"), "", "", 12, NOW, seconds_from_now()) == ""
+    assert await plain.pexpiretime(uploads_key(member)) == NOW + KEPT_MS
+    late = await waiting(jobs, member)
+    assert await take(jobs, "late") == late.job_id
     await plain.delete(uploads_key(member))  # as where all days are over
-    assert await jobs.finish(replace(job, lease="ends"), "", "", 12, NOW + 24 * HOUR_MS, seconds_from_now()) == ""
+    assert await jobs.finish(replace(late, lease="late"), "", "", 1, NOW + 24 * HOUR_MS, seconds_from_now()) == ""
     assert 86_400 < await plain.ttl(uploads_key(member)) <= 2 * 86_400
 
 
@@ -567,6 +575,7 @@ async def test_what_changes_while_it_is_looked_for_is_found_once(
 ) -> None:
     monkeypatch.setattr(job_store, "JOBS_AT_ONCE", 2)
     old, *made = [await used(jobs, member, NOW + each) for each in (-1, *([0] * 5), 1, 2, 3, 4)]
+    assert await ids_of(jobs.changed(member, NOW, NOW, seconds_from_now())) == [job.job_id for job in made]
     found_ids = []
     async with aclosing(jobs.changed(member, NOW, NOW, seconds_from_now())) as changed:
         async for job in changed:

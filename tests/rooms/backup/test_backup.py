@@ -37,7 +37,7 @@ from redis import Redis as SyncRedis
 from redis import RedisCluster as SyncRedisCluster
 from redis.asyncio import Redis, RedisCluster
 from support.clocks import FakeClock
-from support.cluster.nodes import migration_of, on_node, owner_of
+from support.cluster.nodes import migration_of, on_all_nodes, on_node, owner_of
 from support.cluster.running import running_node
 from support.cluster.users import users_of_slot
 from support.parts.accounts import AccountWorker, refused
@@ -670,6 +670,19 @@ async def test_the_rights_that_are_written_down_are_enough_and_one_that_lacks_is
         with pytest.raises(StoreUnusableError, match=r"'cluster\|slots' command"):
             async with connected(f"redis://operator:pw@127.0.0.1:{port}", SETTINGS):
                 pytest.fail("nobody has told who serves a slot")
+
+
+async def test_a_right_that_some_nodes_lack_is_told_once(embedded: EmbeddedCluster, clock: FakeClock) -> None:
+    """Each has an ACL of its own, and some would have been written to before the others refused."""
+    async with connected(embedded.url, SETTINGS) as connection:
+        for lacking in (*((port,) for port in embedded.ports), embedded.ports):
+            try:
+                for port in lacking:
+                    await on_node(port, "ACL", "SETUSER", "default", "-hsetex")
+                with pytest.raises(BackupError, match=r"forbids hsetex;"):
+                    await put_back(connection, Path("never read"), clock, told, over=True)
+            finally:
+                await on_all_nodes(embedded, "ACL", "SETUSER", "default", "+hsetex")
 
 
 async def test_a_catalog_that_never_stands_still_is_not_taken_for_whole(

@@ -5,6 +5,7 @@ import com.instantaudience.v1.ApplySegmentsResult;
 import com.instantaudience.v1.AudienceServiceGrpc;
 import com.instantaudience.v1.BatchGetMembershipsRequest;
 import com.instantaudience.v1.GetMembershipsRequest;
+import com.instantaudience.v1.Limits;
 import com.instantaudience.v1.RtSegment;
 import com.instantaudience.v1.UserMemberships;
 import io.grpc.MethodDescriptor;
@@ -146,9 +147,19 @@ public final class AudienceClient implements AutoCloseable {
     return connection.calling().call(method, request, Deadline.after(time), answer -> answer);
   }
 
+  /**
+   * The member's limits that the client keeps to: as given to the builder, or as requested from the service, once. All
+   * fields but {@code gets_per_second} are set.
+   *
+   * @throws AudienceException the call failed.
+   */
+  public Limits limits() {
+    return connection.limits(Deadline.after(time)).message();
+  }
+
   private ApplySegmentsResult apply(Iterable<RtSegment> users, boolean validateOnly) {
     Deadline deadline = Deadline.after(time);
-    Limits limits = connection.limits(deadline);
+    var limits = connection.limits(deadline);
     List<Part> parts = Splitter.split(users, limits);
     List<ApplySegmentsResult> results = new ArrayList<>();
     for (Part part : parts) {

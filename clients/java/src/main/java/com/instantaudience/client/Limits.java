@@ -12,4 +12,14 @@ record Limits(int usersPerCall, int segmentsPerUser, int bodyBytes, int postsPer
         told.hasPostsPerSecond() ? told.getPostsPerSecond() : Rules.POSTS_PER_SECOND,
         told.hasUsersPerSecond() ? told.getUsersPerSecond() : Rules.USERS_PER_SECOND);
   }
+  /** As the caller gets them, in all that the client goes by. */
+  com.instantaudience.v1.Limits message() {
+    return com.instantaudience.v1.Limits.newBuilder()
+        .setUsersPerCall(usersPerCall)
+        .setSegmentsPerUser(segmentsPerUser)
+        .setBodyBytes(bodyBytes)
+        .setPostsPerSecond(postsPerSecond)
+        .setUsersPerSecond(usersPerSecond)
+        .build();
+  }
 }

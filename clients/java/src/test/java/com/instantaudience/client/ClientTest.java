@@ -68,10 +68,20 @@ class ClientTest {
       for (Thread thread : threads) {
         thread.join();
       }
+      assertEquals(1000, client.limits().getUsersPerCall());
     }
     assertEquals(1, Surroundings.seen("AuthenticateWithJwt"));
     assertEquals(1, Surroundings.seen("GetMember"));
     assertEquals(10, Surroundings.seen("ApplySegments"));
+  }
+
+  @Test
+  void limitsThatAreNotGivenAreTheServicesDefaults() {
+    Limits given = Limits.newBuilder().setUsersPerSecond(7).build();
+    try (AudienceClient client = AudienceClient.builder("127.0.0.1:1").plaintext().limits(given).build()) {
+      Limits kept = client.limits();
+      assertEquals(List.of(1000, 7), List.of(kept.getUsersPerCall(), kept.getUsersPerSecond()));
+    }
   }
 
   @Test

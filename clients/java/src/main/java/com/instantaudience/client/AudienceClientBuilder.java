@@ -101,7 +101,7 @@ public final class AudienceClientBuilder {
         .keepAliveTime(Rules.PING_EVERY_MS, TimeUnit.MILLISECONDS)
         .keepAliveTimeout(Rules.PING_ANSWER_MS, TimeUnit.MILLISECONDS)
         .build();
-    Connection connection = new Connection(channel, credentials, limits, retries, window, onAttempt);
+    Connection connection = new Connection(channel, credentials, limits, retries, window, onAttempt, System::nanoTime);
     return new AudienceClient(connection, Duration.ofMillis(Rules.DEADLINE_MS));
   }
 }

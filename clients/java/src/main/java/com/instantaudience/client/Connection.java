@@ -15,6 +15,7 @@ import java.time.Instant;
 import java.util.Iterator;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.LongSupplier;
 
 /** What all calls of a client share: the channel, the token, the member's limits and its pacing. */
 final class Connection {
@@ -28,21 +29,27 @@ final class Connection {
   private final Calling publicCalling;
   private final Pacer pacer;
   private final int window;
+  private final LongSupplier clock;
   private final Shared<Limits> asking = new Shared<>();
   /** Null until they are known. */
   private volatile Limits limits;
 
-  /** {@code limits} is null if they are to be requested from the service, {@code credentials} if there are none. */
+  /**
+   * {@code limits} is null if they are to be requested from the service, {@code credentials} if there are none. {@code
+   * clock} is that of streams' patience.
+   */
   Connection(
       ManagedChannel channel,
       Credentials credentials,
       Limits limits,
       Retries retries,
       int window,
-      Consumer<Attempt> onAttempt) {
+      Consumer<Attempt> onAttempt,
+      LongSupplier clock) {
     this.channel = channel;
     this.limits = limits;
     this.window = window;
+    this.clock = clock;
     session = credentials instanceof Credentials.Token given
         ? new Session(null, given.token())
         : new Session(signIn(credentials), null);
@@ -67,7 +74,7 @@ final class Connection {
 
   void stream(Iterator<RtSegment> users, Consumer<StreamResult> results, Duration patience) {
     Limits known = limits(Deadline.after(patience));
-    new Streaming(calling, pacer, known, window, patience, results).apply(users);
+    new Streaming(calling, pacer, known, window, patience, clock, results).apply(users);
   }
 
   /** The member's limits: as given to the client, or as requested from the service, once. */

@@ -3,17 +3,24 @@ package com.instantaudience.client;
 import java.time.Duration;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.TimeUnit;
+import java.util.function.LongSupplier;
 
 /** The deadline of a call. Calls also end when the caller's thread is interrupted. */
 final class Deadline {
+  private final LongSupplier clock;
   private final long ends;
 
-  private Deadline(long ends) {
+  private Deadline(LongSupplier clock, long ends) {
+    this.clock = clock;
     this.ends = ends;
   }
 
   static Deadline after(Duration time) {
-    return new Deadline(System.nanoTime() + nanos(time));
+    return after(time, System::nanoTime);
+  }
+
+  static Deadline after(Duration time, LongSupplier clock) {
+    return new Deadline(clock, clock.getAsLong() + nanos(time));
   }
 
   /** A duration in nanoseconds, at most the largest that fits, 292 years. */
@@ -22,7 +29,7 @@ final class Deadline {
   }
 
   long leftNanos() {
-    return ends - System.nanoTime();
+    return ends - clock.getAsLong();
   }
 
   /** @throws CancellationException the thread is interrupted. */

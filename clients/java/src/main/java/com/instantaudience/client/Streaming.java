@@ -7,6 +7,7 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
+import java.util.function.LongSupplier;
 
 /**
  * Opens one stream after another, until all users are answered. Everything happens on the caller's thread; other
@@ -17,6 +18,8 @@ final class Streaming {
   private final Pacer pacer;
   private final Limits limits;
   private final Duration patience;
+  /** That of the patience. */
+  private final LongSupplier clock;
   private final Consumer<StreamResult> results;
   private final Window window;
   private final BlockingQueue<Runnable> events = new LinkedBlockingQueue<>();
@@ -39,14 +42,16 @@ final class Streaming {
       Limits limits,
       int window,
       Duration patience,
+      LongSupplier clock,
       Consumer<StreamResult> results) {
     this.calling = calling;
     this.pacer = pacer;
     this.limits = limits;
     this.window = new Window(window);
     this.patience = patience;
+    this.clock = clock;
     this.results = results;
-    deadline = Deadline.after(patience);
+    deadline = Deadline.after(patience, clock);
   }
 
   /**
@@ -109,7 +114,7 @@ final class Streaming {
   void giveResults() {
     for (Sent first = window.takeAnswered(); first != null; first = window.takeAnswered()) {
       results.accept(first.outcome());
-      deadline = Deadline.after(patience);
+      deadline = Deadline.after(patience, clock);
       failures = 0;
       isRenewed = false;
     }
@@ -138,7 +143,7 @@ final class Streaming {
   private void take(Part part) {
     isAsked = false;
     if (window.isEmpty()) {
-      deadline = Deadline.after(patience);
+      deadline = Deadline.after(patience, clock);
     }
     Sent request = new Sent(part);
     window.add(request);
@@ -156,7 +161,7 @@ final class Streaming {
   private void pause(AudienceException failure, String token) {
     failures++;
     if (window.isEmpty()) {
-      deadline = Deadline.after(patience);
+      deadline = Deadline.after(patience, clock);
     }
     if (!(failure instanceof UnauthenticatedException)) {
       calling.pause(failure, Math.max(failures, window.mostAttempts()) - 1, deadline);

@@ -17,7 +17,15 @@ from instantaudience.errors import InvalidRequestError
 from instantaudience.pacing import Pacer
 from instantaudience.processes import Process
 from instantaudience.retrying import Retries
-from instantaudience.rules import BATCH_USERS, DEADLINE_MS, PING_ANSWER_MS, PING_EVERY_MS, RECEIVE_BYTES, STREAM_WINDOW
+from instantaudience.rules import (
+    BATCH_USERS,
+    DEADLINE_MS,
+    FIRST_PAUSE_MS,
+    PING_ANSWER_MS,
+    PING_EVERY_MS,
+    RECEIVE_BYTES,
+    STREAM_WINDOW,
+)
 from instantaudience.splitting import Limits, Part, joined, split
 from instantaudience.streaming import (
     Requests,
@@ -48,6 +56,8 @@ _OPTIONS = (
     ("grpc.http2.ping_timeout_ms", PING_ANSWER_MS),  # what newer grpcio goes by
     ("grpc.http2.max_pings_without_data", 0),
 )
+_MOST_OPTION = 2**31 - 1
+"""gRPC's options are numbers of 32 bits."""
 
 
 class _Methods:
@@ -115,11 +125,11 @@ class AsyncClient:
             raise ValueError("tls and plaintext exclude each other")
         if window < 1:
             raise ValueError("a stream's window is 1 at least")
-        self._channel = _channel(endpoint, None if plaintext else tls or Tls(), interceptors)
+        retries = retries or Retries()
+        self._channel = _channel(endpoint, None if plaintext else tls or Tls(), retries, interceptors)
         self._credentials = credentials
         self._limits = limits
         self._asking = Shared[Limits]()
-        retries = retries or Retries()
         token = credentials.token if isinstance(credentials, Token) else None
         signs_in = isinstance(credentials, Password | KeyPair)
         self._session = Session(self._sign_in if signs_in else None, token)
@@ -276,8 +286,20 @@ def _deadline(seconds: float) -> float:
     return time.monotonic() + seconds
 
 
-def _channel(endpoint: str, tls: Tls | None, interceptors: Sequence[grpc.aio.ClientInterceptor]) -> grpc.aio.Channel:
+def _channel(
+    endpoint: str, tls: Tls | None, retries: Retries, interceptors: Sequence[grpc.aio.ClientInterceptor]
+) -> grpc.aio.Channel:
+    options = (
+        *_OPTIONS,
+        ("grpc.initial_reconnect_backoff_ms", _reconnect_ms(retries.first_seconds)),
+        ("grpc.max_reconnect_backoff_ms", _reconnect_ms(retries.most_seconds)),
+    )
     if tls is None:
-        return grpc.aio.insecure_channel(endpoint, _OPTIONS, interceptors=interceptors)
+        return grpc.aio.insecure_channel(endpoint, options, interceptors=interceptors)
     credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
-    return grpc.aio.secure_channel(endpoint, credentials, _OPTIONS, interceptors=interceptors)
+    return grpc.aio.secure_channel(endpoint, credentials, options, interceptors=interceptors)
+
+
+def _reconnect_ms(pause_seconds: float) -> int:
+    """gRPC's pause before it connects again, for a pause between attempts. Without any, it would connect on and on."""
+    return int(max(FIRST_PAUSE_MS, min(pause_seconds * 1000, _MOST_OPTION)))

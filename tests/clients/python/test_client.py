@@ -247,6 +247,26 @@ async def test_a_server_that_starts_again(service: FakeService, client: AsyncCli
     assert [value_of(service, str(index)) for index in range(3)] == [39, 37, 38]
 
 
+async def test_a_service_that_is_away_is_looked_for_as_often_as_calls_are_sent_again() -> None:
+    """gRPC's own pauses before it connects again are as long as two minutes in the end."""
+    tenth = asyncio.Event()
+    connections = itertools.count(1)
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(connections) == 10:
+            tenth.set()
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as away:
+        endpoint = f"127.0.0.1:{away.sockets[0].getsockname()[1]}"
+        async with AsyncClient(endpoint, DEMO, plaintext=True, retries=FAST) as client:
+            call = asyncio.create_task(client.memberships(["1"]))
+            async with asyncio.timeout(20):
+                await tenth.wait()
+        with pytest.raises(UnavailableError):
+            await call
+
+
 async def test_a_stream_that_waits_for_users_sends_again_meanwhile(service: FakeService) -> None:
     limits = Limits(users_per_call=1, users_per_second=10_000, posts_per_second=10_000)
     more = asyncio.Event()

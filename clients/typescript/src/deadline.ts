@@ -1,7 +1,7 @@
 import { DeadlineExceededError, UnavailableError } from "./errors.js";
 
 /** The longest timeout of a timer: with a longer one, it would fire at once. */
-const MOST_TIMER_MS = 2 ** 31 - 1;
+export const MOST_TIMER_MS = 2 ** 31 - 1;
 
 /** Receives the reason to fail with. */
 type Tell = (reason: unknown) => void;

@@ -1,10 +1,12 @@
 import { X509Certificate, createPrivateKey } from "node:crypto";
-import { type SecureContextOptions, createSecureContext } from "node:tls";
+import { type Socket, connect, isIP } from "node:net";
+import { type SecureContextOptions, connect as connectSecurely, createSecureContext } from "node:tls";
 import { ConnectError, Code } from "@connectrpc/connect";
 import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
 import { Client, type ClientOptions } from "./client.js";
+import { MOST_TIMER_MS } from "./deadline.js";
 import { urlOf } from "./endpoint.js";
-import { PING_ANSWER_MS, PING_EVERY_MS, RECEIVE_BYTES } from "./rules.js";
+import { ATTEMPT_MS, PING_ANSWER_MS, PING_EVERY_MS, RECEIVE_BYTES } from "./rules.js";
 
 export * from "./index.js";
 
@@ -65,6 +67,24 @@ function checked({ roots, certificateChain, privateKey }: Tls): SecureContextOpt
 }
 
 /**
+ * Connects as `http2.connect` does, but only for so long: without that, all attempts would wait for a handshake that
+ * nobody answers, as Node.js waits for it without end.
+ */
+function connectWithin(ms: number, { protocol, hostname, port }: URL, tls: SecureContextOptions): Socket {
+  const isSecure = protocol === "https:";
+  const host = hostname.replace(/^\[|\]$/g, "");
+  const to = { host, port: Number(port) || (isSecure ? 443 : 80) };
+  const servername = isIP(host) === 0 ? { servername: host } : {};
+  const socket = isSecure ? connectSecurely({ ...tls, ...to, ...servername, ALPNProtocols: ["h2"] }) : connect(to);
+  const late = setTimeout(
+    () => socket.destroy(new ConnectError("the connection could not be made in time", Code.Unavailable)),
+    Math.min(ms, MOST_TIMER_MS),
+  );
+  const forget = (): void => clearTimeout(late);
+  return socket.once(isSecure ? "secureConnect" : "connect", forget).once("close", forget);
+}
+
+/**
  * Creates a client over gRPC.
  *
  * @throws TypeError both `tls` and `plaintext`, an endpoint with a scheme, an invalid token, a window below 1, an
@@ -77,10 +97,12 @@ export function createClient(options: ClientOptions & { readonly tls?: Tls }): C
     throw new TypeError("a client certificate needs both certificateChain and privateKey");
   }
   const baseUrl = urlOf(options);
+  const secure = checked(tls ?? {});
+  const connectMs = options.retries?.attemptMs ?? ATTEMPT_MS;
   const sessionManager = new Closable(
     baseUrl,
     { pingIntervalMs: PING_EVERY_MS, pingTimeoutMs: PING_ANSWER_MS },
-    checked(tls ?? {}),
+    { createConnection: (authority) => connectWithin(connectMs, authority, secure) },
   );
   const transport = createGrpcTransport({
     baseUrl,

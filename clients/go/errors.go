@@ -41,9 +41,11 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s (request %s)", name, e.Message, e.RequestID)
 }
 
-// Is reports whether the error is of a kind; context.DeadlineExceeded matches kind DeadlineExceeded.
+// Is reports whether the error is of a kind. One of kind DeadlineExceeded also matches Unavailable, as it can be sent
+// again, too, and context.DeadlineExceeded.
 func (e *Error) Is(target error) bool {
-	return target == error(e.Kind) || (target == context.DeadlineExceeded && e.Kind == DeadlineExceeded)
+	isLate := e.Kind == DeadlineExceeded
+	return target == error(e.Kind) || (isLate && (target == error(Unavailable) || target == context.DeadlineExceeded))
 }
 
 // Error makes Kind an error, so that errors.Is accepts it as a target.

@@ -128,11 +128,24 @@ func TestAStreamThatEndsWhileUsersAreToComeBeginsAgainAfterAPause(t *testing.T) 
 }
 
 func TestAServiceThatIsNotThereIsWaitedForAsLongAsThePatienceLasts(t *testing.T) {
-	client := newClient(t, "127.0.0.1:1", instantaudience.WithToken("x"), instantaudience.WithPlaintext(),
-		instantaudience.WithLimits(instantaudience.Limits{}), instantaudience.WithStreamPatience(300*time.Millisecond),
-		instantaudience.WithRetries(instantaudience.Retries{FirstPause: time.Millisecond, MostPause: time.Millisecond}))
-	if said := lastError(t, client, 1); !errors.Is(said, instantaudience.Unavailable) {
-		t.Error(said)
+	for name, options := range map[string][]instantaudience.Option{
+		"limits that are given":           {instantaudience.WithLimits(instantaudience.Limits{})},
+		"limits that are asked for first": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newClient(t, "127.0.0.1:1", append([]instantaudience.Option{
+				instantaudience.WithToken("hbapi:1:x:y"), instantaudience.WithPlaintext(),
+				instantaudience.WithStreamPatience(300 * time.Millisecond),
+				instantaudience.WithRetries(instantaudience.Retries{FirstPause: time.Millisecond, MostPause: time.Millisecond}),
+			}, options...)...)
+			began := time.Now()
+			if said := lastError(t, client, 1); !errors.Is(said, instantaudience.Unavailable) {
+				t.Error(said)
+			}
+			if took := time.Since(began); took > 20*time.Second { // A call has 30.
+				t.Error(took)
+			}
+		})
 	}
 }
 

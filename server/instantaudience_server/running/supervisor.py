@@ -75,7 +75,7 @@ class Service:
         self._cluster: EmbeddedCluster | None = None
         """None with `--redis`."""
         self._watching: list[asyncio.Task[None]] = []
-        """The tasks that watch for stopped processes, once all processes have started."""
+        """The tasks that watch processes, once all have started."""
 
     async def start(self) -> Started:
         """Start everything in order. When a part fails, stop those that have started.
@@ -129,6 +129,7 @@ class Service:
         watches = (
             partial(standstill.watch, self._watched_servers),
             partial(standstill.watch, self._watched_nodes, standstill.NODE_SECONDS),
+            self._envoys.watch,
         )
         self._watching = [asyncio.create_task(keep_running(watch)) for watch in watches]
         metrics_port = None if metrics_socket is None else _port_of(metrics_socket)
@@ -221,26 +222,26 @@ class Service:
     async def _start_worker(self, programs: Programs, number: int, reaching: _Reaching) -> None:
         """Start a worker behind the gateway."""
         config = partial(programs.worker_config, number, addresses=programs.addresses(number))
-        child = await self._run_worker(programs, programs.worker(number), number, config, reaching)
-        await wait_until(child, partial(listens, programs.worker_socket(number)))
+        worker = await self._run_worker(programs, programs.worker(number), number, config, reaching)
+        await wait_until(worker.child, partial(listens, programs.worker_socket(number)))
 
     async def _start_envoy_worker(self, programs: Programs, number: int, reaching: _Reaching) -> None:
         """Start a worker inside Envoy."""
         config = partial(programs.worker_config, number)
-        child = await self._run_worker(programs, programs.envoy_worker(number), number, config, reaching)
-        await self._envoys.await_ready(child, programs.admin_sockets[str(number)])
+        worker = await self._run_worker(programs, programs.envoy_worker(number), number, config, reaching)
+        await self._envoys.await_ready(worker, programs.admin_sockets[str(number)])
 
     async def _start_batch_worker(self, programs: Programs, number: int, reaching: _Reaching) -> None:
         """Start a batch process."""
         path = programs.upload_sockets[number]
         among_all = self._settings.workers + number
         config = partial(programs.worker_config, among_all, addresses=[str(path)])
-        child = await self._run_worker(programs, programs.batch_worker(number), among_all, config, reaching)
-        await wait_until(child, partial(listens, path))
+        worker = await self._run_worker(programs, programs.batch_worker(number), among_all, config, reaching)
+        await wait_until(worker.child, partial(listens, path))
 
     async def _run_worker(
         self, programs: Programs, program: Program, number: int, config: Callable[[str], bytes], reaching: _Reaching
-    ) -> Child:
+    ) -> Supervised:
         """Run a worker. It loads its code while the cluster starts, and gets its configuration once that has."""
         child = await Child.start(program, waits=True)
         try:
@@ -249,16 +250,15 @@ class Service:
             child.kill()
             self._stack.push_async_callback(child.wait)  # not awaited here, where another failure would cancel it
             raise
-        self._supervise(child, partial(programs.worker_metrics.forget_gauges, number))
-        return child
+        return self._supervise(child, partial(programs.worker_metrics.forget_gauges, number))
 
-    async def _run(self, program: Program) -> Child:
-        child = await Child.start(program)
-        self._supervise(child)
-        return child
+    async def _run(self, program: Program) -> Supervised:
+        return self._supervise(await Child.start(program))
 
-    def _supervise(self, child: Child, on_exit: Callable[[], None] | None = None) -> None:
-        self._servers.append(Supervised(child, on_exit=on_exit))
+    def _supervise(self, child: Child, on_exit: Callable[[], None] | None = None) -> Supervised:
+        server = Supervised(child, on_exit=on_exit)
+        self._servers.append(server)
+        return server
 
 
 async def _end(task: asyncio.Task[Any]) -> None:

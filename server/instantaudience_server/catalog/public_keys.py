@@ -157,6 +157,8 @@ def _check(pem: str) -> None:
         raise _refusal(f"has more than {LONGEST_PEM} characters")
     if "PRIVATE KEY" in pem:
         raise _refusal("is a private key: keep that to yourself, make a new pair, and send the public key")
+    if pem.count("-----BEGIN ") > 1:
+        raise _refusal("does not stand alone: send each by itself, under a name of its own")
     try:
         key = _loaded(pem)
     except (ValueError, UnsupportedAlgorithm):

@@ -22,6 +22,7 @@ REFUSED = {
     "another curve": (public_pem("P-384"), "P-256"),
     "another algorithm": (public_pem("Ed25519"), "P-256"),
     "a private key": (private_pem("ES256"), "private"),
+    "two keys, of which one alone would count": (public_pem("ES256") + public_pem("RS256"), "alone"),
     "no PEM": ("MIIB", "PEM"),
     "PEM of nothing": ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "PEM"),
     "none": ("", "PEM"),

@@ -14,7 +14,8 @@ from instantaudience_server.store.interfaces.usage import KEPT_HOURS
 DEFAULT_HOURS = 14 * 24
 """How many hours a report without `start` covers."""
 AHEAD_MS = 60_000
-"""How far another worker's clock may be ahead of this one: its calls may count for an hour that has not begun here."""
+"""How far another clock may be ahead of this one: a worker's, whose calls may then count for an hour that has not begun
+here, or that of a caller who asks from now on."""
 
 _EPOCH = datetime(1970, 1, 1)  # UTC, as all times here
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
@@ -43,14 +44,14 @@ def cover(start_ms: int | None, end_ms: int | None, now_ms: int, hours: int = DE
     Without a start, these are the last `hours` hours; without an end, the present hour is the last one.
 
     Raises:
-        AudienceError: SYNTAX, when the start is not before the end.
+        AudienceError: SYNTAX, when the start is not before the end, or is to come where there is none.
     """
-    if start_ms is not None and start_ms >= (now_ms if end_ms is None else end_ms):
+    if start_ms is not None and start_ms >= (now_ms + AHEAD_MS if end_ms is None else end_ms):
         text = (
             "'start' must be before 'end'" if end_ms is not None else "'start' must be before now where 'end' is absent"
         )
         raise AudienceError(Reason.SYNTAX, text, field="start")
-    last = (now_ms if end_ms is None else end_ms - 1) // MS_PER_HOUR
+    last = (max(now_ms, start_ms or now_ms) if end_ms is None else end_ms - 1) // MS_PER_HOUR
     first = last - hours + 1 if start_ms is None else start_ms // MS_PER_HOUR
     oldest, newest = now_ms // MS_PER_HOUR - KEPT_HOURS, (now_ms + AHEAD_MS) // MS_PER_HOUR
     if end_ms is not None:

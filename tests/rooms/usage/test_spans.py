@@ -94,6 +94,13 @@ def test_the_hour_of_a_clock_that_is_ahead() -> None:
     assert cover(None, ms("2026-11-24 11:00:00"), late).hours[-1] == hour("2026-11-24 10")
 
 
+def test_a_beginning_by_a_callers_clock_that_is_ahead() -> None:
+    """Who asks for the hour that has begun there is not refused; until a worker counts for it, it is empty."""
+    for now, start in ((NOW, NOW), (NOW, "2026-11-24 10:30:59"), ("2026-11-24 09:59:30", "2026-11-24 10:00:00")):
+        span = cover(ms(start), None, ms(now))
+        assert (list(span.hours), span.last) == ([hour("2026-11-24 10")], hour("2026-11-24 10"))
+
+
 def test_so_many_hours() -> None:
     assert list(cover(None, None, ms(NOW), hours=1).hours) == [hour("2026-11-24 10")]
     assert len(cover(None, None, ms(NOW), hours=720).hours) == 720
@@ -104,8 +111,8 @@ def test_so_many_hours() -> None:
     [
         ("2026-11-20 05:00:00", "2026-11-20 05:00:00"),
         ("2026-11-20 05:00:01", "2026-11-20 05:00:00"),
-        (NOW, None),
-        ("2026-11-24 10:30:01", None),
+        ("2026-11-24 10:31:00", None),
+        ("2027-01-01 00:00:00", None),
     ],
 )
 def test_the_beginning_must_be_before_the_end(start: str, end: str | None) -> None:

@@ -57,7 +57,8 @@ class ClusterSessionStore:
 
     async def remove(self, token_hash: str, deadline: float) -> None:
         """Delete the string."""
-        await self._cluster.execute([commands.delete(keys.session_key(token_hash))], deadline)
+        command = commands.delete(keys.session_key(token_hash))
+        await self._cluster.execute([command], deadline, durability=self._cluster.durability)
 
     async def count_sign_in(self, user_id: int, token_hash: str, window_ms: int, limit: int, deadline: float) -> int:
         """Run the script on the account's sorted set."""

@@ -36,8 +36,11 @@ from instantaudience_server.store.keys import (
     mark_key,
 )
 from instantaudience_server.store.membership_store import ClusterMembershipStore
+from instantaudience_server.store.restore_store import ClusterRestoreStore
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
+from instantaudience_server.store.whole_keys import Kind as WholeKind
+from instantaudience_server.store.whole_keys import Part, WholeKeys
 from support.clocks import FakeClock
 from support.cluster.nodes import on_all_nodes
 from support.cluster.replicated import ReplicatedCluster, replica_stopped, replicated_cluster
@@ -145,6 +148,10 @@ async def create_session(cluster: Cluster, deadline: float) -> None:
     await ClusterSessionStore(cluster).create("hash", Session(1, 2, 0), END_MS, deadline)
 
 
+async def end_session(cluster: Cluster, deadline: float) -> None:
+    await ClusterSessionStore(cluster).remove("hash", deadline)
+
+
 async def write_to_the_catalog(cluster: Cluster, deadline: float) -> None:
     await ClusterCatalogStore(cluster).write([Write(Kind.MEMBER, 1, None, b"member")], deadline)
 
@@ -162,7 +169,23 @@ async def create_job(cluster: Cluster, deadline: float) -> None:
     await ClusterJobStore(cluster).create(job, "url", deadline)
 
 
-KEEPING = (create_session, write_to_the_catalog, map_external_id, forget_external_id, create_job)
+async def begin_restore(cluster: Cluster, deadline: float) -> None:
+    await ClusterRestoreStore(cluster, "ours", lambda: deadline).hold()
+
+
+async def put_back(cluster: Cluster, deadline: float) -> None:
+    part = Part(WholeKind.HASH, KEY, NEVER, [b"1", b"1", NEVER])
+    await WholeKeys(cluster, lambda: deadline).put_back([part], END_MS)
+
+
+async def forget_before_it_is_put_back(cluster: Cluster, deadline: float) -> None:
+    await WholeKeys(cluster, lambda: deadline).forget([KEY])
+
+
+KEEPING = (
+    *(create_session, end_session, write_to_the_catalog, map_external_id, forget_external_id, create_job),
+    *(begin_restore, put_back, forget_before_it_is_put_back),
+)
 
 
 async def test_what_else_is_kept_is_as_durable(replicated: ReplicatedCluster) -> None:

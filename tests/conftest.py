@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -33,6 +35,13 @@ class StartedOnceScheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         started = _STARTED.search(nodeid)
         return nodeid.partition("::")[0] + (f" on {started[1]}" if started else "")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a test sets of logging ends with it: commands that run in this process have it log nothing, for one."""
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_configure() -> None:

@@ -5,7 +5,6 @@ import os
 import re
 import select
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,6 @@ from instantaudience_server.telemetry import Event, configure_logging
 OBSERVABILITY = Path(__file__).parents[2] / "docs/observability.md"
 OF_THE_GATEWAY = {"gateway_call_failed", "gateway_call_answered"}
 TOKEN, USER_ID = "hbapi:1001:5ec4e7:local", "12345678900987654321"
-
-
-@pytest.fixture(autouse=True)
-def _configuration() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 def fail(user_id: str, token: str) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -42,6 +43,35 @@ def _logging_as_it_was() -> Iterator[None]:
     """What a test sets of logging ends with it: commands that run in this process have it log nothing, for one."""
     yield
     structlog.reset_defaults()
+
+
+_TIME = pytest.StashKey[Any]()
+"""The settings of a test's time."""
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
+    """Note what `pytest_timeout` sets."""
+    item.stash[_TIME] = settings
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """What a test needs is started, and stopped, in a time of its own: on a busy machine, a service took most of what
+    its first test had."""
+    _begin_time_anew(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Likewise."""
+    _begin_time_anew(item)
+
+
+def _begin_time_anew(item: pytest.Item) -> None:
+    if _TIME in item.stash:
+        item.ihook.pytest_timeout_cancel_timer(item=item)
+        item.ihook.pytest_timeout_set_timer(item=item, settings=item.stash[_TIME])
 
 
 def pytest_configure() -> None:

@@ -24,7 +24,7 @@ from support.cluster.nodes import on_all_nodes, on_node, pids_of, whole
 from support.cluster.running import connected
 from support.cluster.users import for_each, of_users, user_key, user_of_slots, write
 from support.service.processes import needs_proc, standing_still
-from support.waiting import eventually, seconds_from_now
+from support.waiting import eventually, seconds_from_now, until
 
 KEYS = [user_key(user_id) for user_id in range(1, 201)]
 KEY_OF_NODE = [user_of_slots(0, 5460), user_of_slots(5461, 10922), user_of_slots(10923, 16383)]
@@ -62,8 +62,10 @@ async def test_calls_survive_lost_connections(store: ClusterMembershipStore, emb
     writers = [asyncio.create_task(keep_writing(number)) for number in range(len(slices))]
     killed = 0
     while killed < 10 or min(counts) < 2:
+        before = sum(counts)
         killed += sum(await on_all_nodes(embedded, "CLIENT", "KILL", "TYPE", "normal"))
-        await asyncio.sleep(0.02)
+        # On a busy machine, a connection that was just made would be lost before it was of use.
+        await until(lambda: sum(counts) > before)  # noqa: B023 - it is over before there is another one
     killing = False
     await asyncio.gather(*writers)
     for keys, count in zip(slices, counts, strict=True):
@@ -125,20 +127,20 @@ async def test_what_is_asked_again_and_again_is_kept_once(embedded: EmbeddedClus
 
 
 async def test_a_node_that_stands_still_is_unavailable_and_comes_back(embedded: EmbeddedCluster, send: Signal) -> None:
-    async with connected(embedded.url, stalled_seconds=0.2, connect_timeout_seconds=0.3) as cluster:
+    async with connected(embedded.url, stalled_seconds=0.5, connect_timeout_seconds=0.5) as cluster:
         store = ClusterMembershipStore(cluster)
         await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
         send(embedded.nodes[1], signal.SIGSTOP)
         before = time.monotonic()
         with pytest.raises(AudienceError) as failed:
-            await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.7))
+            await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(2))
         assert failed.value.reason is Reason.UNAVAILABLE
         assert failed.value.retry_after_seconds
         assert [each.partition(" ")[0] for each in failed.value.nodes] == [f"127.0.0.1:{embedded.ports[1]}"]
-        assert 0.6 < time.monotonic() - before < 5
+        assert 1.9 < time.monotonic() - before < 6
         await write(store, for_each([KEY_OF_NODE[0], KEY_OF_NODE[2]], {NEVER: {1: 3}}), seconds_from_now())
         waiting = asyncio.create_task(write(store, of_users({KEY_OF_NODE[1]: {NEVER: {1: 4}}}), seconds_from_now(10)))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.6)
         send(embedded.nodes[1], signal.SIGCONT)
         await waiting
         assert [read[1] for read in await store.read(KEY_OF_NODE, seconds_from_now())] == [
@@ -151,21 +153,22 @@ async def test_a_node_that_stands_still_is_unavailable_and_comes_back(embedded: 
 async def test_when_all_nodes_stand_still_the_service_says_so_and_comes_back(
     embedded: EmbeddedCluster, send: Signal
 ) -> None:
-    async with connected(embedded.url, stalled_seconds=0.1, connect_timeout_seconds=0.1) as cluster:
+    async with connected(embedded.url, stalled_seconds=0.3, connect_timeout_seconds=0.3) as cluster:
         store = ClusterMembershipStore(cluster)
         await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now())
         with capture_logs() as logs:
             for node in embedded.nodes:
                 send(node, signal.SIGSTOP)
             with pytest.raises(AudienceError) as failed:
-                await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(1))
+                await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(3))
             for node in embedded.nodes:
                 send(node, signal.SIGCONT)
-            await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 3}}), seconds_from_now(10))
+            await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 3}}), seconds_from_now(20))
 
             async def known() -> None:
-                # Once each, however often the nodes were asked.
-                assert [entry["event"] for entry in logs] == [Event.STORE_TOPOLOGY_UNKNOWN, Event.STORE_TOPOLOGY_KNOWN]
+                # Once each, however often the nodes were asked. On a busy machine, they may be late again after that.
+                told = [entry["event"] for entry in logs]
+                assert told[:2] == [Event.STORE_TOPOLOGY_UNKNOWN, Event.STORE_TOPOLOGY_KNOWN]
 
             await eventually(known)
         assert failed.value.reason is Reason.UNAVAILABLE
@@ -183,7 +186,8 @@ async def test_a_stalled_connection_is_replaced(embedded: EmbeddedCluster, send:
     async with connected(embedded.url, stalled_seconds=0.2, connect_timeout_seconds=2.0) as cluster:
         store = ClusterMembershipStore(cluster)
         await write(store, of_users({KEY_OF_NODE[0]: {NEVER: {1: 1}}}), seconds_from_now())
-        (first,) = await service_connections()
+        before = await service_connections()
+        assert before
         send(node, signal.SIGSTOP)
         waiting = asyncio.create_task(write(store, of_users({KEY_OF_NODE[0]: {NEVER: {1: 2}}}), seconds_from_now(10)))
         await asyncio.sleep(0.5)
@@ -191,7 +195,7 @@ async def test_a_stalled_connection_is_replaced(embedded: EmbeddedCluster, send:
         await waiting
 
         async def replaced() -> None:
-            assert first not in await service_connections()
+            assert not before & await service_connections()
 
         await eventually(replaced)
 
@@ -239,8 +243,12 @@ async def test_a_killed_node_takes_only_its_slots_with_it_until_it_is_back(
         await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 2}}), seconds_from_now(0.5))
     assert failed.value.reason is Reason.UNAVAILABLE
     # It loads its data, and takes no writes for two seconds then; calls with time wait for it, others do not.
-    for _ in range(10):
-        await write(store, for_each(KEY_OF_NODE[:2], {NEVER: {1: 3}}), seconds_from_now(1.5))
-    await write(store, of_users({KEY_OF_NODE[2]: {NEVER: {2: 4}}}), seconds_from_now(20))
+    waiting = asyncio.create_task(write(store, of_users({KEY_OF_NODE[2]: {NEVER: {2: 4}}}), seconds_from_now(60)))
+    others = 0
+    while not waiting.done():
+        await write(store, for_each(KEY_OF_NODE[:2], {NEVER: {1: 3}}), seconds_from_now(20))
+        others += 1
+    await waiting
+    assert others > 3
     (read,) = await store.read([KEY_OF_NODE[2]], seconds_from_now())
     assert read[2] == (4, NEVER)

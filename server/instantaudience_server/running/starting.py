@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -66,6 +67,7 @@ async def wait_until(child: Child, ready: Callable[[], Awaitable[bool]]) -> None
                 if child.returncode is not None:
                     raise StartError(
                         f"{child.program.name} ended with status {child.returncode}; its last words are above"
+                        + _short_of_addresses()
                     )
                 if (now_done := _processor_time(child.pid)) != done:
                     done = now_done
@@ -75,6 +77,17 @@ async def wait_until(child: Child, ready: Callable[[], Awaitable[bool]]) -> None
         raise StartError(
             f"{child.program.name} has not started, and has done nothing for {START_SECONDS:.0f} s"
         ) from None
+
+
+def _short_of_addresses() -> str:
+    """What may be why a process has ended where its addresses are limited; empty where they are not."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return ""
+    return (
+        f". A process may have {limit >> 20} MB of addresses (`ulimit -v`, LimitAS), and takes far more of them than "
+        "of memory, Envoy 1 GB at once: do not limit them"
+    )
 
 
 def _processor_time(pid: int) -> str:

@@ -1,6 +1,7 @@
 """How long it is waited for what starts, and the directory that the service's processes share."""
 
 import asyncio
+import resource
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,28 @@ async def test_who_works_is_waited_for_and_who_rests_is_not(
                 await wait_until(child, ready)
     finally:
         await child.stop(grace_seconds=0)
+
+
+@pytest.mark.parametrize("is_limited", [False, True])
+async def test_what_ends_where_addresses_are_limited(is_limited: bool) -> None:
+    """Nobody who reads of status -6 thinks of `ulimit -v`."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    child = await Child.start(Program("it", ["sh", "-c", "exit 3"]))
+
+    async def ready() -> bool:
+        return False
+
+    if is_limited:
+        resource.setrlimit(resource.RLIMIT_AS, (2**50, limits[1]))
+    try:
+        with pytest.raises(StartError) as error:
+            await wait_until(child, ready)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        await child.stop(grace_seconds=0)
+    hint = ". A process may have 1073741824 MB of addresses (`ulimit -v`, LimitAS)" if is_limited else ""
+    assert str(error.value).startswith(f"it ended with status 3; its last words are above{hint}")
+    assert is_limited or str(error.value).endswith("above")
 
 
 @pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="nothing cleans temporary directories here")

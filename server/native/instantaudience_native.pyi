@@ -204,11 +204,11 @@ class Host:
         not known, there is an `UnreadBody`. What is wrong is the value of a `transport.framing.Flaw`, and a size.
 
         Events begin with their name: `refused` (number, method index or None, request ID, why), `misread` (number,
-        method index, what is wrong with the body, for callers, fields of a `Call`), `late` (method index, request ID,
-        token: a REST call on a port whose body came too slowly, which has been answered), `opened` (number, method
-        index, fields of a `Call`: a stream has been opened), `message` (number, message), `half_closed` (number, what
-        is wrong or None), `sent` (number: a message that was `asked` about is on its way), `gone` (number: the caller
-        has gone), `drained`.
+        method index, what is wrong with the body, for callers, fields of a `Call`), `noted` (method index, request ID,
+        token, why: a REST call on a port that has been refused and answered), `opened` (number, method index, fields of
+        a `Call`: a stream has been opened), `message` (number, message), `half_closed` (number, what is wrong or None),
+        `sent` (number: a message that was `asked` about is on its way), `gone` (number: the caller has gone),
+        `drained`.
         """
     def learn(self, authorization: str, member: int | None) -> None:
         """Note the owner of a token, for 30 s: a member, or None for an account whose calls need no turn."""

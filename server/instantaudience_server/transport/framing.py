@@ -28,6 +28,7 @@ class Flaw(Enum):
     NO_SUCH_METHOD = "no_such_method"
     NO_TRAILERS = "no_trailers"
     NOT_RECEIVED = "not_received"
+    FOR_GATEWAY = "for_gateway"
     MISSING = "missing"
     SEVERAL = "several"
     TRUNCATED = "truncated"
@@ -41,6 +42,7 @@ _WORDS = {
     Flaw.NO_SUCH_METHOD: (Reason.NO_SUCH_METHOD, "There is no such method"),
     Flaw.NO_TRAILERS: (Reason.SYNTAX, "The header 'te: trailers' is missing"),
     Flaw.NOT_RECEIVED: (Reason.UNAVAILABLE, "the request did not arrive in time; nothing was changed"),
+    Flaw.FOR_GATEWAY: (Reason.NO_SUCH_METHOD, "This port does not take the request"),
     Flaw.MISSING: (Reason.SYNTAX, "The request has no message; it must have one"),
     Flaw.SEVERAL: (Reason.SYNTAX, "The request has several messages; it must have one"),
     Flaw.TRUNCATED: (Reason.SYNTAX, "The request ends in the middle of a message"),

@@ -79,6 +79,21 @@ async def test_a_token_counts_before_the_body(service: Service, port: str, send:
     assert await failed_calls(service) == before
 
 
+async def test_what_a_port_does_not_take_is_the_members_too(service: Service) -> None:
+    """That of native workers takes no other method; on other hosts, the gateway has both ports."""
+    before = await failed_calls(service)
+    async with service.http("direct") as http:
+        for headers in ({}, {"authorization": "hbapi:1:unknown:local"}, {"authorization": await service.token()}):
+            answer = await http.put("/rt-segment", content="{}", headers=headers)
+            assert answer.status_code in {404, 405}
+    failure = {404: "not_found", 405: "method"}[answer.status_code]
+
+    async def is_counted() -> None:  # the answer does not wait for that
+        assert await failed_calls(service) == before | {failure: before.get(failure, 0) + 1}
+
+    await eventually(is_counted)
+
+
 async def test_a_token_in_the_query_counts_too(service: Service, http: httpx.AsyncClient) -> None:
     before = await failed_calls(service)
     answer = await http.post(f"/rt-segment?access_token={await service.token()}", content="{")

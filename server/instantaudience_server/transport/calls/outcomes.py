@@ -141,13 +141,15 @@ class Outcomes:
         """As `failed`, for a call whose member is not known."""
         return CallError(self._refused(path, request_id, error, None))
 
-    def late(self, path: str, request_id: str, error: AudienceError, caller: Caller | None) -> None:
-        """As `refused`, for a call that came too slowly; `caller` is None if its member is not known."""
+    def answered(self, path: str, request_id: str, error: AudienceError, caller: Caller | None) -> None:
+        """As `refused`, for a call that its host has answered: as one that came too slowly, if `error` is UNAVAILABLE.
+        `caller` is None if its member is not known."""
         member_id = None if caller is None else caller.member.id
         self._refused(path, request_id, error, None, member_id)
         if member_id is not None:
             with self._noting(path, request_id):
-                self._usage.count_failure(member_id, CallFailure.TIMEOUT)
+                came_too_slowly = error.reason is Reason.UNAVAILABLE
+                self._usage.count_failure(member_id, CallFailure.TIMEOUT if came_too_slowly else REASONS[error.reason])
 
     def _refused(
         self, path: str, request_id: str, error: BaseException, came: float | None, member_id: int | None = None

@@ -133,7 +133,7 @@ class NativeHost:
         self._on_event: dict[str, Callable[..., None]] = {
             "refused": self._refuse,
             "misread": self._misread,
-            "late": self._note_late,
+            "noted": self._note,
             "opened": self._streams.open,
             "message": self._streams.receive,
             "half_closed": self._streams.half_close,
@@ -309,15 +309,15 @@ class NativeHost:
         serving = self._serve(number, self._methods[index], unreadable(text), Call(*fields))
         self._tasks[number] = self._loop.create_task(serving)
 
-    def _note_late(self, index: int, request_id: str, authorization: str) -> None:
-        """Record a REST call whose body came too slowly, once its token is verified; the host has answered it."""
+    def _note(self, index: int, request_id: str, authorization: str, flaw: str) -> None:
+        """Record a REST call that the host has refused and answered, once its token is verified."""
         call, entrance = Call(authorization, request_id, None), self._direct.entrance
 
         async def note() -> None:
             caller = None
             with contextlib.suppress(AudienceError):
                 caller = await entrance.caller(call, entrance.deadline(None, 0.0))
-            self._pipeline.outcomes.late(self._methods[index].path, request_id, flawed(Flaw.NOT_RECEIVED), caller)
+            self._pipeline.outcomes.answered(self._methods[index].path, request_id, flawed(Flaw(flaw)), caller)
 
         noting = self._loop.create_task(note())
         self._noting.add(noting)

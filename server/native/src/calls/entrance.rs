@@ -6,7 +6,6 @@ use std::time::Duration;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, TE};
-use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
@@ -19,7 +18,7 @@ use crate::calls::service::Shared;
 use crate::calls::unary::{self, Form};
 use crate::calls::{rest, streams};
 use crate::grpc::{MEDIA_TYPE, Metadata, encoding};
-use crate::handover::Refusal;
+use crate::handover::{Event, Refusal};
 use crate::peers::Peer;
 
 /// Serves a request, in a task of its own.
@@ -41,7 +40,9 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
         match found {
             Some(Found::Call(method)) => serve_rest(method, &parts.headers, body, respond, shared, peer),
             Some(Found::Elsewhere(method)) => {
-                tokio::spawn(refuse_rest(method, parts, body, respond, shared));
+                let metadata = Metadata::read(&parts.headers, peer)
+                    .of_rest_call(service.request_ids.own_or_new(&parts.headers));
+                tokio::spawn(refuse_rest(method, parts.method, metadata, body, respond, shared));
             }
             None => refuse_media_type(&mut respond),
         }
@@ -93,7 +94,8 @@ fn serve_rest(
 /// Says that a request is for the gateway, once its body has come.
 async fn refuse_rest(
     method: ServiceMethod,
-    request: Parts,
+    http_method: Method,
+    metadata: Box<Metadata>,
     mut body: RecvStream,
     mut respond: SendResponse<Piece>,
     shared: Arc<Shared>,
@@ -103,9 +105,11 @@ async fn refuse_rest(
     let most = Duration::try_from_secs_f64(service.call_timeout_seconds).unwrap_or_default();
     // After that time, the sender is told what it would be told anyway.
     let _ = timeout(most, discard(&mut body, service.message_limit_bytes)).await;
-    let reply = Reply { form, request_id: Some(service.request_ids.own_or_new(&request.headers)) };
+    let reply = Reply { form, request_id: metadata.response_id() };
+    // Before the answer: a report that the caller asks for afterwards shall have it.
+    service.arrivals.add_event(Event::Noted { method: method.number, metadata, why: Refusal::ForGateway });
     // Sending fails only if the caller has gone.
-    let _ = rest::refuse(&reply, &request.method, &mut respond);
+    let _ = rest::refuse(&reply, &http_method, &mut respond);
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

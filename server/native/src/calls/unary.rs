@@ -72,7 +72,8 @@ pub async fn serve(
         // The sender was too slow; this is the gateway's answer for such bodies, too.
         let _ = rest::fail(reply, &reply.form.too_slow, &mut caller.respond);
         if !metadata.by_gateway {
-            service.arrivals.add_event(Event::Late { method: method.number, metadata });
+            let why = Refusal::NotReceived;
+            service.arrivals.add_event(Event::Noted { method: method.number, metadata, why });
         }
         return;
     }

@@ -25,6 +25,8 @@ pub enum Refusal {
     NoTrailers,
     /// The request did not arrive in time.
     NotReceived,
+    /// It is a REST call that only the gateway takes.
+    ForGateway,
 }
 
 /// What happens to calls, other than the arrival of a unary one.
@@ -33,8 +35,8 @@ pub enum Event {
     Refused { id: CallId, method: Option<usize>, metadata: Box<Metadata>, why: Refusal },
     /// A REST call whose body is invalid, and why.
     Misread { id: CallId, method: usize, metadata: Box<Metadata>, text: String },
-    /// A REST call on a port whose body did not arrive in time. It has been answered.
-    Late { method: usize, metadata: Box<Metadata> },
+    /// A REST call on a port that has been refused and answered.
+    Noted { method: usize, metadata: Box<Metadata>, why: Refusal },
     /// A stream has been opened.
     Opened { id: CallId, method: usize, metadata: Box<Metadata> },
     /// A stream's next message.

@@ -53,12 +53,7 @@ pub fn message_of(py: Python<'_>, message: Result<Bytes, Flaw>, reader: Option<A
 pub fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound<'_, PyTuple>> {
     match event {
         Event::Refused { id, method, metadata, why } => {
-            let why = match why {
-                Refusal::NoSuchMethod => "no_such_method",
-                Refusal::NoTrailers => "no_trailers",
-                Refusal::NotReceived => "not_received",
-            };
-            ("refused", id, method, text(py, metadata.request_id()), why).into_pyobject(py)
+            ("refused", id, method, text(py, metadata.request_id()), name_of(why)).into_pyobject(py)
         }
         Event::Misread { id, method, metadata, text: wrong } => {
             let authorization = text(py, metadata.authorization());
@@ -66,9 +61,9 @@ pub fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound
             ("misread", id, method, wrong, authorization, request_id, remaining, body_bytes, waited, address, trace)
                 .into_pyobject(py)
         }
-        Event::Late { method, metadata } => {
+        Event::Noted { method, metadata, why } => {
             let authorization = text(py, metadata.authorization());
-            ("late", method, text(py, metadata.request_id()), authorization).into_pyobject(py)
+            ("noted", method, text(py, metadata.request_id()), authorization, name_of(why)).into_pyobject(py)
         }
         Event::Opened { id, method, metadata } => {
             let authorization = text(py, metadata.authorization());
@@ -85,6 +80,15 @@ pub fn event_tuple(py: Python<'_>, event: Event, now: Instant) -> PyResult<Bound
         Event::Sent { id } => ("sent", id).into_pyobject(py),
         Event::Gone { id } => ("gone", id).into_pyobject(py),
         Event::Drained => ("drained",).into_pyobject(py),
+    }
+}
+
+fn name_of(why: Refusal) -> &'static str {
+    match why {
+        Refusal::NoSuchMethod => "no_such_method",
+        Refusal::NoTrailers => "no_trailers",
+        Refusal::NotReceived => "not_received",
+        Refusal::ForGateway => "for_gateway",
     }
 }
 

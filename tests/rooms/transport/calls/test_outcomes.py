@@ -9,6 +9,7 @@ from instantaudience_server.errors import AudienceError, invalid, unavailable
 from instantaudience_server.metrics import FAILED_CALLS
 from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.outcomes import Outcomes
+from instantaudience_server.transport.framing import Flaw, flawed
 from support.parts.callers import caller
 from support.parts.readings import CATALOG
 from support.waiting import turns
@@ -53,12 +54,21 @@ async def test_a_count_that_is_cancelled_is_not_its_call() -> None:
     assert (await failing).failure.code == code_pb2.INVALID_ARGUMENT
 
 
-async def test_what_came_too_slowly_counts_for_its_member_where_that_is_known() -> None:
+@pytest.mark.parametrize(
+    ("flaw", "counted_as", "reason"),
+    [
+        (Flaw.NOT_RECEIVED, CallFailure.TIMEOUT, "unavailable"),
+        (Flaw.FOR_GATEWAY, CallFailure.NOT_FOUND, "no_such_method"),
+    ],
+)
+async def test_what_its_host_has_answered_counts_for_its_member_where_that_is_known(
+    flaw: Flaw, counted_as: CallFailure, reason: str
+) -> None:
     usage: Any = Counting()
     outcomes = Outcomes(usage)
-    count = FAILED_CALLS.labels("unavailable")
+    count = FAILED_CALLS.labels(reason)
     before = count._value.get()
     for who in (DEMO, None):
-        outcomes.late("/a/B", "r-1", unavailable("late"), who)
-    assert usage.counted == [(DEMO.member.id, CallFailure.TIMEOUT, 1)]
+        outcomes.answered("/a/B", "r-1", flawed(flaw), who)
+    assert usage.counted == [(DEMO.member.id, counted_as, 1)]
     assert count._value.get() == before + 2

@@ -2,7 +2,6 @@
 https://google.aip.dev/158), and for REST (source: contract, "/segment"; contract-neighbours, "lists")."""
 
 import base64
-import binascii
 import heapq
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
@@ -78,9 +77,9 @@ def _token(last_id: int) -> str:
 
 def _after_id(token: str) -> int:
     try:
-        last_id = int.from_bytes(base64.b64decode(token, b"-_", validate=True), "big")
-    except (binascii.Error, ValueError):
-        last_id = -1
-    if not 0 <= last_id <= LARGEST_ID or _token(last_id) != token:
+        last_id = int.from_bytes(base64.urlsafe_b64decode(token), "big")
+    except ValueError:
+        raise unknown_token() from None
+    if last_id > LARGEST_ID or _token(last_id) != token:
         raise unknown_token()
     return last_id

@@ -1,6 +1,7 @@
 """Whose turn it is to restore into a cluster, and who has begun to put its catalog back."""
 
 import pytest
+from instantaudience_server.errors import AudienceError
 from instantaudience_server.store import keys
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.restore_store import LEASE_MS, ClusterRestoreStore
@@ -64,3 +65,11 @@ async def test_who_stood_still_does_not_go_on_with_a_catalog_that_another_one_ha
     await ours.end_catalog()
     assert await plain.exists(keys.CATALOG_PARTIAL) == (not is_done)
     assert await ours.hold()
+
+
+async def test_who_cannot_release_the_lease_is_done_all_the_same(cluster: Cluster) -> None:
+    """It ends by itself."""
+    late = ClusterRestoreStore(cluster, "late", lambda: 0.0)
+    with pytest.raises(AudienceError):
+        await late.hold()
+    await late.end()

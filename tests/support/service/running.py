@@ -125,7 +125,7 @@ class Service:
 
     async def sign_in(self, username: str, password: str | None = None) -> str:
         """Another token of an account, by default with the password in `credentials`. Repeated if a busy machine has no
-        time to check passwords."""
+        time to check passwords, for as long as it may take to start a service."""
         async with self.http() as http:
 
             async def had_time() -> httpx.Response:
@@ -133,7 +133,7 @@ class Service:
                 assert answer.status_code != 503, answer.text
                 return answer
 
-            answer: httpx.Response = await eventually(had_time)
+            answer: httpx.Response = await eventually(had_time, START_SECONDS)
         assert answer.is_success, answer.text
         return str(answer.json()["response"]["token"])
 

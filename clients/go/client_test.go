@@ -236,7 +236,7 @@ func TestATokenIsGotOnceAndAgainBeforeItEnds(t *testing.T) {
 			if _, err := client.Memberships(context.Background(), "", "1"); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(920 * time.Millisecond) // of a second, a tenth is left at most
+			time.Sleep(920 * time.Millisecond) // Of a second's life, less than a tenth is left then.
 		}
 		if got := noting.signIns.Load(); (got > 1) != again {
 			t.Errorf("%d sign-ins where tokens live for %v", got, lives)
@@ -305,7 +305,7 @@ type notingService struct {
 	pb.UnimplementedCatalogServiceServer
 	metadata metadata.MD
 	jwt      string
-	// lives is how long tokens do that passwords get.
+	// lives is the lifetime of tokens for passwords.
 	lives   time.Duration
 	signIns atomic.Int32
 	// failsWith is the cause that the first call of the catalog fails with.

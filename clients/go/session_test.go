@@ -131,7 +131,7 @@ func TestATokenMayEndAtAnyTime(t *testing.T) {
 		s := newSession(context.Background(), nil, nil, "")
 		s.signIn = func(context.Context, *caller) (*pb.AuthenticateResult, error) {
 			had++
-			// When it ends is over where this machine's clock is a day ahead.
+			// By a clock that is a day ahead, ExpireTime is over: the lifetime counts.
 			return &pb.AuthenticateResult{Token: "a", Lifetime: each.said, ExpireTime: timestamppb.New(time.Unix(1, 0))}, nil
 		}
 		for range 2 {

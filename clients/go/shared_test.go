@@ -14,7 +14,7 @@ func TestWhatIsNoHelpToAskAgainIsToldToAllWhoWait(t *testing.T) {
 		var looks, gets atomic.Int32
 		wait := make(chan struct{})
 		known := func() (string, bool, error) {
-			// All have looked, and who has the turn twice.
+			// All callers have looked once, and the one whose turn it is a second time.
 			if looks.Add(1) == callers+1 {
 				close(wait)
 			}

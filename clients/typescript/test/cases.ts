@@ -62,7 +62,7 @@ export interface Case {
   readonly wait?: boolean;
 }
 
-/** What a case, a step and what is expected of it may say; of another word, a runner cannot know what it means. */
+/** The keys that cases, steps and expectations may have; another one is an error: the runner does not know it. */
 const WORDS = {
   case: ["name", "credentials", "limits", "retries", "faults", "steps", "seen", "wait"],
   step: [

@@ -49,7 +49,7 @@ for (const [index, [, code = "", output]] of examples.entries()) {
     try {
       const file = join(directory, "example.mjs");
       const token = `{ token: ${JSON.stringify(told("TOKEN"))} }`;
-      // An account signs in by its password only so often in a minute: the first example does.
+      // An account may sign in by its password ten times in 5 minutes: only the first example does.
       const credentials = index === 0 ? SIGN_IN : token;
       assert.ok(code.includes(SIGN_IN) && code.includes("127.0.0.1:50051"));
       writeFileSync(file, code.replace(SIGN_IN, credentials).replace("127.0.0.1:50051", told("GRPC")));

@@ -146,7 +146,7 @@ async def test_a_stream_that_is_left_leaves_no_thread(service: FakeService) -> N
 
 @pytest.mark.parametrize("told", [True, False], ids=["knows whom it tells", "alone"])
 async def test_a_client_that_is_dropped_leaves_no_thread(service: FakeService, told: bool) -> None:
-    """Each one left a thread, and three files that are open."""
+    """A client has a thread and three open files."""
 
     class Owner:
         def __init__(self) -> None:
@@ -192,7 +192,7 @@ async def test_results_that_nobody_has_may_be_found_by_the_clients_own_thread(se
 async def test_what_the_users_raise_comes_after_what_was_full_before(
     service: FakeService, given: BaseException
 ) -> None:
-    """Also what would end the thread that everything goes on in."""
+    """Also an exception that would end the thread of the event loop."""
 
     def users() -> Iterator[RtSegment]:
         yield from (user(index, block(7)) for index in range(15))
@@ -215,5 +215,5 @@ async def test_what_the_users_raise_comes_after_what_was_full_before(
 
 @pytest.mark.parametrize("program", [FORKED, FORKED_WITH_LOOP, BLOCKED], ids=["forked", "with loop", "blocked"])
 def test_processes_end(program: str) -> None:
-    """One that was forked is told that the client is none of its; one whose users block ends all the same."""
+    """Also one that was forked, where the client raises RuntimeError, and one whose iterator of users blocks."""
     subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS)

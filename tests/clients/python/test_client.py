@@ -285,7 +285,7 @@ async def test_a_stream_that_waits_for_users_sends_again_meanwhile(service: Fake
 
 
 async def test_a_full_window_is_sent_again(service: FakeService) -> None:
-    """What waits for room among the requests under way does not keep the stream from its end."""
+    """A sender that waits for room in the window does not keep the stream from its end."""
     limits = Limits(users_per_call=1)
     async with (
         AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits, retries=FAST, window=2) as client,
@@ -313,7 +313,7 @@ async def test_a_caller_who_is_slow_with_an_answer_uses_up_no_patience(
 async def test_a_caller_who_is_slow_with_an_answer_has_the_stream_wait_not_begin_again(
     service: FakeService, clock: SimpleNamespace
 ) -> None:
-    """The next answer comes later than it is looked for first."""
+    """The next answer comes only after the stream was looked at some times."""
     told: list[Attempt] = []
     limits = Limits(users_per_call=1)
     async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits, on_attempt=told.append) as client:

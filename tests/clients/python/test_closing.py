@@ -69,7 +69,7 @@ def test_calls_of_the_blocking_client_that_pause_fail(call: str) -> None:
 
 
 def test_what_the_blocking_client_calls_cannot_close_it() -> None:
-    """It would wait for itself."""
+    """Its thread would wait for itself."""
 
     def tell(_: Attempt) -> None:
         client.close()
@@ -109,7 +109,7 @@ async def test_calls_that_wait_for_their_members_limit_fail() -> None:
     client = AsyncClient(NOWHERE, TOKEN, plaintext=True, limits=limits, retries=PATIENT, on_attempt=tell)
 
     async def work() -> None:
-        """All but the first wait for it."""
+        """All but the first wait for their turn by the limit."""
         calls = [client.apply([user(1, block(7))], deadline_seconds=6000.0) for _ in range(600)]
         failures = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(failure, UnavailableError) for failure in failures)
@@ -168,7 +168,7 @@ async def connections() -> AsyncIterator[asyncio.Queue[str]]:
 
 @pytest.mark.parametrize("call", ["apply", "stream"])
 async def test_calls_under_way_fail_and_are_not_cancelled(connections: asyncio.Queue[str], call: str) -> None:
-    """A group of tasks would take one that is cancelled for one that is done."""
+    """A task group takes no notice of a task that ends with CancelledError."""
     client = AsyncClient(await connections.get(), TOKEN, plaintext=True, limits=Limits())
 
     async def work() -> None:

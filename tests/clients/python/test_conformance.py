@@ -88,7 +88,7 @@ def _client(environment: Mapping[str, str], case: Case) -> AsyncClient:
 
 @asynccontextmanager
 async def _closing(client: AsyncClient, step: Case) -> AsyncIterator[None]:
-    """Closes it meanwhile, where the step says so."""
+    """Closes the client while the step's call is under way, where the step says so."""
 
     async def close() -> None:
         await asyncio.sleep(step["closed_after_ms"] / 1000)

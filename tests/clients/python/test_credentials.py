@@ -52,14 +52,14 @@ async def test_a_token_is_replaced_before_it_ends(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_token_may_end_at_any_time(said: Duration | None, lifetime: float) -> None:
-    """A client whose clock was a day ahead signed in for every call: by that clock, each token had ended."""
+    """By a clock that is a day ahead, each token has ended when it comes: its life is counted instead."""
     answer = AuthenticateResult(token="a", expire_time=Timestamp(seconds=1), lifetime=said)
     assert issued(AuthenticateResponse(response=answer)) == ("a", lifetime)
 
 
 @pytest.mark.parametrize("token", ["", "a\n", "é", "a\0", "x" * 4097])
 async def test_a_sign_in_without_a_token_that_can_be_sent_is_a_defect(token: str) -> None:
-    """It was told as the caller's fault, of a token that it lacks; or calls failed with what is no error of a call."""
+    """The next call with such a token would be refused as without one, or fail in gRPC with no `AudienceError`."""
     attempts: list[Attempt] = []
 
     class Careless(FakeService):
@@ -77,7 +77,7 @@ async def test_a_sign_in_without_a_token_that_can_be_sent_is_a_defect(token: str
 
 @pytest.mark.parametrize("half", [{"certificate_chain": b"-"}, {"private_key": b"-"}])
 def test_half_a_client_certificate_is_refused(half: dict[str, bytes]) -> None:
-    """It ended the process: gRPC aborts."""
+    """gRPC would abort the process."""
     with pytest.raises(ValueError, match="needs both certificate_chain and private_key"):
         Tls(**half)
 
@@ -90,7 +90,7 @@ KEY = CERTIFICATE.replace(b"CERTIFICATE", b"PRIVATE KEY")
     "none", [b"", b"x", CERTIFICATE, KEY.replace(b"PRIV", b"ENCRYPTED PRIV"), b"\xef\xbb\xbf" + KEY]
 )
 def test_a_key_that_is_none_is_refused(none: bytes) -> None:
-    """An empty one ended the process; others were told by each call, when its time was over, as no connection."""
+    """For an empty one, gRPC would abort the process; others would be a failed connection at each call's deadline."""
     with pytest.raises(ValueError, match="no private key in PEM form in private_key, or it is encrypted"):
         Tls(certificate_chain=CERTIFICATE, private_key=none)
     legacy = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n"
@@ -100,7 +100,7 @@ def test_a_key_that_is_none_is_refused(none: bytes) -> None:
 
 @pytest.mark.parametrize("none", [b"", b"x", KEY])
 def test_certificates_that_are_none_are_refused(none: bytes) -> None:
-    """For empty roots, gRPC took those that come with it."""
+    """For empty roots, gRPC would take its own."""
     with pytest.raises(ValueError, match="no certificate in PEM form in certificate_chain"):
         Tls(certificate_chain=none, private_key=KEY)
     with pytest.raises(ValueError, match="no certificate in PEM form in root_certificates"):
@@ -117,7 +117,7 @@ def test_keys_and_certificates_are_taken_as_others_write_them(tmp_path: Path) ->
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="it is told with each call")
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
-    """It was told by each call, when its time was over, as no connection."""
+    """It would be a failed connection at each call's deadline."""
     authority = Authority(tmp_path)
     mine, other = authority.sign("mine"), authority.sign("other")
     rsa = generate_rsa_key(public_exponent=65537, key_size=2048)
@@ -224,7 +224,7 @@ async def test_a_call_goes_on_that_waits_for_another_token_while_its_own_ends(
 
 @pytest.mark.parametrize("kind", ["P-384", "Ed25519", "encrypted"])
 def test_a_key_that_cannot_sign_is_a_value_error(kind: str) -> None:
-    """What came was an error of PyJWT's, of cryptography's, or none: the service found the key wrong."""
+    """PyJWT and cryptography raise errors of their own for some, and none for others, which the service refuses."""
     key = Ed25519PrivateKey.generate() if kind == "Ed25519" else generate_private_key(SECP384R1())
     protection = BestAvailableEncryption(b"secret") if kind == "encrypted" else NoEncryption()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection).decode()

@@ -130,7 +130,7 @@ NOTE = (
 local id, member, lease, lease_ms, now, position, checkpoint = unpack(ARGV)
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))
 if held ~= lease or (phase ~= 'validating' and phase ~= 'processing') then return 0 end
-redis.call('ZADD', KEYS[3], 'XX', now_ms() + lease_ms, member)
+redis.call('ZADD', KEYS[3], now_ms() + lease_ms, member)
 if now then
   if phase == 'validating' then redis.call('HSET', KEYS[1], 'phase', 'processing', 'validated_ms', now) end
   change(KEYS[1], KEYS[2], id, now, 'position_bytes', position, 'checkpoint', checkpoint, 'tries', 0)
@@ -186,7 +186,7 @@ local queue = redis.call('HGET', KEYS[3], member)
 local held, tries = unpack(redis.call('HMGET', KEYS[1], 'lease', 'tries'))
 if held == lease and queue and string.match(queue, '^%S+') == id then
   redis.call('ZADD', KEYS[2], 0, member)
-  redis.call('HSET', KEYS[1], 'lease', '', 'tries', math.max(0, (tonumber(tries) or 0) - 1))
+  redis.call('HSET', KEYS[1], 'lease', '', 'tries', math.max(0, tries - 1))
 end
 return 1
 """

@@ -317,6 +317,26 @@ async def test_a_certificate_that_is_revoked_is_refused_from_then_on(secured: Se
     await eventually(refused, seconds=30)
 
 
+async def test_a_list_by_who_signed_a_caller_is_enough(secured: Secured, tmp_path: Path) -> None:
+    """There may be none by the authority that vouches for that one."""
+    issuing = Authority(tmp_path, "issuing", issuer=secured.authority)
+    good, revoked = issuing.sign("good"), issuing.sign("revoked")
+    for client in (good, revoked):
+        replace(client.cert, client.pem + issuing.file.read_bytes())
+
+    async def end_with(good_one: grpc.StatusCode, usual: grpc.StatusCode) -> None:
+        for port in PORTS * 4:  # both workers have been asked, nearly always
+            assert await code_of(secured, port, good) is good_one
+            assert await code_of(secured, port, secured.good) is usual
+
+    issuing.revoke(secured.revocations, revoked)
+    await eventually(partial(end_with, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE), seconds=30)
+    for port in PORTS * 4:
+        assert await code_of(secured, port, revoked) is grpc.StatusCode.UNAVAILABLE
+    secured.authority.revoke(secured.revocations, secured.revoked)
+    await eventually(partial(end_with, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED), seconds=30)
+
+
 async def test_past_the_end_of_the_list_of_revoked_ones_nobody_gets_in(secured: Secured) -> None:
     async def end_with(code: grpc.StatusCode) -> None:
         for port in PORTS * 8:  # both workers have been asked, nearly always

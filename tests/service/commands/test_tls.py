@@ -114,12 +114,14 @@ def test_serve_names_a_host_that_the_certificate_has(listening: str, names: list
     assert host_of(listening, names) == host
 
 
-async def test_they_come_from_the_environment_too(run: Any, secured: Secured, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_apart", [False, True])
+async def test_they_come_from_the_environment_too(run: Any, secured: Secured, tmp_path: Path, is_apart: bool) -> None:
     """A key may stand in its certificate's file."""
     (tmp_path / "both.pem").write_bytes(secured.ours.pem + secured.ours.key.read_bytes())
+    apart = {"INSTANT_AUDIENCE_CERT": str(secured.ours.cert), "INSTANT_AUDIENCE_CERT_KEY": str(secured.ours.key)}
     env = secured.env | {
         "INSTANT_AUDIENCE_CACERT": str(secured.authority.file),
-        "INSTANT_AUDIENCE_CERT": "both.pem",
+        **(apart if is_apart else {"INSTANT_AUDIENCE_CERT": "both.pem"}),
         "INSTANT_AUDIENCE_USERNAME": "admin",
         "INSTANT_AUDIENCE_PASSWORD": PASSWORDS["admin"],
     }

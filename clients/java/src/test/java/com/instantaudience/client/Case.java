@@ -16,7 +16,7 @@ import java.util.stream.Stream;
 
 /** A case that clients in every language have to pass; clients/conformance/README.md says what it means. */
 record Case(String file, JsonObject written) {
-  /** Of another word, a runner cannot know what it means. */
+  /** The keys that a case may have; another one is an error, as the runner does not know what it means. */
   private static final Set<String> WORDS =
       Set.of("name", "credentials", "limits", "retries", "faults", "steps", "seen", "wait");
   private static final Set<String> STEP_WORDS = Set.of(

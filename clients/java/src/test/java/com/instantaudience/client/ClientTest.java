@@ -34,7 +34,7 @@ class ClientTest {
     return asking().limits(limits);
   }
 
-  /** Of a client that asks for the limits. */
+  /** The builder of a client that asks the service for its limits. */
   private static AudienceClientBuilder asking() {
     return AudienceClient.builder(Surroundings.told("FAULTS"))
         .plaintext()
@@ -48,6 +48,10 @@ class ClientTest {
     } catch (InterruptedException interrupt) {
       throw Deadline.givenUp();
     }
+  }
+
+  private static Iterator<RtSegment> users(int count) {
+    return IntStream.range(0, count).mapToObj(i -> user(7_880_000_000L + i)).iterator();
   }
 
   private static RtSegment user(long id) {
@@ -90,7 +94,7 @@ class ClientTest {
     Retries retries = new Retries(Duration.ofMillis(10), Duration.ofMillis(50), Duration.ofSeconds(2));
     List<Integer> told = new ArrayList<>();
     try (AudienceClient client = builder().retries(retries).build()) {
-      client.stream(LongUsers.of(3), result -> {
+      client.stream(users(3), result -> {
         told.add(result.firstUser());
         if (result.firstUser() == 0) {
           sleep(2500);
@@ -149,7 +153,7 @@ class ClientTest {
     AudienceClient client = builder().build();
     client.close();
     assertThrows(UnavailableException.class, () -> client.memberships(List.of("1")));
-    assertThrows(UnavailableException.class, () -> client.stream(LongUsers.of(1), result -> {}));
+    assertThrows(UnavailableException.class, () -> client.stream(users(1), result -> {}));
   }
 
   @Test
@@ -197,12 +201,5 @@ class ClientTest {
   @Test
   void anEndpointWithASchemeIsRefused() {
     assertThrows(IllegalArgumentException.class, () -> AudienceClient.builder("http://127.0.0.1:1"));
-  }
-
-  /** So many users. */
-  private static final class LongUsers {
-    static Iterator<RtSegment> of(int count) {
-      return IntStream.range(0, count).mapToObj(i -> user(7_880_000_000L + i)).iterator();
-    }
   }
 }

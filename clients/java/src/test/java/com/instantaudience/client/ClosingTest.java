@@ -31,7 +31,7 @@ import org.junit.jupiter.api.Timeout;
 class ClosingTest {
   private static final int CALLS = 50;
   private static final Duration HOURS = Duration.ofHours(48);
-  /** The shortest pause is as long as it can be by chance: some hours, all but surely. */
+  /** A pause is random, between 0 and 24 hours: all but surely longer than the test. */
   private static final Retries PATIENT = new Retries(Duration.ofHours(24), Duration.ofHours(24), Duration.ofSeconds(10));
 
   private final CountDownLatch isAtIt = new CountDownLatch(1);

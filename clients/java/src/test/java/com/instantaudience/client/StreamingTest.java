@@ -42,6 +42,8 @@ class StreamingTest {
   private final CountDownLatch hasFailed = new CountDownLatch(1);
   /** How far the clock of the patience is ahead. */
   private final AtomicLong ahead = new AtomicLong();
+  /** Runs after that clock is read. */
+  private Runnable onTime = () -> {};
   private Server server;
 
   /** What becomes of a stream; the first one's number is 1. */
@@ -75,10 +77,10 @@ class StreamingTest {
     }
   }
 
-  /** So many users; each is waited for. */
+  /** So many users; {@code waiting} is waited for before each of them, and before the end. */
   private record Users(int count, Waiting waiting, AtomicInteger given) implements Iterator<RtSegment> {
     interface Waiting {
-      /** Until the user of this number may be given, of which the first is 1, or there are no more. */
+      /** Returns when the user of this number, from 1, may be given, or the end. */
       void until(int number) throws InterruptedException;
     }
 
@@ -127,7 +129,11 @@ class StreamingTest {
           told.add(attempt.code());
           hasFailed.countDown();
         },
-        () -> System.nanoTime() + ahead.get());
+        () -> {
+          long now = System.nanoTime() + ahead.get();
+          onTime.run();
+          return now;
+        });
     return new AudienceClient(connection, PATIENCE);
   }
 
@@ -171,6 +177,7 @@ class StreamingTest {
   @ValueSource(booleans = {true, false})
   void usersWhoAreWaitedForUseUpNoPatience(boolean isIdleWhenItFails) throws Exception {
     CountDownLatch answered = new CountDownLatch(1);
+    CountDownLatch isProgress = new CountDownLatch(1);
     CountDownLatch late = new CountDownLatch(1);
     Stream stream = (number, responses) -> new Answering(responses) {
       private int requests;
@@ -188,7 +195,7 @@ class StreamingTest {
     };
     Users users = users(2, number -> {
       if (number > 2 && late.getCount() > 0) { // The end may be asked for again.
-        answered.await();
+        isProgress.await();
         ahead.addAndGet(PATIENCE.toNanos());
         late.countDown();
         if (isIdleWhenItFails) {
@@ -196,6 +203,11 @@ class StreamingTest {
         }
       }
     });
+    onTime = () -> {
+      if (answered.getCount() == 0) { // The patience begins anew.
+        isProgress.countDown();
+      }
+    };
     try (AudienceClient client = client(stream)) {
       client.stream(users, result -> {
         assertNull(result.error());

@@ -87,8 +87,8 @@ class FailedAnswer:
 
 class RestForm(Protocol):
     """How a method is called with JSON: by which path, with bodies of how many bytes at most, its reader and writer,
-    the responses to a body that arrives too late and to other requests for the path that come to a port, and the header
-    of failures that is left out on ports.
+    the responses to a body that arrives too late, and on ports to other requests for the path and to calls without a
+    credential, and the header of failures that is left out on ports.
 
     A message that begins with the fields `start` and has nothing but users beside is regular, too; its call has this
     `warning_form`. None: none is.
@@ -106,6 +106,8 @@ class RestForm(Protocol):
     def too_slow(self) -> FailedAnswer: ...
     @property
     def elsewhere(self) -> FailedAnswer: ...
+    @property
+    def no_credential(self) -> FailedAnswer: ...
     @property
     def for_gateway(self) -> str: ...
     @property

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from enum import Enum
 from functools import lru_cache, partial
 
+from instantaudience_server import tokens
 from instantaudience_server.errors import AudienceError, Reason, unavailable, unreadable
 from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure
 
@@ -29,6 +30,7 @@ class Flaw(Enum):
     NO_TRAILERS = "no_trailers"
     NOT_RECEIVED = "not_received"
     FOR_GATEWAY = "for_gateway"
+    NO_CREDENTIAL = "no_credential"
     MISSING = "missing"
     SEVERAL = "several"
     TRUNCATED = "truncated"
@@ -43,6 +45,7 @@ _WORDS = {
     Flaw.NO_TRAILERS: (Reason.SYNTAX, "The header 'te: trailers' is missing"),
     Flaw.NOT_RECEIVED: (Reason.UNAVAILABLE, "the request did not arrive in time; nothing was changed"),
     Flaw.FOR_GATEWAY: (Reason.NO_SUCH_METHOD, "This port does not take the request"),
+    Flaw.NO_CREDENTIAL: (Reason.NOAUTH, tokens.MISSING),
     Flaw.MISSING: (Reason.SYNTAX, "The request has no message; it must have one"),
     Flaw.SEVERAL: (Reason.SYNTAX, "The request has several messages; it must have one"),
     Flaw.TRUNCATED: (Reason.SYNTAX, "The request ends in the middle of a message"),

@@ -312,12 +312,16 @@ class NativeHost:
     def _note(self, index: int, request_id: str, authorization: str, flaw: str) -> None:
         """Record a REST call that the host has refused and answered, once its token is verified."""
         call, entrance = Call(authorization, request_id, None), self._direct.entrance
+        answered = partial(self._pipeline.outcomes.answered, self._methods[index].path, request_id, flawed(Flaw(flaw)))
+        if not authorization:
+            answered(None)
+            return
 
         async def note() -> None:
             caller = None
             with contextlib.suppress(AudienceError):
                 caller = await entrance.caller(call, entrance.deadline(None, 0.0))
-            self._pipeline.outcomes.answered(self._methods[index].path, request_id, flawed(Flaw(flaw)), caller)
+            answered(caller)
 
         noting = self._loop.create_task(note())
         self._noting.add(noting)

@@ -41,7 +41,8 @@ def refusals() -> list[Failure]:
 class RestForm:
     """A `JsonForm` as the native host takes it.
 
-    `too_slow` and `elsewhere` are encoded failures, and `for_gateway` is the header of failures that no caller sees.
+    `too_slow`, `elsewhere` and `no_credential` are encoded failures, and `for_gateway` is the header of failures that
+    no caller sees.
     `warning_form` is what the bytes `start` say of the parts of warnings; None for methods without.
     """
 
@@ -51,6 +52,7 @@ class RestForm:
     writer: Any
     too_slow: Any
     elsewhere: Any
+    no_credential: Any
     for_gateway: str
     start: bytes
     warning_form: Any
@@ -78,6 +80,7 @@ def rest_form(form: JsonForm | None, method: AnyMethod) -> RestForm | None:
         writer=JsonWriter(answer.messages, answer.root),
         too_slow=FailedAnswer([], form.too_slow[0], [], form.too_slow[1]),
         elsewhere=FailedAnswer([], form.elsewhere[0], [], form.elsewhere[1]),
+        no_credential=failed_answer(describe(flawed(Flaw.NO_CREDENTIAL))),
         for_gateway=ERROR_ID_KEY,
         start=form.start,
         warning_form=method.request.FromString(form.start).warning_form if kind(method) == "gathered" else None,

@@ -40,9 +40,9 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
         match found {
             Some(Found::Call(method)) => serve_rest(method, &parts.headers, body, respond, shared, peer),
             Some(Found::Elsewhere(method)) => {
-                let metadata = Metadata::read(&parts.headers, peer)
-                    .of_rest_call(service.request_ids.own_or_new(&parts.headers));
-                tokio::spawn(refuse_rest(method, parts.method, metadata, body, respond, shared));
+                let metadata = rest_metadata(&parts.headers, &shared, peer);
+                let why = Refusal::ForGateway;
+                tokio::spawn(refuse_rest(method, parts.method, metadata, body, respond, shared, why));
             }
             None => refuse_media_type(&mut respond),
         }
@@ -82,16 +82,26 @@ fn serve_rest(
     shared: Arc<Shared>,
     peer: &Peer,
 ) {
-    let mut metadata = Metadata::read(headers, peer);
-    if !metadata.by_gateway {
-        metadata = metadata.of_rest_call(shared.service.request_ids.own_or_new(headers));
+    let metadata = rest_metadata(headers, &shared, peer);
+    if method.kind != Kind::Express && metadata.authorization().is_empty() {
+        let why = Refusal::NoCredential;
+        tokio::spawn(refuse_rest(method, Method::POST, metadata, body, respond, shared, why));
+        return;
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let request = unary::Request { body, form: Form::Json { announced }, origin: peer.origin(headers) };
     tokio::spawn(unary::serve(method, metadata, request, respond, shared));
 }
 
-/// Says that a request is for the gateway, once its body has come.
+fn rest_metadata(headers: &HeaderMap, shared: &Shared, peer: &Peer) -> Box<Metadata> {
+    let metadata = Metadata::read(headers, peer);
+    if metadata.by_gateway {
+        return metadata;
+    }
+    metadata.of_rest_call(shared.service.request_ids.own_or_new(headers))
+}
+
+/// Refuses a request that no body can make valid, once its body has come.
 async fn refuse_rest(
     method: ServiceMethod,
     http_method: Method,
@@ -99,17 +109,19 @@ async fn refuse_rest(
     mut body: RecvStream,
     mut respond: SendResponse<Piece>,
     shared: Arc<Shared>,
+    why: Refusal,
 ) {
     let service = &*shared.service;
     let Some(form) = service.json_forms.get(&method.number) else { return };
     let most = Duration::try_from_secs_f64(service.call_timeout_seconds).unwrap_or_default();
     // After that time, the sender is told what it would be told anyway.
     let _ = timeout(most, discard(&mut body, service.message_limit_bytes)).await;
+    let failure = if matches!(why, Refusal::NoCredential) { &form.no_credential } else { &form.elsewhere };
     let reply = Reply { form, request_id: metadata.response_id() };
     // Before the answer: a report that the caller asks for afterwards shall have it.
-    service.arrivals.add_event(Event::Noted { method: method.number, metadata, why: Refusal::ForGateway });
+    service.arrivals.add_event(Event::Noted { method: method.number, metadata, why });
     // Sending fails only if the caller has gone.
-    let _ = rest::refuse(&reply, &http_method, &mut respond);
+    let _ = rest::refuse(&reply, failure, &http_method, &mut respond);
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -37,6 +37,8 @@ pub struct JsonForm {
     pub too_slow: Arc<Failure>,
     /// The response to other requests for this path on a port: with another HTTP method, or with parameters.
     pub elsewhere: Arc<Failure>,
+    /// The response to calls without a credential on a port.
+    pub no_credential: Arc<Failure>,
     /// Header of failures that is for the gateway alone.
     pub for_gateway: HeaderName,
 }

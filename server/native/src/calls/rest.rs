@@ -92,10 +92,14 @@ pub fn fail(reply: &Reply<'_>, failure: &Failure, respond: &mut SendResponse<Pie
     Ok(sending.send_data(body.into(), true)?)
 }
 
-/// Says that a request is for the gateway. The response to HEAD has no body: clients take one for a fault of the
+/// As `fail`, for a request with any HTTP method. The response to HEAD has no body: clients take one for a fault of the
 /// connection.
-pub fn refuse(reply: &Reply<'_>, method: &Method, respond: &mut SendResponse<Piece>) -> Result<(), Gone> {
-    let failure = &reply.form.elsewhere;
+pub fn refuse(
+    reply: &Reply<'_>,
+    failure: &Failure,
+    method: &Method,
+    respond: &mut SendResponse<Piece>,
+) -> Result<(), Gone> {
     if method != Method::HEAD {
         return fail(reply, failure, respond);
     }

@@ -90,8 +90,7 @@ pub async fn serve(
     let (who, wait) = waiting(method.kind, &metadata, service);
     let (message, reader) = match (message, &caller.json) {
         (Ok(body), Some(reply)) => {
-            if !metadata.authorization().is_empty()
-                && let Wait::Turn(turn, until) = wait
+            if let Wait::Turn(turn, until) = wait
                 && service.arrivals.would_be_in_vain(turn, until)
             {
                 if let Some(failure) = service.refusals.next((method.number, turn, Impatience::Waited)) {
@@ -206,7 +205,8 @@ mod tests {
             reader: Arc::new(reader),
             writer: Arc::new(Writer::new(rows(), "Empty")?),
             too_slow: Arc::clone(&failure),
-            elsewhere: failure,
+            elsewhere: Arc::clone(&failure),
+            no_credential: failure,
             for_gateway: HeaderName::from_static("x-test"),
         };
         let service = Service { json_forms: HashMap::from([(METHOD.number, form)]), ..Service::without_methods()? };
@@ -248,7 +248,7 @@ mod tests {
         let room = Room { free: 1, kept: 0, running: HashSet::new(), wait: false };
         Builder::new_current_thread().enable_time().build()?.block_on(async {
             let mut callers = Vec::new();
-            for (token, is_read) in [("unknown", false), ("", false), (KNOWN, true)] {
+            for (token, is_read) in [("unknown", false), (KNOWN, true)] {
                 callers.push(begin(&shared, with(token), Bytes::from_static(b"{")).await?);
                 let mut taken = shared.service.arrivals.take(&room, &prices);
                 while taken.calls.is_empty() && taken.events.is_empty() {

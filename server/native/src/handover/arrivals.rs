@@ -27,6 +27,8 @@ pub enum Refusal {
     NotReceived,
     /// It is a REST call that only the gateway takes.
     ForGateway,
+    /// It is a REST call without a token or a name in a certificate.
+    NoCredential,
 }
 
 /// What happens to calls, other than the arrival of a unary one.

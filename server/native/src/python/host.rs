@@ -262,6 +262,7 @@ struct RestForm<'py> {
     writer: Bound<'py, JsonWriter>,
     too_slow: Bound<'py, FailedAnswer>,
     elsewhere: Bound<'py, FailedAnswer>,
+    no_credential: Bound<'py, FailedAnswer>,
     for_gateway: String,
     start: Vec<u8>,
     warning_form: Option<Py<PyAny>>,
@@ -276,6 +277,7 @@ impl RestForm<'_> {
             writer: Arc::clone(&self.writer.get().0),
             too_slow: Arc::clone(&self.too_slow.get().0),
             elsewhere: Arc::clone(&self.elsewhere.get().0),
+            no_credential: Arc::clone(&self.no_credential.get().0),
             for_gateway: HeaderName::from_bytes(self.for_gateway.as_bytes()).map_err(value_error)?,
         })
     }

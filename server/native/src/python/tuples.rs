@@ -89,6 +89,7 @@ fn name_of(why: Refusal) -> &'static str {
         Refusal::NoTrailers => "no_trailers",
         Refusal::NotReceived => "not_received",
         Refusal::ForGateway => "for_gateway",
+        Refusal::NoCredential => "no_credential",
     }
 }
 

@@ -408,6 +408,7 @@ async def test_who_has_waited_too_long_on_a_port_is_told_in_json(
         await until(lambda: service.running == 1)
         answer = await caller.call(sent, GOOD)
         assert answer.headers.keys() == OF_ONE_ANSWER | {"retry-after"}
+        assert (await caller.call(posting(path=OF_MEMBERS_REST), GOOD)).http_status == 401  # takes no turn
         error = json.loads(answer.data)["response"]
         assert (answer.http_status, error["error_id"], "overloaded" in error["error"]) == (503, "SYSTEM", True)
         assert answer.headers["retry-after"] in {"1", "2", "3"}

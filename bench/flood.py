@@ -69,7 +69,11 @@ class Result:
     began: float
     ended: float
     answers: list[Answer] = field(default_factory=list)
+    failed: int = 0
+    """Calls that the service had no time for (UNAVAILABLE)."""
     windows: dict[int, tuple[int, int]] = field(default_factory=dict)
+    looked: dict[int, float] = field(default_factory=dict)
+    """When the count of each window was read last (Unix time)."""
     workers: int = 0
     """Number of workers that asked the cluster about its calls."""
     is_over: bool = False
@@ -94,6 +98,16 @@ class Result:
         """The counts (of users, or of calls without users) in each second that lies entirely within the flood."""
         seconds = range(int(self.began) + 1, int(self.ended))
         return [self.windows.get(second, (0, 0))[1] for second in seconds]
+
+    def is_fast(self, limit: int) -> bool:
+        """Whether this process and the service were fast enough to fill the windows: in each second that lies entirely
+        within the flood, calls enough for the limit were sent and answered before the last look at its window."""
+        return not self.failed and all(
+            sum(second <= each.sent and each.answered <= self.looked.get(second, 0.0) for each in self.answers)
+            * self.flood.weight
+            >= limit
+            for second in range(int(self.began) + 1, int(self.ended))
+        )
 
     def fits(self, limit: int) -> bool:
         """Whether the answers alone are consistent with no window having admitted more than the limit.
@@ -138,6 +152,9 @@ async def _send(result: Result, address: str, connections: int) -> None:
             await next(methods)(flood.body(number), metadata=metadata)
             admitted = True
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                result.failed += 1
+                return
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                 raise
             admitted = False
@@ -162,9 +179,10 @@ async def _watch(result: Result, redis: RedisCluster) -> None:
     key = quota_key(result.flood.member_id, result.flood.quota)
     is_last = False
     while not is_last:
-        is_last = result.is_over
+        is_last, now = result.is_over, time.time()
         second, calls, units = await redis.hmget(key, "second", "calls", "units")
         if second is not None and int(second) >= int(result.began):
             result.windows[int(second)] = int(calls), int(units)
+            result.looked[int(second)] = now
         await asyncio.sleep(LOOK_SECONDS)
     result.workers = await redis.hlen(key) - 3

@@ -74,6 +74,7 @@ def report(host_mode: str, results: list[tuple[str, Result, Result]]) -> tuple[T
         least, most = min(result.full_windows), max(units for _, units in result.windows.values())
         kept &= most <= limit and least >= 0.99 * limit and result.fits(limit)
         kept &= result.counted == result.admitted and not neighbour.refused
+        kept &= not result.failed and not neighbour.failed
         rate = len(result.answers) / (result.ended - result.began)
         table.add_row(
             name,

@@ -56,6 +56,7 @@ CATALOG = {
     "segments": [{"id": SEGMENT, "member_id": 201}, {"id": SEGMENT + 1, "member_id": 201}],
 }
 SECONDS, CONNECTIONS = 3.2, 16
+FLOODS_AT_MOST = 8
 
 
 @pytest.fixture(scope="module")
@@ -101,20 +102,25 @@ async def test_a_flood_gets_its_limit_in_every_second_and_its_neighbour_everythi
     quota, users_each, limit = FLOODS[name]
     flooding = Flood(MEMBERS[name], tokens[name], quota, 300, users_each)
     beside = Flood(MEMBERS["neighbour"], tokens["neighbour"], quota, 50, 1)
-    await forget_users(nodes)
-    result, neighbour = await flood(
-        limited.grpc_address, [flooding, beside], nodes, connections=CONNECTIONS, seconds=SECONDS
-    )
-    assert result.workers >= 3, "the connections went to few of the workers"
-    assert len(result.full_windows) >= 2
-    # The cluster's own count of each window, where the calls' answers agree with it in number,
-    assert max(units for _, units in result.windows.values()) <= limit
+    for _ in range(FLOODS_AT_MOST):  # until the machine has had the time for one
+        await forget_users(nodes)
+        result, neighbour = await flood(
+            limited.grpc_address, [flooding, beside], nodes, connections=CONNECTIONS, seconds=SECONDS
+        )
+        assert result.workers >= 3, "the connections went to few of the workers"
+        assert len(result.full_windows) >= 2
+        # The cluster's own count of each window, and the answers by themselves: when each was sent and answered.
+        assert max((units for _, units in result.windows.values()), default=0) <= limit
+        assert result.fits(limit)
+        assert (neighbour.refused, neighbour.admitted) == (0, len(neighbour.answers))
+        if result.is_fast(limit) and not neighbour.failed:
+            break
+    else:
+        pytest.fail("no flood filled its windows")
     assert min(result.full_windows) >= limit * 0.99
+    # The answers agree with the cluster's count in number.
     assert result.counted == result.admitted
-    # and the answers by themselves: when each was sent and answered.
-    assert result.fits(limit)
     assert result.refused > 0
-    assert (neighbour.refused, neighbour.admitted) == (0, len(neighbour.answers))
     if quota is Quota.POSTS:
         # What was refused has changed nothing.
         written = result.admitted * users_each + neighbour.admitted

@@ -234,10 +234,10 @@ class NativeHost:
                         callers[authorization] = self._direct.caller(authorization)
                     caller = callers[authorization]
                     if caller is not None:
-                        if not learnt:
-                            self._learn(authorization, caller)
                         message = _read(message)
                         if isinstance(message, bytes) and self._direct.begin(number, method, message, call, caller):
+                            if not learnt:
+                                self._learn(authorization, caller)
                             continue
                 learn = None if learnt else partial(self._learn, call.authorization)
                 call = call._replace(learn=learn, had_turn=True)

@@ -142,7 +142,8 @@ impl Arrivals {
         }
     }
 
-    /// Whether a call would wait for this turn in vain (see `Waiting::is_in_vain`), so that it can be refused before its body is read.
+    /// Whether a call would wait for this turn in vain (see `Waiting::is_in_vain`), so that it can be refused before its
+    /// body is read.
     pub fn would_be_in_vain(&self, turn: Turn, until: Instant) -> bool {
         let inbox = lock(&self.inbox);
         inbox.waiting.is_in_vain(turn, until, Instant::now(), inbox.looked)

@@ -6,6 +6,7 @@ service is a defect.
 
 import enum
 from collections.abc import Sequence
+from typing import NamedTuple
 
 NOT_EMPTY = "is required and cannot be empty"
 """The rule for texts that a request must have."""
@@ -56,6 +57,19 @@ class Cause(enum.Enum):
     DEFECT = enum.auto()
 
 
+class Spent(NamedTuple):
+    """A quota of which a member has nothing left: all its calls of this kind are refused, whatever they hold.
+
+    That lasts until `until` at least (a time of the event loop's clock, in seconds). `quota` is the metric's name for
+    what is used up, and `refused` is how many calls this process has refused over it so far.
+    """
+
+    member_id: int
+    quota: str
+    until: float
+    refused: int
+
+
 class AudienceError(Exception):
     """A call failed for a reason that its caller is told.
 
@@ -64,11 +78,13 @@ class AudienceError(Exception):
     `metadata` goes into `google.rpc.ErrorInfo`; in it, `field` is the path of a field in the request or, if there is an
     `object`, in that part of the request.
     `member_id` is the caller's member if it is known although the caller was refused; `nodes` are the nodes of the
-    cluster that did not answer in time. Callers see neither.
+    cluster that did not answer in time; `spent` is set if all further calls like it will be refused, too. Callers see
+    none of these.
     """
 
     member_id: int | None = None
     nodes: Sequence[str] = ()
+    spent: Spent | None = None
 
     def __init__(
         self,

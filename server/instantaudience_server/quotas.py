@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.errors import AudienceError, Reason, Spent, unavailable
 from instantaudience_server.metrics import QUOTA_REFUSALS
 from instantaudience_server.settings import BODY_LIMIT_BYTES
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota, QuotaStore
@@ -28,6 +28,12 @@ RETRY_SECONDS = 1
 UNANSWERED = "the cluster did not say in time whether the call is within its limits; nothing was changed"
 
 _count_refusal = {quota: QUOTA_REFUSALS.labels(quota).inc for quota in ("posts", "users", "gets")}
+
+
+def count_spent(quota: str, calls: int) -> None:
+    """Count calls that a host has refused itself, because a quota was `Spent`."""
+    _count_refusal[quota](calls)
+
 
 Decision = AudienceError | None
 """The error that refuses a call (RATE_LIMIT_EXCEEDED); None if it is admitted."""
@@ -171,6 +177,8 @@ class _Counter:
         """What was admitted, when last asked, in the window that lasts at least until `until`. It can only grow."""
         self.until = 0.0
         """When the known window ends at the earliest (a time of the event loop's clock, in seconds)."""
+        self._refused = 0
+        """How many calls were refused in the known window."""
         self._gathering = False
 
     @property
@@ -248,6 +256,8 @@ class _Counter:
                 asked.fail(error)
         else:
             answer = question.result()
+            if self._loop.time() >= self.until:
+                self._refused = 0
             self._counts = answer.counts
             # `left_seconds` counts from the answer, which is later than `_sent`: so the window ends no earlier.
             self.until = self._sent + answer.left_seconds
@@ -270,13 +280,14 @@ class _Counter:
     def _refusal(self, resource: str) -> AudienceError:
         counts, limits = self._counts, self._limits
         if self._quota is Quota.GETS:
-            exceeded, count, refused = f"{limits.units} reads", counts.units, "gets"
+            exceeded, count, quota = f"{limits.units} reads", counts.units, "gets"
         elif counts.calls >= limits.calls:
-            exceeded, count, refused = f"{limits.calls} writes", counts.calls, "posts"
+            exceeded, count, quota = f"{limits.calls} writes", counts.calls, "posts"
         else:
-            exceeded, count, refused = f"{limits.units} users", counts.calls, "users"
-        _count_refusal[refused]()
-        return AudienceError(
+            exceeded, count, quota = f"{limits.units} users", counts.calls, "users"
+        _count_refusal[quota]()
+        self._refused += 1
+        error = AudienceError(
             Reason.RATE_LIMIT_EXCEEDED,
             f"Rate limit exceeded. You have exceeded your request limit of {exceeded} per 1 seconds to {resource}, "
             "wait and try again or contact your administrator for higher limits",
@@ -284,3 +295,6 @@ class _Counter:
             count=str(count),
             subject=f"member:{self._member_id}",
         )
+        if not self._fits(1):
+            error.spent = Spent(self._member_id, quota, self.until, self._refused)
+        return error

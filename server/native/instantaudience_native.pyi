@@ -214,9 +214,17 @@ class Host:
         """
     def learn(self, authorization: str, member: int | None) -> None:
         """Note the owner of a token, for 30 s: a member, or None for an account whose calls need no turn."""
+    def spend(self, method: int, member: int, quota: str, seconds_left: float, answer: FailedAnswer) -> None:
+        """Fail all calls of a member to the unary method with this index, for so long: those that wait for their turn,
+        and those that come, whose messages are not looked at. A call is known to be the member's by its token (see
+        `learn`). `quota` is the reason that `take_refused` tells.
+
+        Raises:
+            ValueError: the time is negative, or too long.
+        """
     def take_refused(self) -> list[tuple[int, int | None, str, int]]:
-        """The calls that were refused since the last call of this: method index, member if known, reason (`waited` or
-        `full`), and number."""
+        """The calls that were refused since the last call of this: method index, member if known, reason (`waited`,
+        `full`, or the name of a quota that is spent), and number."""
     def take_refused_connections(self) -> tuple[int, int]:
         """The connections that were refused since the last call of this: because there were too many, and because their
         callers presented no certificate, or an invalid one."""

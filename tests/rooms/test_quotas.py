@@ -279,6 +279,47 @@ class TestRefusals:
         assert len(store.asked) == 1
 
 
+class TestSpent:
+    @pytest.mark.parametrize(
+        ("before", "users", "quota"), [([1, 1, 1], 1, "posts"), ([4, 6], 1, "users"), ([4, 6], 6, "users")]
+    )
+    async def test_no_post_has_room(self, before: list[int], users: int, quota: str) -> None:
+        quotas, limited = Quotas(Windows()), member(posts_per_second=3, users_per_second=10)
+        for each in before:
+            await ask(quotas, limited, each, LATER)
+        for number in (1, 2, 3):
+            spent = (await refused(quotas, limited, users)).spent
+            assert spent is not None
+            assert (spent.member_id, spent.quota, spent.refused) == (123, quota, number)
+
+    async def test_no_read_has_room(self) -> None:
+        quotas, limited = Quotas(Windows()), member(gets_per_second=2)
+        await quotas.ask_gets(limited, "segment", 2, LATER)
+        with pytest.raises(AudienceError) as failed:
+            await quotas.ask_gets(limited, "segment", 1, LATER)
+        assert failed.value.spent is not None
+        assert failed.value.spent.quota == "gets"
+
+    async def test_where_a_smaller_call_may_have_room_nothing_is_spent(self) -> None:
+        quotas, limited = Quotas(Windows()), member(users_per_second=10)
+        await ask(quotas, limited, 6, LATER)
+        assert (await refused(quotas, limited, 5)).spent is None
+
+    def test_it_lasts_as_long_as_its_window(self) -> None:
+        async def main() -> None:
+            loop = told_loop()
+            quotas, limited = Quotas(Windows(loop.time)), member(posts_per_second=1)
+            loop.now = 10.25
+            for ends in (11.0, 12.0):
+                await ask(quotas, limited, 1, LATER)
+                spent = (await refused(quotas, limited)).spent
+                assert spent is not None
+                assert (spent.until, spent.refused) == (ends, 1)
+                loop.now = ends
+
+        run_on_told_time(main())
+
+
 class TestOutages:
     async def test_a_question_that_is_not_answered_lets_nobody_through(self) -> None:
         store = Gated()

@@ -35,7 +35,9 @@ RETRY_SECONDS = (1, 3)
 OVERLOADED = "the service is overloaded; nothing was changed"
 CROWDED = "too many streams send faster than they are read; what has no answer may be applied. Send on fewer of them"
 
-_count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in ("waited", "full", "late")}
+AT_HOST = ("waited", "full")
+"""Why hosts refuse calls: they waited too long, or too many waited."""
+_count_refusal = {reason: ADMISSION_REFUSALS.labels(reason).inc for reason in (*AT_HOST, "late")}
 
 
 class Admission:
@@ -211,7 +213,7 @@ class Admission:
         return self._refusal("full", CROWDED)
 
     def count_refused(self, reason: str, count: int) -> None:
-        """Count calls that a host has refused itself, because they `waited` too long or its queue was `full`."""
+        """Count calls that a host has refused itself; `reason` is one of `AT_HOST`."""
         _count_refusal[reason](count)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,8 @@ import httpx
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience.v1 import usage_pb2
+from instantaudience.v1.usage_pb2_grpc import UsageServiceStub
 from instantaudience_server.health import SHARED_SECONDS
 from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, quota_key
@@ -23,6 +26,7 @@ from support.contract.answers import assert_http_error, body_of
 from support.contract.messages import STREAM
 from support.service.processes import needs_proc
 from support.service.running import Service, new_directory, running_service
+from support.waiting import eventually
 from support.wire.peer import connected, grpc_headers
 
 from bench.flood import PATHS, SEGMENT, Flood, flood
@@ -51,7 +55,11 @@ CATALOG = {
         for name, number in MEMBERS.items()
     ],
     "users": [
-        {"id": number, "username": name, "password": PASSWORD, "member_id": number} for name, number in MEMBERS.items()
+        *(
+            {"id": number, "username": name, "password": PASSWORD, "member_id": number}
+            for name, number in MEMBERS.items()
+        ),
+        {"id": 299, "username": "admin", "password": PASSWORD, "member_id": MEMBERS["neighbour"], "role": "admin"},
     ],
     "segments": [{"id": SEGMENT, "member_id": 201}, {"id": SEGMENT + 1, "member_id": 201}],
 }
@@ -73,7 +81,7 @@ async def limited(host_mode: str) -> AsyncIterator[Service]:
 
 @pytest.fixture(scope="module")
 async def tokens(limited: Service) -> dict[str, str]:
-    return {name: await limited.sign_in(name, PASSWORD) for name in MEMBERS}
+    return {name: await limited.sign_in(name, PASSWORD) for name in (*MEMBERS, "admin")}
 
 
 @pytest.fixture
@@ -125,6 +133,58 @@ async def test_a_flood_gets_its_limit_in_every_second_and_its_neighbour_everythi
         # What was refused has changed nothing.
         written = result.admitted * users_each + neighbour.admitted
         assert len([key async for key in nodes.scan_iter(match="m:*")]) == written
+
+
+@pytest.mark.parametrize("port", ["gateway", "direct"])
+@pytest.mark.parametrize(
+    ("name", "quota", "content"),
+    [
+        ("one-post", Quota.POSTS, None),
+        ("one-post", Quota.POSTS, pb.ApplySegmentsRequest(rt_segment=[{}])),
+        ("one-get", Quota.GETS, pb.GetMembershipsRequest(user_id="1")),
+    ],
+    ids=["rest", "posts", "gets"],
+)
+async def test_what_a_flood_is_refused_is_counted(
+    limited: Service, tokens: dict[str, str], port: str, name: str, quota: Quota, content: Any
+) -> None:
+    """Every call, also those that the native host refuses itself, without a look at what they hold."""
+    authorization = {"authorization": tokens[name]}
+    async with limited.channel(port) as channel, limited.http(port, headers=authorization) as http:
+        call, report = channel.unary_unary(PATHS[quota]), UsageServiceStub(channel)
+
+        async def refused_so_far() -> int:
+            member_id = MEMBERS[name]
+            asked = usage_pb2.GetUsageRequest(hours=48, member_id=member_id)
+            usage = await report.GetUsage(asked, metadata=(("authorization", tokens["admin"]),))
+            failures = {each.failure: each.calls for each in usage.total.failed_calls}
+            return failures.get(usage_pb2.CALL_FAILURE_RATE_LIMIT, 0)
+
+        async def outcome(readable: bool) -> int:
+            if content is None:
+                return (await http.post("/rt-segment", content=json.dumps(users(1)) if readable else "{")).status_code
+            try:
+                await call(content.SerializeToString() if readable else b"\x0a", metadata=tuple(authorization.items()))
+            except grpc.aio.AioRpcError as error:
+                return {grpc.StatusCode.RESOURCE_EXHAUSTED: 429, grpc.StatusCode.INVALID_ARGUMENT: 400}[error.code()]
+            return 200
+
+        before, outcomes = await refused_so_far(), Counter[int]()
+
+        async def an_unreadable_one_is_refused() -> None:
+            outcomes.update(await asyncio.gather(*(outcome(readable=True) for _ in range(100))))
+            last = await outcome(readable=False)
+            outcomes[last] += 1
+            assert last == (429 if limited.host_mode == "native" else 400)
+
+        await eventually(an_unreadable_one_is_refused)
+
+        async def all_are_counted() -> None:
+            assert await refused_so_far() == before + outcomes[429]
+
+        await eventually(all_are_counted)
+    assert outcomes.keys() <= {200, 400, 429}
+    assert outcomes[200] < 20 < outcomes[429]
 
 
 async def refusal(call: Any) -> Any:

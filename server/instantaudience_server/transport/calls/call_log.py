@@ -90,9 +90,14 @@ class CallLog:
         """Log that the outcome of a call is missing from the metrics or from its member's usage."""
         _write(log.error, Event.OUTCOME_NOT_NOTED, exc_info=error, method=_method(path), request_id=request_id)
 
-    def refused_before(self, path: str, calls: int, member_id: int | None) -> None:
-        """Log that a host has refused calls on its own."""
-        _write(log.warning, Event.CALLS_OVERLOADED, method=_method(path), calls=calls, member_id=member_id)
+    def refused_before(self, path: str, calls: int, member_id: int | None, reason: Reason) -> None:
+        """Log that a host has refused calls on its own: for overload, or over their member's quota."""
+        if reason is Reason.UNAVAILABLE:
+            _write(log.warning, Event.CALLS_OVERLOADED, method=_method(path), calls=calls, member_id=member_id)
+        else:
+            kind = path, reason
+            self._refused[kind] = self._refused.get(kind, 0) + calls
+            self._wake()
 
     def _note_refused(self, path: str, request_id: str, reason: Reason, member_id: int | None) -> None:
         kind = path, reason

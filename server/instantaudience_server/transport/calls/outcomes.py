@@ -6,18 +6,18 @@ Whatever is raised, the caller of a failed call gets a failure. If recording an 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from google.rpc import code_pb2
 
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.errors import AudienceError, Reason, unavailable
+from instantaudience_server.errors import AudienceError, Reason, Spent, unavailable
 from instantaudience_server.metrics import FAILED_CALLS, count_answers, count_call
 from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.call import is_request_id
 from instantaudience_server.transport.calls.call_log import CallLog
-from instantaudience_server.transport.status import DEFECT_TEXT, Failure, describe
+from instantaudience_server.transport.status import DEFECT_TEXT, ROWS, Failure, describe
 from instantaudience_server.usage.counting import Usage
 from instantaudience_server.usage.failures import REASONS
 
@@ -59,6 +59,8 @@ class Outcomes:
         self._access = self._log.access
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
+        self.refuse_further: Callable[[str, Spent, Failure], None] | None = None
+        """Told, by a host that can refuse calls itself, for which method and quota all further calls fail alike."""
         self._answered: dict[str, list[float]] = {}
         """The calls answered in this turn of the event loop that are not counted yet: by path, when each came in."""
 
@@ -96,14 +98,15 @@ class Outcomes:
             with self._noting(path, ""):
                 count_answers(path, [now - each for each in came])
 
-    def refused_before(self, path: str, member_id: int | None, calls: int) -> None:
-        """Record that a host has refused calls with UNAVAILABLE; `member_id` is None if their member is not known."""
+    def refused_before(self, path: str, member_id: int | None, calls: int, reason: Reason) -> None:
+        """Record that a host has refused calls itself, with UNAVAILABLE or RATE_LIMIT_EXCEEDED. `member_id` is None if
+        their member is not known."""
         with self._noting(path, ""):
-            count_call(path, code_pb2.UNAVAILABLE, calls=calls)
-            FAILED_CALLS.labels(Reason.UNAVAILABLE.name.lower()).inc(calls)
-            self._log.refused_before(path, calls, member_id)
+            count_call(path, ROWS[reason].grpc_code, calls=calls)
+            FAILED_CALLS.labels(reason.name.lower()).inc(calls)
+            self._log.refused_before(path, calls, member_id, reason)
             if member_id is not None:
-                self._usage.count_failure(member_id, CallFailure.UNAVAILABLE, calls)
+                self._usage.count_failure(member_id, REASONS[reason], calls)
 
     async def failed(
         self, path: str, request_id: str, error: BaseException, came: float | None, caller: Caller | None = None
@@ -122,6 +125,9 @@ class Outcomes:
         if caller is not None:
             member_id = caller.member.id
         failure = self._refused(path, request_id, error, came, member_id)
+        if self.refuse_further is not None and isinstance(error, AudienceError) and error.spent is not None:
+            with self._noting(path, request_id):
+                self.refuse_further(path, error.spent, failure)
         if member_id is not None:
             with self._noting(path, request_id):
                 counted = self._usage.count_failure(member_id, REASONS[reason])

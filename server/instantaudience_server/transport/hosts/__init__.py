@@ -1,6 +1,6 @@
 """The three hosts: `native`, `envoy` and `grpcio`. Each serves callers over the network by running the pipeline.
 
-May use calls, the wire format, the table of errors, the constants of admission, and catalog (for callers). They depend
-on no particular method and on no other host.
+May use calls, the wire format, the table of errors, the constants of admission, quotas (for their counts), and catalog
+(for callers). They depend on no particular method and on no other host.
 Used by running, which starts one of them.
 """

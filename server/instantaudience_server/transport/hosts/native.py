@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from instantaudience_server.admission import admission, prices
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
-from instantaudience_server.errors import AudienceError, Reason, unreadable
+from instantaudience_server.errors import AudienceError, Reason, Spent, unreadable
 from instantaudience_server.metrics import NATIVE_REFUSALS
+from instantaudience_server.quotas import count_spent
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.entrance import MOST_KEPT_SECONDS, SHARE_KEPT
 from instantaudience_server.transport.calls.kinds import AnyMethod
@@ -49,6 +50,9 @@ PATIENCE_SECONDS = 0.4
 TOGETHER_SECONDS = 0.01
 """How long a call may wait for running calls of its member to end, so that those that wait can begin together and share
 their costs (docs/adr/0031-turns-by-cost.md)."""
+MANY_REFUSED = 10
+"""Once so many calls were refused over a quota in a window, the host refuses the window's further ones: they cost next
+to nothing then, but are counted a little later."""
 COUNT_SECONDS = 0.5
 """The interval at which the host's refusals are counted."""
 _COUNT_REFUSALS = tuple(NATIVE_REFUSALS.labels(reason).inc for reason in ("connections", "certificates"))
@@ -99,6 +103,8 @@ class NativeHost:
         self._pipeline = pipeline
         self._direct = pipeline.direct(self)
         self._gathered = {index for index, method in enumerate(methods) if kind(method) == "gathered"}
+        self._unary = {method.path: index for index, method in enumerate(methods) if kind(method) != "stream"}
+        pipeline.outcomes.refuse_further = self._refuse_further
         self._message_limit_bytes = message_limit_bytes
         self._loop = asyncio.get_running_loop()
         self._json_forms = {form.path: form for form in json_forms}
@@ -262,12 +268,24 @@ class NativeHost:
         """Tell the host which member a token belongs to, so that calls with it wait for that member's turn."""
         self._host.learn(authorization, None if caller.account.role is Role.ADMIN else caller.member.id)
 
+    def _refuse_further(self, path: str, spent: Spent, failure: Failure) -> None:
+        """Have the host refuse the further unary calls of a member that sends many over a quota."""
+        index = self._unary.get(path)
+        if index is not None and spent.refused >= MANY_REFUSED:
+            seconds_left = max(0.0, spent.until - self._loop.time())
+            self._host.spend(index, spent.member_id, spent.quota, seconds_left, failed_answer(failure))
+
     def _count_refused(self) -> None:
         """Count what the host has refused on its own, and schedule the next count."""
         self._counting = self._loop.call_later(COUNT_SECONDS, self._count_refused)
-        for index, member_id, reason, count in self._host.take_refused():
-            self._pipeline.admission.count_refused(reason, count)
-            self._pipeline.outcomes.refused_before(self._methods[index].path, member_id, count)
+        for index, member_id, why, count in self._host.take_refused():
+            if why in admission.AT_HOST:
+                reason = Reason.UNAVAILABLE
+                self._pipeline.admission.count_refused(why, count)
+            else:
+                reason = Reason.RATE_LIMIT_EXCEEDED
+                count_spent(why, count)
+            self._pipeline.outcomes.refused_before(self._methods[index].path, member_id, count, reason)
         for count_refusal, refused in zip(_COUNT_REFUSALS, self._host.take_refused_connections(), strict=True):
             count_refusal(refused)
 

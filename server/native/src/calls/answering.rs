@@ -52,7 +52,8 @@ impl Caller<'_> {
         }
     }
 
-    async fn send(&mut self, answer: Answer) -> Result<(), Gone> {
+    /// Sends an answer.
+    pub async fn send(&mut self, answer: Answer) -> Result<(), Gone> {
         let (respond, shared) = (&mut self.respond, self.shared);
         match (answer, &self.json) {
             (answer, Some(reply)) => rest::send(reply, answer, respond, &self.origin, shared).await,

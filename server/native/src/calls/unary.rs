@@ -10,13 +10,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::bounds::Piece;
 use crate::calls::answering::Caller;
-use crate::calls::bodies::{read, read_text};
+use crate::calls::bodies::{discard, read, read_text};
 use crate::calls::incoming::Trouble;
 use crate::calls::methods::{Kind, Method};
 use crate::calls::rest::{self, Reply};
 use crate::calls::service::{Service, Shared};
 use crate::grpc::{Encoding, Metadata};
-use crate::handover::{Event, Impatience, Listener, Refusal, UnaryCall, Wait, Who};
+use crate::handover::{Answer, Event, Failure, Listener, Refusal, UnaryCall, Wait, Who, Why};
 use crate::locks::lock;
 use crate::peers::Origin;
 
@@ -53,6 +53,14 @@ pub async fn serve(
         }
         Form::Grpc(encoding) => (None, None, encoding),
     };
+    if let Some(failure) = refused_unread(method, &metadata, service) {
+        // After that time, the sender is told what it would be told anyway.
+        let _ = timeout_at(until, discard(&mut body, service.message_limit_bytes)).await;
+        let mut caller = Caller { respond, json, origin, shared: &shared };
+        // Sending fails only if the caller has gone.
+        let _ = caller.send(Answer::Failure(failure)).await;
+        return;
+    }
     let reading = async {
         if let Some(reply) = &json {
             read_text(&mut body, announced, room, reply.form.limit_bytes, service.message_limit_bytes).await
@@ -93,7 +101,7 @@ pub async fn serve(
             if let Wait::Turn(turn, until) = wait
                 && service.arrivals.would_be_in_vain(turn, until)
             {
-                if let Some(failure) = service.refusals.next((method.number, turn, Impatience::Waited)) {
+                if let Some(failure) = service.refusals.next((method.number, turn, Why::Waited)) {
                     let _ = rest::fail(reply, &failure, &mut caller.respond);
                 }
                 return;
@@ -126,7 +134,7 @@ pub async fn serve(
     let gathered = method.kind == Kind::Gathered;
     let call = UnaryCall { id, method: method.number, metadata, message, reader, known, gathered };
     if let Some(refused) = service.arrivals.add_call(call, wait) {
-        service.refusals.refuse(refused, Impatience::Full, &service.answers);
+        service.refusals.refuse(refused, Why::Full, &service.answers);
     }
     caller.finish(id, wait, answered).await;
 }
@@ -144,6 +152,16 @@ fn waiting(kind: Kind, metadata: &Metadata, service: &Service) -> (Option<Who>, 
         None => Wait::Turn(None, until),
     };
     (who, wait)
+}
+
+/// The answer to a call whose member has spent its quota, whatever the call says.
+fn refused_unread(method: Method, metadata: &Metadata, service: &Service) -> Option<Arc<Failure>> {
+    service.refusals.of_spent(method.number, metadata.came, || {
+        match lock(&service.tokens).find(metadata.authorization(), metadata.came)? {
+            Who::Member(member) => Some(member),
+            Who::Admin => None,
+        }
+    })
 }
 
 /// Has Python refuse a request that is no valid call, and sends its answer.
@@ -182,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::calls::methods::JsonForm;
-    use crate::handover::{Failure, Prices, Room};
+    use crate::handover::{Prices, Room, Spent};
     use crate::json::{Reader, Writer};
     use crate::peers::Peer;
 
@@ -240,27 +258,52 @@ mod tests {
         Ok((tokio::spawn(serve(METHOD, metadata, request, respond, Arc::clone(shared))), sending))
     }
 
-    #[test]
-    fn a_body_is_read_here_only_if_its_token_is_known() -> Result<(), Box<dyn Error>> {
-        let shared = Arc::new(Shared::new(Arc::new(with_json()?), None, None, None));
+    /// What Python is handed, once there is something.
+    async fn taken(shared: &Shared) -> (Vec<UnaryCall>, Vec<Event>) {
         let prices =
             Prices { call: 1, first_more: 0, small_bytes: 0, place_bytes: usize::MAX, most: usize::MAX, turn: 1 };
         let room = Room { free: 1, kept: 0, running: HashSet::new(), wait: false };
+        loop {
+            let taken = shared.service.arrivals.take(&room, &prices);
+            if !taken.calls.is_empty() || !taken.events.is_empty() {
+                return (taken.calls, taken.events);
+            }
+            yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_here_only_if_its_token_is_known() -> Result<(), Box<dyn Error>> {
+        let shared = Arc::new(Shared::new(Arc::new(with_json()?), None, None, None));
         Builder::new_current_thread().enable_time().build()?.block_on(async {
             let mut callers = Vec::new();
             for (token, is_read) in [("unknown", false), (KNOWN, true)] {
                 callers.push(begin(&shared, with(token), Bytes::from_static(b"{")).await?);
-                let mut taken = shared.service.arrivals.take(&room, &prices);
-                while taken.calls.is_empty() && taken.events.is_empty() {
-                    yield_now().await;
-                    taken = shared.service.arrivals.take(&room, &prices);
-                }
-                let call = taken.calls.first();
+                let (calls, events) = taken(&shared).await;
+                let call = calls.first();
                 let has_reader =
                     call.is_some_and(|call| matches!(&call.message, Ok(text) if text == "{") && call.reader.is_some());
                 assert_eq!(has_reader, !is_read, "{token}");
-                assert_eq!(matches!(taken.events.first(), Some(Event::Misread { .. })), is_read, "{token}");
+                assert_eq!(matches!(events.first(), Some(Event::Misread { .. })), is_read, "{token}");
             }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_call_over_a_spent_quota_is_answered_without_python() -> Result<(), Box<dyn Error>> {
+        let shared = Arc::new(Shared::new(Arc::new(with_json()?), None, None, None));
+        let service = &shared.service;
+        let failure = service.json_forms.get(&METHOD.number).ok_or("no form")?.too_slow.clone();
+        let until = Instant::now().into_std() + Duration::from_secs(60);
+        let spent = Spent { quota: "posts".into(), until, failure };
+        service.refusals.spend(METHOD.number, 1, spent, &service.arrivals, &service.answers);
+        Builder::new_current_thread().enable_time().build()?.block_on(async {
+            let (call, _sending) = begin(&shared, with(KNOWN), Bytes::from_static(b"{")).await?;
+            timeout(Duration::from_secs(20), call).await??;
+            assert_eq!(service.refusals.take().into_values().collect::<Vec<_>>(), [1]);
+            let (_other, _sending) = begin(&shared, with("unknown"), Bytes::from_static(b"{")).await?;
+            assert_eq!(taken(&shared).await.0.len(), 1);
             Ok(())
         })
     }

@@ -167,6 +167,11 @@ impl Arrivals {
         }
     }
 
+    /// Withdraws all calls of a member to a method that wait for their turn.
+    pub fn withdraw(&self, member: u64, method: usize) -> Vec<UnaryCall> {
+        lock(&self.inbox).waiting.withdraw(member, method)
+    }
+
     /// Waits until calls have waited too long, and returns these.
     pub async fn late(&self) -> Vec<(Turn, UnaryCall)> {
         loop {

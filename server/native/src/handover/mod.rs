@@ -11,6 +11,6 @@ mod waiting;
 pub use answers::{Answer, Answers, Failure, Listener, Order};
 pub use arrivals::{Arrivals, Event, Refusal, Wait};
 pub use call::{CallId, UnaryCall};
-pub use refusals::Refusals;
+pub use refusals::{Refusals, Spent, Why};
 pub use tokens::{Tokens, Who};
-pub use waiting::{Impatience, Prices, Room};
+pub use waiting::{Prices, Room};

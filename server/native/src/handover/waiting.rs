@@ -21,15 +21,6 @@ const CROWD: usize = 256;
 /// The key of a queue: a member, or None for all callers that are not known.
 pub type Turn = Option<u64>;
 
-/// Why a call was refused without being handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Impatience {
-    /// Its turn did not come in time.
-    Waited,
-    /// Too many calls were waiting.
-    Full,
-}
-
 /// How much room there is for calls; set by Python.
 pub struct Room {
     pub free: usize,
@@ -260,6 +251,19 @@ impl Waiting {
             }
         }
         late
+    }
+
+    /// Takes all calls of a member to a method.
+    pub fn withdraw(&mut self, member: u64, method: usize) -> Vec<UnaryCall> {
+        let turn = Some(member);
+        let Some(queue) = self.queues.get_mut(&turn) else { return Vec::new() };
+        let (gone, left): (VecDeque<_>, _) =
+            std::mem::take(&mut queue.waiters).into_iter().partition(|waiter| waiter.call.method == method);
+        queue.waiters = left;
+        for waiter in &gone {
+            self.took(turn, waiter);
+        }
+        gone.into_iter().map(|waiter| waiter.call).collect()
     }
 
     /// Withdraws a call whose caller has gone; returns whether it was waiting.

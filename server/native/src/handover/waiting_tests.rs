@@ -174,6 +174,18 @@ fn some_room_is_kept_for_members_that_have_no_call_running() {
 }
 
 #[test]
+fn calls_of_a_member_to_a_method_are_withdrawn() {
+    let mut waiting = waiting_of(&[1, 1, 2, 1], Instant::now());
+    waiting.add(Some(1), UnaryCall { method: 7, ..call(4, 1) }, Instant::now());
+    let withdrawn: Vec<_> = waiting.withdraw(1, 0).into_iter().map(|call| call.id).collect();
+    assert_eq!(withdrawn, [0, 1, 3]);
+    assert!(waiting.withdraw(1, 0).is_empty() && waiting.withdraw(3, 0).is_empty());
+    assert_eq!((waiting.len(), waiting.bytes), (2, 2));
+    assert_eq!(waiting.withdraw(1, 7).len(), 1);
+    assert_eq!(all(&mut waiting), [2]);
+}
+
+#[test]
 fn a_turn_is_some_calls_long() {
     let prices = Prices { turn: 3, ..prices(2) };
     let mut waiting = waiting_of(&[1, 1, 1, 1, 2, 2, 3], Instant::now());

@@ -16,7 +16,7 @@ use crate::bounds::{Aside, Inflations, Rooms};
 use crate::calls::{JsonForm, Kind, Method, RequestIds, Service};
 use crate::connections::{Callers, Door, Files, Running, Sockets};
 use crate::grpc::{Patience, frame};
-use crate::handover::{Answers, Arrivals, CallId, Failure, Impatience, Order, Prices, Refusals, Room, Who};
+use crate::handover::{Answers, Arrivals, CallId, Failure, Order, Prices, Refusals, Room, Spent, Who, Why};
 use crate::json::{JsonReader, JsonWriter};
 use crate::locks::lock;
 use crate::python::gathered::{Budget, FromJson, GatheredCalls, Gathering};
@@ -208,10 +208,19 @@ impl Host {
         lock(&self.service.tokens).learn(authorization.as_bytes(), who, Instant::now());
     }
 
-    fn take_refused(&self) -> Vec<(usize, Option<u64>, &'static str, u64)> {
+    fn spend(&self, method: usize, member: u64, quota: &str, seconds_left: f64, answer: &FailedAnswer) -> PyResult<()> {
+        let until = Instant::now().checked_add(seconds(seconds_left)?).ok_or_else(|| value_error("it never ends"))?;
+        let spent = Spent { quota: quota.into(), until, failure: Arc::clone(&answer.0) };
+        let service = &self.service;
+        service.refusals.spend(method, member, spent, &service.arrivals, &service.answers);
+        Ok(())
+    }
+
+    fn take_refused(&self) -> Vec<(usize, Option<u64>, String, u64)> {
         let why = |why| match why {
-            Impatience::Waited => "waited",
-            Impatience::Full => "full",
+            Why::Waited => "waited".to_owned(),
+            Why::Full => "full".to_owned(),
+            Why::Spent(quota) => quota.to_string(),
         };
         let counts = self.service.refusals.take().into_iter();
         counts.map(|((method, turn, reason), count)| (method, turn, why(reason), count)).collect()

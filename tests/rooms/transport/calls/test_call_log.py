@@ -67,7 +67,7 @@ async def test_every_line_names_the_method_alike(lines: list[Any]) -> None:
     log.failed(PATH, "r-3", AudienceError(Reason.SYNTAX, "no"), MEMBER)
     log.defect(PATH, "r-4", KeyError())
     log.not_noted(PATH, "r-5", KeyError())
-    log.refused_before(PATH, 6, MEMBER)
+    log.refused_before(PATH, 6, MEMBER, Reason.UNAVAILABLE)
     assert [line["method"] for line in lines] == ["audience.Segments/Apply"] * 6
 
 
@@ -104,6 +104,23 @@ async def test_refused_calls_are_sampled_by_method_and_reason(
 
     await eventually(told)
     assert "12345678900987654321" not in str(lines)
+
+
+async def test_calls_that_a_host_refused_over_a_quota_are_among_those_refused(
+    lines: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_log, "SAMPLE_SECONDS", 0.05)
+    log = CallLog()
+    log.failed(PATH, "r-1", AudienceError(Reason.RATE_LIMIT_EXCEEDED, "no"), MEMBER)
+    for _ in range(2):
+        log.refused_before(PATH, 300, MEMBER, Reason.RATE_LIMIT_EXCEEDED)
+
+    async def told() -> None:
+        told = [(line["reason"], line["calls"]) for line in of(lines, "calls_refused")]
+        assert told == [("RATE_LIMIT_EXCEEDED", 600)]
+
+    await eventually(told)
+    assert [line["event"] for line in lines] == ["call_refused", "calls_refused"]
 
 
 async def test_an_access_log_has_every_call(lines: list[Any]) -> None:

@@ -57,8 +57,9 @@ pub async fn serve(
         // After that time, the sender is told what it would be told anyway.
         let _ = timeout_at(until, discard(&mut body, service.message_limit_bytes)).await;
         let mut caller = Caller { respond, json, origin, shared: &shared };
-        // Sending fails only if the caller has gone.
-        let _ = caller.send(Answer::Failure(failure)).await;
+        if caller.send(Answer::Failure(failure)).await.is_err() {
+            shared.give_up();
+        }
         return;
     }
     let reading = async {
@@ -304,6 +305,10 @@ mod tests {
             assert_eq!(service.refusals.take().into_values().collect::<Vec<_>>(), [1]);
             let (_other, _sending) = begin(&shared, with("unknown"), Bytes::from_static(b"{")).await?;
             assert_eq!(taken(&shared).await.0.len(), 1);
+            let (gone, mut sending) = begin(&shared, with(KNOWN), vec![b' '; LONG_BYTES as usize].into()).await?;
+            sending.send_reset(Reason::CANCEL);
+            timeout(Duration::from_secs(20), gone).await??;
+            assert_eq!(shared.take_given_up(), 1);
             Ok(())
         })
     }

@@ -41,9 +41,7 @@ local function take_token(headers, query)
   local authorization = headers:get("authorization")
   if authorization and match(authorization, "%S") then return end
   headers:remove("authorization")
-  local token_parameter = match("&" .. query, "&access_token=([^&]*)")
-  local access_token = token_parameter and token_parameter ~= "" and decode_percent(token_parameter) or nil
-  if not access_token then access_token = cookie_token(headers) end
+  local access_token = token_parameter(query) or cookie_token(headers)
   if access_token and match(access_token, "^[\33-\126]+$") then headers:add("authorization", access_token) end
 end
 
@@ -84,9 +82,9 @@ function envoy_on_request(handle)
   if serve_file(handle, path) then return end
   path, query = plain_path(path, query)
   take_token(headers, query)
-  note_cookie(handle, path, headers:get(":method"))
-  local endpoint = CONTRACT.endpoints[path]
   local verb = headers:get(":method")
+  note_cookie(handle, path, verb)
+  local endpoint = CONTRACT.endpoints[path]
   local method = endpoint and endpoint.methods[verb]
   if not (method and method.public) then note_token(handle) end
   if not endpoint then return refuse_unread(handle, CONTRACT.no_path) end
@@ -101,6 +99,7 @@ function envoy_on_request(handle)
   end
   local fault = token_fault(headers, method)
   if fault then return refuse_unread(handle, fault) end
+  if verb == "HEAD" then headers:replace(":method", "GET") end -- see `envoy_on_response`
   remove_grpc_headers(headers)
   local parameters, given, problem = known_parameters(query, method)
   if problem then return refuse_unread(handle, CONTRACT.unreadable, problem .. ".") end
@@ -118,7 +117,7 @@ function envoy_on_request(handle)
   if length > CONTRACT.longest_body then return refuse(handle, CONTRACT.too_large) end
   if not (method.body or method.text) then
     if length == 0 then return note_passed(handle) end
-    if handle:headers():get(":method") == "GET" then
+    if verb ~= "DELETE" then
       problem = add_parameters(body:getBytes(0, length), method, parameters, given)
       if problem then return refuse(handle, CONTRACT.unreadable, problem .. ".") end
       handle:headers():replace(":path", with_parameters(path, parameters))
@@ -191,7 +190,7 @@ local function replace_unreadable(handle)
   headers:replace(":status", status_of_unreadable(handle, headers:get(":status")))
 end
 
-function envoy_on_response(handle)
+local function format_response(handle)
   local headers = handle:headers()
   local id, content_type = headers:get(CONTRACT.error_id_key), headers:get("content-type")
   local error_code, status = headers:get(CONTRACT.error_code_key), headers:get(":status")
@@ -220,4 +219,18 @@ function envoy_on_response(handle)
   if token_id then return answer(handle, body, 401, token_id, token_text) end
   if by_transcoder then answer_transcoder_error(handle, body, text) end
   replace_unreadable(handle)
+end
+
+-- Takes the body away, if Envoy has not, and leaves its length (RFC 9110, section 8.6).
+local function drop_body(handle)
+  local body = handle:body(true)
+  local length = body:length()
+  if length == 0 then return end
+  body:setBytes("")
+  handle:headers():replace("content-length", tostring(length))
+end
+
+function envoy_on_response(handle)
+  format_response(handle)
+  if noted(handle).verb == "HEAD" then drop_body(handle) end -- the service has answered a GET
 end

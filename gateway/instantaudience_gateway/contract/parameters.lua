@@ -1,5 +1,5 @@
--- Reads the parameters of a request from the query, from the path (`/segment/<member id>`) or, with GET, from a JSON
--- body. It follows `CONTRACT` and `body.lua`, and uses of `CONTRACT`:
+-- Reads the parameters of a request from the query, from the path (`/segment/<member id>`) or, where the method has no
+-- body of its own, from a JSON body. It follows `CONTRACT` and `body.lua`, and uses of `CONTRACT`:
 --   aliases = {{pattern = Lua pattern of a path, path = the plain path, parameters = {name, …} for its captures}, …}
 --   meaningless = {[name that is no error where it is no parameter] = true}
 --   counts = {[parameter of which too much is as good as the most] = true}; most = an integer of 32 bits
@@ -29,9 +29,21 @@ local function plain_path(path, query)
   return path, query
 end
 
--- The error for an unknown parameter, or nil. Every method has the parameter for the token.
+-- The parameter for the token, which every method has.
+local TOKEN_PARAMETER = "access_token"
+
+-- The first token in a query, or nil; whether there is another is the business of `known_parameters`.
+local function token_parameter(query)
+  for parameter in gmatch(query, "[^&]+") do
+    local name, value = match(parameter, "^([^=]*)=(.+)$")
+    if name and decode_percent(name) == TOKEN_PARAMETER then return decode_percent(value) end
+  end
+  return nil
+end
+
+-- The error for an unknown parameter, or nil.
 local function unknown_fault(name, method)
-  if not method.strict or name == "" or name == "access_token" or CONTRACT.meaningless[name] then return nil end
+  if not method.strict or name == "" or name == TOKEN_PARAMETER or CONTRACT.meaningless[name] then return nil end
   return (match(name, "^[%w_.-]+$") or "A parameter") .. ": there is no such parameter"
 end
 
@@ -42,20 +54,20 @@ local function written(name, value)
   return name .. "=" .. value
 end
 
--- Filters the parameters of a query: without unknown ones, which the transcoder would bind to fields of the body, and
--- without empty ones, which it rejects as numbers. Returns the parameters, the set of their names, and an error or nil.
+-- Filters the parameters of a query: without unknown ones, which the transcoder would bind to fields of the body,
+-- without empty ones, which it rejects as numbers, and without the token. Returns the parameters, the set of their names, and an error or nil.
 local function known_parameters(query, method)
   local kept, given, problem = {}, {}, nil
   for parameter in gmatch(query, "[^&]+") do
     local name, value = match(parameter, "^([^=]*)=?(.*)$")
     local spelling = decode_percent(name)
-    name = method.parameters[spelling]
+    name = spelling == TOKEN_PARAMETER and spelling or method.parameters[spelling]
     if not name then
       problem = problem or unknown_fault(spelling, method)
     elseif value ~= "" then
       if given[name] then problem = name .. ": must not stand twice" end
       given[name] = true
-      kept[#kept + 1] = written(name, value)
+      if name ~= TOKEN_PARAMETER then kept[#kept + 1] = written(name, value) end
       if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
     end
   end

@@ -138,7 +138,7 @@ def _proto_name(field: descriptor.Field) -> str:
 def _endpoints() -> Mapping[str, Literal]:
     paths: dict[str, dict[str, Literal]] = {}
     for endpoint in descriptor.endpoints():
-        paths.setdefault(endpoint.path, {})[endpoint.http_method] = {
+        method: Literal = {
             "parameters": {spelling: each.name for each in endpoint.parameters for spelling in _spellings(each)},
             "defaults": _defaults(endpoint),
             "body": endpoint.body.full_name if endpoint.body else None,
@@ -150,6 +150,10 @@ def _endpoints() -> Mapping[str, Literal]:
             "unreadable": UNREADABLE_STATUSES.get(endpoint.path),
             "within": endpoint.within,
         }
+        methods = paths.setdefault(endpoint.path, {})
+        methods[endpoint.http_method] = method
+        if endpoint.public and endpoint.http_method == "GET":  # health, which load balancers ask for with HEAD
+            methods["HEAD"] = method
     endpoints: dict[str, Literal] = {
         path: {"allow": FILE_METHODS, "methods": {}} for path in (*PAGES, console.ALIAS_PATH, reference.ALIAS_PATH)
     }

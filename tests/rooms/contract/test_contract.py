@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,13 +15,13 @@ from instantaudience_gateway.contract import descriptor
 from instantaudience_server import tokens
 from support.contract.json_bodies import JSON_VALUES
 from support.contract.messages import APPLY
-from support.gateway.running import TOKEN, Gateway, Upstream, assert_error
+from support.gateway.running import TOKEN, Gateway, Upstream, assert_error, running_gateway
 
 PATHS = {
     "/rt-segment": "GET, POST",
     "/auth": "DELETE, POST",
-    "/healthz": "GET",
-    "/readyz": "GET",
+    "/healthz": "GET, HEAD",
+    "/readyz": "GET, HEAD",
 }
 
 
@@ -36,6 +37,33 @@ async def test_other_methods(client: httpx.AsyncClient, upstream: Upstream, path
     if method != "HEAD":
         assert_error(answer, 405, "SYNTAX")
     assert upstream.calls == []
+
+
+async def of_both_methods(gateway: Gateway, path: str) -> list[bytes]:
+    """All that comes for HEAD and then GET on one connection: what is before the answer to GET, and its body."""
+    reader, writer = await asyncio.open_connection(gateway.settings.http_host, gateway.settings.http_port)
+    for more in ("HEAD {} HTTP/1.1\r\nhost: a\r\n\r\n", "GET {} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"):
+        writer.write(more.format(path).encode())
+    async with asyncio.timeout(20):
+        head_of_one, head_of_other, body = (await reader.read()).split(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert body
+    length = b"\r\ncontent-length: %d\r\n" % len(body)
+    assert length in head_of_one + b"\r\n"
+    assert length in head_of_other + b"\r\n"
+    return [head.splitlines()[0] for head in (head_of_one, head_of_other)]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])
+async def test_head_is_get_without_its_body(gateway: Gateway, path: str) -> None:
+    """RFC 9110, section 9.3.2. A body would be taken for the beginning of the connection's next answer."""
+    assert await of_both_methods(gateway, path) == [b"HTTP/1.1 200 OK"] * 2
+
+
+async def test_head_of_health_that_is_not_well(directory: Path) -> None:
+    async with running_gateway(directory, "nobody.sock") as gateway:
+        assert await of_both_methods(gateway, "/readyz") == [b"HTTP/1.1 503 Service Unavailable"] * 2
 
 
 @pytest.mark.parametrize(
@@ -56,6 +84,8 @@ TOKENS = [
     ("?access_token=hbapi:1:ab:x", {}, "hbapi:1:ab:x"),
     ("?access_token=hbapi%3A1%3aab%3Ax&user_id=5", {}, "hbapi:1:ab:x"),
     ("?user_id=5&access_token=a", {}, "a"),
+    ("?access_token=&access_token=a&access_token", {}, "a"),
+    ("?access%5Ftoken=a", {}, "a"),
     ("?access_token=a", {"authorization": "b"}, "b"),
     ("?access_token=a", {"authorization": "Bearer b"}, "Bearer b"),
     ("?access_token=a", {"authorization": ""}, "a"),
@@ -64,6 +94,7 @@ NO_TOKENS = [
     ("", {}),
     ("?access_token=", {}),
     ("?access_token", {}),
+    ("?access_token&access_token=", {}),
     ("?access_token=", {"authorization": ""}),
     ("?access_token=a%0d%0ax:%20y", {}),
     ("?access_token=a%00", {}),
@@ -100,6 +131,15 @@ async def test_no_token(anyone: httpx.AsyncClient, upstream: Upstream, query: st
             assert_error(answer, 401, "NOAUTH", tokens.MISSING)
             assert "connection" not in answer.headers
     assert {call.method for call in upstream.calls} <= {"GetStatus", "GetReadiness", "SignOut"}
+
+
+@pytest.mark.parametrize("query", ["access_token=a&access_token=b", "access_token=a&user_id=5&access%5Ftoken=a"])
+@pytest.mark.parametrize("headers", [{}, {"authorization": "c"}], ids=["without a header", "with a header"])
+async def test_two_tokens(anyone: httpx.AsyncClient, upstream: Upstream, query: str, headers: dict[str, str]) -> None:
+    """As any other parameter that stands twice: nobody can say which of them was meant."""
+    answer = await anyone.get(f"/rt-segment?{query}", headers=headers)
+    assert_error(answer, 400, "SYNTAX", "access_token: must not stand twice.")
+    assert upstream.calls == []
 
 
 async def test_only_signing_in_and_health_need_no_token() -> None:

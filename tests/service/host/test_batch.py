@@ -225,6 +225,38 @@ async def test_an_admin_makes_another_members_job(service: Service, private: htt
     assert (done["member_id"], done["num_valid"]) == (958, 0)
 
 
+WHOSE = {
+    # what: the query, the body, the job's member
+    "nobody named": ("", None, 123),
+    "in the query": ("?member_id=958", None, 958),
+    "in the body": ("", {"member_id": 958}, 958),
+    "in the body, as protobuf spells it, beside others": ("", {"memberId": 958.0, "job": {}}, 958),
+    "in both": ("?member_id=777", {"member_id": 958}, 777),
+    "in neither": ("?member_id=", {"member_id": None}, 123),
+}
+
+
+@pytest.mark.parametrize(("query", "body", "member_id"), WHOSE.values(), ids=WHOSE)
+async def test_whose_a_job_is(service: Service, query: str, body: Any, member_id: int) -> None:
+    """The file would be applied as that of the caller's member where the member that is named is not seen."""
+    async with service.http(headers={"authorization": await service.token("admin")}) as admin:
+        answer = await admin.post(f"/batch-segment{query}", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["response"]["batch_segment_upload_job"]["member_id"] == member_id
+
+
+async def test_a_body_that_names_no_member(demo: httpx.AsyncClient) -> None:
+    assert_http_error(await demo.post("/batch-segment", json={"member_id": 958}), 403, "UNAUTH")
+    for body, text in {
+        "member_id=958": "The body is not JSON (byte 1).",
+        '{"member_id": "x"}': "member_id: must be an integer of 32 bits.",
+        '{"member_id": 1, "memberId": 1}': "member_id: must not stand twice.",
+    }.items():
+        answer = await demo.post("/batch-segment", content=body)
+        assert_http_error(answer, 400, "SYNTAX")
+        assert answer.json()["response"]["error"] == text
+
+
 @pytest.mark.parametrize("port", ["gateway", "direct"])
 async def test_over_grpc(service: Service, demo: httpx.AsyncClient, port: str) -> None:
     user = next(users)

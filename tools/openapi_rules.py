@@ -15,10 +15,10 @@ from instantaudience_server.catalog.rules import LARGEST_ID, SEGMENT_LENGTHS
 from instantaudience_server.catalog.segment_table import SORTS
 from instantaudience_server.catalog.segments import fields as segment_fields
 from instantaudience_server.catalog.segments import service as segment_service
+from instantaudience_server.clock import DAY, MOMENT
 from instantaudience_server.memberships import identity_service, privacy_service
 from instantaudience_server.memberships.reading import identity
 from instantaudience_server.sign_in.assertions import LONGEST_JWT
-from instantaudience_server.usage.spans import MOMENT
 
 Schema = dict[str, Any]
 
@@ -65,7 +65,7 @@ FIELDS: dict[str, dict[str, Schema]] = {
     "FindSegmentsRequest": {
         "id": _list({"type": "integer", "format": "int32", "minimum": 1, "maximum": LARGEST_ID}, MOST_ELEMENTS),
         "state": _STATE,
-        "min_last_modified": _MOMENT,
+        "min_last_modified": {"pattern": _whole(f"(?:{MOMENT}|{DAY})")},
         "sort": _orders(SORTS),
         "fields": _list({"type": "string"} | _one_of([field.name for field in segment_fields.FIELDS])),
         **_PAGES,

@@ -1,13 +1,12 @@
 """Determines the hours that a report covers (source: contract, "GET /rt-segment-processed")."""
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from instantaudience_server.clock import MS_PER_HOUR, TIME_FORMAT
+from instantaudience_server.clock import MS_PER_HOUR, read_time
 from instantaudience_server.errors import AudienceError, Reason, invalid
 from instantaudience_server.store.interfaces.usage import KEPT_HOURS
 
@@ -20,12 +19,6 @@ here, or that of a caller who asks from now on."""
 _EPOCH = datetime(1970, 1, 1)  # UTC, as all times here
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """The range of a Timestamp, the years 1 to 9999, in Unix time (source: google/protobuf/timestamp.proto)."""
-MOMENT = (
-    r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[ +]"
-    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-)
-"""The form of moments, as a regular expression that does not check the number of days of a month."""
-_is_moment = re.compile(MOMENT).fullmatch
 
 
 class Span(NamedTuple):
@@ -60,9 +53,7 @@ def cover(start_ms: int | None, end_ms: int | None, now_ms: int, hours: int = DE
 
 
 def read_moment(text: str, field: str) -> int | None:
-    """Parse a moment in the contract's form, `2014-05-22+00:00:00` (UTC), as Unix time in ms; None for an empty text.
-
-    In the query of a URL, `+` is a space; over gRPC, both are accepted.
+    """Parse a moment in the contract's form (`read_time`) as Unix time in ms; None for an empty text.
 
     Raises:
         AudienceError: SYNTAX.
@@ -70,13 +61,9 @@ def read_moment(text: str, field: str) -> int | None:
     if not text:
         return None
     try:
-        if not _is_moment(text):
-            raise ValueError
-        moment = datetime.strptime(text.replace("+", " "), TIME_FORMAT).replace(tzinfo=UTC)
+        return read_time(text) * 1000
     except ValueError:
-        rule = "must be a moment (UTC) in the form 2014-05-22+00:00:00"
-        raise invalid(field, rule) from None
-    return int(moment.timestamp()) * 1000
+        raise invalid(field, "must be a moment (UTC) in the form 2014-05-22+00:00:00") from None
 
 
 def read_timestamp(moment: Timestamp, field: str) -> int:

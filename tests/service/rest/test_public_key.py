@@ -91,9 +91,12 @@ async def test_requests_that_lack_something(own: httpx.AsyncClient) -> None:
         ("POST", "/public-key", {}),
         ("POST", "/public-key", {"public-key": None}),
         ("PUT", "/public-key?key_id=1", {"public-key": {}}),
-        ("PUT", "/public-key", {"public-key": {"active": False}}),
     ):
         assert_http_error(await own.request(method, path, json=body), 400, "SYNTAX")
+    for query in ("", "?key_id=", "?key_id=0", "?key_id=-1"):
+        answer = await own.put(f"/public-key{query}", json={"public-key": {"active": False}})
+        assert_http_error(answer, 400, "SYNTAX")
+        assert body_of(answer)["response"]["error"] == "'key_id' is required, and must be 1 to 2147483647"
     assert_http_error(await own.put("/public-key?key_id=999", json={"public-key": {"active": False}}), 404, "SYNTAX")
 
 

@@ -1,7 +1,6 @@
 """Parses the parameters of lists of segments over REST (source: segment.proto, FindSegmentsRequest)."""
 
 import re
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from instantaudience.rest.v1 import segment_pb2 as pb
@@ -13,10 +12,12 @@ from instantaudience_server.catalog.paging import MOST_ELEMENTS, elements_of
 from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.catalog.segment_table import SORTS, Filters, Order
 from instantaudience_server.catalog.segments.fields import FIELDS, state_of
+from instantaudience_server.clock import DAY, read_time
 from instantaudience_server.errors import invalid
 
 _FIELD_NAMES = frozenset(field.name for field in FIELDS)
 _is_id_list = re.compile(r"[0-9]{1,10}(?:,[0-9]{1,10})*").fullmatch
+_is_day = re.compile(DAY).fullmatch
 
 
 class Query(NamedTuple):
@@ -89,11 +90,16 @@ def _is_active(request: pb.FindSegmentsRequest) -> bool | None:
 
 
 def _seconds(text: str) -> int:
+    """The Unix time in seconds of a moment, or of when a day begins.
+
+    Raises:
+        AudienceError: SYNTAX.
+    """
     try:
-        time = datetime.fromisoformat(text)
-        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
-        raise invalid("min_last_modified", "must look like '2014-05-22 00:00:00'") from None
+        return read_time(f"{text} 00:00:00" if _is_day(text) else text)
+    except ValueError:
+        rule = "must be a moment or a day (UTC) in the form 2014-05-22+00:00:00 or 2014-05-22"
+        raise invalid("min_last_modified", rule) from None
 
 
 def _order(text: str) -> Order:

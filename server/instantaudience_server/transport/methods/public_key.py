@@ -6,8 +6,9 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.public_keys import PublicKeyService
+from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.clock import written_time
-from instantaudience_server.errors import required
+from instantaudience_server.errors import invalid, required
 from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
@@ -42,7 +43,8 @@ def public_key_methods(keys: PublicKeyService) -> list[AnyMethod]:
         return rest.FindPublicKeysResponse(response=result)
 
     async def rest_change(request: rest.ChangePublicKeyRequest, caller: Caller, deadline: float) -> Message:
-        _require(request.key_id != 0, "key_id")
+        if request.key_id < 1:
+            raise invalid("key_id", f"is required, and must be 1 to {LARGEST_ID}")
         _require(request.public_key.HasField("active"), "public-key.active")
         active = request.public_key.active
         changed = await keys.set_active(request.user_id, request.key_id, active, caller, deadline)

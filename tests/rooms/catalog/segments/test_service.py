@@ -212,6 +212,11 @@ FOUND: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "a part of IDs to search for": ("admin", {"search": "0"}, page(FANS, THEIRS)),
     "changed since": ("own", {"min_last_modified": "2023-11-14 22:13:20"}, page(FANS, CARS, IDLE)),
     "changed since a day": ("own", {"min_last_modified": "2023-11-14"}, page(FANS, CARS, IDLE)),
+    "changed since, as in a query that is not decoded": (
+        "own",
+        {"min_last_modified": "2023-11-14+22:13:20"},
+        page(FANS, CARS, IDLE),
+    ),
     "changed later": ("own", {"min_last_modified": "2023-11-14 22:13:21"}, page()),
     "in the other order": ("own", {"sort": "id.desc"}, page(IDLE, CARS, FANS)),
     "by code": ("own", {"sort": "code.asc"}, page(CARS, FANS, IDLE)),
@@ -378,7 +383,21 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Reason, str]] = {
         f"find: sort {text}": ("find", {"sort": text}, WRONG, "sort")
         for text in ("id", "id.up", ".asc", "description.asc", "record.asc", "id.asc,code.asc")
     },
-    "find: no time": ("find", {"min_last_modified": "yesterday"}, WRONG, "min_last_modified"),
+    **{
+        f"find: no time: {text}": ("find", {"min_last_modified": text}, WRONG, "min_last_modified")
+        for text in (
+            *(
+                "yesterday",
+                "20231114",
+                "2023-W46-2",
+                "2023-11-31",
+                "2023-11-31 00:00:00",
+                "0000-01-01",
+                "2023-11-14 22:13",
+            ),
+            *("2023-11-14T22:13:20", "2023-11-14 22:13:20Z", "2023-11-14 22:13:20+01:00", "2023-11-14 22:13:20.5"),
+        )
+    },
     "find: unknown fields": ("find", {"fields": "id,etag"}, WRONG, "fields"),
     "find: a negative page": ("find", {"num_elements": -1}, WRONG, "num_elements"),
     "find: before the first": ("find", {"start_element": -1}, WRONG, "start_element"),

@@ -5,6 +5,7 @@ that were used since are not given again, and users who were suppressed since st
 """
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ async def put_back(
             raise BackupError(
                 "the cluster has a catalog already: put it into an empty one, or over this one, with --overwrite"
             )
-        taken = await asyncio.to_thread(check, path, told)
+        taken = await _checked(path, told)
         putting = _PuttingBack(connection, clock)
         for block in blocks(path, told):
             await putting.put_block(list(decoded(block)))
@@ -80,6 +81,22 @@ async def put_back(
         await asyncio.wait([keeping])
         await connection.restore.end()
     return {"taken_ms": taken["began_ms"], **putting.totals.counts()}
+
+
+async def _checked(path: Path, told: Told) -> dict[str, Any]:
+    """`check` in a thread. When this is cancelled, the thread ends after the block that it is at: the process cannot
+    end before it."""
+    given_up = threading.Event()
+
+    def go_on(done: int, of: int) -> None:
+        if given_up.is_set():
+            raise asyncio.CancelledError
+        told(done, of)
+
+    try:
+        return await asyncio.to_thread(check, path, go_on)
+    finally:
+        given_up.set()
 
 
 class _PuttingBack:

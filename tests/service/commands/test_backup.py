@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from instantaudience_server.backup.file import Writer
+from instantaudience_server.backup.file import MAGIC, Writer
 from instantaudience_server.commands.root import main
 from instantaudience_server.store import keys
 from instantaudience_server.store.restore_store import ClusterRestoreStore
@@ -158,6 +158,31 @@ async def test_an_interrupted_restore_may_be_run_again_at_once(
     again = await run("restore", "saved", "--overwrite", env=env)
     assert (again.status, again.errors) == (0, "")
     await signed_out(changed)
+
+
+@INTERRUPTIONS
+async def test_a_restore_that_is_interrupted_while_it_checks_its_file_ends_at_once(
+    changed: Service, tmp_path: Path, number: int
+) -> None:
+    """It went on to the end of the file, for minutes where the file is large."""
+    saved, block_bytes = tmp_path / "saved", 1 << 26
+    with saved.open("wb") as file:  # 256 GB of blocks, with holes in place of what is in them
+        file.write(MAGIC)
+        for _ in range(1 << 12):
+            file.write(block_bytes.to_bytes(4, "big"))
+            file.seek(block_bytes, os.SEEK_CUR)
+    async with running(changed, tmp_path, "restore", "--overwrite") as process:
+        opened = Path(f"/proc/{process.pid}/fd")
+        await until(lambda: any(os.path.realpath(each) == os.path.realpath(saved) for each in opened.iterdir()))
+        process.send_signal(number)
+        async with asyncio.timeout(20):
+            _, errors = await process.communicate()
+    stays = "what it has put back stays in the cluster: run it again"
+    assert (process.returncode, errors.decode()) == (1, f"Error: interrupted; {stays}\n")
+    async with changed.cluster() as cluster:
+        assert not await cluster.exists(keys.RESTORE_LEASE)
+    async with changed.http(headers={"authorization": await changed.token()}) as http:
+        assert (await http.get("/member")).is_success
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""The files that workers write their metrics into, protected against a full disk.
+"""The files that workers, and the supervisor, write their metrics into, protected against a full disk.
 
 prometheus_client maps sparse files into memory. If the disk is full when such a block is first written to, the kernel
 kills the process (SIGBUS). So blocks are allocated beforehand. A series that there is no room for stays in memory: it
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import values
-from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client import Counter, values
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 FIRST_BYTES = 1 << 16
 """The first size of a file in prometheus_client, which doubles it when necessary."""
@@ -66,3 +66,29 @@ def keep_in_files(worker: str) -> None:
             return values.MutexValue(*series, **options)  # type: ignore[no-untyped-call]
 
     values.ValueClass = value
+
+
+class OwnCounts:
+    """Counts of a process whose other metrics are in no file, in one that is merged with those of workers.
+
+    prometheus_client's public interface keeps either all metrics of a process in files or none. requirements.lock pins
+    the version whose private names are used here.
+
+    Raises:
+        OSError: the disk is full.
+    """
+
+    def __init__(self, directory: Path, process: str) -> None:
+        self._file: Any = ReservedDict(str(directory / f"counter_{process}.db"))
+
+    def begin(self, counter: Counter, *labels: str) -> Callable[[], None]:
+        """Put the series with these labels into the file, with 0; returns what counts one more."""
+        name = counter._name
+        key = mmap_key(name, f"{name}_total", counter._labelnames, list(labels), counter._documentation)
+        self._file.read_value(key)
+
+        def count() -> None:
+            former, _ = self._file.read_value(key)
+            self._file.write_value(key, former + 1, 0.0)
+
+        return count

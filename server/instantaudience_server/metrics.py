@@ -3,7 +3,8 @@
 Labels have bounded values: never a user ID, member ID, token or text from a caller. Each worker writes its metrics into
 files of its own, in a directory that the supervisor makes (prometheus_client's multiprocess mode); `MergedMetrics`
 merges them. The files are named after the worker's number, so that its successor continues them: counters never
-decrease, and restarts add no files. Without the directory, metrics stay in memory.
+decrease, and restarts add no files. The supervisor's own defects have a file there, too. Without the directory, metrics
+stay in memory.
 
 Values that are observed many times in each turn of the event loop (durations, sizes) go through `observations`.
 """
@@ -23,7 +24,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from instantaudience_server import exemplars
-from instantaudience_server.metric_files import keep_in_files
+from instantaudience_server.metric_files import OwnCounts, keep_in_files
 from instantaudience_server.observations import Added, Observed
 
 SAMPLE_SECONDS = 1.0
@@ -298,6 +299,11 @@ def _meter(path: str, code: int) -> tuple[Callable[[float], None], Observed]:
     return meter
 
 
+def count_defects(work: str) -> Callable[[], None]:
+    """Begin to count the defects of background work, at 0; returns what counts one more."""
+    return BACKGROUND_DEFECTS.labels(work).inc
+
+
 async def sample(readings: Mapping[Gauge, Callable[[], float]]) -> None:
     """Set gauges from readings regularly, forever: for values that change too often to be set each time."""
     while True:
@@ -313,6 +319,7 @@ class WorkerMetrics:
         if directory is not None:
             directory.mkdir()
         self._directory = directory
+        self._own: OwnCounts | None = None
 
     def environment(self, number: int) -> dict[str, str]:
         """The environment variables for the worker with this number."""
@@ -325,9 +332,20 @@ class WorkerMetrics:
         if self._directory is not None:
             mark_process_dead(number, str(self._directory))  # type: ignore[no-untyped-call]
 
+    def count_own_defects(self, work: str) -> Callable[[], None]:
+        """See `count_defects`: in a file beside those of workers, as this process is none. Without room for it, or
+        where workers write no metrics, nobody is told."""
+        try:
+            if self._directory is not None:
+                self._own = self._own or OwnCounts(self._directory, "supervisor")
+                return self._own.begin(BACKGROUND_DEFECTS, work)
+        except OSError:
+            pass
+        return count_defects(work)
+
 
 class MergedMetrics(Collector):
-    """The metrics of all workers that write into `directory`."""
+    """The metrics of all workers that write into `directory`, and what the supervisor counts there."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

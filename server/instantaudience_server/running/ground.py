@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 """Background work: a coroutine function, or a `functools.partial` of one."""
+Counting = Callable[[str], Callable[[], None]]
+"""Begins to count the defects of background work of this name; returns what counts one more."""
 AGAIN_SECONDS = 1.0
 """The pause before background work that raised an exception is started again."""
 TOLD_SECONDS = 60.0
@@ -115,24 +117,24 @@ def _cluster_of(config: WorkerConfig) -> Cluster:
     )
 
 
-def run_beside(stack: contextlib.AsyncExitStack, *works: Work) -> None:
-    """Run background work until the stack is closed."""
-    stack.push_async_callback(_end, [asyncio.create_task(keep_running(work)) for work in works])
+def run_beside(stack: contextlib.AsyncExitStack, *works: Work, counting: Counting = metrics.count_defects) -> None:
+    """Run background work until the stack is closed; `counting` as in `keep_running`."""
+    stack.push_async_callback(_end, [asyncio.create_task(keep_running(work, counting)) for work in works])
 
 
-async def keep_running(work: Work) -> None:
-    """Run background work until it is cancelled. When it raises an exception, count it, log it (of one type, one in
-    `TOLD_SECONDS`) and start the work again."""
+async def keep_running(work: Work, counting: Counting = metrics.count_defects) -> None:
+    """Run background work until it is cancelled. When it raises an exception, count it (by what `counting` returns for
+    the work's name), log it (of one type, one in `TOLD_SECONDS`) and start the work again."""
     place = work.func if isinstance(work, partial) else work
     name = f"{place.__module__.rpartition('.')[2]}.{place.__qualname__}"
-    defects = metrics.BACKGROUND_DEFECTS.labels(name)
+    count = counting(name)
     clock = asyncio.get_running_loop().time
     times, told, told_until = 0, Exception, 0.0
     while True:
         try:
             return await work()
         except Exception as error:
-            defects.inc()
+            count()
             times += 1
             if type(error) is not told or clock() >= told_until:
                 log.error(Event.BACKGROUND_DEFECT, work=name, times=times, exc_info=error)

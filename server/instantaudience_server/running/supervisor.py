@@ -116,13 +116,12 @@ class Service:
         first_catalog = FirstCatalog(settings, self._progress)
         await first_catalog.read()
         directory = self._stack.enter_context(own_directory())
-        certificates = None if settings.tls_cert is None else await self._open_certificates(directory, host)
+        metrics_directory = None if metrics_socket is None else directory / "metrics"
+        metrics = WorkerMetrics(metrics_directory)
+        certificates = None if settings.tls_cert is None else await self._open_certificates(directory, host, metrics)
         drain_fd, self._draining = os.pipe()
         self._stack.callback(os.close, drain_fd)
-        metrics_directory = None if metrics_socket is None else directory / "metrics"
-        programs = Programs(
-            settings, host, directory, http_port, grpc_port, drain_fd, certificates, WorkerMetrics(metrics_directory)
-        )
+        programs = Programs(settings, host, directory, http_port, grpc_port, drain_fd, certificates, metrics)
         if metrics_socket is not None and metrics_directory is not None:
             await self._serve_metrics(programs, metrics_directory, metrics_socket)
         catalog_is_empty = await self._start_servers(programs, first_catalog)
@@ -131,7 +130,7 @@ class Service:
             partial(standstill.watch, self._watched_nodes, standstill.NODE_SECONDS),
             self._envoys.watch,
         )
-        self._watching = [asyncio.create_task(keep_running(watch)) for watch in watches]
+        self._watching = [asyncio.create_task(keep_running(watch, metrics.count_own_defects)) for watch in watches]
         metrics_port = None if metrics_socket is None else _port_of(metrics_socket)
         names = [] if certificates is None else certificates.names
         return Started(http_port, grpc_port, metrics_port, names, catalog_is_empty)
@@ -182,13 +181,13 @@ class Service:
                 f"cannot listen on {host}: {error.strerror}; choose another address with --host"
             ) from error
 
-    async def _open_certificates(self, directory: Path, host: HostMode) -> "CertificateFiles":
+    async def _open_certificates(self, directory: Path, host: HostMode, metrics: WorkerMetrics) -> "CertificateFiles":
         # Imported here: it imports what checks certificates, for which starts without TLS should not wait.
         from instantaudience_server.running.certificate_files import CertificateFiles
 
         certificates = CertificateFiles(self._settings, directory / "certificates", calls_itself=host == "envoy")
         await certificates.open()
-        run_beside(self._stack, certificates.keep)
+        run_beside(self._stack, certificates.keep, counting=metrics.count_own_defects)
         return certificates
 
     async def _serve_metrics(self, programs: Programs, directory: Path, reserved: socket.socket) -> None:

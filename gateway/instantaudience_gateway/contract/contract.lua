@@ -116,14 +116,14 @@ function envoy_on_request(handle)
   if body and handle:timestamp() > started_ms + CONTRACT.sending_ms then return refuse(handle, CONTRACT.too_slow) end
   if length > CONTRACT.longest_body then return refuse(handle, CONTRACT.too_large) end
   if not (method.body or method.text) then
-    if length == 0 then return note_passed(handle) end
-    if verb ~= "DELETE" then
+    if length == 0 then return end
+    if verb ~= "DELETE" then -- whose body has no meaning (RFC 9110, section 9.3.5)
       problem = add_parameters(body:getBytes(0, length), method, parameters, given)
       if problem then return refuse(handle, CONTRACT.unreadable, problem .. ".") end
       handle:headers():replace(":path", with_parameters(path, parameters))
     end
     body:setBytes("") -- the transcoder would read fields from it
-    return note_passed(handle)
+    return
   end
   if length == 0 then return refuse(handle, CONTRACT.empty) end
   handle:headers():replace(CONTRACT.body_bytes_key, tostring(length)) -- for the member's limit, which is the service's
@@ -131,13 +131,12 @@ function envoy_on_request(handle)
     local text = match(body:getBytes(0, length), "^%s*([%w%-_.=]+)%s*$") -- what JSON has to escape is in no such text
     if not text then return refuse(handle, CONTRACT.unreadable) end
     body:setBytes('"' .. text .. '"')
-    return note_passed(handle)
+    return
   end
   local fault_text, changed = check(body:getBytes(0, length), method.body, given)
   if length > CONTRACT.heavy_body then collectgarbage() end -- of copies; Lua would wait for more of them
   if fault_text then return refuse(handle, CONTRACT.unreadable, fault_text .. ".") end
   if changed then body:setBytes(changed) end
-  note_passed(handle)
 end
 
 -- Replaces a response by an error. `escaped` is the text as JSON, `code` the `error_code`, if there is one.
@@ -214,7 +213,7 @@ local function format_response(handle)
     answer_grpc_error(handle, body, text, id, error_code)
     return replace_unreadable(handle)
   end
-  local token_id, token_text = count_refusal(handle, status_of_unreadable(handle, status), by_transcoder)
+  local token_id, token_text = count_refusal(handle, status_of_unreadable(handle, status))
   body = handle:body(true)
   if token_id then return answer(handle, body, 401, token_id, token_text) end
   if by_transcoder then answer_transcoder_error(handle, body, text) end

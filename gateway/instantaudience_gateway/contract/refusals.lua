@@ -7,7 +7,7 @@
 --   error_id_key, certificate_key = names of headers; tells_certificates = whether that method believes the latter of the
 --     gateway
 
-local NOTES, TOKEN, CERTIFICATE, REQUEST_ID, PASSED = "gateway", "authorization", "certificate", "x-request-id", "passed"
+local NOTES, TOKEN, CERTIFICATE, REQUEST_ID = "gateway", "authorization", "certificate", "x-request-id"
 local UNAUTHENTICATED = "16"
 
 -- The names in the caller's certificate, or nil.
@@ -27,17 +27,11 @@ local function note_token(handle)
   notes:set(NOTES, REQUEST_ID, headers:get("x-request-id") or "")
 end
 
--- From now on the service may have received the call, so that refusals are not reported.
-local function note_passed(handle)
-  handle:streamInfo():dynamicMetadata():set(NOTES, PASSED, true)
-end
-
--- Reports a refused call, unless the service has received it. Returns the error ID and text of an invalid token, if
--- that takes precedence.
-local function count_refusal(handle, status, by_transcoder)
+-- Reports a refused call, which the service has not received. Returns the error ID and text of an invalid token, if that
+-- takes precedence.
+local function count_refusal(handle, status)
   local message, notes = CONTRACT.refusals[status], handle:streamInfo():dynamicMetadata():get(NOTES)
   if not (message and notes and (notes[TOKEN] or notes[CERTIFICATE])) then return nil end
-  if notes[PASSED] and not by_transcoder then return nil end
   local call = {
     [":method"] = "POST",
     [":path"] = CONTRACT.count_path,

@@ -81,6 +81,10 @@ class OwnCounts:
     def __init__(self, directory: Path, process: str) -> None:
         self._file: Any = ReservedDict(str(directory / f"counter_{process}.db"))
 
+    def close(self) -> None:
+        """Nothing counts any more."""
+        self._file.close()
+
     def begin(self, counter: Counter, *labels: str) -> Callable[[], None]:
         """Put the series with these labels into the file, with 0; returns what counts one more."""
         name = counter._name

@@ -343,6 +343,11 @@ class WorkerMetrics:
             pass
         return count_defects(work)
 
+    def close(self) -> None:
+        """After the last count of this process."""
+        if self._own is not None:
+            self._own.close()
+
 
 class MergedMetrics(Collector):
     """The metrics of all workers that write into `directory`, and what the supervisor counts there."""

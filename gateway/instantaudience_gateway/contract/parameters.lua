@@ -67,8 +67,10 @@ local function known_parameters(query, method)
     elseif value ~= "" then
       if given[name] then problem = name .. ": must not stand twice" end
       given[name] = true
-      if name ~= TOKEN_PARAMETER then kept[#kept + 1] = written(name, value) end
-      if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
+      if name ~= TOKEN_PARAMETER then
+        kept[#kept + 1] = written(name, value)
+        if not is_utf8(decode_percent(value)) then problem = name .. ": must be UTF-8" end
+      end
     end
   end
   for name, value in pairs(method.defaults) do

@@ -118,6 +118,7 @@ class Service:
         directory = self._stack.enter_context(own_directory())
         metrics_directory = None if metrics_socket is None else directory / "metrics"
         metrics = WorkerMetrics(metrics_directory)
+        self._stack.callback(metrics.close)
         certificates = None if settings.tls_cert is None else await self._open_certificates(directory, host, metrics)
         drain_fd, self._draining = os.pipe()
         self._stack.callback(os.close, drain_fd)

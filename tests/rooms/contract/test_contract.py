@@ -88,6 +88,7 @@ TOKENS = [
     ("?access%5Ftoken=a", {}, "a"),
     ("?access_token=a", {"authorization": "b"}, "b"),
     ("?access_token=a", {"authorization": "Bearer b"}, "Bearer b"),
+    ("?access_token=%ff", {"authorization": "b"}, "b"),
     ("?access_token=a", {"authorization": ""}, "a"),
 ]
 NO_TOKENS = [

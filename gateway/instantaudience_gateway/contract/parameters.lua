@@ -160,10 +160,11 @@ local function parameter_value(s, i, c)
   return stop, plain_number(sub(s, i, stop - 1))
 end
 
--- Adds the parameters in the JSON object `body` (or null) to those of the query, which are `given` and take precedence.
--- Returns an error, or nil.
+-- Adds the parameters in the JSON object `body` to those of the query, which are `given` and take precedence. `null` and
+-- `[]`, which clients of the original platform send where they have nothing to say, count as no body. Returns an error,
+-- or nil.
 local function add_parameters(body, method, kept, given)
-  if match(body, "^%s*null%s*$") then return nil end
+  if match(body, "^%s*null%s*$") or match(body, "^%s*%[%s*%]%s*$") then return nil end
   local problem = check(body, nil, given)
   if problem then return problem end
   local s, own = body .. "\0", {}

@@ -245,10 +245,18 @@ async def test_whose_a_job_is(service: Service, query: str, body: Any, member_id
     assert answer.json()["response"]["batch_segment_upload_job"]["member_id"] == member_id
 
 
+@pytest.mark.parametrize("body", ["", "null", " [ ]\n", "{}"])
+async def test_a_body_that_says_nothing(demo: httpx.AsyncClient, body: str) -> None:
+    """Each is what clients of the original platform send (tests/legacy/)."""
+    answer = await demo.post("/batch-segment", content=body)
+    assert answer.json()["response"]["batch_segment_upload_job"]["member_id"] == 123
+
+
 async def test_a_body_that_names_no_member(demo: httpx.AsyncClient) -> None:
     assert_http_error(await demo.post("/batch-segment", json={"member_id": 958}), 403, "UNAUTH")
     for body, text in {
         "member_id=958": "The body is not JSON (byte 1).",
+        "[1]": "The body must be an object.",
         '{"member_id": "x"}': "member_id: must be an integer of 32 bits.",
         '{"member_id": 1, "memberId": 1}': "member_id: must not stand twice.",
     }.items():

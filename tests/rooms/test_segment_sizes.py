@@ -230,6 +230,7 @@ async def test_a_cluster_that_refuses_fails_nobody(
 async def test_sizes_are_good_for_some_seconds(
     sizes: SegmentSizes, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(segment_sizes, "READ_SECONDS", MARGIN_SECONDS)
     assert await sizes.estimates([1], seconds_from_now()) == {1: 0}
     await peer.add(1, 1)
     assert await sizes.estimates([1, 2], seconds_from_now()) == {1: 0, 2: 0}

@@ -41,11 +41,25 @@ type caller struct {
 func (c *caller) call(
 	ctx context.Context, method string, request, answer proto.Message, says func() bool, options ...grpc.CallOption,
 ) error {
+	requested := func() (proto.Message, error) { return request, nil }
+	return c.callAnew(ctx, method, requested, answer, says, options...)
+}
+
+// callAnew is call with a request that is made for each attempt, since it does not hold as long as the call may take.
+// An error of requested ends the call.
+func (c *caller) callAnew(
+	ctx context.Context, method string, requested func() (proto.Message, error), answer proto.Message, says func() bool,
+	options ...grpc.CallOption,
+) error {
 	requestID := newRequestID()
 	isSafe := c.again || isIdempotent(method)
 	renewed := false
 	for number := 1; ; number++ {
 		token, err := c.session.get(ctx)
+		if err != nil {
+			return err
+		}
+		request, err := requested()
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -241,6 +242,46 @@ func TestATokenIsGotOnceAndAgainBeforeItEnds(t *testing.T) {
 		if got := noting.signIns.Load(); (got > 1) != again {
 			t.Errorf("%d sign-ins where tokens live for %v", got, lives)
 		}
+	}
+}
+
+// away takes the third sign-in only, and notes the assertions.
+type away struct {
+	mute
+	assertions *[]string
+}
+
+func (a away) AuthenticateWithJwt(
+	_ context.Context, request *pb.AuthenticateWithJwtRequest,
+) (*pb.AuthenticateWithJwtResponse, error) {
+	*a.assertions = append(*a.assertions, request.GetJwt())
+	if len(*a.assertions) < 3 {
+		return nil, status.Error(codes.Unavailable, "away")
+	}
+	return &pb.AuthenticateWithJwtResponse{Response: &pb.AuthenticateResult{Token: "hbapi:1:0:0"}}, nil
+}
+
+// The service takes no assertion that is older than five minutes, and a call may take longer.
+func TestEachAttemptOfASignInHasAnAssertionOfItsOwn(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+	var assertions []string
+	client := newClient(t, serve(t, away{assertions: &assertions}, nil),
+		instantaudience.WithKeyPair("demo", "pods", pair), instantaudience.WithPlaintext(),
+		instantaudience.WithRetries(instantaudience.Retries{MostPause: time.Millisecond}))
+	if _, err := client.Limits(context.Background()); !errors.Is(err, instantaudience.Internal) {
+		t.Error(err) // It has signed in; the answer about the user says nothing.
+	}
+	slices.Sort(assertions)
+	if different := slices.Compact(slices.Clone(assertions)); len(assertions) != 3 || len(different) != 3 {
+		t.Errorf("%d assertions, %d of them different", len(assertions), len(different))
 	}
 }
 

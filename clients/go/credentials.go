@@ -19,6 +19,7 @@ import (
 	"time"
 
 	pb "github.com/instantaudience/instantaudience/clients/go/instantaudiencev1"
+	"google.golang.org/protobuf/proto"
 )
 
 // signIn requests a token, by calls without one.
@@ -36,14 +37,14 @@ func byPassword(username, password string) signIn {
 
 func byKeyPair(username, keyName string, key crypto.Signer) signIn {
 	return func(ctx context.Context, public *caller) (*pb.AuthenticateResult, error) {
-		jwt, err := assertion(username, keyName, key, time.Now())
-		if err != nil {
-			return nil, err
+		requested := func() (proto.Message, error) {
+			jwt, err := assertion(username, keyName, key, time.Now())
+			return &pb.AuthenticateWithJwtRequest{Jwt: jwt}, err
 		}
 		answer := new(pb.AuthenticateWithJwtResponse)
-		request := &pb.AuthenticateWithJwtRequest{Jwt: jwt}
 		says := func() bool { return isToken(answer.GetResponse()) }
-		err = public.call(ctx, pb.AuthenticationService_AuthenticateWithJwt_FullMethodName, request, answer, says)
+		err := public.callAnew(
+			ctx, pb.AuthenticationService_AuthenticateWithJwt_FullMethodName, requested, answer, says)
 		return answer.GetResponse(), err
 	}
 }

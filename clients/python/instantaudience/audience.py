@@ -267,8 +267,11 @@ class AsyncClient:
     async def _sign_in(self, deadline: float) -> tuple[str, float]:
         credentials = self._credentials
         if isinstance(credentials, KeyPair):
-            by_key = authentication_pb2.AuthenticateWithJwtRequest(jwt=credentials.assertion(time.time()))
-            return await self._public.call(self._methods.sign_in_by_key, by_key, deadline)
+
+            def by_key() -> authentication_pb2.AuthenticateWithJwtRequest:
+                return authentication_pb2.AuthenticateWithJwtRequest(jwt=credentials.assertion(time.time()))
+
+            return await self._public.call_anew(self._methods.sign_in_by_key, by_key, deadline)
         assert isinstance(credentials, Password)
         auth = authentication_pb2.Credentials(username=credentials.username, password=credentials.password)
         by_password = authentication_pb2.AuthenticateRequest(auth=auth)

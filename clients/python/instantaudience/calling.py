@@ -47,15 +47,27 @@ class Calling:
         Raises:
             AudienceError: the call failed.
         """
-        with self.watchers.call(rpc.path):
-            return await self._call(rpc, request, deadline)
+        return await self.call_anew(rpc, lambda: request, deadline)
 
-    async def _call(self, rpc: Rpc[Request, Answer, Said], request: Request, deadline: float) -> Said:
+    async def call_anew(
+        self, rpc: Rpc[Request, Answer, Said], requested: Callable[[], Request], deadline: float
+    ) -> Said:
+        """Like `call`, with a request that is made for each attempt, since it does not hold as long as the call may
+        take.
+
+        Raises:
+            AudienceError: the call failed. What `requested` raises ends the call, too.
+        """
+        with self.watchers.call(rpc.path):
+            return await self._call(rpc, requested, deadline)
+
+    async def _call(self, rpc: Rpc[Request, Answer, Said], requested: Callable[[], Request], deadline: float) -> Said:
         request_id = uuid.uuid4().hex
         attempts = Attempts(self._retries, deadline)
         renewed = False
         while True:
             token = await self._session.token(deadline)
+            request = requested()
             try:
                 return await self._attempt(rpc, request, token, request_id, attempts)
             except UnauthenticatedError as error:

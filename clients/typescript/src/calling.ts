@@ -47,11 +47,27 @@ export class Calling {
     read: (answer: MessageShape<Output>) => Said | undefined,
     isSafe = method.idempotency !== MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN,
   ): Promise<Said> {
+    return this.callAnew(method, async () => request, deadline, read, isSafe);
+  }
+
+  /**
+   * Like `call`, with a request that is made for each attempt, since it does not hold as long as the call may take.
+   *
+   * @throws AudienceError the call failed; or the reason of the caller's signal; or what `requested` throws.
+   */
+  async callAnew<Input extends DescMessage, Output extends DescMessage, Said extends object>(
+    method: DescMethodUnary<Input, Output>,
+    requested: () => Promise<MessageInitShape<Input>>,
+    deadline: Deadline,
+    read: (answer: MessageShape<Output>) => Said | undefined,
+    isSafe: boolean,
+  ): Promise<Said> {
     const requestId = newRequestId();
     const attempts = new Attempts(this.retries, deadline);
     let isRenewed = false;
     for (;;) {
       const token = await this.session.token(deadline);
+      const request = await requested();
       const timeoutMs = attempts.timeoutMs();
       const began = performance.now();
       let outcome: Said | AudienceError;

@@ -245,8 +245,8 @@ export class Client {
     if ("password" in credentials) {
       return this.#public.call(authenticate, { auth: { ...credentials } }, deadline, read, isSafe);
     }
-    const jwt = await assertion(credentials, Date.now());
-    return this.#public.call(authenticateWithJwt, { jwt }, deadline, read, isSafe);
+    const requested = async (): Promise<{ jwt: string }> => ({ jwt: await assertion(credentials, Date.now()) });
+    return this.#public.callAnew(authenticateWithJwt, requested, deadline, read, isSafe);
   }
 }
 

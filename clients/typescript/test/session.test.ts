@@ -1,6 +1,6 @@
 /** A token is got once for all calls, and again when it ends. */
 import { create } from "@bufbuild/protobuf";
-import { Code, createRouterTransport } from "@connectrpc/connect";
+import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Attempt } from "../src/calling.js";
@@ -14,6 +14,7 @@ import {
   UnavailableError,
 } from "../src/errors.js";
 import { AuthenticateResultSchema, AuthenticationService } from "../src/gen/instantaudience/v1/authentication_pb.js";
+import { CatalogService } from "../src/gen/instantaudience/v1/catalog_pb.js";
 import { Session, issuedBy, type Issued } from "../src/session.js";
 
 /** Lets everything go on that can. */
@@ -93,6 +94,36 @@ test("a sign-in without a token that can be sent is a defect", async () => {
       [{ code: Code.Internal, requestId: failure.requestId }],
     );
   }
+});
+
+test("each attempt of a sign-in has an assertion of its own", async (t) => {
+  // The service takes none that is older than five minutes, and a call may take longer.
+  let nowMs = 1_700_000_000_000;
+  t.mock.method(Date, "now", () => nowMs);
+  const issuedAt: unknown[] = [];
+  const answers = createRouterTransport(({ rpc }) => {
+    rpc(AuthenticationService.method.authenticateWithJwt, ({ jwt }) => {
+      const { iat } = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as { iat: number };
+      issuedAt.push(iat);
+      if (issuedAt.length < 3) {
+        nowMs += 301_000;
+        throw new ConnectError("away", Code.Unavailable);
+      }
+      return { response: { token: "hbapi:1:0:0" } };
+    });
+    rpc(CatalogService.method.getUser, () => ({}));
+  });
+  const { privateKey } = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]);
+  const client = new Client(
+    { transport: answers, canStream: false },
+    {
+      endpoint: "",
+      credentials: { username: "demo", keyName: "pods", privateKey },
+      retries: { firstMs: 0, mostMs: 0 },
+    },
+  );
+  await assert.rejects(client.limits(), InternalError); // It has signed in; the answer about the user says nothing.
+  assert.deepEqual(issuedAt, [1_700_000_000, 1_700_000_301, 1_700_000_602]);
 });
 
 test("wrong credentials are told to all who wait, by one sign-in", async () => {

@@ -2,9 +2,13 @@
 
 import math
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import grpc
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,11 +22,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from instantaudience import AsyncClient, Attempt, Password, credentials
+from instantaudience import AsyncClient, Attempt, AudienceError, Password, Retries, audience, credentials
 from instantaudience.credentials import KeyPair, Session, Tls, issued
 from instantaudience.errors import DeadlineExceededError, InternalError, RateLimitedError, UnavailableError
 from instantaudience.testing import FakeService
-from instantaudience.v1.authentication_pb2 import AuthenticateResponse, AuthenticateResult
+from instantaudience.v1.authentication_pb2 import (
+    AuthenticateResponse,
+    AuthenticateResult,
+    AuthenticateWithJwtRequest,
+    AuthenticateWithJwtResponse,
+)
 from support.credentials.authorities import Authority
 
 LIFETIME_SECONDS = 100.0
@@ -236,6 +245,45 @@ def test_a_key_that_cannot_sign_is_a_value_error(kind: str) -> None:
 def test_what_is_no_key_is_told_as_the_key(content: str) -> None:
     with pytest.raises(ValueError, match="the private key cannot be read: "):
         KeyPair("demo", "pods", content).assertion(0.0)
+
+
+async def test_each_attempt_of_a_sign_in_has_an_assertion_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service takes none that is older than five minutes, and a call may take longer."""
+    clock = SimpleNamespace(now=1_700_000_000.0)
+    monkeypatch.setattr(audience, "time", SimpleNamespace(monotonic=time.monotonic, time=lambda: clock.now))
+    issued_at: list[float] = []
+
+    class Away(FakeService):
+        def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+            sign_in = grpc.unary_unary_rpc_method_handler(
+                self._by_key, AuthenticateWithJwtRequest.FromString, AuthenticateWithJwtResponse.SerializeToString
+            )
+            service = "instantaudience.v1.AuthenticationService"
+            return (grpc.method_handlers_generic_handler(service, {"AuthenticateWithJwt": sign_in}),)
+
+        async def _by_key(
+            self, request: AuthenticateWithJwtRequest, context: grpc.aio.ServicerContext[Any, Any]
+        ) -> AuthenticateWithJwtResponse:
+            issued_at.append(jwt.decode(request.jwt, options={"verify_signature": False})["iat"])
+            if len(issued_at) < 3:
+                clock.now += 301.0
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+            return AuthenticateWithJwtResponse(response=AuthenticateResult(token="hbapi:1:0:0"))
+
+    key = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    async with (
+        Away() as service,
+        AsyncClient(
+            service.endpoint,
+            KeyPair("demo", "pods", key),
+            plaintext=True,
+            retries=Retries(first_seconds=0.0, most_seconds=0.0),
+        ) as client,
+    ):
+        with pytest.raises(AudienceError) as raised:
+            await client.limits()
+    assert raised.value.code is grpc.StatusCode.UNIMPLEMENTED  # It has signed in; there are no users.
+    assert issued_at == [1_700_000_000, 1_700_000_301, 1_700_000_602]
 
 
 def test_a_key_is_found_whatever_stands_around_it() -> None:

@@ -19,6 +19,7 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.Supplier;
 
 /** Makes calls over a channel. */
 final class Calling {
@@ -67,10 +68,27 @@ final class Calling {
    */
   <Q, A, S> S call(
       MethodDescriptor<Q, A> method, Q request, Deadline deadline, Function<A, S> read, boolean isRepeatable) {
+    return callAnew(method, () -> request, deadline, read, isRepeatable);
+  }
+
+  /**
+   * Like {@code call}, with a request that is made for each attempt, since it does not hold as long as the call may
+   * take. What {@code requested} throws ends the call, too.
+   *
+   * @throws AudienceException the call failed.
+   * @throws CancellationException the thread was interrupted; its interrupt status is kept.
+   */
+  <Q, A, S> S callAnew(
+      MethodDescriptor<Q, A> method,
+      Supplier<Q> requested,
+      Deadline deadline,
+      Function<A, S> read,
+      boolean isRepeatable) {
     String requestId = newRequestId();
     boolean isRenewed = false;
     for (int number = 1; ; number++) {
       String token = session.token(deadline);
+      Q request = requested.get();
       S said = null;
       AudienceException failure = null;
       Deadline.check();

@@ -16,6 +16,7 @@ import java.util.Iterator;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
+import java.util.function.Supplier;
 
 /** What all calls of a client share: the channel, the token, the member's limits and its pacing. */
 final class Connection {
@@ -120,12 +121,11 @@ final class Connection {
     }
     if (credentials instanceof Credentials.KeyPair pair) {
       var method = AuthenticationServiceGrpc.getAuthenticateWithJwtMethod();
-      return deadline -> {
-        String jwt = Assertion.of(pair, Instant.now().getEpochSecond());
-        var request = AuthenticateWithJwtRequest.newBuilder().setJwt(jwt).build();
-        return publicCalling.call(
-            method, request, deadline, answer -> Session.Issued.by(answer.getResponse()), IS_REPEATABLE);
-      };
+      Supplier<AuthenticateWithJwtRequest> requested = () -> AuthenticateWithJwtRequest.newBuilder()
+          .setJwt(Assertion.of(pair, Instant.now().getEpochSecond()))
+          .build();
+      return deadline -> publicCalling.callAnew(
+          method, requested, deadline, answer -> Session.Issued.by(answer.getResponse()), IS_REPEATABLE);
     }
     return null;
   }

@@ -7,16 +7,21 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.instantaudience.v1.AuthenticateRequest;
 import com.instantaudience.v1.AuthenticateResponse;
 import com.instantaudience.v1.AuthenticateResult;
+import com.instantaudience.v1.AuthenticateWithJwtRequest;
+import com.instantaudience.v1.AuthenticateWithJwtResponse;
 import com.instantaudience.v1.AuthenticationServiceGrpc;
 import io.grpc.Grpc;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Server;
 import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
+import java.security.KeyPairGenerator;
+import java.security.spec.ECGenParameterSpec;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
@@ -120,6 +125,43 @@ class SessionTest {
       assertEquals(1, told.size());
       assertEquals(Status.Code.INTERNAL, told.get(0).code());
       assertEquals(told.get(0).requestId(), failure.requestId());
+    } finally {
+      server.shutdownNow();
+    }
+  }
+
+  /** The service takes no assertion that is older than five minutes, and a call may take longer. */
+  @Test
+  void eachAttemptOfASignInHasAnAssertionOfItsOwn() throws Exception {
+    List<String> assertions = new ArrayList<>();
+    Server server = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
+        .addService(new AuthenticationServiceGrpc.AuthenticationServiceImplBase() {
+          @Override
+          public void authenticateWithJwt(
+              AuthenticateWithJwtRequest request, StreamObserver<AuthenticateWithJwtResponse> answers) {
+            assertions.add(request.getJwt());
+            if (assertions.size() < 3) {
+              answers.onError(Status.UNAVAILABLE.asException());
+              return;
+            }
+            var result = AuthenticateResult.newBuilder().setToken("hbapi:1:0:0");
+            answers.onNext(AuthenticateWithJwtResponse.newBuilder().setResponse(result).build());
+            answers.onCompleted();
+          }
+        })
+        .build()
+        .start();
+    KeyPairGenerator generator = KeyPairGenerator.getInstance("EC");
+    generator.initialize(new ECGenParameterSpec("secp256r1"));
+    try (AudienceClient client = AudienceClient.builder("127.0.0.1:" + server.getPort())
+        .plaintext()
+        .credentials(Credentials.keyPair("demo", "pods", generator.generateKeyPair().getPrivate()))
+        .retries(new Retries(Duration.ZERO, Duration.ZERO, Duration.ofSeconds(10)))
+        .build()) {
+      var failure = assertThrows(AudienceException.class, () -> client.memberships(List.of("1")));
+      assertEquals(Status.Code.UNIMPLEMENTED, failure.code()); // It has signed in; there are no users.
+      assertEquals(3, assertions.size());
+      assertEquals(3, Set.copyOf(assertions).size());
     } finally {
       server.shutdownNow();
     }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from instantaudience.retrying import Retries
     from instantaudience.splitting import Limits
-    from instantaudience.telemetry import OpenTelemetry
+    from instantaudience.telemetry import OpenTelemetry as OpenTelemetry
     from instantaudience.users import NEVER, REMOVE, block, from_table, user
     from instantaudience.watching import Attempt, Telemetry
     from instantaudience.window import StreamResult
@@ -56,6 +56,7 @@ _MODULES = {
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
+# Without OpenTelemetry, which needs a package that not all have: `import *` imports all of these.
 __all__ = [
     "NEVER",
     "REMOVE",
@@ -71,7 +72,6 @@ __all__ = [
     "KeyPair",
     "Limits",
     "NotFoundError",
-    "OpenTelemetry",
     "Password",
     "PermissionDeniedError",
     "RateLimitedError",

@@ -209,18 +209,21 @@ class AsyncClient:
         return self._stream(partial(parts_of_requests, requests), patience_seconds)
 
     async def memberships(
-        self, user_ids: Sequence[str], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
+        self, user_ids: Sequence[str | int], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
     ) -> list[pb.UserMemberships]:
         """The current memberships of any number of users, in the order of `user_ids`.
 
         Raises:
             AudienceError: the call failed; InvalidRequestError for an ID that is not valid in its domain.
+            TypeError: `user_ids` is a single ID.
         """
+        if isinstance(user_ids, str):  # A sequence of text, too: its characters would be the users.
+            raise TypeError("user_ids is a sequence of IDs; for one user, a list with one")
         deadline = _deadline(deadline_seconds)
         users: list[pb.UserMemberships] = []
         for first in range(0, len(user_ids), BATCH_USERS):
             asked = [
-                pb.GetMembershipsRequest(user_id=user_id, domain=domain or "")
+                pb.GetMembershipsRequest(user_id=str(user_id), domain=domain or "")
                 for user_id in user_ids[first : first + BATCH_USERS]
             ]
             request = pb.BatchGetMembershipsRequest(users=asked)

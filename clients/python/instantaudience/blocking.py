@@ -131,7 +131,7 @@ class Client:
         return self._results(self._client.stream_requests(asked, patience_seconds=patience_seconds))
 
     def memberships(
-        self, user_ids: Sequence[str], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
+        self, user_ids: Sequence[str | int], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
     ) -> list[pb.UserMemberships]:
         """See `AsyncClient.memberships`."""
         return self._run(self._client.memberships(user_ids, domain=domain, deadline_seconds=deadline_seconds))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError
+from instantaudience.extras import needed
 from instantaudience.processes import Process
 from instantaudience.rules import (
     ASSERTION_SECONDS,
@@ -59,7 +60,7 @@ class Token:
 class KeyPair:
     """An account's private key in PEM form (RSA or P-256), and the name of its public key at the service.
 
-    Needs PyJWT with cryptography (`pip install instant-audience-client[keys]`).
+    Needs PyJWT with cryptography (`pip install 'instant-audience-client[keys]'`).
     """
 
     username: str
@@ -71,12 +72,13 @@ class KeyPair:
 
         Raises:
             ValueError: the key cannot be read, or is neither RSA nor P-256.
-            ImportError: PyJWT is missing.
+            ModuleNotFoundError: PyJWT or cryptography is missing.
         """
-        import jwt
-        from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
-        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+        with needed("keys"):
+            import jwt
+            from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+            from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+            from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         try:
             key = load_pem_private_key(self.private_key.encode(), password=None)

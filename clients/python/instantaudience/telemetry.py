@@ -6,12 +6,14 @@ Sources: the semantic conventions for RPC, https://opentelemetry.io/docs/specs/s
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from opentelemetry import metrics, propagate, trace
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
-
 from instantaudience.errors import AudienceError
+from instantaudience.extras import needed
 from instantaudience.watching import Attempt, FollowedAttempt, Metadata
+
+with needed("telemetry"):
+    from opentelemetry import metrics, propagate, trace
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 
 _NAME = "instantaudience"
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from instantaudience.extras import needed
 from instantaudience.v1.audience_pb2 import RtSegment, SegBlock
 
 REMOVE = -1
@@ -46,9 +47,10 @@ def from_table(table: Any, columns: Mapping[str, str] | None = None) -> Iterator
     Raises:
         ValueError: a named column, or that of `user_id`, is missing; or, when its row is read, a number has a
             fraction or is not an int32, or an ID or code is a float of 2^53 or more, which may be inexact.
-        ImportError: the package `narwhals` is missing (`pip install instant-audience-client[tables]`).
+        ModuleNotFoundError: the package `narwhals` is missing (`pip install 'instant-audience-client[tables]'`).
     """
-    import narwhals as nw
+    with needed("tables"):
+        import narwhals as nw
 
     frame = nw.from_native(table, eager_only=True)
     names = {name: name for name in ("user_id", "domain", *_BLOCK_FIELDS) if name in frame.columns}

@@ -377,6 +377,18 @@ async def test_attempts_are_told(service: FakeService) -> None:
     assert len({each.request_id for each in applied}) == 1
 
 
+async def test_the_ids_of_users_are_those_of_their_memberships(service: FakeService, client: AsyncClient) -> None:
+    """The characters of one ID would be IDs themselves."""
+    await client.apply([user(12, block(7, value=5))])
+    assert [[each.value for each in read.seg_block] for read in await client.memberships([12, "12", "1"])] == [
+        [5],
+        [5],
+        [],
+    ]
+    with pytest.raises(TypeError, match="for one user, a list with one"):
+        await client.memberships("12")
+
+
 async def test_the_blocking_client(service: FakeService) -> None:
     def work() -> tuple[int, int, int]:
         with Client(service.endpoint, DEMO, plaintext=True, retries=FAST) as client:

@@ -31,6 +31,7 @@ type Client struct {
 	caller   *caller
 	session  *session
 	pacer    *pacer
+	reading  *pacer
 	window   int
 	patience time.Duration
 
@@ -80,6 +81,7 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 		caller:   &caller{conn: conn, session: session, retries: retries, onAttempt: s.onAttempt},
 		session:  session,
 		pacer:    newPacer(),
+		reading:  newPacer(),
 		window:   s.window,
 		patience: s.patience,
 		asking:   newShared[Limits](),
@@ -139,14 +141,27 @@ func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*
 }
 
 // Memberships returns the current memberships of any number of users, in the given order. The domain is that of UserIn,
-// or "" for the platform's own users.
+// or "" for the platform's own users. Users that do not fit into one request are read in several, one after the other.
 func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...string) ([]*pb.UserMemberships, error) {
 	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
+	// One user is read at once, without a question for the limits.
+	isOne, limits := len(userIDs) <= 1, Limits{}.orDefaults()
+	if !isOne {
+		var err error
+		if limits, err = c.Limits(ctx); err != nil {
+			return nil, err
+		}
+	}
 	users := make([]*pb.UserMemberships, 0, len(userIDs))
 	for len(userIDs) > 0 {
-		asked := userIDs[:min(len(userIDs), batchUsers)]
+		asked := userIDs[:min(len(userIDs), limits.usersPerRead())]
 		userIDs = userIDs[len(asked):]
+		if !isOne {
+			if err := c.reading.wait(ctx, len(asked), limits.ofReads()); err != nil {
+				return nil, err
+			}
+		}
 		request := new(pb.BatchGetMembershipsRequest)
 		for _, userID := range asked {
 			request.Users = append(request.Users, &pb.GetMembershipsRequest{UserId: userID, Domain: domain})
@@ -213,6 +228,7 @@ func (c *Client) askLimits(ctx context.Context) (Limits, error) {
 		BodyBytes:       int(said.GetBodyBytes()),
 		PostsPerSecond:  int(said.GetPostsPerSecond()),
 		UsersPerSecond:  int(said.GetUsersPerSecond()),
+		GetsPerSecond:   int(said.GetGetsPerSecond()),
 	}.orDefaults(), nil
 }
 

@@ -42,6 +42,7 @@ type limits struct {
 	BodyBytes       int `json:"body_bytes"`
 	PostsPerSecond  int `json:"posts_per_second"`
 	UsersPerSecond  int `json:"users_per_second"`
+	GetsPerSecond   int `json:"gets_per_second"`
 }
 
 type retries struct {

@@ -16,6 +16,7 @@ type Limits struct {
 	BodyBytes       int
 	PostsPerSecond  int
 	UsersPerSecond  int
+	GetsPerSecond   int
 }
 
 func (l Limits) orDefaults() Limits {
@@ -25,12 +26,24 @@ func (l Limits) orDefaults() Limits {
 		BodyBytes:       orElse(l.BodyBytes, bodyBytes),
 		PostsPerSecond:  orElse(l.PostsPerSecond, postsPerSecond),
 		UsersPerSecond:  orElse(l.UsersPerSecond, usersPerSecond),
+		GetsPerSecond:   orElse(l.GetsPerSecond, getsPerSecond),
 	}
 }
 
 // usersPerRequest is the maximum for a request; one with more than a second's quota would never be accepted.
 func (l Limits) usersPerRequest() int {
 	return min(l.UsersPerCall, l.UsersPerSecond)
+}
+
+// usersPerRead is the maximum number of users in a request that reads them.
+func (l Limits) usersPerRead() int {
+	return max(1, min(batchUsers, l.GetsPerSecond/readsOfSecond))
+}
+
+// ofReads has the limits that requests which read are paced by: each of their users counts.
+func (l Limits) ofReads() Limits {
+	l.PostsPerSecond, l.UsersPerSecond = l.GetsPerSecond, l.GetsPerSecond
+	return l
 }
 
 // place is the index of the caller's user, and of the first of its blocks in a request.

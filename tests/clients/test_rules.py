@@ -9,7 +9,8 @@ from instantaudience_server.transport.status import ROWS
 
 
 @pytest.mark.parametrize(
-    "name", ["users_per_call", "segments_per_user", "body_bytes", "posts_per_second", "users_per_second"]
+    "name",
+    ["users_per_call", "segments_per_user", "body_bytes", "posts_per_second", "users_per_second", "gets_per_second"],
 )
 def test_limits_that_a_member_does_not_name_are_the_services(name: str) -> None:
     assert getattr(rules, name.upper()) == asdict(Limits())[name]

@@ -18,7 +18,6 @@ from instantaudience.pacing import Pacer
 from instantaudience.processes import Process
 from instantaudience.retrying import Retries
 from instantaudience.rules import (
-    BATCH_USERS,
     DEADLINE_MS,
     FIRST_PAUSE_MS,
     PING_ANSWER_MS,
@@ -134,6 +133,7 @@ class AsyncClient:
         signs_in = isinstance(credentials, Password | KeyPair)
         self._session = Session(self._sign_in if signs_in else None, token)
         self._pacer = Pacer(sleep=self._session.sleep)
+        self._reading = Pacer(sleep=self._session.sleep)
         self._methods = _Methods(self._channel)
         watchers = Watchers(on_attempt, telemetry)
         self._calling = Calling(self._session, retries, watchers)
@@ -213,6 +213,8 @@ class AsyncClient:
     ) -> list[pb.UserMemberships]:
         """The current memberships of any number of users, in the order of `user_ids`.
 
+        Users that do not fit into one request are read in several, one after the other.
+
         Raises:
             AudienceError: the call failed; InvalidRequestError for an ID that is not valid in its domain.
             TypeError: `user_ids` is a single ID.
@@ -220,12 +222,17 @@ class AsyncClient:
         if isinstance(user_ids, str):  # A sequence of text, too: its characters would be the users.
             raise TypeError("user_ids is a sequence of IDs; for one user, a list with one")
         deadline = _deadline(deadline_seconds)
+        # One user is read at once, without a question for the limits.
+        limits = await self.limits(deadline_seconds=deadline_seconds) if len(user_ids) > 1 else None
+        size = 1 if limits is None else limits.users_per_read
         users: list[pb.UserMemberships] = []
-        for first in range(0, len(user_ids), BATCH_USERS):
+        for first in range(0, len(user_ids), size):
             asked = [
                 pb.GetMembershipsRequest(user_id=str(user_id), domain=domain or "")
-                for user_id in user_ids[first : first + BATCH_USERS]
+                for user_id in user_ids[first : first + size]
             ]
+            if limits is not None:
+                await self._reading.wait(len(asked), limits.of_reads, deadline)
             request = pb.BatchGetMembershipsRequest(users=asked)
             users.extend((await self._calling.call(self._methods.batch_get, request, deadline)).rt_segment)
         return users

@@ -45,6 +45,10 @@ POSTS_PER_SECOND = 100
 """The most requests that apply memberships in a second, unless the member's limits say otherwise."""
 USERS_PER_SECOND = 1_000
 """The most users in such requests in a second, unless the member's limits say otherwise."""
+GETS_PER_SECOND = 1_000
+"""The most users that are read in a second, unless the member's limits say otherwise."""
+READS_OF_SECOND = 4
+"""The requests into which a second's quota of reads is divided, so that others of the member can read, too."""
 
 KIND_OF_CODE: dict[int, str] = {
     3: "InvalidRequest",  # INVALID_ARGUMENT

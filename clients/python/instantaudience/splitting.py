@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
 from instantaudience.rules import (
+    BATCH_USERS,
     BODY_BYTES,
     FRAME_BYTES,
+    GETS_PER_SECOND,
     POSTS_PER_SECOND,
+    READS_OF_SECOND,
     SEGMENTS_PER_USER,
     USERS_PER_CALL,
     USERS_PER_SECOND,
@@ -39,11 +42,22 @@ class Limits:
     body_bytes: int = BODY_BYTES
     posts_per_second: int = POSTS_PER_SECOND
     users_per_second: int = USERS_PER_SECOND
+    gets_per_second: int = GETS_PER_SECOND
 
     @property
     def users_per_request(self) -> int:
         """The maximum number of users in a request; one with more than a second's quota would never be accepted."""
         return min(self.users_per_call, self.users_per_second)
+
+    @property
+    def users_per_read(self) -> int:
+        """The maximum number of users in a request that reads them."""
+        return max(1, min(BATCH_USERS, self.gets_per_second // READS_OF_SECOND))
+
+    @property
+    def of_reads(self) -> "Limits":
+        """The limits that requests which read are paced by: each of their users counts."""
+        return replace(self, posts_per_second=self.gets_per_second, users_per_second=self.gets_per_second)
 
 
 @dataclass

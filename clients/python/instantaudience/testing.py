@@ -59,7 +59,9 @@ class FakeService:
         self.faults: deque[Fault] = deque()
         """Faults of the next requests, one each."""
         self.sign_ins = 0
-        self.limits = catalog_pb2.Limits(posts_per_second=1_000_000, users_per_second=1_000_000)
+        self.limits = catalog_pb2.Limits(
+            posts_per_second=1_000_000, users_per_second=1_000_000, gets_per_second=1_000_000
+        )
         self.endpoint = ""
         self._tokens: set[str] = set()
         self._credentials = (username, password)

@@ -17,10 +17,10 @@ import {
 import { CatalogService } from "./gen/instantaudience/v1/catalog_pb.js";
 import { Pacer } from "./pacing.js";
 import { checkRetries, DEFAULT_RETRIES, type Retries } from "./retrying.js";
-import { BATCH_USERS, DEADLINE_MS, STREAM_WINDOW, TOKEN_CHARACTERS } from "./rules.js";
+import { DEADLINE_MS, STREAM_WINDOW, TOKEN_CHARACTERS } from "./rules.js";
 import { type Issued, Session, canBeSent, issuedBy } from "./session.js";
 import { Shared } from "./shared.js";
-import { DEFAULT_LIMITS, type Limits, joined, split } from "./splitting.js";
+import { DEFAULT_LIMITS, type Limits, joined, ofReads, split, usersPerRead } from "./splitting.js";
 import { Streaming } from "./streaming.js";
 import { type User, textOf } from "./users.js";
 import type { StreamResult } from "./window.js";
@@ -78,6 +78,7 @@ export class Client {
   readonly #calling: Calling;
   readonly #public: Calling;
   readonly #pacer = new Pacer();
+  readonly #reading = new Pacer();
   readonly #streaming: Streaming;
   readonly #asking = new Shared<Limits>();
   #limits: Limits | undefined;
@@ -169,7 +170,8 @@ export class Client {
   }
 
   /**
-   * The current memberships of any number of users, in the order of `userIds`.
+   * The current memberships of any number of users, in the order of `userIds`. Users that do not fit into one request
+   * are read in several, one after the other.
    *
    * @throws AudienceError the call failed; InvalidRequestError for an ID that is not valid in its domain.
    */
@@ -178,9 +180,13 @@ export class Client {
     { domain = "", ...options }: CallOptions & { readonly domain?: string } = {},
   ): Promise<UserMemberships[]> {
     const deadline = this.#deadline(options);
+    // One user is read at once, without a question for the limits.
+    const limits = userIds.length > 1 ? await this.#knownLimits(deadline) : undefined;
+    const size = limits === undefined ? 1 : usersPerRead(limits);
     const users: UserMemberships[] = [];
-    for (let first = 0; first < userIds.length; first += BATCH_USERS) {
-      const asked = userIds.slice(first, first + BATCH_USERS).map((userId) => ({ userId: textOf(userId), domain }));
+    for (let first = 0; first < userIds.length; first += size) {
+      const asked = userIds.slice(first, first + size).map((userId) => ({ userId: textOf(userId), domain }));
+      if (limits !== undefined) await this.#reading.wait(asked.length, ofReads(limits), deadline);
       const request = { users: asked };
       const { batchGetMemberships } = AudienceService.method;
       const read = await this.#calling.call(batchGetMemberships, request, deadline, ({ response }) => response);

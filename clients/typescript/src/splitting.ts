@@ -11,9 +11,12 @@ import {
 } from "./gen/instantaudience/v1/audience_pb.js";
 import { type User, textOf } from "./users.js";
 import {
+  BATCH_USERS,
   BODY_BYTES,
   FRAME_BYTES,
+  GETS_PER_SECOND,
   POSTS_PER_SECOND,
+  READS_OF_SECOND,
   SEGMENTS_PER_USER,
   USERS_PER_CALL,
   USERS_PER_SECOND,
@@ -29,6 +32,7 @@ export interface Limits {
   readonly bodyBytes: number;
   readonly postsPerSecond: number;
   readonly usersPerSecond: number;
+  readonly getsPerSecond: number;
 }
 
 /** The service's default limits. */
@@ -38,7 +42,18 @@ export const DEFAULT_LIMITS: Limits = {
   bodyBytes: BODY_BYTES,
   postsPerSecond: POSTS_PER_SECOND,
   usersPerSecond: USERS_PER_SECOND,
+  getsPerSecond: GETS_PER_SECOND,
 };
+
+/** The maximum number of users in a request that reads them. */
+export function usersPerRead({ getsPerSecond }: Limits): number {
+  return Math.max(1, Math.min(BATCH_USERS, Math.floor(getsPerSecond / READS_OF_SECOND)));
+}
+
+/** The limits that requests which read are paced by: each of their users counts. */
+export function ofReads(limits: Limits): Limits {
+  return { ...limits, postsPerSecond: limits.getsPerSecond, usersPerSecond: limits.getsPerSecond };
+}
 
 /** The index of the caller's user, and of the user's first block in a request. */
 interface Place {

@@ -105,7 +105,8 @@ public final class AudienceClient implements AutoCloseable {
   }
 
   /**
-   * The current memberships of any number of users, by the platform's own IDs, in the given order.
+   * The current memberships of any number of users, by the platform's own IDs, in the given order. Users that do not
+   * fit into one request are read in several, one after the other.
    *
    * @throws AudienceException the call failed; {@link InvalidRequestException} for an invalid ID.
    */
@@ -121,18 +122,25 @@ public final class AudienceClient implements AutoCloseable {
    */
   public List<UserMemberships> memberships(Iterable<String> userIds, String domain) {
     Deadline deadline = Deadline.after(time);
+    List<String> ids = new ArrayList<>();
+    userIds.forEach(ids::add);
+    // One user is read at once, without a question for the limits.
+    boolean isOne = ids.size() <= 1;
+    var limits = isOne ? com.instantaudience.client.Limits.DEFAULT : connection.limits(deadline);
     List<UserMemberships> users = new ArrayList<>();
-    BatchGetMembershipsRequest.Builder request = BatchGetMembershipsRequest.newBuilder();
-    for (Iterator<String> ids = userIds.iterator(); ids.hasNext(); ) {
-      request.addUsers(GetMembershipsRequest.newBuilder().setUserId(ids.next()).setDomain(domain));
-      if (request.getUsersCount() == Rules.BATCH_USERS || !ids.hasNext()) {
-        var method = AudienceServiceGrpc.getBatchGetMembershipsMethod();
-        var read = connection
-            .calling()
-            .call(method, request.build(), deadline, answer -> answer.hasResponse() ? answer.getResponse() : null);
-        users.addAll(read.getRtSegmentList());
-        request.clear();
+    for (int first = 0; first < ids.size(); ) {
+      List<String> asked = ids.subList(first, Math.min(ids.size(), first + limits.usersPerRead()));
+      first += asked.size();
+      if (!isOne) {
+        connection.reading().await(asked.size(), limits.ofReads(), deadline);
       }
+      BatchGetMembershipsRequest.Builder request = BatchGetMembershipsRequest.newBuilder();
+      asked.forEach(id -> request.addUsers(GetMembershipsRequest.newBuilder().setUserId(id).setDomain(domain)));
+      var method = AudienceServiceGrpc.getBatchGetMembershipsMethod();
+      var read = connection
+          .calling()
+          .call(method, request.build(), deadline, answer -> answer.hasResponse() ? answer.getResponse() : null);
+      users.addAll(read.getRtSegmentList());
     }
     return users;
   }
@@ -149,7 +157,7 @@ public final class AudienceClient implements AutoCloseable {
 
   /**
    * The member's limits that the client keeps to: as given to the builder, or as requested from the service, once. All
-   * fields but {@code gets_per_second} are set.
+   * fields are set.
    *
    * @throws AudienceException the call failed.
    */

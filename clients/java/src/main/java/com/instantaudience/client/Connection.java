@@ -29,6 +29,7 @@ final class Connection {
   private final Calling calling;
   private final Calling publicCalling;
   private final Pacer pacer;
+  private final Pacer reading;
   private final int window;
   private final LongSupplier clock;
   private final Shared<Limits> asking = new Shared<>();
@@ -55,6 +56,7 @@ final class Connection {
         ? new Session(null, given.token())
         : new Session(signIn(credentials), null);
     pacer = new Pacer(System::nanoTime, session::sleep);
+    reading = new Pacer(System::nanoTime, session::sleep);
     calling = new Calling(channel, session, retries, onAttempt);
     publicCalling = new Calling(channel, publicSession, retries, onAttempt);
   }
@@ -65,6 +67,11 @@ final class Connection {
 
   Pacer pacer() {
     return pacer;
+  }
+
+  /** The pacer of requests that read users. */
+  Pacer reading() {
+    return reading;
   }
 
   void close() {

@@ -20,7 +20,7 @@ class PacerTest {
   private static final long SECOND = TimeUnit.SECONDS.toNanos(1);
 
   private static Limits limits(int postsPerSecond, int usersPerSecond) {
-    return new Limits(1000, 100, 1_000_000, postsPerSecond, usersPerSecond);
+    return new Limits(1000, 100, 1_000_000, postsPerSecond, usersPerSecond, 1000);
   }
 
   @Test

@@ -82,7 +82,7 @@ class SplitterTest {
   }
 
   private Limits limits() {
-    return new Limits(number(1, 4), number(1, 4), number(100, 400), MANY, MANY);
+    return new Limits(number(1, 4), number(1, 4), number(100, 400), MANY, MANY, MANY);
   }
 
   private List<RtSegment> users() {

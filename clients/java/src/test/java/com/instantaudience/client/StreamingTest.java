@@ -122,7 +122,7 @@ class StreamingTest {
     Connection connection = new Connection(
         channel,
         Credentials.token("x"),
-        new Limits(1, 100, 1_000_000, 1_000_000, 1_000_000),
+        new Limits(1, 100, 1_000_000, 1_000_000, 1_000_000, 1_000_000),
         RETRIES,
         Rules.STREAM_WINDOW,
         attempt -> {

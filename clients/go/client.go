@@ -120,7 +120,7 @@ func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*
 	if err != nil {
 		return nil, err
 	}
-	parts := split(users, limits)
+	parts := split(users, limits.ofCalls())
 	results := make([]*pb.ApplySegmentsResult, len(parts))
 	for index, part := range parts {
 		if unreadable := part.unreadable(); unreadable != nil {

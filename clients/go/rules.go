@@ -88,8 +88,8 @@ const (
 	usersPerSecond = 1000
 	// The most users that are read in a second, unless the member's limits say otherwise.
 	getsPerSecond = 1000
-	// The requests into which a second's quota of reads is divided, so that others of the member can read, too.
-	readsOfSecond = 4
+	// The calls into which a second's quota is divided, so that others of the member get their turn, too.
+	quotaParts = 4
 	// The reason of errors that another token helps.
 	renewedReason = ReasonNoauth
 )

@@ -35,9 +35,17 @@ func (l Limits) usersPerRequest() int {
 	return min(l.UsersPerCall, l.UsersPerSecond)
 }
 
+// ofCalls has the limits of unary calls. The service refuses one that exceeds what is left of a second, so one that needs
+// all of it would be refused as long as anybody else of the member writes. Requests of streams wait there.
+func (l Limits) ofCalls() Limits {
+	parts := max(1, min(quotaParts, l.PostsPerSecond))
+	l.UsersPerCall = max(1, min(l.UsersPerCall, l.UsersPerSecond/parts))
+	return l
+}
+
 // usersPerRead is the maximum number of users in a request that reads them.
 func (l Limits) usersPerRead() int {
-	return max(1, min(batchUsers, l.GetsPerSecond/readsOfSecond))
+	return max(1, min(batchUsers, l.GetsPerSecond/quotaParts))
 }
 
 // ofReads has the limits that requests which read are paced by: each of their users counts.

@@ -175,7 +175,7 @@ class AsyncClient:
         """
         deadline = _deadline(deadline_seconds)
         limits = await self.limits(deadline_seconds=deadline_seconds)
-        parts = split(users, limits)
+        parts = split(users, limits.of_calls)
         results: list[pb.ApplySegmentsResult] = []
         for part in parts:
             await self._pacer.wait(len(part.users), limits, deadline)

@@ -47,8 +47,8 @@ USERS_PER_SECOND = 1_000
 """The most users in such requests in a second, unless the member's limits say otherwise."""
 GETS_PER_SECOND = 1_000
 """The most users that are read in a second, unless the member's limits say otherwise."""
-READS_OF_SECOND = 4
-"""The requests into which a second's quota of reads is divided, so that others of the member can read, too."""
+QUOTA_PARTS = 4
+"""The calls into which a second's quota is divided, so that others of the member get their turn, too."""
 
 KIND_OF_CODE: dict[int, str] = {
     3: "InvalidRequest",  # INVALID_ARGUMENT

@@ -13,7 +13,7 @@ from instantaudience.rules import (
     FRAME_BYTES,
     GETS_PER_SECOND,
     POSTS_PER_SECOND,
-    READS_OF_SECOND,
+    QUOTA_PARTS,
     SEGMENTS_PER_USER,
     USERS_PER_CALL,
     USERS_PER_SECOND,
@@ -50,9 +50,16 @@ class Limits:
         return min(self.users_per_call, self.users_per_second)
 
     @property
+    def of_calls(self) -> "Limits":
+        """The limits of unary calls. The service refuses one that exceeds what is left of a second, so one that needs
+        all of it would be refused as long as anybody else of the member writes. Requests of streams wait there."""
+        parts = max(1, min(QUOTA_PARTS, self.posts_per_second))
+        return replace(self, users_per_call=max(1, min(self.users_per_call, self.users_per_second // parts)))
+
+    @property
     def users_per_read(self) -> int:
         """The maximum number of users in a request that reads them."""
-        return max(1, min(BATCH_USERS, self.gets_per_second // READS_OF_SECOND))
+        return max(1, min(BATCH_USERS, self.gets_per_second // QUOTA_PARTS))
 
     @property
     def of_reads(self) -> "Limits":

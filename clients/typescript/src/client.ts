@@ -20,7 +20,7 @@ import { checkRetries, DEFAULT_RETRIES, type Retries } from "./retrying.js";
 import { DEADLINE_MS, STREAM_WINDOW, TOKEN_CHARACTERS } from "./rules.js";
 import { type Issued, Session, canBeSent, issuedBy } from "./session.js";
 import { Shared } from "./shared.js";
-import { DEFAULT_LIMITS, type Limits, joined, ofReads, split, usersPerRead } from "./splitting.js";
+import { DEFAULT_LIMITS, type Limits, joined, ofCalls, ofReads, split, usersPerRead } from "./splitting.js";
 import { Streaming } from "./streaming.js";
 import { type User, textOf } from "./users.js";
 import type { StreamResult } from "./window.js";
@@ -138,7 +138,7 @@ export class Client {
   ): Promise<ApplySegmentsResult> {
     const deadline = this.#deadline(options);
     const limits = await this.#knownLimits(deadline);
-    const parts = split(users, limits);
+    const parts = split(users, ofCalls(limits));
     const results: ApplySegmentsResult[] = [];
     for (const part of parts) {
       await this.#pacer.wait(part.users.length, limits, deadline);
@@ -166,7 +166,7 @@ export class Client {
     const limits = await this.#knownLimits(this.#deadline(options));
     yield* this.#connection.canStream
       ? this.#streaming.apply(users, limits, deadlineMs, signal)
-      : this.#streaming.applyOneByOne(users, limits, deadlineMs, signal);
+      : this.#streaming.applyOneByOne(users, ofCalls(limits), deadlineMs, signal);
   }
 
   /**

@@ -78,8 +78,8 @@ export const POSTS_PER_SECOND = 100;
 export const USERS_PER_SECOND = 1000;
 /** The most users that are read in a second, unless the member's limits say otherwise. */
 export const GETS_PER_SECOND = 1000;
-/** The requests into which a second's quota of reads is divided, so that others of the member can read, too. */
-export const READS_OF_SECOND = 4;
+/** The calls into which a second's quota is divided, so that others of the member get their turn, too. */
+export const QUOTA_PARTS = 4;
 
 /** The kind of an error by its gRPC code; Internal where it is not here. */
 export const KIND_OF_CODE: Readonly<Record<number, Kind>> = {

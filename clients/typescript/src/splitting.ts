@@ -16,7 +16,7 @@ import {
   FRAME_BYTES,
   GETS_PER_SECOND,
   POSTS_PER_SECOND,
-  READS_OF_SECOND,
+  QUOTA_PARTS,
   SEGMENTS_PER_USER,
   USERS_PER_CALL,
   USERS_PER_SECOND,
@@ -45,9 +45,18 @@ export const DEFAULT_LIMITS: Limits = {
   getsPerSecond: GETS_PER_SECOND,
 };
 
+/**
+ * The limits of unary calls. The service refuses one that exceeds what is left of a second, so one that needs all of it
+ * would be refused as long as anybody else of the member writes. Requests of streams wait there.
+ */
+export function ofCalls(limits: Limits): Limits {
+  const part = Math.floor(limits.usersPerSecond / Math.max(1, Math.min(QUOTA_PARTS, limits.postsPerSecond)));
+  return { ...limits, usersPerCall: Math.max(1, Math.min(limits.usersPerCall, part)) };
+}
+
 /** The maximum number of users in a request that reads them. */
 export function usersPerRead({ getsPerSecond }: Limits): number {
-  return Math.max(1, Math.min(BATCH_USERS, Math.floor(getsPerSecond / READS_OF_SECOND)));
+  return Math.max(1, Math.min(BATCH_USERS, Math.floor(getsPerSecond / QUOTA_PARTS)));
 }
 
 /** The limits that requests which read are paced by: each of their users counts. */

@@ -168,7 +168,7 @@ public final class AudienceClient implements AutoCloseable {
   private ApplySegmentsResult apply(Iterable<RtSegment> users, boolean validateOnly) {
     Deadline deadline = Deadline.after(time);
     var limits = connection.limits(deadline);
-    List<Part> parts = Splitter.split(users, limits);
+    List<Part> parts = Splitter.split(users, limits.ofCalls());
     List<ApplySegmentsResult> results = new ArrayList<>();
     for (Part part : parts) {
       connection.pacer().await(part.users().size(), limits, deadline);

@@ -20,9 +20,24 @@ record Limits(
         told.hasGetsPerSecond() ? told.getGetsPerSecond() : Rules.GETS_PER_SECOND);
   }
 
+  /**
+   * The limits of unary calls. The service refuses one that exceeds what is left of a second, so one that needs all of
+   * it would be refused as long as anybody else of the member writes. Requests of streams wait there.
+   */
+  Limits ofCalls() {
+    int part = usersPerSecond / Math.max(1, Math.min(Rules.QUOTA_PARTS, postsPerSecond));
+    return new Limits(
+        Math.max(1, Math.min(usersPerCall, part)),
+        segmentsPerUser,
+        bodyBytes,
+        postsPerSecond,
+        usersPerSecond,
+        getsPerSecond);
+  }
+
   /** The maximum number of users in a request that reads them. */
   int usersPerRead() {
-    return Math.max(1, Math.min(Rules.BATCH_USERS, getsPerSecond / Rules.READS_OF_SECOND));
+    return Math.max(1, Math.min(Rules.BATCH_USERS, getsPerSecond / Rules.QUOTA_PARTS));
   }
 
   /** The limits that requests which read are paced by: each of their users counts. */

@@ -75,8 +75,8 @@ final class Rules {
   /** The most users that are read in a second, unless the member's limits say otherwise. */
   static final int GETS_PER_SECOND = 1000;
 
-  /** The requests into which a second's quota of reads is divided, so that others of the member can read, too. */
-  static final int READS_OF_SECOND = 4;
+  /** The calls into which a second's quota is divided, so that others of the member get their turn, too. */
+  static final int QUOTA_PARTS = 4;
 
   /** The kind of an error by its gRPC code; Internal where it is not here. */
   static final Map<Integer, ErrorKind> KIND_OF_CODE = Map.ofEntries(

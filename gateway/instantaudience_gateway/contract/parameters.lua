@@ -55,7 +55,8 @@ local function written(name, value)
 end
 
 -- Filters the parameters of a query: without unknown ones, which the transcoder would bind to fields of the body,
--- without empty ones, which it rejects as numbers, and without the token. Returns the parameters, the set of their names, and an error or nil.
+-- without empty ones, which it rejects as numbers, and without the token. Returns the parameters, the set of their
+-- names, and an error or nil.
 local function known_parameters(query, method)
   local kept, given, problem = {}, {}, nil
   for parameter in gmatch(query, "[^&]+") do

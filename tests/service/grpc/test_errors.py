@@ -45,7 +45,7 @@ async def test_unreadable_messages(channel: grpc.aio.Channel, authorization: Any
     assert_grpc_error(error, *INVALID_ARGUMENT, "UNREADABLE_REQUEST")
 
 
-@pytest.mark.parametrize("more", [1, 1000, LIMIT_BYTES])
+@pytest.mark.parametrize("more", [1, 1000, LIMIT_BYTES, 4 * LIMIT_BYTES])
 async def test_messages_over_the_limit(channel: grpc.aio.Channel, authorization: Any, more: int) -> None:
     body = padded(LIMIT_BYTES + more)
     assert len(body) == LIMIT_BYTES + more
@@ -55,7 +55,7 @@ async def test_messages_over_the_limit(channel: grpc.aio.Channel, authorization:
 
 async def test_messages_far_over_the_limit(channel: grpc.aio.Channel, authorization: Any) -> None:
     """gRPC itself may refuse them, without details."""
-    error = await refusal(channel.unary_unary(APPLY)(padded(5 * LIMIT_BYTES), metadata=authorization))
+    error = await refusal(channel.unary_unary(APPLY)(padded(9 * LIMIT_BYTES), metadata=authorization))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

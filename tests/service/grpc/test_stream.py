@@ -11,7 +11,7 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from redis.asyncio import RedisCluster
 from support.cluster.stored import stored
-from support.contract.answers import assert_failure
+from support.contract.answers import assert_failure, assert_grpc_error
 from support.contract.messages import LIMIT_BYTES, STREAM, USER, apply_request, one_user, stream_request
 from support.service.running import Service
 from support.waiting import eventually
@@ -130,6 +130,14 @@ async def test_refusal_in_its_place(
     assert_failure(answers[1].error, code, reason)
     assert (number_of(answers[0]), number_of(answers[2])) == (0, 2)
     assert await stored(cluster) == {("", USER): {10001: (2, 0)}}
+
+
+async def test_a_message_far_over_the_limit_ends_the_stream(channel: grpc.aio.Channel, authorization: Any) -> None:
+    stream = channel.stream_stream(STREAM)(metadata=authorization)
+    await stream.write(bytes(5 * LIMIT_BYTES))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stream.read()
+    assert_grpc_error(caught.value, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT", "TOO_LARGE")
 
 
 async def test_requests_of_any_length_come_after_a_short_one(

@@ -24,6 +24,8 @@ LONG = b" " * (LIMIT_BYTES + 1)
 
 # What the transcoder refuses, where it reads the body.
 HALF_A_SEGMENT = '{"rt_segment":[{"seg_block":[{"seg_id":1.5}]}]}'
+# A message of 5.5 MB: hosts refuse those over 4 MiB before anything is read of them.
+GROWS = b'{"segment":{"price":[' + b",".join([b"0"] * (LIMIT_BYTES // 2 - 12)) + b"]}}"
 HALF_A_MINUTE = '{"segment":{"expire_minutes":1.5}}'
 
 REFUSED: dict[str, tuple[Send, int, str]] = {
@@ -40,6 +42,11 @@ REFUSED: dict[str, tuple[Send, int, str]] = {
     "too long": (lambda http: http.post("/rt-segment", content=LONG), 413, "limit"),
     "too long, in chunks": (lambda http: http.post("/rt-segment", content=chunks(LONG)), 413, "limit"),
     "too long, elsewhere": (lambda http: http.post("/mapuid", content=LONG), 413, "limit"),
+    "JSON that fits, of a message that is far too long": (
+        lambda http: http.post("/segment", content=GROWS),
+        413,
+        "limit",
+    ),
     "no privacy request": (lambda http: http.post("/privacy/consumer-request", content="{"), 422, "invalid"),
     "a wrong privacy request": (lambda http: http.post("/privacy/consumer-request", json=NOBODY), 422, "invalid"),
     "the service's own": (lambda http: http.get("/rt-segment?user_id=x"), 400, "syntax"),

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from instantaudience_server.errors import AudienceError
 from instantaudience_server.transport.calls.call import Body, Call, body_bytes, credential, waited_seconds
 from instantaudience_server.transport.calls.kinds import (
     AnyMethod,
@@ -19,7 +20,7 @@ from instantaudience_server.transport.calls.kinds import (
 )
 from instantaudience_server.transport.calls.outcomes import UNKNOWN_METHOD, CallError, Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
-from instantaudience_server.transport.framing import Flaw, flawed
+from instantaudience_server.transport.framing import Flaw, flawed, too_long
 from instantaudience_server.transport.status import (
     ADDRESS_KEY,
     BODY_BYTES_KEY,
@@ -32,6 +33,10 @@ from instantaudience_server.waiting import Sweeper
 
 GATEWAYS_HEADER_BYTES = 65_536
 """The limit of a request's headers. The gateway's own limit is lower, so that this one is never reached behind it."""
+LIMITS_READ = 2
+"""How many times as long as allowed a message may be for grpcio to hand it over, for this host to refuse it: grpcio's own
+refusal has no details, and nobody counts it. What the gateway makes of JSON is always shorter. At most, that is 5.5 times
+as long as the JSON, whose limit is a quarter of a message's: a number in a list of any values (`0,`) takes 11 bytes."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -41,8 +46,8 @@ class GrpcioHost:
     """A gRPC server behind a gateway, on any number of addresses in gRPC's notation.
 
     It must be behind a gateway: a request path that is not UTF-8 stops it for good (see
-    docs/adr/0001-hosts-and-gateway.md). A message larger than `message_limit_bytes` fails its call in grpcio itself. A
-    unary request must arrive within `call_timeout_seconds`.
+    docs/adr/0001-hosts-and-gateway.md). A message larger than `message_limit_bytes` fails its call; one larger than
+    `LIMITS_READ` times that does so in grpcio itself. A unary request must arrive within `call_timeout_seconds`.
     """
 
     def __init__(
@@ -58,7 +63,7 @@ class GrpcioHost:
             # No HPACK table: grpcio does not add a header that it cannot read to the table, and so would misread all
             # later calls on the connection, which callers share.
             ("grpc.http2.hpack_table_size.decoder", 0),
-            ("grpc.max_receive_message_length", message_limit_bytes),
+            ("grpc.max_receive_message_length", LIMITS_READ * message_limit_bytes),
             ("grpc.max_send_message_length", -1),
             # No growing windows: on a busy machine, they would let many megabytes of a stream wait here.
             ("grpc.http2.bdp_probe", 0),
@@ -67,7 +72,7 @@ class GrpcioHost:
             ("grpc.absolute_max_metadata_size", GATEWAYS_HEADER_BYTES),
         ]
         self._server = grpc.aio.server(options=options)
-        requests = _Requests(pipeline.outcomes, call_timeout_seconds)
+        requests = _Requests(pipeline.outcomes, message_limit_bytes, call_timeout_seconds)
         self._server.add_generic_rpc_handlers((_Handlers(methods, pipeline, requests),))
         for address in addresses:
             self._server.add_insecure_port(address)
@@ -87,7 +92,7 @@ class _Handlers(grpc.GenericRpcHandler):
     def __init__(self, methods: Sequence[AnyMethod], pipeline: Pipeline, requests: "_Requests") -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             method.path: (
-                grpc.stream_stream_rpc_method_handler(_stream(method, pipeline))
+                grpc.stream_stream_rpc_method_handler(_stream(method, pipeline, requests))
                 if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod)
                 else grpc.stream_unary_rpc_method_handler(_unary(method, pipeline, requests))
             )
@@ -102,10 +107,12 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 class _Requests:
-    """Reads the messages of unary calls in limited time; grpcio waits until the caller's deadline, or forever."""
+    """Reads messages up to a limit, those of unary calls in limited time: grpcio waits until the caller's deadline, or
+    forever."""
 
-    def __init__(self, outcomes: Outcomes, most_seconds: float) -> None:
+    def __init__(self, outcomes: Outcomes, limit_bytes: int, most_seconds: float) -> None:
         self._outcomes = outcomes
+        self._limit_bytes = limit_bytes
         self._most_seconds = most_seconds
         self._loop = asyncio.get_running_loop()
         self._awaited: dict[Context, tuple[str, float]] = {}
@@ -114,7 +121,8 @@ class _Requests:
         self._refusing: set[asyncio.Task[None]] = set()
 
     async def only_message(self, path: str, context: Context) -> Body:
-        """The message of a call of the method at `path`, or a function that raises because there is none.
+        """The message of a call of the method at `path`, or a function that raises because there is none, or too long
+        a one.
 
         If it does not arrive in time, `fail_overdue` refuses the call meanwhile.
         """
@@ -124,7 +132,25 @@ class _Requests:
             message = await context.read()
         finally:
             self._awaited.pop(context, None)
-        return message if isinstance(message, bytes) else _no_message
+        if not isinstance(message, bytes):
+            return _raising(flawed(Flaw.MISSING))
+        if len(message) > self._limit_bytes:
+            return _raising(self._too_long(message))
+        return message
+
+    async def messages(self, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The messages of a stream.
+
+        Raises:
+            AudienceError: LIMIT, at one that is too long.
+        """
+        async for message in bodies:
+            if len(message) > self._limit_bytes:
+                raise self._too_long(message)
+            yield message
+
+    def _too_long(self, message: bytes) -> AudienceError:
+        return too_long(len(message), self._limit_bytes)
 
     @property
     def busy(self) -> bool:
@@ -150,8 +176,11 @@ class _Requests:
             await _abort(context, self._outcomes.refused(path, "", flawed(Flaw.NOT_RECEIVED)))
 
 
-async def _no_message(_: float) -> bytes:
-    raise flawed(Flaw.MISSING)
+def _raising(error: AudienceError) -> Body:
+    async def read(_: float) -> bytes:
+        raise error
+
+    return read
 
 
 def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline, requests: _Requests) -> Any:
@@ -169,10 +198,11 @@ def _unary(method: Method[Any] | PublicMethod[Any], pipeline: Pipeline, requests
     return handle
 
 
-def _stream(method: AnyStreamMethod, pipeline: Pipeline) -> Any:
+def _stream(method: AnyStreamMethod, pipeline: Pipeline, requests: _Requests) -> Any:
     async def handle(bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         try:
-            async with aclosing(pipeline.run_stream(method, bodies, _call(context))) as answers:
+            messages = requests.messages(bodies)
+            async with aclosing(pipeline.run_stream(method, messages, _call(context))) as answers:
                 async for answer in answers:
                     yield answer
         except CallError as error:

@@ -75,12 +75,15 @@ for i = 6, #ARGV, 12 do
   times[w.object] = (times[w.object] or 0) + 1
   if w.old_name ~= w.new_name then giving[w.old_name] = w end
 end
-local verdict
+local verdict, is_contested
 local function is_made(w) return w and times[w.object] == 1 and verdict(w) == 'DONE' end
 local function takes_name(w)
   local name = w.new_name
   if name == '' then return true end
-  if taking[name] then return false end
+  if taking[name] then
+    is_contested = true
+    return false
+  end
   local holder, giver = redis.call('HGET', names, name) or w.id, giving[name]
   taking[name] = w
   if holder == w.id or giver and giver.id == holder and is_made(giver) then return true end
@@ -119,10 +122,14 @@ verdict = function(w)
   return w.verdict
 end
 local function write(w)
-  looked_at = {}
+  looked_at, is_contested = {}, false
   if verdict(w) ~= 'DONE' then
     for _, other in ipairs(looked_at) do
-      if other.verdict == 'DONE' then other.verdict, taking[other.new_name] = nil, nil end
+      if other.verdict == 'DONE' then
+        other.verdict, taking[other.new_name] = nil, nil
+      elseif is_contested and other ~= w then
+        other.verdict = nil
+      end
     end
     return
   end
@@ -170,7 +177,8 @@ up names in certificates, and members that are named before the command creates 
 Each write is judged once: what is judged ahead keeps its verdict, and the name that it takes, until its turn. While a
 write is being judged, it counts as made; that is what closes a circle. If it is refused after all, so is everything
 that led to it, up to the write whose turn it is. Then all that was found to be possible on the way is forgotten: it may
-have counted on the refused one.
+have counted on the refused one. So is all else that was found on the way, where a name was refused that another write
+was to take: that may have been one of the refused.
 """
 
 CREDENTIALS = """

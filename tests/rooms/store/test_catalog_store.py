@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Collection
 from typing import ClassVar, NamedTuple
 
 import pytest
@@ -296,6 +297,13 @@ def changes_of_users(draw: st.DrawFn) -> list[Write]:
     return [renamed(each, f"user:{draw(name)}", *draw(givers) - {each}) for each in draw(st.permutations(USERS))]
 
 
+def can_be_made(changed: Collection[Write]) -> bool:
+    """Whether these changes, and no others, leave each name to one user, and take nothing from who is not changed."""
+    by_id = {each.id: each for each in changed}
+    names = {by_id[user].name_after if user in by_id else f"user:{user}" for user in USERS}
+    return len(names) == len(USERS) and all(by_id.keys() >= set(each.givers) for each in changed)
+
+
 class TestGivers:
     """Users give up names in certificates that others take, while their own names change, too."""
 
@@ -316,6 +324,14 @@ class TestGivers:
             [renamed(20, "user:25", 21), renamed(21, "user:x", 20), renamed(22, "user:x")],
             [NAME_TAKEN, NAME_TAKEN, DONE],
         ),
+        "the first is refused, as it wants a name that two exchange": (
+            [renamed(22, "user:20"), renamed(20, "user:21"), renamed(21, "user:20")],
+            [NAME_TAKEN, DONE, DONE],
+        ),
+        "the first is refused, as is the second, and the others exchange their names": (
+            [renamed(23, "user:22"), renamed(22, "user:20"), renamed(20, "user:21"), renamed(21, "user:20")],
+            [NAME_TAKEN, NAME_TAKEN, DONE, DONE],
+        ),
     }
 
     @pytest.mark.parametrize("name", CIRCLES)
@@ -332,13 +348,18 @@ class TestGivers:
     async def test_names_are_exact_whatever_changes_together(
         self, store: ClusterCatalogStore, plain: RedisCluster, changed: list[Write]
     ) -> None:
-        """And who is changed takes names in certificates only from those who are changed, too."""
+        """And who is changed takes names in certificates only from those who are changed, too. Nobody is refused who
+        could have been changed beside them."""
         await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
         await write(store, OWNER, *map(named, USERS))
         outcomes = await write(store, *changed)
-        made = {each.id: each for each, outcome in zip(changed, outcomes, strict=True) if outcome is DONE}
-        assert all(made.keys() >= set(each.givers) for each in made.values())
+        made = [each for each, outcome in zip(changed, outcomes, strict=True) if outcome is DONE]
+        assert can_be_made(made)
         await self.assert_exact(plain)
+        refused = [each for each in changed if each not in made]
+        for count in range(1, len(refused) + 1):
+            for more in itertools.combinations(refused, count):
+                assert not can_be_made([*made, *more])
 
     async def assert_exact(self, plain: RedisCluster) -> None:
         """Each user has the name that it shows, and no other."""

@@ -108,12 +108,21 @@ class AudienceError(Exception):
         return self
 
 
+KEY_OF_ANOTHER_TYPE = 'docs/runbook.md, "CommandsRefused", says how to find the key that something else has written'
+"""What to do about WRONGTYPE."""
+
+
 class RefusedCommandError(RuntimeError):
     """A node of the cluster refused a command for good: a defect of the service or of the cluster's configuration."""
 
     def __init__(self, node: str, problem: str) -> None:
         super().__init__(f"{node} refused a command: {problem}")
         self.nodes = (f"{node} ({problem})",)
+        self._problem = problem
+
+    def mend(self, rights: str) -> str:
+        """What to do about it: find the key of another type, or else `rights`, as the ACL may forbid the command."""
+        return KEY_OF_ANOTHER_TYPE if self._problem == "WRONGTYPE" else rights
 
 
 STORE_FAILURES = (AudienceError, RefusedCommandError)

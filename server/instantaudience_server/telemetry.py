@@ -22,8 +22,8 @@ READER_SECONDS = 1.0
 class Event(StrEnum):
     """The events; the comment names an event's fields."""
 
-    STORE_COMMAND_REFUSED = "store_command_refused"  # node, error: the error's first word; when it begins
-    STORE_COMMANDS_REFUSED = "store_commands_refused"  # node, error, commands: as many others, in a minute
+    STORE_COMMAND_REFUSED = "store_command_refused"  # node, error: its first word, slot; when it begins
+    STORE_COMMANDS_REFUSED = "store_commands_refused"  # node, error, slot, commands: as many others, in a minute
     STORE_REFUSALS_OVER = "store_refusals_over"  # node, error: none for a minute
     STORE_TOPOLOGY_UNKNOWN = "store_topology_unknown"  # when it begins to be
     STORE_TOPOLOGY_KNOWN = "store_topology_known"  # again

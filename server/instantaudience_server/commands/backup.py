@@ -104,7 +104,8 @@ def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, left: st
             where = ", ".join(error.nodes) or error.message
             raise click.ClickException(f"a part of the cluster is away, or takes no writes: {where}") from error
         except RefusedCommandError as error:
-            raise click.ClickException(f"{error}; docs/deployment.md has the rights that it takes") from error
+            mend = error.mend("docs/deployment.md has the rights that it takes")
+            raise click.ClickException(f"{error}; {mend}") from error
         except OSError as error:
             raise click.ClickException(f"{error.filename or file}: {error.strerror or error}") from error
     if as_json:

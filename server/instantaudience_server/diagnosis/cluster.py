@@ -18,8 +18,6 @@ MEMORY_WARNING, MEMORY_PROBLEM = 0.75, 0.9
 """Shares of `maxmemory`; a node that reaches it accepts no writes."""
 NAMED = 5
 """How many members are listed by ID for the same durability."""
-_AS_READER = "run this as a user that may read the catalog (HSCAN on c:*)"
-_WITH_ITS_NODE = "bring back the node of the slot of {catalog} (CLUSTER KEYSLOT tells it), and look again"
 _AS_OPERATOR = "run this as an operator's user, with --acl-user and the name of the service's user"
 _ALIKE = "give the user the same password and rights on every node"
 _CLOSED = {"NOPERM": _AS_OPERATOR, "WRONGPASS": _ALIKE, "NOAUTH": _ALIKE}
@@ -186,7 +184,7 @@ def _replicas(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
 def _members(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
     if wanted.wishes.unknown:
         text = f"what they want of acknowledgements is not known: {wanted.wishes.unknown}"
-        yield warning("members", text, _AS_READER if wanted.wishes.refused else _WITH_ITS_NODE)
+        yield warning("members", text, wanted.wishes.mend)
     lone = [node.name for node in facts.primaries if not int(node.info.get("connected_slaves", 0))]
     for durability, ids in wanted.wishes.members.items():
         if lone and wanted.waits_for_replicas(durability):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.errors import STORE_FAILURES, RefusedCommandError
+from instantaudience_server.errors import AudienceError, RefusedCommandError
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -16,15 +16,17 @@ from instantaudience_server.store.interfaces.catalog import Kind
 
 SECONDS = 5.0
 PENDING_BYTES = 2**20
+_AS_READER = "run this as a user that may read the catalog (HSCAN on c:*)"
+_WITH_ITS_NODE = "bring back the node of the slot of {catalog} (CLUSTER KEYSLOT tells it), and look again"
 
 
 class Wishes(NamedTuple):
-    """Members by the durability that they ask for; if they could not be read, `unknown` says why. `refused`: for lack
-    of permission."""
+    """Members by the durability that they ask for; if they could not be read, `unknown` says why, and `mend` what to
+    do."""
 
     members: dict[Durability, list[int]]
     unknown: str = ""
-    refused: bool = False
+    mend: str = ""
 
 
 async def wishes(redis: str) -> Wishes:
@@ -39,10 +41,12 @@ async def wishes(redis: str) -> Wishes:
                     if member.durability:
                         name = pb.Durability.Name(member.durability).removeprefix("DURABILITY_")
                         members.setdefault(Durability[name], []).append(member.id)
-    except (StoreUnusableError, *STORE_FAILURES) as error:
-        return Wishes({}, str(error), refused=isinstance(error, RefusedCommandError))
+    except RefusedCommandError as error:
+        return Wishes({}, str(error), error.mend(_AS_READER))
+    except (StoreUnusableError, AudienceError) as error:
+        return Wishes({}, str(error), _WITH_ITS_NODE)
     except TimeoutError:
-        return Wishes({}, "the catalog's node does not answer")
+        return Wishes({}, "the catalog's node does not answer", _WITH_ITS_NODE)
     return Wishes(members)
 
 

@@ -1,5 +1,6 @@
 """What `serve` cannot start with: one clear line, and nothing left behind."""
 
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -9,11 +10,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from instantaudience_server.commands.root import main
+from instantaudience_server.errors import KEY_OF_ANOTHER_TYPE
 from instantaudience_server.processes import free_ports
+from instantaudience_server.store.keys import CATALOG_MEMBERS
+from redis.asyncio import RedisCluster
 from support.cluster.running import running_node
 from support.service.running import ON_ONE_HOST, Service
 
 USAGE, FAILURE = 2, 1
+KEPT = b"c:{catalog}:kept"
 CATALOGS = {
     "bad.yaml": "members: [{id: 1, name: a}, {id: 1, name: b}]",
     "no.yaml": "members: [",
@@ -252,6 +257,25 @@ async def test_a_cluster_that_does_not_allow_what_a_start_needs(
     line = rf"127.0.0.1:\d+ refused a command: NOPERM {command}; docs/cluster.md has the rights that it takes"
     assert re.search(f"^{whose}: {line}$", ended.errors, re.MULTILINE)
     assert "Traceback" not in ended.errors
+
+
+@ON_ONE_HOST
+async def test_a_key_of_another_type_is_no_lack_of_rights(run: Any, service: Service, nodes: RedisCluster) -> None:
+    """Whoever meets one says where it is told how to find it: a start, and `doctor`."""
+    for port in service.node_ports:
+        await service.on_node(port, "ACL", "SETUSER", "open", "on", "nopass", "~*", "&*", "+@all")
+    url = f"redis://open@127.0.0.1:{service.node_ports[0]}"
+    await nodes.rename(CATALOG_MEMBERS, KEPT)
+    try:
+        await nodes.set(CATALOG_MEMBERS, "x")
+        ended = await run("serve", "--demo", "--redis", url, "--workers", "1", "--http-port", "0", "--grpc-port", "0")
+        told = json.loads((await run("doctor", "--no-service", "--json", "--redis", url)).output)
+    finally:
+        await nodes.rename(KEPT, CATALOG_MEMBERS)
+    assert ended.status == FAILURE
+    line = rf"worker \d: 127.0.0.1:\d+ refused a command: WRONGTYPE; {re.escape(KEY_OF_ANOTHER_TYPE)}"
+    assert re.search(f"^{line}$", ended.errors, re.MULTILINE)
+    assert KEY_OF_ANOTHER_TYPE in json.dumps(told, ensure_ascii=False).replace('\\"', '"')
 
 
 @ON_ONE_HOST

@@ -250,7 +250,7 @@ class Cluster:
         else:
             problem = _for_good(str(error))
             batch.problem = _note(node, problem.partition(" ")[0])
-            self._refusals.note(node.name, problem)
+            self._refusals.note(node.name, problem, group.slot(index))
             batch.refused(group, index, RefusedCommandError(node.name, problem))
 
     def unreachable(self, node: Node, parts: Iterable[Part]) -> None:

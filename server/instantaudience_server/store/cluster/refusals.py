@@ -28,15 +28,19 @@ class Refusals:
         self._loop = asyncio.get_running_loop()
         self._commands: Counter[_Kind] = Counter()
         """How many were refused since the last line."""
+        self._slots: dict[_Kind, int] = {}
+        """The slot of the newest one."""
         self._next: dict[_Kind, asyncio.TimerHandle] = {}
 
-    def note(self, node: str, problem: str) -> None:
-        """A node has refused a command."""
+    def note(self, node: str, problem: str, slot: int) -> None:
+        """A node has refused a command on a key in `slot`. By that, the key can be found; it may name a user, so that
+        it must not be in the log itself."""
         kind = node, problem
+        self._slots[kind] = slot
         if kind in self._next:
             self._commands[kind] += 1
             return
-        log.error(Event.STORE_COMMAND_REFUSED, node=node, error=problem)
+        log.error(Event.STORE_COMMAND_REFUSED, node=node, error=problem, slot=slot)
         self._look_later(kind)
 
     def close(self) -> None:
@@ -50,8 +54,9 @@ class Refusals:
     def _look(self, kind: _Kind) -> None:
         node, problem = kind
         if commands := self._commands.pop(kind, 0):
-            log.error(Event.STORE_COMMANDS_REFUSED, node=node, error=problem, commands=commands)
+            slot = self._slots[kind]
+            log.error(Event.STORE_COMMANDS_REFUSED, node=node, error=problem, slot=slot, commands=commands)
             self._look_later(kind)
         else:
             log.info(Event.STORE_REFUSALS_OVER, node=node, error=problem)
-            del self._next[kind]
+            del self._next[kind], self._slots[kind]

@@ -25,6 +25,7 @@ _NO_ANSWER = (*NO_CONNECTION, RedisClusterException)
 """What redis-py raises when discovery fails; RedisClusterException is not a RedisError."""
 NO_SLOTS = "no node serves a slot; create it first, as with `redis-cli --cluster create`"
 """The error where nodes answer but form no cluster (yet)."""
+_RIGHTS = "docs/cluster.md has the rights that it takes"
 ATTEMPTS = 5
 """How often discovery is tried at the start where nodes do not answer in time, as on a busy machine they may not."""
 
@@ -46,7 +47,7 @@ def needed_to_start() -> Iterator[None]:
     try:
         yield
     except RefusedCommandError as error:
-        raise StoreUnusableError(f"{error}; docs/cluster.md has the rights that it takes") from error
+        raise StoreUnusableError(f"{error}; {error.mend(_RIGHTS)}") from error
 
 
 class _RereadConnection(SSLConnection):

@@ -17,6 +17,7 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Batch, Part, Single
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
+from instantaudience_server.store.keys import key_slot
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis, RedisCluster
@@ -123,7 +124,8 @@ async def test_a_refused_command_is_a_defect_whose_log_names_no_user(
         await write(store, for_each(KEYS[:10], {NEVER: {1: 1}}), seconds_from_now())
     (entry,) = logs
     assert (entry["event"], entry["error"]) == (Event.STORE_COMMAND_REFUSED, "WRONGTYPE")
-    assert set(entry) == {"event", "error", "node", "log_level"}
+    assert entry["slot"] == key_slot(KEYS[5])  # by which the key is found
+    assert set(entry) == {"event", "error", "node", "slot", "log_level"}
     assert await store.read([KEYS[0]], seconds_from_now()) == [{1: (1, NEVER)}]
 
 

@@ -34,9 +34,10 @@ from instantaudience_server.waiting import Sweeper
 GATEWAYS_HEADER_BYTES = 65_536
 """The limit of a request's headers. The gateway's own limit is lower, so that this one is never reached behind it."""
 LIMITS_READ = 2
-"""How many times as long as allowed a message may be for grpcio to hand it over, for this host to refuse it: grpcio's own
-refusal has no details, and nobody counts it. What the gateway makes of JSON is always shorter. At most, that is 5.5 times
-as long as the JSON, whose limit is a quarter of a message's: a number in a list of any values (`0,`) takes 11 bytes."""
+"""How many times as long as allowed a message may be for grpcio to hand it over, for this host to refuse it: grpcio's
+own refusal has no details, and nobody counts it. What the gateway makes of JSON is always shorter. At most, that is 5.5
+times as long as the JSON, whose limit is a quarter of a message's: a number in a list of any values (`0,`) takes 11
+bytes."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]

@@ -4,6 +4,7 @@ Logs are structured, one line an event. They hold no token, no password and no u
 """
 
 import contextlib
+import errno
 import json
 import logging
 import select
@@ -163,6 +164,12 @@ def _field_text(value: Any) -> str:
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) and not text.isprintable() else text
 
 
+def _type(error: BaseException) -> str:
+    name = type(error).__name__
+    code = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"{name} ({code})" if code else name
+
+
 def _trace(exc_info: ExcInfo) -> list[dict[str, Any]]:
     """What was raised where, the latest first; no texts and no variables, which may hold a user ID or a token."""
     error: BaseException | None = exc_info[1]
@@ -171,6 +178,6 @@ def _trace(exc_info: ExcInfo) -> list[dict[str, Any]]:
         frames = [
             f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
         ]
-        raised.append({"type": type(error).__name__, "frames": frames})
+        raised.append({"type": _type(error), "frames": frames})
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return raised

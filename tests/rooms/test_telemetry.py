@@ -94,6 +94,20 @@ def test_an_exception_is_logged_by_types_and_places_without_any_data(capsys: pyt
     assert f"{__file__}:" in entry["exception"][0]["frames"][-1]
 
 
+def test_what_the_system_refused_is_logged_by_its_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Not by its text, which has names of files. Without the code, a full disk looked like too few open files."""
+    configure_logging("info")
+    for fails in (tmp_path.read_bytes, (tmp_path / TOKEN).read_bytes, lambda: os.close(-1)):
+        try:
+            fails()
+        except OSError:
+            structlog.get_logger().exception(Event.BACKGROUND_DEFECT, work="work", times=1)
+    lines = capsys.readouterr().err
+    assert TOKEN not in lines
+    types = [json.loads(line)["exception"][0]["type"] for line in lines.splitlines()]
+    assert types == ["IsADirectoryError (EISDIR)", "FileNotFoundError (ENOENT)", "OSError (EBADF)"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
 def test_a_log_that_cannot_be_written_is_no_ones_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, io.TextIOWrapper(full, write_through=True) as stream:

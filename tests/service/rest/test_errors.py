@@ -113,7 +113,7 @@ async def test_unknown_paths(demo: httpx.AsyncClient, method: str, path: str) ->
         ("PATCH", "/rt-segment", "GET, POST"),
         ("GET", "/auth", "DELETE, POST"),
         ("PUT", "/auth", "DELETE, POST"),
-        ("POST", "/healthz", "GET"),
+        ("POST", "/healthz", "GET, HEAD"),
     ],
 )
 async def test_wrong_methods(demo: httpx.AsyncClient, method: str, path: str, allow: str) -> None:

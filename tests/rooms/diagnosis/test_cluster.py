@@ -346,6 +346,15 @@ async def test_a_wrong_password_is_told(replicated: ReplicatedCluster) -> None:
     assert "wrong" not in finding.text.split()
 
 
+async def test_what_cannot_be_asked_keeps_no_connection(replicated: ReplicatedCluster) -> None:
+    for node in replicated.nodes:
+        await node.ask("ACL", "SETUSER", "blind", "on", "nopass", "+@all", "-cluster")
+    (finding, *_) = await found(replicated.url.replace("://", "://blind:x@"))
+    assert finding.level is Level.PROBLEM
+    for node in replicated.nodes:
+        assert "blind" not in {client["user"] for client in await node.ask("CLIENT LIST")}
+
+
 def test_every_command_of_the_store_is_in_the_acl() -> None:
     words = re.compile(r"redis\.call\('([A-Z]+)'|_pack\(\(b\"([A-Z]+)\"|\(b\"([A-Z]{3,})\", ")
     # Whole keys are read by an operator's user, for backups.

@@ -6,11 +6,12 @@ operator's user.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -93,17 +94,7 @@ async def inspect(url: str, *, now: Callable[[], float], user: str | None) -> Cl
     Raises:
         ClusterOutOfReachError: no node answers, it is not a cluster, or no slot is served.
     """
-    try:
-        cluster = cluster_client(url, timeout_seconds=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0))
-        # Not cluster.initialize(), which also reads the list of all commands.
-        await cluster.nodes_manager.initialize()
-    except AuthenticationError as error:
-        raise ClusterOutOfReachError(str(error), denied=True) from error
-    except IndexError as error:  # redis-py found no primary
-        raise ClusterOutOfReachError(NO_SLOTS, denied=False) from error
-    except (RedisError, RedisClusterException, OSError, ssl.SSLError, ValueError, TypeError) as error:
-        raise ClusterOutOfReachError(_chain(error), denied=_is_denied(error)) from error
-    try:
+    async with _discovered(url) as cluster:
         nodes = sorted(cluster.nodes_manager.nodes_cache.values(), key=lambda node: node.name)
         facts = await asyncio.gather(*(_ask(node, now, user) for node in nodes))
         served = sum(1 for owners in cluster.nodes_manager.slots_cache.values() if owners)
@@ -114,9 +105,29 @@ async def inspect(url: str, *, now: Callable[[], float], user: str | None) -> Cl
             closed={name: each for name, each in found.items() if isinstance(each, str)},
             unserved_slots=SLOTS - served,
         )
-    finally:
-        await cluster.nodes_manager.aclose("startup_nodes")
-        await cluster.nodes_manager.aclose()
+
+
+@asynccontextmanager
+async def _discovered(url: str) -> AsyncIterator[RedisCluster]:
+    """A client that knows the nodes of the cluster; it is closed after the block, or when discovery fails.
+
+    Raises:
+        ClusterOutOfReachError: as `inspect`.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            cluster = cluster_client(url, timeout_seconds=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0))
+            stack.push_async_callback(cluster.nodes_manager.aclose)
+            stack.push_async_callback(cluster.nodes_manager.aclose, "startup_nodes")
+            # Not cluster.initialize(), which also reads the list of all commands.
+            await cluster.nodes_manager.initialize()
+        except AuthenticationError as error:
+            raise ClusterOutOfReachError(str(error), denied=True) from error
+        except IndexError as error:  # redis-py found no primary
+            raise ClusterOutOfReachError(NO_SLOTS, denied=False) from error
+        except (RedisError, RedisClusterException, OSError, ssl.SSLError, ValueError, TypeError) as error:
+            raise ClusterOutOfReachError(_chain(error), denied=_is_denied(error)) from error
+        yield cluster
 
 
 class _Silent(NamedTuple):

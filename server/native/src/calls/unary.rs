@@ -145,7 +145,7 @@ fn waiting(kind: Kind, metadata: &Metadata, service: &Service) -> (Option<Who>, 
     if kind == Kind::Express {
         return (None, Wait::Express);
     }
-    let who = lock(&service.tokens).find(metadata.authorization(), metadata.came);
+    let who = who(metadata, service);
     let until = metadata.wait_until(service.call_timeout_seconds, service.patience);
     let wait = match who {
         Some(Who::Member(member)) => Wait::Turn(Some(member), until),
@@ -157,11 +157,9 @@ fn waiting(kind: Kind, metadata: &Metadata, service: &Service) -> (Option<Who>, 
 
 /// The answer to a call whose member has spent its quota, whatever the call says.
 fn refused_unread(method: Method, metadata: &Metadata, service: &Service) -> Option<Arc<Failure>> {
-    service.refusals.of_spent(method.number, metadata.came, || {
-        match lock(&service.tokens).find(metadata.authorization(), metadata.came)? {
-            Who::Member(member) => Some(member),
-            Who::Admin => None,
-        }
+    service.refusals.of_spent(method.number, metadata.came, || match who(metadata, service)? {
+        Who::Member(member) => Some(member),
+        Who::Admin => None,
     })
 }
 
@@ -180,7 +178,12 @@ pub async fn refuse(
 
 /// Whether the caller's token was valid lately, which is known without asking Python.
 fn is_known(kind: Kind, metadata: &Metadata, service: &Service) -> bool {
-    kind != Kind::Express && lock(&service.tokens).find(metadata.authorization(), metadata.came).is_some()
+    kind != Kind::Express && who(metadata, service).is_some()
+}
+
+/// The owner of the caller's token, if it was valid lately.
+fn who(metadata: &Metadata, service: &Service) -> Option<Who> {
+    lock(&service.tokens).find(metadata.authorization(), metadata.came)
 }
 
 #[cfg(test)]

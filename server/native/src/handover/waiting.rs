@@ -242,23 +242,20 @@ impl Waiting {
         for turn in self.places.values().copied().collect::<Vec<_>>() {
             let Some(queue) = self.queues.get_mut(&turn) else { continue };
             let at = if moves || queue.waiters.len() >= FEW { now } else { looked };
-            let (gone, left): (VecDeque<_>, _) =
-                std::mem::take(&mut queue.waiters).into_iter().partition(|waiter| waiter.until <= at);
-            queue.waiters = left;
-            for waiter in gone {
-                self.took(turn, &waiter);
-                late.push((turn, waiter.call));
-            }
+            late.extend(self.take_out(turn, |waiter| waiter.until <= at).into_iter().map(|call| (turn, call)));
         }
         late
     }
 
     /// Takes all calls of a member to a method.
     pub fn withdraw(&mut self, member: u64, method: usize) -> Vec<UnaryCall> {
-        let turn = Some(member);
+        self.take_out(Some(member), |waiter| waiter.call.method == method)
+    }
+
+    /// Takes those calls of a turn that `goes` is true of.
+    fn take_out(&mut self, turn: Turn, goes: impl Fn(&Waiter) -> bool) -> Vec<UnaryCall> {
         let Some(queue) = self.queues.get_mut(&turn) else { return Vec::new() };
-        let (gone, left): (VecDeque<_>, _) =
-            std::mem::take(&mut queue.waiters).into_iter().partition(|waiter| waiter.call.method == method);
+        let (gone, left): (VecDeque<_>, _) = std::mem::take(&mut queue.waiters).into_iter().partition(goes);
         queue.waiters = left;
         for waiter in &gone {
             self.took(turn, waiter);

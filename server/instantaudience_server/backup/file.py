@@ -7,7 +7,7 @@ JSON object: what the file holds, and, as `sha256`, the checksum of all before t
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -15,15 +15,13 @@ from typing import Any, BinaryIO, Self
 from isal import isal_zlib
 
 from instantaudience_server.private_files import Draft
+from instantaudience_server.threads import Progress
 
 MAGIC = b"instant-audience backup 1\n"
 BLOCK_BYTES = 1_000_000
 MOST_BLOCK_BYTES = 2**28
 CHECKSUM = "sha256"
 _LENGTH = struct.Struct(">I")
-
-Told = Callable[[int, int], None]
-"""A callback for progress, which gets how much is done, and of how much."""
 
 
 class BackupError(Exception):
@@ -73,7 +71,7 @@ class Writer:
         self._draft.file.write(data)
 
 
-def check(path: Path, told: Told) -> dict[str, Any]:
+def check(path: Path, told: Progress) -> dict[str, Any]:
     """Verify a file's structure and checksum; returns what its last line says that it holds.
 
     Raises:
@@ -105,7 +103,7 @@ def check(path: Path, told: Told) -> dict[str, Any]:
     return holds
 
 
-def blocks(path: Path, told: Told) -> Iterator[bytes]:
+def blocks(path: Path, told: Progress) -> Iterator[bytes]:
     """The decompressed blocks of a file that was checked."""
     size = path.stat().st_size
     with path.open("rb") as file:

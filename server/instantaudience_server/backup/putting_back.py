@@ -5,14 +5,14 @@ that were used since are not given again, and users who were suppressed since st
 """
 
 import asyncio
-import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from instantaudience_server.backup.connection import Connection, deadline
 from instantaudience_server.backup.contents import TOGETHER, Totals
-from instantaudience_server.backup.file import BackupError, Told, blocks, check
+from instantaudience_server.backup.file import BackupError, blocks, check
 from instantaudience_server.backup.since_then import (
     note_generations,
     suppress_again,
@@ -25,6 +25,7 @@ from instantaudience_server.store import keys
 from instantaudience_server.store.inspection.permissions import RESTORE
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.whole_keys import Part, decoded
+from instantaudience_server.threads import Progress, in_thread
 
 PARTS_AT_ONCE = 500
 WRITERS = 4
@@ -40,7 +41,7 @@ MADE_ANEW = (keys.SUPPRESSING_MEMBERS, keys.SUPPRESSIONS_VERSION, keys.SUPPRESSI
 
 
 async def put_back(
-    connection: Connection, path: Path, clock: Clock, told: Told, *, over: bool = False
+    connection: Connection, path: Path, clock: Clock, told: Progress, *, over: bool = False
 ) -> dict[str, Any]:
     """Check the file, then write everything in it that has not expired. With `over`, the cluster may have a catalog:
     what the file has replaces what is there, and the rest stays. A restore that was interrupted can be repeated, as the
@@ -70,7 +71,7 @@ async def put_back(
             raise BackupError(
                 "the cluster has a catalog already: put it into an empty one, or over this one, with --overwrite"
             )
-        taken = await _checked(path, told)
+        taken = await in_thread(partial(check, path), told, asyncio.CancelledError())
         putting = _PuttingBack(connection, clock)
         for block in blocks(path, told):
             await putting.put_block(list(decoded(block)))
@@ -81,22 +82,6 @@ async def put_back(
         await asyncio.wait([keeping])
         await connection.restore.end()
     return {"taken_ms": taken["began_ms"], **putting.totals.counts()}
-
-
-async def _checked(path: Path, told: Told) -> dict[str, Any]:
-    """`check` in a thread. When this is cancelled, the thread ends after the block that it is at: the process cannot
-    end before it."""
-    given_up = threading.Event()
-
-    def go_on(done: int, of: int) -> None:
-        if given_up.is_set():
-            raise asyncio.CancelledError
-        told(done, of)
-
-    try:
-        return await asyncio.to_thread(check, path, go_on)
-    finally:
-        given_up.set()
 
 
 class _PuttingBack:

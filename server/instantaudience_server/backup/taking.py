@@ -12,11 +12,12 @@ from typing import Any
 
 from instantaudience_server.backup.connection import Connection, deadline
 from instantaudience_server.backup.contents import TOGETHER, TOGETHER_IN, Totals, sort_of
-from instantaudience_server.backup.file import BackupError, Told, Writer
+from instantaudience_server.backup.file import BackupError, Writer
 from instantaudience_server.clock import Clock
 from instantaudience_server.store import keys
 from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.whole_keys import Kind, Part, encoded
+from instantaudience_server.threads import Progress
 
 SLOTS_AT_ONCE = 64
 """How many slots' keys are listed together."""
@@ -27,7 +28,7 @@ ATTEMPTS = 5
 """How often slots, or the catalog, are read while they keep moving or changing."""
 
 
-async def take(connection: Connection, path: Path, clock: Clock, told: Told) -> dict[str, Any]:
+async def take(connection: Connection, path: Path, clock: Clock, told: Progress) -> dict[str, Any]:
     """Write a backup to a file, which appears only when it is complete. Returns what it holds, when it was taken, and
     its size. `told` gets how many of the slots are done.
 
@@ -54,7 +55,7 @@ class _Taking:
         self._writer = writer
         self.totals = Totals()
 
-    async def read_slots(self, told: Told) -> None:
+    async def read_slots(self, told: Progress) -> None:
         """Read the keys that are spread over all slots. Slots that have another owner afterwards are read again: keys
         may have been missed while they migrated."""
         left: Sequence[int] = range(SLOTS)

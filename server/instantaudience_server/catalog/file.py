@@ -1,7 +1,6 @@
 """Reads and checks the catalog as a YAML file (`file_entries` writes it)."""
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
@@ -29,6 +28,7 @@ from instantaudience_server.catalog.yaml_lists import ListEntry, YamlError, read
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.passwords.hashing import HASH_RULE, is_password_hash
 from instantaudience_server.settings import Durability
+from instantaudience_server.threads import Progress
 
 DEMO = Path(__file__).with_name("demo.yaml")
 """The catalog of `--demo`; its passwords are public."""
@@ -38,8 +38,6 @@ Id = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Int32 = Annotated[StrictInt, Field(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
 Entry = pb.Member | pb.ImportedUser | pb.Segment
-Progress = Callable[[int, int], None]
-"""A callback for progress, which gets how much is done, and of how much."""
 
 
 class CatalogError(Exception):

@@ -12,7 +12,7 @@ import structlog
 from rich.progress import TimeElapsedColumn
 
 from instantaudience_server.backup.connection import Connection, connected
-from instantaudience_server.backup.file import BackupError, Told
+from instantaudience_server.backup.file import BackupError
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.clock import SystemClock, written_time
@@ -24,8 +24,9 @@ from instantaudience_server.embedded.data_dir import NoClusterError, cluster_url
 from instantaudience_server.errors import AudienceError, RefusedCommandError
 from instantaudience_server.settings import Settings
 from instantaudience_server.store.cluster.topology import StoreUnusableError
+from instantaudience_server.threads import Progress
 
-Work = Callable[[Connection, Told], Awaitable[dict[str, Any]]]
+Work = Callable[[Connection, Progress], Awaitable[dict[str, Any]]]
 
 _cluster_options = (
     config_option,
@@ -57,7 +58,7 @@ def backup(file: Path, as_json: bool, **options: Any) -> None:
             "a backup has its name when it is whole, so it cannot go to standard output: name a file"
         )
 
-    async def work(connection: Connection, told: Told) -> dict[str, Any]:
+    async def work(connection: Connection, told: Progress) -> dict[str, Any]:
         return await take(connection, file, SystemClock(), told)
 
     _run(options, "backup", file, work, left=f"{file} was not written", as_json=as_json)
@@ -75,7 +76,7 @@ def restore(file: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
     The whole file is checked before anything is written. Cut short, run it again.
     """
 
-    async def work(connection: Connection, told: Told) -> dict[str, Any]:
+    async def work(connection: Connection, told: Progress) -> dict[str, Any]:
         return await put_back(connection, file, SystemClock(), told, over=overwrite)
 
     left = "what it has put back stays in the cluster: run it again"
@@ -116,7 +117,7 @@ def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, left: st
         click.echo(f"{name.removesuffix('_ms').replace('_', ' '):<24}{shown:>20}")
 
 
-async def _work(url: str, settings: Settings, work: Work, told: Told) -> dict[str, Any]:
+async def _work(url: str, settings: Settings, work: Work, told: Progress) -> dict[str, Any]:
     _end_as_by_ctrl_c()
     async with connected(url, settings) as connection:
         return await work(connection, told)

@@ -1,14 +1,13 @@
 """Imports the catalog of `--catalog` or `--demo` into the cluster, before the workers start."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 
 import structlog
 from pydantic import SecretStr
 
-from instantaudience_server.catalog.file import DEMO, CatalogEntries, CatalogError, Progress, read_catalog
+from instantaudience_server.catalog.file import DEMO, CatalogEntries, CatalogError, read_catalog
 from instantaudience_server.catalog.seeding import seed
 from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError
@@ -19,6 +18,7 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.topology import Topology, needed_to_start
 from instantaudience_server.store.interfaces.catalog import CatalogStore
 from instantaudience_server.telemetry import Event
+from instantaudience_server.threads import Progress, in_thread
 
 log = structlog.get_logger()
 
@@ -51,18 +51,9 @@ class FirstCatalog:
         """
         if self._path is None:
             return
-        told = self._now_and_then(f"reading {self._path}")
-        stopped = threading.Event()
-
-        def progress(done: int, size: int) -> None:
-            if stopped.is_set():
-                raise CatalogError("the start was stopped")
-            told(done, size)
-
-        try:
-            self._entries = await asyncio.to_thread(read_catalog, self._path, progress=progress)
-        finally:
-            stopped.set()  # a start that is stopped need not wait for the end of a long file
+        path, told = self._path, self._now_and_then(f"reading {self._path}")
+        given_up = CatalogError("the start was stopped")
+        self._entries = await in_thread(lambda progress: read_catalog(path, progress=progress), told, given_up)
 
     async def put(self, redis: SecretStr) -> bool:
         """Check that the cluster can be used, and import the file if the catalog is empty (or with `add_missing`).

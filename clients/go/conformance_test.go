@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"maps"
 	"net/http"
 	"os"
@@ -207,9 +208,11 @@ func (s step) check(t *testing.T, client *instantaudience.Client) {
 		}
 	case "stream":
 		var result *instantaudience.StreamResult
-		for result, err = range client.Stream(ctx, slices.Values(usersOf(t, s.Users))) {
+		came := make(chan struct{}, 100)
+		for result, err = range client.Stream(ctx, s.asTheyCome(t, came)) {
 			if err == nil {
 				results = append(results, result)
+				came <- struct{}{}
 			}
 		}
 	case "memberships":
@@ -226,6 +229,30 @@ func (s step) check(t *testing.T, client *instantaudience.Client) {
 		checkMemberships(t, memberships, s.Expect.Users)
 	default:
 		s.Expect.checkResults(t, results)
+	}
+}
+
+// asTheyCome yields the users of a stream. There is a value in came for each result; some users wait for these.
+func (s step) asTheyCome(t *testing.T, came <-chan struct{}) iter.Seq[*pb.RtSegment] {
+	t.Helper()
+	var users []*pb.RtSegment
+	after := make(map[int]int)
+	for _, written := range s.Users {
+		if results, ok := written["after_results"].(float64); ok {
+			after[len(users)] = int(results)
+		}
+		users = append(users, usersOf(t, []map[string]any{written})...)
+	}
+	return func(yield func(*pb.RtSegment) bool) {
+		results := 0
+		for index, user := range users {
+			for ; results < after[index]; results++ {
+				<-came
+			}
+			if !yield(user) {
+				return
+			}
+		}
 	}
 }
 
@@ -386,6 +413,7 @@ func expanded(written []map[string]any) []map[string]any {
 			one := maps.Clone(user)
 			delete(one, "times")
 			delete(one, "distinct")
+			delete(one, "after_results")
 			if times > 1 {
 				first, _ := strconv.ParseUint(user["user_id"].(string), 10, 64)
 				one["user_id"] = strconv.FormatUint(first+uint64(i%distinct), 10)

@@ -60,6 +60,8 @@ const (
 	quotaWindowMs = 1000
 	// Requests of a stream that are under way at once. A stream keeps nothing else in memory.
 	streamWindow = 32
+	// How long users of a stream that come slowly wait for others to share a request with, at most.
+	lingerMs = 200
 	// The most users in a BatchGetMemberships request.
 	batchUsers = 1000
 	// The most bytes that the encoding of a request adds to a user or a block.

@@ -18,10 +18,10 @@ const lookEvery = 250 * time.Millisecond
 
 // Stream puts any number of users into segments; it yields a result for each request, in order.
 //
-// Users are read only as fast as they can be sent, so memory stays bounded. A failed request is retried, if that is
-// useful, keeping the order of each user's changes, until WithStreamPatience has passed without progress, or the
-// context has ended; that error is the iterator's last value. Time spent waiting for users does not count. If the
-// results are not read, nothing more is sent.
+// Users are read only as fast as they can be sent, so memory stays bounded. Users that come slowly go together with
+// those of the next 0.3 s at most. A failed request is retried, if that is useful, keeping the order of each user's
+// changes, until WithStreamPatience has passed without progress, or the context has ended; that error is the iterator's
+// last value. Time spent waiting for users does not count. If the results are not read, nothing more is sent.
 //
 // The users' iterator runs in a goroutine of its own; it is not read any further once the iterator of the results has
 // ended.
@@ -88,16 +88,21 @@ func (s *streaming) isOver() bool {
 
 // awaitUsers waits until there is something to send, or there are no more users.
 func (s *streaming) awaitUsers(ctx context.Context) error {
-	if len(s.window) > 0 || s.isExhausted {
-		return nil
+	resting := time.NewTicker(linger / 2)
+	defer resting.Stop()
+	for len(s.window) == 0 && !s.isExhausted {
+		select {
+		case part, ok := <-s.source.parts:
+			s.take(part, ok)
+		case <-resting.C:
+			if rest := s.source.rest(); rest != nil {
+				s.take(rest, true)
+			}
+		case <-ctx.Done():
+			return endOf(ctx, tooLate("the caller's time was over while users were waited for"))
+		}
 	}
-	select {
-	case part, ok := <-s.source.parts:
-		s.take(part, ok)
-		return nil
-	case <-ctx.Done():
-		return endOf(ctx, tooLate("the caller's time was over while users were waited for"))
-	}
+	return nil
 }
 
 // take adds a request to the window, or notes that there are no more and returns nil.
@@ -234,12 +239,14 @@ func (o *oneStream) run(ctx context.Context) error {
 		cancel()
 		<-sent
 	}()
-	look := time.NewTicker(lookEvery)
+	look, resting := time.NewTicker(lookEvery), time.NewTicker(linger/2)
 	defer look.Stop()
+	defer resting.Stop()
 	for {
 		var next *request
 		var toSend chan<- *request
 		var parts <-chan *part
+		var rests <-chan time.Time
 		switch {
 		case sending == nil:
 		case o.failure != nil || (len(o.queue) == 0 && o.isExhausted):
@@ -248,17 +255,21 @@ func (o *oneStream) run(ctx context.Context) error {
 		case len(o.queue) > 0:
 			next, toSend = o.queue[0], sending
 		case len(o.window) < o.client.window:
-			parts = o.source.parts
+			parts, rests = o.source.parts, resting.C
 		}
 		select {
 		case toSend <- next:
 			next.attempts++
 			o.queue, o.pending = o.queue[1:], append(o.pending, next)
 		case part, ok := <-parts:
-			if added := o.take(part, ok); added != nil && added.failure == nil {
-				o.queue = append(o.queue, added)
-			} else if err := o.giveResults(); err != nil {
+			if err := o.add(part, ok); err != nil {
 				return err
+			}
+		case <-rests:
+			if rest := o.source.rest(); rest != nil {
+				if err := o.add(rest, true); err != nil {
+					return err
+				}
 			}
 		case answer := <-answers:
 			if isEnd, err := o.receive(answer); isEnd || err != nil {
@@ -271,6 +282,15 @@ func (o *oneStream) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// add queues a request to be sent, unless it has failed already; see take.
+func (o *oneStream) add(part *part, ok bool) error {
+	if added := o.take(part, ok); added != nil && added.failure == nil {
+		o.queue = append(o.queue, added)
+		return nil
+	}
+	return o.giveResults()
 }
 
 // isStuck reports whether an answer, or the end of the stream after everything was sent, is overdue.

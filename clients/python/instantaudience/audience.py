@@ -25,13 +25,14 @@ from instantaudience.rules import (
     RECEIVE_BYTES,
     STREAM_WINDOW,
 )
-from instantaudience.splitting import Limits, Part, joined, split
+from instantaudience.splitting import Limits, joined, split
 from instantaudience.streaming import (
     Requests,
+    Source,
     Streaming,
     Users,
-    parts_of_requests,
-    parts_of_users,
+    source_of_requests,
+    source_of_users,
 )
 from instantaudience.turns import Shared
 from instantaudience.v1 import audience_pb2 as pb
@@ -186,14 +187,15 @@ class AsyncClient:
     def stream(self, users: Users, *, patience_seconds: float = DEADLINE_SECONDS) -> AsyncGenerator[StreamResult, None]:
         """Put any number of users into segments; yields a result for each request, in order.
 
-        Users are read only as fast as they can be sent, so memory stays bounded. A failed request is retried, if that
+        Users are read only as fast as they can be sent, so memory stays bounded. Users that come slowly go together
+        with those of the next 0.2 s at most. A failed request is retried, if that
         is useful, keeping the order of each user's changes, until `patience_seconds` have passed without progress. Time
         spent waiting for users does not count.
 
         Raises:
             AudienceError: there was no progress for too long, or signing in failed.
         """
-        return self._stream(partial(parts_of_users, users), patience_seconds)
+        return self._stream(partial(source_of_users, users), patience_seconds)
 
     def stream_requests(
         self, requests: Requests, *, patience_seconds: float = DEADLINE_SECONDS
@@ -206,7 +208,7 @@ class AsyncClient:
         Raises:
             AudienceError: as `stream`.
         """
-        return self._stream(partial(parts_of_requests, requests), patience_seconds)
+        return self._stream(partial(source_of_requests, requests), patience_seconds)
 
     async def memberships(
         self, user_ids: Sequence[str | int], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
@@ -252,10 +254,10 @@ class AsyncClient:
         return await self._asking.value(lambda: self._limits, ask, deadline)
 
     async def _stream(
-        self, parts: Callable[[Limits], AsyncGenerator[Part, None]], patience_seconds: float
+        self, source: Callable[[Limits], Source], patience_seconds: float
     ) -> AsyncGenerator[StreamResult, None]:
         limits = await self.limits(deadline_seconds=patience_seconds)
-        async with aclosing(self._streaming.apply(parts(limits), limits, patience_seconds)) as results:
+        async with aclosing(self._streaming.apply(source(limits), limits, patience_seconds)) as results:
             async for result in results:
                 yield result
 

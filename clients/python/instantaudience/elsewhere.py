@@ -3,11 +3,10 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 Given = TypeVar("Given")
@@ -39,54 +38,85 @@ async def asked_elsewhere(given: Iterable[Given], most: int) -> AsyncGenerator[G
 
 
 class _Asked(Generic[Given]):
-    """The thread. A blocking iterator delays neither other streams nor the exit of the process."""
+    """The thread. A blocking iterator delays neither other streams, nor its own items, nor the exit of the process."""
 
     def __init__(self, given: Iterable[Given], most: int) -> None:
         self._given = given
         self._most = most
-        self._wanted = SimpleQueue[asyncio.Future[list[Given]] | None]()
-        work = partial(copy_context().run, self._give)
+        self._lock = threading.Condition()
+        """Guards all below."""
+        self._items: list[Given] = []
+        self._answer: asyncio.Future[list[Given]] | None = None
+        """What the client waits for. While there is none, the iterator is not asked."""
+        self._since = 0.0
+        """Since when it waits."""
+        self._is_over = False
+        """The iterator has ended, or no more items are wanted."""
+        self._raised: IteratorError | None = None
+        work = partial(copy_context().run, self._run)
         threading.Thread(target=work, name="instantaudience-users", daemon=True).start()
 
     async def some(self) -> list[Given]:
         """The next items; empty at the end."""
-        answer: asyncio.Future[list[Given]] = asyncio.get_running_loop().create_future()
-        self._wanted.put(answer)
-        return await answer
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Given]] = loop.create_future()
+        with self._lock:
+            self._answer, self._since = answer, time.monotonic()
+            self._give(at_least=self._most)
+            self._lock.notify()
+        looking = loop.call_later(SOME_SECONDS, self._look)
+        try:
+            return await answer
+        finally:
+            looking.cancel()
 
     def end(self) -> None:
         """Tell the thread that no more items are wanted."""
-        self._wanted.put(None)
+        with self._lock:
+            self._is_over = True
+            self._lock.notify()
 
-    def _give(self) -> None:
-        portions = self._portions()
-        while (answer := self._wanted.get()) is not None:
-            some, raised = next(portions)
-            with suppress(RuntimeError):  # The loop is closed: nobody waits.
-                answer.get_loop().call_soon_threadsafe(_settle, answer, some, raised)
+    def _look(self) -> None:
+        with self._lock:
+            self._give(at_least=1)
 
-    def _portions(self) -> Iterator[tuple[list[Given], IteratorError | None]]:
-        """Items in portions; those before an exception are passed on before it."""
-        iterator: Iterator[Given] | None = None
-        some: list[Given] = []
+    def _give(self, *, at_least: int) -> None:
+        """Pass on the items that are there to who waits for them, if they are enough, or no more come."""
+        if self._answer is None or (len(self._items) < at_least and not self._is_over):
+            return
+        answer, self._answer = self._answer, None
+        some, self._items = self._items, []
+        raised = None if some else self._raised
+        with suppress(RuntimeError):  # The loop is closed: nobody waits.
+            answer.get_loop().call_soon_threadsafe(_settle, answer, some, raised)
+
+    def _run(self) -> None:
         raised: IteratorError | None = None
-        began = time.monotonic()
-        while raised is None:
-            try:
-                if iterator is None:
-                    iterator = iter(self._given)
-                some.append(next(iterator))
-            except StopIteration:
-                break
-            except BaseException as error:
-                raised = IteratorError(error)
-            if some and (len(some) == self._most or time.monotonic() - began > SOME_SECONDS):
-                yield some, None
-                some, began = [], time.monotonic()
-        if some:
-            yield some, None
-        while True:
-            yield [], raised
+        try:
+            if self._is_wanted():
+                for item in self._given:
+                    if not self._took(item):
+                        break
+        except BaseException as error:
+            raised = IteratorError(error)
+        with self._lock:
+            self._is_over, self._raised = True, raised
+            self._give(at_least=0)
+
+    def _took(self, item: Given) -> bool:
+        """Take an item; waits until another one is wanted, and returns False if none is any more."""
+        with self._lock:
+            self._items.append(item)
+            if len(self._items) >= self._most or time.monotonic() - self._since > SOME_SECONDS:
+                self._give(at_least=1)
+            return self._answer is not None or self._is_wanted()
+
+    def _is_wanted(self) -> bool:
+        """Wait until another item is wanted; False if none is any more."""
+        with self._lock:
+            while self._answer is None and not self._is_over:
+                self._lock.wait()
+            return not self._is_over
 
 
 def _settle(answer: asyncio.Future[list[Given]], some: list[Given], raised: IteratorError | None) -> None:

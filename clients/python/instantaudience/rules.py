@@ -19,6 +19,8 @@ QUOTA_WINDOW_MS = 1_000
 """The length of the windows in which the service counts what a member sends."""
 STREAM_WINDOW = 32
 """Requests of a stream that are under way at once. A stream keeps nothing else in memory."""
+LINGER_MS = 200
+"""How long users of a stream that come slowly wait for others to share a request with, at most."""
 BATCH_USERS = 1_000
 """The most users in a BatchGetMemberships request."""
 FRAME_BYTES = 12

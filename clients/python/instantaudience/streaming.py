@@ -25,7 +25,7 @@ from instantaudience.errors import (
 )
 from instantaudience.pacing import Pacer
 from instantaudience.retrying import Retries
-from instantaudience.rules import RENEWED_REASON
+from instantaudience.rules import LINGER_MS, RENEWED_REASON
 from instantaudience.splitting import Limits, Part, Splitter
 from instantaudience.v1.audience_pb2 import (
     RtSegment,
@@ -38,6 +38,7 @@ from instantaudience.window import Sent, StreamResult, Window
 PATH = "/instantaudience.v1.AudienceService/StreamSegments"
 _OF_THE_END = (grpc.aio.AioRpcError, grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError)
 """What sending raises after the stream has ended; the reason is in what is received."""
+LINGER_SECONDS = LINGER_MS / 1000
 LOOK_SECONDS = 0.25
 """Interval between checks whether a stream is stuck."""
 
@@ -91,27 +92,37 @@ class _Stream:
             self.fail(error)
 
 
-class _Source:
+class Source:
     """The source of requests. A pending read of the iterator outlives the stream that waits for it."""
 
-    def __init__(self, parts: AsyncGenerator[Part, None]) -> None:
+    def __init__(self, parts: AsyncGenerator[Part, None], splitter: Splitter) -> None:
+        """`parts` yields what `splitter` makes."""
         self._parts = parts
+        self._splitter = splitter
         self._asked: asyncio.Future[Part | None] | None = None
 
     async def next(self, failed: asyncio.Event) -> Part | None:
-        """The next request; None at the end, or if `failed` is set meanwhile.
+        """The next request: a full one or, if that takes long, with the users that are there. None at the end, or if
+        `failed` is set meanwhile.
 
         Raises whatever the users' iterator raises.
         """
         if self._asked is None:
             self._asked = asyncio.ensure_future(anext(self._parts, None))
+        incomplete: Part | None = None
         if not self._asked.done():
             failing = asyncio.ensure_future(failed.wait())
             try:
                 waiting: set[asyncio.Future[Any]] = {self._asked, failing}
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                while incomplete is None:
+                    done, _ = await asyncio.wait(waiting, timeout=LINGER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                    if done:
+                        break
+                    incomplete = next(self._splitter.flush(), None)
             finally:
                 failing.cancel()
+        if incomplete is not None:
+            return incomplete
         if failed.is_set():
             return None
         asked, self._asked = self._asked, None
@@ -144,7 +155,7 @@ class Streaming:
         self._window = window
 
     async def apply(
-        self, parts: AsyncGenerator[Part, None], limits: Limits, patience_seconds: float
+        self, source: Source, limits: Limits, patience_seconds: float
     ) -> AsyncGenerator[StreamResult, None]:
         """The results of all parts, in order.
 
@@ -155,7 +166,7 @@ class Streaming:
             AudienceError: there was no progress for too long, or signing in failed.
         """
         window = Window(self._window, time.monotonic())
-        async with aclosing(_Source(parts)) as source:
+        async with aclosing(source):
             while True:
                 if not window.sent:
                     part = await source.next(self._session.closed)
@@ -207,7 +218,7 @@ class Streaming:
             raise failure
         await self._session.sleep(wait)
 
-    async def _send(self, stream: _Stream, window: Window, source: _Source, limits: Limits) -> None:
+    async def _send(self, stream: _Stream, window: Window, source: Source, limits: Limits) -> None:
         """Send what has to be repeated, then new parts until something fails. Exceptions are raised when the stream has
         ended."""
         try:
@@ -282,16 +293,16 @@ async def _end(task: "asyncio.Future[Any]") -> None:
         await task
 
 
-def parts_of_users(users: Users, limits: Limits) -> AsyncGenerator[Part, None]:
+def source_of_users(users: Users, limits: Limits) -> Source:
     """Divide users into requests."""
     splitter = Splitter(limits)
-    return _parts(users, splitter.add, splitter)
+    return Source(_parts(users, splitter.add, splitter), splitter)
 
 
-def parts_of_requests(requests: Requests, limits: Limits) -> AsyncGenerator[Part, None]:
+def source_of_requests(requests: Requests, limits: Limits) -> Source:
     """Divide the users of requests into requests: the same ones, if they are within the limits."""
     splitter = Splitter(limits)
-    return _parts(requests, splitter.add_request, splitter)
+    return Source(_parts(requests, splitter.add_request, splitter), splitter)
 
 
 async def _parts(

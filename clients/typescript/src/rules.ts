@@ -50,6 +50,8 @@ export const PING_ANSWER_MS = 5000;
 export const QUOTA_WINDOW_MS = 1000;
 /** Requests of a stream that are under way at once. A stream keeps nothing else in memory. */
 export const STREAM_WINDOW = 32;
+/** How long users of a stream that come slowly wait for others to share a request with, at most. */
+export const LINGER_MS = 200;
 /** The most users in a BatchGetMemberships request. */
 export const BATCH_USERS = 1000;
 /** The most bytes that the encoding of a request adds to a user or a block. */

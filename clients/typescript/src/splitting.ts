@@ -131,9 +131,8 @@ export function split(users: Iterable<User>, limits: Limits): Part[] {
 /** Divides users into parts as they arrive. */
 export async function* parts(
   users: Iterable<User> | AsyncIterable<User>,
-  limits: Limits,
+  splitter: Splitter,
 ): AsyncGenerator<Part, undefined> {
-  const splitter = new Splitter(limits);
   for await (const user of users) yield* splitter.add(user);
   yield* splitter.flush();
   return undefined;

@@ -1,6 +1,7 @@
 import { AudienceError } from "./errors.js";
 import type { ApplySegmentsResult } from "./gen/instantaudience/v1/audience_pb.js";
-import { type Limits, type Part, joined, keys, parts } from "./splitting.js";
+import { LINGER_MS } from "./rules.js";
+import { type Limits, type Part, Splitter, joined, keys, parts } from "./splitting.js";
 import type { User } from "./users.js";
 
 /** The result for the users that were sent in one request, in the order in which they were given. */
@@ -102,36 +103,80 @@ export class Window {
   }
 }
 
+/** A read of the users' iterator. */
+interface Read {
+  readonly result: Promise<IteratorResult<Part, undefined>>;
+  isDone: boolean;
+  /** Is called when it is done. */
+  tell: () => void;
+}
+
 /** The source of requests. A pending read of the iterator outlives the stream that waits for it. */
 export class Source {
+  readonly #splitter: Splitter;
   readonly #parts: AsyncGenerator<Part, undefined>;
-  #asked: Promise<IteratorResult<Part, undefined>> | undefined;
+  #read: Read | undefined;
+  #next: Promise<IteratorResult<Part, undefined>> | undefined;
+  #isClosed = false;
 
   constructor(users: Iterable<User> | AsyncIterable<User>, limits: Limits) {
-    this.#parts = parts(users, limits);
+    this.#splitter = new Splitter(limits);
+    this.#parts = parts(users, this.#splitter);
   }
 
   /**
-   * The next request; the same until it is taken.
+   * The next request: a full one or, if that takes long, with the users that are there. The same until it is taken.
    *
    * @throws whatever the caller's users throw.
    */
   next(): Promise<IteratorResult<Part, undefined>> {
-    this.#asked ??= this.#parts.next();
-    return this.#asked;
+    this.#next ??= this.#fullOrLate();
+    return this.#next;
   }
 
   /** Moves on to the next request. */
   taken(): void {
-    this.#asked = undefined;
+    this.#next = undefined;
   }
 
   /** Stops reading, without waiting for a pending read. */
   async close(): Promise<void> {
     const returned = this.#parts.return(undefined);
-    if (this.#asked === undefined) await returned;
-    else returned.catch(() => undefined);
+    this.#isClosed = true;
+    if (this.#read === undefined) {
+      await returned;
+    } else {
+      this.#read.tell();
+      returned.catch(() => undefined);
+    }
   }
+
+  async #fullOrLate(): Promise<IteratorResult<Part, undefined>> {
+    const read = (this.#read ??= begin(this.#parts));
+    while (!read.isDone && !this.#isClosed) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, LINGER_MS);
+        read.tell = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      const [late] = read.isDone || this.#isClosed ? [] : this.#splitter.flush();
+      if (late !== undefined) return { done: false, value: late };
+    }
+    if (read.isDone) this.#read = undefined;
+    return read.result;
+  }
+}
+
+function begin(parts: AsyncGenerator<Part, undefined>): Read {
+  const read: Read = { result: parts.next(), isDone: false, tell: () => undefined };
+  const end = (): void => {
+    read.isDone = true;
+    read.tell();
+  };
+  read.result.then(end, end);
+  return read;
 }
 
 /** The result that the caller gets for a request. */

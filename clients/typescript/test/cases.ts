@@ -19,6 +19,7 @@ export interface WrittenUser {
   readonly seg_block?: readonly WrittenBlock[];
   readonly times?: number;
   readonly distinct?: number;
+  readonly after_results?: number;
 }
 
 export interface ExpectedError {
@@ -107,7 +108,7 @@ function check(written: object, kind: keyof typeof WORDS): void {
 export function meant(written: readonly (string | WrittenUser)[]): WrittenUser[] {
   return written.flatMap((user) => {
     if (typeof user === "string") return [{ user_id: user }];
-    const { times = 1, distinct = times, seg_block, ...template } = user;
+    const { times = 1, distinct = times, after_results: _, seg_block, ...template } = user;
     return Array.from({ length: times }, (_, i) => ({
       ...template,
       user_id: times > 1 ? String(BigInt(user.user_id) + BigInt(i % distinct)) : user.user_id,

@@ -8,6 +8,7 @@ import {
   type Client,
   type ClientOptions,
   type StreamResult,
+  type User,
   WarningCode,
 } from "instantaudience";
 import { MembershipSchema, RtSegmentSchema, type UserMemberships } from "instantaudience/v1/audience";
@@ -70,14 +71,38 @@ async function call(client: Calls, step: Step): Promise<Answer> {
     const ids = meant(step.user_ids ?? []).map((user) => user.user_id);
     return { users: await client.memberships(ids, { domain, deadlineMs }) };
   }
-  const users = meant(step.users ?? []).map((user) => fromJson(RtSegmentSchema, user as unknown as JsonObject));
+  const written = step.users ?? [];
   if (step.call === "apply") {
-    const result = await client.apply(users, { validateOnly, deadlineMs });
+    const result = await client.apply(usersOf(written), { validateOnly, deadlineMs });
     return { results: [{ firstUser: 0, users: 0, result, error: undefined }] };
   }
+  return { results: await stream(client, written, deadlineMs) };
+}
+
+/** Streams users, at once or, where some come later, as they come. */
+async function stream(client: Calls, written: readonly WrittenUser[], deadlineMs: number): Promise<StreamResult[]> {
   const results: StreamResult[] = [];
-  for await (const result of client.stream(users, { deadlineMs })) results.push(result);
-  return { results };
+  let tell = (): void => undefined;
+  async function* asTheyCome(): AsyncGenerator<User> {
+    for (const each of written) {
+      while (results.length < (each.after_results ?? 0)) {
+        await new Promise<void>((resolve) => {
+          tell = resolve;
+        });
+      }
+      yield* usersOf([each]);
+    }
+  }
+  const areSlow = written.some((each) => each.after_results !== undefined);
+  for await (const result of client.stream(areSlow ? asTheyCome() : usersOf(written), { deadlineMs })) {
+    results.push(result);
+    tell();
+  }
+  return results;
+}
+
+function usersOf(written: readonly WrittenUser[]): User[] {
+  return meant(written).map((user) => fromJson(RtSegmentSchema, user as unknown as JsonObject));
 }
 
 function checkResults(results: StreamResult[], expect: Expected): void {

@@ -133,6 +133,26 @@ async def test_streams_whose_users_are_waited_for_keep_no_other_waiting(service:
     assert await in_time(work) == 10
 
 
+async def test_users_that_come_slowly_do_not_wait_for_those_after_them(service: FakeService) -> None:
+    def work() -> list[int]:
+        results: list[int] = []
+        came: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+        def users() -> Iterator[RtSegment]:
+            yield user(1, block(7))
+            yield user(2, block(7))
+            came.get()
+            yield user(3, block(7))
+
+        with client_of(service) as client:
+            for result in client.stream(users()):
+                results.append(result.users)
+                came.put(None)
+        return results
+
+    assert await in_time(work) == [2, 1]
+
+
 async def test_a_stream_that_is_left_leaves_no_thread(service: FakeService) -> None:
     def work() -> None:
         with client_of(service) as client:

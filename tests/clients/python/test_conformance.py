@@ -132,10 +132,31 @@ async def _call(client: AsyncClient, step: Case) -> Any:
     if step["call"] == "memberships":
         ids = [user["user_id"] for user in _users(step["user_ids"])]
         return await client.memberships(ids, domain=step.get("domain"), deadline_seconds=seconds)
-    users = [ParseDict(user, RtSegment()) for user in _users(step["users"])]
     if step["call"] == "stream":
-        return [result async for result in client.stream(users, patience_seconds=seconds)]
+        return await _stream(client, step["users"], seconds)
+    users = [ParseDict(user, RtSegment()) for user in _users(step["users"])]
     return await client.apply(users, validate_only=step.get("validate_only", False), deadline_seconds=seconds)
+
+
+async def _stream(client: AsyncClient, written: list[Case], seconds: float) -> list[StreamResult]:
+    """Streams users, at once or, where some come later, as they come."""
+    results: list[StreamResult] = []
+    came = asyncio.Event()
+
+    async def as_they_come() -> AsyncIterator[RtSegment]:
+        for each in written:
+            while len(results) < each.get("after_results", 0):
+                came.clear()
+                await came.wait()
+            for user in _users([each]):
+                yield ParseDict(user, RtSegment())
+
+    at_once = [ParseDict(user, RtSegment()) for user in _users(written)]
+    are_slow = any("after_results" in each for each in written)
+    async for result in client.stream(as_they_come() if are_slow else at_once, patience_seconds=seconds):
+        results.append(result)
+        came.set()
+    return results
 
 
 def _users(written: list[Any]) -> Iterator[Case]:
@@ -144,7 +165,7 @@ def _users(written: list[Any]) -> Iterator[Case]:
         if isinstance(user, str):
             yield {"user_id": user}
             continue
-        template = {key: value for key, value in user.items() if key not in ("times", "distinct")}
+        template = {key: value for key, value in user.items() if key not in ("times", "distinct", "after_results")}
         times = user.get("times", 1)
         for i in range(times):
             blocks = [block for block in user.get("seg_block", []) for block in _blocks(block, i)]

@@ -18,7 +18,7 @@ final class OneStream {
   private static final MethodDescriptor<StreamSegmentsRequest, StreamSegmentsResponse> METHOD =
       AudienceServiceGrpc.getStreamSegmentsMethod();
   /** Interval between checks whether a stream is stuck. */
-  static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
+  private static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
 
   private final Streaming all;
   private final Calling calling;
@@ -112,7 +112,9 @@ final class OneStream {
         call.onCompleted();
       } else if (queue.isEmpty()) {
         all.ask(source);
-        break;
+        if (queue.isEmpty()) {
+          return Streaming.LINGER_NANOS;
+        }
       } else {
         long wait = turnOf(queue.peekFirst());
         if (wait > 0) {

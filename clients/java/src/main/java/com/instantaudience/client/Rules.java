@@ -33,6 +33,9 @@ final class Rules {
   /** Requests of a stream that are under way at once. A stream keeps nothing else in memory. */
   static final int STREAM_WINDOW = 32;
 
+  /** How long users of a stream that come slowly wait for others to share a request with, at most. */
+  static final int LINGER_MS = 200;
+
   /** The most users in a BatchGetMemberships request. */
   static final int BATCH_USERS = 1000;
 

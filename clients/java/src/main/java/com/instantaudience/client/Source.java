@@ -4,7 +4,6 @@ import com.instantaudience.v1.RtSegment;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.Iterator;
-import java.util.concurrent.Semaphore;
 import java.util.function.Consumer;
 
 /**
@@ -13,12 +12,16 @@ import java.util.function.Consumer;
  */
 final class Source implements AutoCloseable {
   private final Iterator<RtSegment> users;
-  private final Splitter splitter;
   private final Consumer<Part> onPart;
   private final Consumer<Throwable> onEnd;
-  private final Semaphore wanted = new Semaphore(0);
   private final Thread thread = new Thread(this::give, "instantaudience-users");
   private volatile boolean isClosed;
+  // The lock of this object guards all below.
+  private final Splitter splitter;
+  /** Requests that are full, or the last one. */
+  private final Deque<Part> ready = new ArrayDeque<>();
+  /** Whether a request was asked for and not given yet. */
+  private boolean isAsked;
 
   /** {@code onPart} receives each request, {@code onEnd} what the iterator threw, or null at the end of the users. */
   Source(Iterator<RtSegment> users, Limits limits, Consumer<Part> onPart, Consumer<Throwable> onEnd) {
@@ -31,8 +34,18 @@ final class Source implements AutoCloseable {
   }
 
   /** Asks for another request, or the end. */
-  void ask() {
-    wanted.release();
+  synchronized void ask() {
+    isAsked = true;
+    notifyAll();
+  }
+
+  /** Instead of the request that was asked for, one with the users that are there; null if there are none. */
+  synchronized Part takeIncomplete() {
+    if (!isAsked || !ready.isEmpty() || splitter.isEmpty()) {
+      return null;
+    }
+    isAsked = false;
+    return splitter.flush();
   }
 
   /** Stops reading. Waits until the caller's iterator is no longer in use. */
@@ -40,7 +53,6 @@ final class Source implements AutoCloseable {
   public void close() {
     isClosed = true;
     thread.interrupt();
-    wanted.release(); // The iterator may have taken no notice of the interrupt.
     boolean wasInterrupted = false;
     while (thread.isAlive()) {
       try {
@@ -57,16 +69,12 @@ final class Source implements AutoCloseable {
   private void give() {
     Throwable thrown = null;
     try {
-      Deque<Part> ready = new ArrayDeque<>();
       do {
-        wanted.acquire();
-        while (!isClosed && ready.isEmpty() && users.hasNext()) {
-          ready.addAll(splitter.add(users.next()));
+        awaitAsked();
+        while (!isClosed && !isReady() && users.hasNext()) {
+          add(users.next());
         }
-        if (ready.isEmpty()) {
-          ready.addLast(splitter.flush());
-        }
-      } while (!isClosed && given(ready.removeFirst()));
+      } while (!isClosed && isGiven());
     } catch (InterruptedException closed) {
       return;
     } catch (Throwable failure) { // Whatever it is, it is thrown on, on the caller's thread.
@@ -75,11 +83,31 @@ final class Source implements AutoCloseable {
     onEnd.accept(thrown);
   }
 
-  /** Passes a request on; false at the end. */
-  private boolean given(Part part) {
+  private synchronized void awaitAsked() throws InterruptedException {
+    while (!isAsked && !isClosed) {
+      wait();
+    }
+  }
+
+  private synchronized boolean isReady() {
+    return !ready.isEmpty();
+  }
+
+  private synchronized void add(RtSegment user) {
+    ready.addAll(splitter.add(user));
+  }
+
+  /** Passes a request on, once it is asked for; false at the end. */
+  private synchronized boolean isGiven() throws InterruptedException {
+    if (ready.isEmpty()) {
+      ready.addLast(splitter.flush());
+    }
+    awaitAsked();
+    Part part = ready.removeFirst();
     if (part.users().isEmpty()) {
       return false;
     }
+    isAsked = false;
     onPart.accept(part);
     return true;
   }

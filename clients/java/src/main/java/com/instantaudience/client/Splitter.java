@@ -51,6 +51,11 @@ final class Splitter {
     return full;
   }
 
+  /** Whether the incomplete part has no users. */
+  boolean isEmpty() {
+    return part.users().isEmpty();
+  }
+
   /** Returns the incomplete part, which may be empty. */
   Part flush() {
     Part flushed = part;

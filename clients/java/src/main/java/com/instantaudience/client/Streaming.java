@@ -14,6 +14,9 @@ import java.util.function.LongSupplier;
  * threads send it events.
  */
 final class Streaming {
+  /** How long users wait for others to go along with them, at most. */
+  static final long LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(Rules.LINGER_MS);
+
   private final Calling calling;
   private final Pacer pacer;
   private final Limits limits;
@@ -30,6 +33,8 @@ final class Streaming {
   /** Whether the token was renewed since then. */
   private boolean isRenewed;
   private boolean isAsked;
+  /** Since when what was asked for has been waited for. */
+  private long askedSince;
   private boolean isExhausted;
   /** What the caller's iterator threw; null if it ended normally. */
   private Throwable thrown;
@@ -102,11 +107,19 @@ final class Streaming {
     return isExhausted;
   }
 
-  /** Asks for the next request, if there is room for it. */
+  /** Asks for the next request, if there is room for it; takes what is there if that takes long. */
   void ask(Source source) {
+    long now = System.nanoTime();
     if (!isAsked && !isExhausted && !window.isFull()) {
       isAsked = true;
+      askedSince = now;
       source.ask();
+    } else if (isAsked && now - askedSince >= LINGER_NANOS) {
+      askedSince = now;
+      Part incomplete = source.takeIncomplete();
+      if (incomplete != null) {
+        take(incomplete);
+      }
     }
   }
 
@@ -130,7 +143,7 @@ final class Streaming {
       calling.session().checkOpen();
       ask(source);
       try {
-        Runnable event = events.poll(OneStream.LOOK_NANOS, TimeUnit.NANOSECONDS);
+        Runnable event = events.poll(LINGER_NANOS, TimeUnit.NANOSECONDS);
         if (event != null) {
           event.run();
         }

@@ -92,6 +92,7 @@ record Case(String file, JsonObject written) {
     JsonObject user = template.deepCopy();
     user.remove("times");
     user.remove("distinct");
+    user.remove("after_results");
     if (raised > 0) {
       user.addProperty("user_id", template.get("user_id").getAsBigInteger().add(BigInteger.valueOf(raised)).toString());
     }

@@ -19,9 +19,11 @@ import com.instantaudience.v1.RtSegment;
 import com.instantaudience.v1.UserMemberships;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
+import java.util.concurrent.Semaphore;
 import java.util.function.ToIntFunction;
 
 /** Whether what a client does is what a case expects. */
@@ -83,10 +85,17 @@ final class Checking {
       case "memberships" -> memberships(client, step);
       case "apply" -> {
         boolean isOnlyValidated = step.has("validate_only") && step.get("validate_only").getAsBoolean();
-        ApplySegmentsResult result = isOnlyValidated ? client.validate(users(step)) : client.apply(users(step));
+        List<RtSegment> users = users(step.getAsJsonArray("users"));
+        ApplySegmentsResult result = isOnlyValidated ? client.validate(users) : client.apply(users);
         results.add(new StreamResult(0, 0, result, null));
       }
-      case "stream" -> client.stream(users(step).iterator(), results::add);
+      case "stream" -> {
+        Semaphore came = new Semaphore(0);
+        client.stream(asTheyCome(Case.objects(step.getAsJsonArray("users")), came), result -> {
+          results.add(result);
+          came.release();
+        });
+      }
       default -> throw new IllegalArgumentException("unknown call " + step.get("call"));
     }
     return results;
@@ -99,8 +108,22 @@ final class Checking {
     return client.memberships(ids, Case.text(step, "domain", ""));
   }
 
-  private static List<RtSegment> users(JsonObject step) {
-    return Case.meant(step.getAsJsonArray("users")).stream()
+  /** Some users wait for results: {@code came} has a permit for each. */
+  private static Iterator<RtSegment> asTheyCome(List<JsonObject> written, Semaphore came) {
+    return written.stream()
+        .flatMap(each -> {
+          int results = Case.number(each, "after_results", 0);
+          came.acquireUninterruptibly(results);
+          came.release(results);
+          JsonArray alone = new JsonArray();
+          alone.add(each);
+          return users(alone).stream();
+        })
+        .iterator();
+  }
+
+  private static List<RtSegment> users(JsonArray written) {
+    return Case.meant(written).stream()
         .map(user -> parsed(user, RtSegment.newBuilder()).build())
         .toList();
   }

@@ -9,11 +9,11 @@ from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 
 BEGIN = (
-    lua.CLOCK
+    lua.SLIDING_WINDOW
     + """
 local window, limit, name = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
+slide(KEYS[1], now, window)
 if redis.call('ZSCORE', KEYS[1], name) then return 0 end
 local guesses = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 local wrong, oldest = 0, nil
@@ -23,7 +23,7 @@ for i = 1, #guesses, 2 do
     wrong, oldest = wrong + 1, oldest or guesses[i + 1]
   end
 end
-if wrong >= limit then return math.min(oldest - now, 0) + window end
+if wrong >= limit then return wait_ms(oldest, now, window) end
 if #guesses / 2 >= limit then return -1 end
 redis.call('ZADD', KEYS[1], now, name)
 redis.call('PEXPIRE', KEYS[1], window)
@@ -32,7 +32,7 @@ return 0
 )
 """A sliding window, exact over all workers. Arguments: window in ms, limit, the guess's name, by which a command that
 is sent again after a lost answer counts once. Answers 0 (counted), -1 (full only because of guesses under way), or how
-long to wait in ms. The wait never exceeds the window, even if the clock was set back: the set expires then."""
+long to wait in ms."""
 
 END = """
 local counted = redis.call('ZSCORE', KEYS[1], ARGV[1])

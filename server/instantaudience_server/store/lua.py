@@ -7,6 +7,22 @@ local function now_ms()
 end
 """
 """`now_ms()` is the node's clock, a Unix time in ms. Scripts use it because processes' clocks may differ."""
+SLIDING_WINDOW = (
+    CLOCK
+    + """
+local function slide(counted, now, window)
+  redis.call('ZREMRANGEBYSCORE', counted, '-inf', now - window)
+  redis.call('ZREMRANGEBYSCORE', counted, '(' .. now + window, '+inf')
+end
+local function wait_ms(oldest, now, window)
+  return math.min(oldest - now, 0) + window
+end
+"""
+)
+"""A sorted set whose scores are times of the node's clock counts what came in the last `window` ms: `slide` drops the
+rest from it, and `wait_ms` says when the oldest entry leaves it. What is more than a window ahead dates from before the
+clock was set back, and is dropped too: else it would count until the clock is there again, as the set's expiry is a
+time of that clock as well. No wait that is told exceeds the window."""
 SCAN = """
 local process
 local function this_process()

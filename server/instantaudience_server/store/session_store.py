@@ -6,16 +6,14 @@ from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.sessions import Session
 
 COUNT_SIGN_IN = (
-    lua.CLOCK
+    lua.SLIDING_WINDOW
     + """
 local window, limit, name = unpack(ARGV)
 if redis.call('ZSCORE', KEYS[1], name) then return 0 end
 local now = now_ms()
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. now + window, '+inf')
+slide(KEYS[1], now, window)
 if redis.call('ZCARD', KEYS[1]) >= tonumber(limit) then
-  local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-  return math.min(oldest - now, 0) + window
+  return wait_ms(redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2], now, window)
 end
 redis.call('ZADD', KEYS[1], now, name)
 redis.call('PEXPIRE', KEYS[1], window)
@@ -26,8 +24,7 @@ return 0
 limit, the token's hash.
 
 The hash names the sign-in, so that a command that is sent again after a lost answer counts once. Answers 0 (counted) or
-how long to wait in ms. The wait never exceeds the window, even if the clock was set back: the set expires then. Entries
-more than a window ahead date from before the clock was set back, and are dropped.
+how long to wait in ms.
 """
 
 

@@ -57,8 +57,23 @@ async def test_nobody_waits_longer_where_the_clock_was_set_back(
     for number in range(LIMIT):
         assert await begin(guesses, str(number)) == 0
         await end(guesses, str(number), wrong=True)
-    await let_pass(plain, -3_600_000)
+    await let_pass(plain, -WINDOW + LATE)
     assert await begin(guesses, "more") == WINDOW
+
+
+async def test_nobody_is_locked_out_until_a_clock_that_was_set_back_is_there_again(
+    guesses: ClusterGuessStore, plain: RedisCluster
+) -> None:
+    """Nor by guesses under way, whose worker cannot have lived so long."""
+    for number in range(LIMIT):
+        assert await begin(guesses, str(number)) == 0
+        if number % 2:
+            await end(guesses, str(number), wrong=True)
+    await let_pass(plain, -3_600_000)
+    for number in range(LIMIT):
+        assert await begin(guesses, f"after {number}") == 0
+        await end(guesses, f"after {number}", wrong=True)
+    assert WINDOW - LATE < (await begin(guesses, "more") or 0) <= WINDOW
 
 
 async def test_right_ones_do_not_count(guesses: ClusterGuessStore, plain: RedisCluster) -> None:

@@ -31,7 +31,7 @@ async def every_view(console: Console, look: Callable[[str], Awaitable[None]]) -
     await look("Overview")
     for view in [*VIEWS[1:], "Members"]:
         await console.go_to(view)
-        await page.wait_for_load_state("networkidle")
+        await console.answered()
         if view == "Segments":
             await page.get_by_role("button", name="New segment").click()
             await look("New segment")

@@ -184,7 +184,7 @@ async def test_where_the_token_goes(console: Console, service: Service) -> None:
     await console.sign_in(ACCOUNT, PASSWORD)
     for view in ("Samples", "Segments", "Users", "Overview"):
         await console.go_to(view)
-        await console.page.wait_for_load_state("networkidle")
+        await console.answered()
     token = await console.stored_token() or ""
     carrying = [await request.header_value("authorization") == token for request in console.requests]
     paths = {request.url.removeprefix(service.url).partition("?")[0] for request in console.requests}

@@ -76,6 +76,13 @@ class Console:
         """Load the page."""
         await self.page.goto(f"{self.service.url}/console{f'#{view}' if view else ''}")
 
+    async def answered(self) -> None:
+        """Wait for all answers, also to what the page asks for meanwhile. (The load state `networkidle` is no use here:
+        a page that has reached it once does not leave it.)"""
+        for request in self.requests:  # which grow
+            if answer := await request.response():
+                await answer.finished()
+
     async def sign_in(self, username: str, password: str) -> None:
         """Fill in and submit the form."""
         await self.page.get_by_label("User name").fill(username)

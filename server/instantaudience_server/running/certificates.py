@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import ExtensionOID
 
 from instantaudience_server.clock import written_time
 from instantaudience_server.running.certificate_copies import Certificates
@@ -48,10 +49,14 @@ def read_certificates(settings: Settings, now: float) -> Certificates:
         begin = 0.0
         try:
             _check_whole(texts[what])
-            if what == "client_ca":
+            if what == "server":
+                _check_version(texts[what])
+            elif what == "client_ca":
                 texts[what], gone = _without_ended(texts[what], now)
-            elif what == "client_crl" and gone:
-                texts[what] = _without_lists_of(gone, texts[what])
+            elif what == "client_crl":
+                _check_lists(texts[what])
+                if gone:
+                    texts[what] = _without_lists_of(gone, texts[what])
             if what == "key":
                 _check_pair(texts["server"], texts["key"])
             else:
@@ -107,6 +112,34 @@ def _check_pair(chain: str, key_text: str) -> None:
         raise ValueError(f"it must be RSA of {SMALLEST_RSA_BITS} bits or more, or ECDSA on P-256, P-384 or P-521")
     if x509.load_pem_x509_certificates(chain.encode())[0].public_key() != key.public_key():
         raise ValueError("it does not belong to the certificate")
+
+
+def _check_version(chain: str) -> None:
+    """Check that the chain's first certificate is of version 3 (source: RFC 5280, 4.1.2.1). Hosts differ in whether
+    they take another one, which `openssl x509 -req` makes where it is given no extensions.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if x509.load_pem_x509_certificates(chain.encode())[0].version is not x509.Version.v3:
+        raise ValueError(
+            "it is of version 1: one of version 3 is needed, with the names that it is for (subjectAltName)"
+        )
+
+
+def _check_lists(text: str) -> None:
+    """Check that each revocation list is of version 2 and whole (source: RFC 5280, 5.1.2.1 and 5.2.4). Hosts differ in
+    whether they take others.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for each in _lists_in(text):
+        extensions = [extension.oid for extension in each.extensions]
+        if not extensions:
+            raise ValueError("a list in it has no extensions: one of version 2 is needed, with a number (crlNumber)")
+        if ExtensionOID.DELTA_CRL_INDICATOR in extensions:
+            raise ValueError("a list in it has only what is new since another one (a delta CRL): a whole one is needed")
 
 
 def _without_ended(authorities: str, now: float) -> tuple[str, set[x509.Name]]:

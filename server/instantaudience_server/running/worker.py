@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 from instantaudience_gateway.contract.json_forms import json_forms
 
+from instantaudience_server.processes import StartError
 from instantaudience_server.running.certificate_copies import Certificates, follow
 from instantaudience_server.running.certificates import authorities_in
 from instantaudience_server.running.composition import Worker, open_worker
@@ -24,7 +25,7 @@ async def serve(config: WorkerConfig) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     Raises:
-        StoreUnusableError, StartError: as `open_worker`.
+        StoreUnusableError, StartError: as `open_worker`, or `_secure`.
     """
     async with open_worker(config) as worker, contextlib.AsyncExitStack() as stack:
         stop = asked_to_stop()
@@ -63,21 +64,31 @@ def _open_host(config: WorkerConfig, worker: Worker) -> NativeHost | GrpcioHost:
 
 
 async def _secure(host: NativeHost, path: Path, stack: contextlib.AsyncExitStack) -> None:
-    """Have the host serve TLS on its port with the certificates in the file, and follow their changes."""
-    secured = asyncio.Event()
+    """Have the host serve TLS on its port with the certificates in the file, and follow their changes.
+
+    Raises:
+        StartError: the host cannot use the first ones.
+    """
+    secured: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def secure(certificates: Certificates) -> None:
-        host.secure(
-            certificates.chain.encode(),
-            certificates.key.encode(),
-            None if certificates.client_ca is None else authorities_in(certificates.client_ca),
-            None if certificates.client_crl is None else certificates.client_crl.encode(),
-            required=certificates.clients_required,
-        )
-        secured.set()
+        try:
+            host.secure(
+                certificates.chain.encode(),
+                certificates.key.encode(),
+                None if certificates.client_ca is None else authorities_in(certificates.client_ca),
+                None if certificates.client_crl is None else certificates.client_crl.encode(),
+                required=certificates.clients_required,
+            )
+        except ValueError as error:
+            if not secured.done():
+                secured.set_exception(StartError(f"the certificates cannot be used: {error}"))
+            raise
+        if not secured.done():
+            secured.set_result(None)
 
     run_beside(stack, partial(follow, path, secure))
-    await secured.wait()
+    await secured
 
 
 def main() -> None:

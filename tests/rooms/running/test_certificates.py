@@ -1,6 +1,7 @@
 """Which files can be used for TLS, and what is said of those that cannot."""
 
 import asyncio
+import datetime
 import socket
 import ssl
 import stat
@@ -11,8 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from instantaudience_server.processes import StartError
 from instantaudience_server.running import certificate_files
 from instantaudience_server.running.certificate_copies import LOOK_SECONDS, Certificates, ServerContext, follow
@@ -73,6 +77,42 @@ def put(file: str, content: bytes) -> Callable[[Authority], object]:
     return lambda authority: (authority.directory / file).write_bytes(content)
 
 
+def without_version(authority: Authority) -> object:
+    """Write a certificate of version 1, as `openssl x509 -req` makes it: without extensions, and without the field that
+    says which version it has, `[0] { INTEGER 2 }` of 5 bytes."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - HOUR).not_valid_after(now + HOUR)
+    signed = builder.sign(key, hashes.SHA256())
+    inner, whole = signed.tbs_certificate_bytes, signed.public_bytes(Encoding.DER)
+    rest = whole[whole.index(inner) + len(inner) :]
+    der = sequence(sequence(inner[inner.index(b"\xa0\x03\x02\x01\x02") + 5 :]) + rest)
+    key_file(authority.directory, key)
+    return (authority.directory / "server.pem").write_text(ssl.DER_cert_to_PEM_cert(der))
+
+
+def sequence(content: bytes) -> bytes:
+    """A SEQUENCE of DER, of 256 bytes or more or of fewer."""
+    return (
+        b"\x30\x82" + len(content).to_bytes(2) + content
+        if len(content) > 255
+        else b"\x30\x81%c" % len(content) + content
+    )
+
+
+def without_number(authority: Authority, *extensions: x509.ExtensionType) -> None:
+    """Write a revocation list that has these extensions alone."""
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
+    builder = builder.last_update(now - HOUR).next_update(now + HOUR)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    made = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    (authority.directory / "revoked.crl").write_bytes(made.public_bytes(Encoding.PEM))
+
+
 BAD: dict[str, tuple[Callable[[Authority], object], str]] = {
     "a file that is not there": (lambda ca: (ca.directory / "server.key").unlink(), r"server\.key: No such file .*"),
     "no text": (put("server.key", b"\xff"), r"server\.key: it is not PEM"),
@@ -117,6 +157,18 @@ BAD: dict[str, tuple[Callable[[Authority], object], str]] = {
     "a list that has not begun": (
         lambda ca: ca.revoke(ca.directory / "revoked.crl", begins_in=HOUR),
         r"revoked\.crl: it begins at .*",
+    ),
+    "a certificate of version 1": (
+        without_version,
+        r"server\.pem: it is of version 1: one of version 3 is needed, with the names .*",
+    ),
+    "a list of version 1": (
+        without_number,
+        r"revoked\.crl: a list in it has no extensions: one of version 2 is needed, with a number \(crlNumber\)",
+    ),
+    "a list of what is new": (
+        lambda ca: without_number(ca, x509.DeltaCRLIndicator(1)),
+        r"revoked\.crl: a list in it has only what is new since another one .*: a whole one is needed",
     ),
     "no list": (put("revoked.crl", b""), r"revoked\.crl: there is no list in it that says when it ends"),
     "no CA": (put("ca.pem", b""), r"ca\.pem: .+"),

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
 from instantaudience_server.commands.root import main
 from instantaudience_server.errors import KEY_OF_ANOTHER_TYPE
 from instantaudience_server.processes import free_ports
 from instantaudience_server.store.keys import CATALOG_MEMBERS
+from instantaudience_server.transport.hosts.native import missing
 from redis.asyncio import RedisCluster
 from support.cluster.running import running_node
+from support.credentials.authorities import Authority
 from support.service.running import ON_ONE_HOST, Service
 
 USAGE, FAILURE = 2, 1
@@ -257,6 +260,26 @@ async def test_a_cluster_that_does_not_allow_what_a_start_needs(
     line = rf"127.0.0.1:\d+ refused a command: NOPERM {command}; docs/cluster.md has the rights that it takes"
     assert re.search(f"^{whose}: {line}$", ended.errors, re.MULTILINE)
     assert "Traceback" not in ended.errors
+
+
+@ON_ONE_HOST
+async def test_certificates_that_only_the_host_knows_that_it_cannot_use(
+    run: Any, service: Service, tmp_path: Path
+) -> None:
+    """A worker says what is the matter; the start waited for it without end."""
+    if reason := missing():
+        pytest.skip(f"the native host cannot run here: {reason}")
+    authority, revoked = Authority(tmp_path), tmp_path / "revoked.crl"
+    authority.revoke(revoked, extension=x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"))
+    server = authority.sign("server", dns=["localhost"])
+    tls = f"--tls-cert {server.cert} --tls-key {server.key} --client-ca {authority.file} --client-crl {revoked}"
+    for port in service.node_ports:
+        await service.on_node(port, "ACL", "SETUSER", "open", "on", "nopass", "~*", "&*", "+@all")
+    url = f"redis://open@127.0.0.1:{service.node_ports[0]}"
+    words = ["--host-mode", "native", "--workers", "1", "--http-port", "0", "--grpc-port", "0", "--redis", url]
+    ended = await run("serve", "--demo", *tls.split(), *words)
+    assert ended.status == FAILURE
+    assert re.search("^worker 0: the certificates cannot be used: .*CRL.*", ended.errors, re.MULTILINE), ended.errors
 
 
 @ON_ONE_HOST

@@ -88,13 +88,16 @@ class Authority:
         *revoked: Signed,
         lifetime: datetime.timedelta = 12 * HOUR,
         begins_in: datetime.timedelta = -HOUR,
+        extension: x509.ExtensionType | None = None,
     ) -> None:
-        """Write a certificate revocation list."""
+        """Write a certificate revocation list; `extension` is critical."""
         now = datetime.datetime.now(datetime.UTC)
         ends = now + lifetime
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
         builder = builder.last_update(min(now, ends) + begins_in).next_update(ends)
         builder = builder.add_extension(x509.CRLNumber(1), critical=False)
+        if extension is not None:
+            builder = builder.add_extension(extension, critical=True)
         for each in revoked:
             serial = each.certificate.serial_number
             entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - HOUR).build()

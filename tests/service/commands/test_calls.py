@@ -239,6 +239,23 @@ async def test_a_host_that_does_not_answer(run: Any, demo: dict[str, str]) -> No
         assert re.fullmatch(rf"Error: {url} does not answer \(.*\): {hint}\n", ended.errors)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "port", "mend"),
+    [
+        ("http", "grpc_address", "name the port of REST with --url, and https:// where it has TLS"),
+        ("https", "http_address", "name the port of REST with --url, and http:// where it has no TLS; --cacert .*"),
+    ],
+)
+async def test_a_port_where_something_else_is_spoken(
+    run: Any, service: Service, demo: dict[str, str], scheme: str, port: str, mend: str
+) -> None:
+    """The service runs: to start it was no help."""
+    url = f"{scheme}://{getattr(service, port)}"
+    ended = await run("get", "1", "--url", url, env=demo)
+    assert ended.status == 1
+    assert re.fullmatch(rf"Error: {url} does not answer \(.*\): {mend}\n", ended.errors), ended.errors
+
+
 async def test_the_token_is_kept_for_the_next_command(
     run: Any, service: Service, cluster: RedisCluster, tmp_path: Path
 ) -> None:

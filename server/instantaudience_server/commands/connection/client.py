@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -254,10 +255,21 @@ class Client:
         return click.ClickException(and_so(f"{error.reason}: {error}", *hints))
 
     def _unreachable(self, error: Exception) -> AwayError:
-        tls = "; --cacert says whom to trust, --cert what to show" if self._is_secure else ""
-        return AwayError(
-            f"{self.url} does not answer ({error}): start the service with `make run`, or name another with --url{tls}"
-        )
+        if _is_of_tls(error):
+            mend = "name the port of REST with --url, and http:// where it has no TLS"
+        elif isinstance(error, httpx.RemoteProtocolError):
+            mend = "name the port of REST with --url, and https:// where it has TLS"
+        else:
+            start = "start the service with `make run`" if is_loopback(self._where) else "see to it that it runs"
+            mend = f"{start}, or name another with --url"
+        if self._is_secure:
+            mend += "; --cacert says whom to trust, --cert what to show"
+        return AwayError(f"{self.url} does not answer ({error}): {mend}")
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Whether a call failed because TLS did."""
+    return error is not None and (isinstance(error, ssl.SSLError) or _is_of_tls(error.__cause__ or error.__context__))
 
 
 def _user_id(token: str) -> int:

@@ -45,8 +45,12 @@ def _load_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     if path is None:
         return
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{path}: it is no text in UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise click.BadParameter(f"{path}: {error}") from error
     unknown = settings.keys() - Settings.model_fields.keys()
     if unknown:

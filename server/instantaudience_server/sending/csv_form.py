@@ -33,15 +33,21 @@ class CsvForm:
 
         Raises:
             SourceError: the file cannot be read any further.
-            ColumnsError: the heading lacks a column, or is not CSV.
+            ColumnsError: the file has no heading, or one that is not CSV or lacks a column.
         """
         lines = content.lines()
         headings = list(self.order)
         if not headings:
+            if b"\0" in content.head:
+                raise ColumnsError(
+                    f"{content.name} is no text in UTF-8: convert it (`iconv -f UTF-16 -t UTF-8`), or unpack it"
+                )
             try:
-                row = next(csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True), [])
+                row = next(csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True), None)
             except csv.Error as error:
                 raise ColumnsError(f"{content.name} begins with no CSV: {reason_of(error)}") from error
+            if row is None:
+                raise ColumnsError(f"{content.name} is empty")
             names = {theirs: ours for ours, theirs in self.columns}
             headings = [names.get(heading, heading if heading not in dict(self.columns) else "") for heading in row]
             if missing := [theirs for ours, theirs in self.columns if ours not in headings]:
@@ -63,8 +69,8 @@ def _check(headings: list[str], name: str) -> None:
         if len(there) > MOST_SHOWN:
             there = f"{there[:MOST_SHOWN]}…"
         raise ColumnsError(
-            f"{name} has the columns {there}; it needs user_id, and seg_id or seg_code: say with --columns "
-            "which ones these are"
+            f"{name} has the columns {there}; it needs user_id, and seg_id or seg_code: say with --columns which ones "
+            "these are, with --delimiter what stands between them, or with --no-header that these are no names"
         )
     if twice := [each for each in NAMES if headings.count(each) > 1]:
         raise ColumnsError(f"{name} has the column {twice[0]} twice")

@@ -1,5 +1,6 @@
 """Rows of CSV, and the users that they are."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,14 @@ def test_empty_lines_take_no_memory(tmp_path: Path, empty: bytes) -> None:
     [
         (b"uid,segment\n", (), "needs user_id, and seg_id or seg_code"),
         (b"user_id,value\n", (), "needs user_id, and seg_id or seg_code"),
-        (b"", (), "has the columns none"),
+        (b"", (), "file is empty$"),
+        (b"\xef\xbb\xbf", (), "file is empty$"),
+        (gzip.compress(b"", mtime=0), (), "file is empty$"),
+        (b"\n", (), "has the columns none"),
+        (b"user_id;seg_id\n", (), "say .* with --delimiter what stands between them"),
+        (b"1,5\n", (), "or with --no-header that these are no names$"),
+        ("user_id,seg_id\n1,5\n".encode("utf-16"), (), "file is no text in UTF-8: convert it .*, or unpack it$"),
+        (b"PK\x03\x04\x14\x00\x00\x00\x08\x00users.csv\r", (), "file is no text in UTF-8"),
         (b"user_id,seg_id,seg_id\n", (), "has the column seg_id twice"),
         (b"user_id,seg_id\n", (("value", "amount"),), "has no column amount"),
         (b"user_id,seg_id\r1,5\r", (), "file begins with no CSV: a line ends with a carriage return alone"),

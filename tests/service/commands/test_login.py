@@ -39,11 +39,13 @@ async def test_from_signing_in_to_signing_out(run: Any, changed: Service, tmp_pa
             pass
     again = "`instant-audience login --profile mine`"
     assert ended.errors == f"Error: the token of profile mine has ended: {again}\n"
-    missing, refused, unreadable = await asyncio.gather(
+    missing, refused, unreadable, empty = await asyncio.gather(
         run("get", "1", "--profile", "other"),
         run(*words, "--password-stdin", stdin="wrong\n", env=env),
         run(*words, "--password-stdin", stdin="x\udcff\n", env=env | {"PYTHONIOENCODING": "utf-8:strict"}),
+        run(*words, "--password-stdin", stdin="\n", env=env),
     )
+    assert empty.errors == "Error: standard input has no password: its first line is empty\n"
     assert (unreadable.status, unreadable.errors) == (1, "Error: standard input is no readable text\n")
     assert missing.errors.startswith("Error: there is no profile other: sign in with `instant-audience login")
     assert (refused.status, refused.output) == (1, "")

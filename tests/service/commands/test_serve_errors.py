@@ -38,6 +38,7 @@ CONFIGS = {
     "yes.toml": "demo = true\nworkers = true",
     "neither.toml": "demo = 1.5",
     "nothing.toml": "demo = true\nredis = ''",
+    "marked.toml": "\ufeffdemo = true\nworkers = 0",
     "deep.toml": f"workers = {'[' * 100_000}",
 }
 
@@ -56,6 +57,7 @@ def directory(tmp_path: Path) -> Path:
     """Where the catalogs and the files with settings are."""
     for name, content in (CATALOGS | CONFIGS).items():
         (tmp_path / name).write_text(content)
+    (tmp_path / "wide.toml").write_text("demo = true", encoding="utf-16")
     return tmp_path
 
 
@@ -156,7 +158,19 @@ USAGE_ERRORS = {
     "an unknown flag": ("--demo", ["--colour", "red"], {}, ".*--colour.*"),
     "a bad variable": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "0"}, "--workers: .*greater than or equal to 1"),
     "a variable that is no number": ("--demo", [], {"INSTANT_AUDIENCE_WORKERS": "x"}, ".*--workers.*'x' is not.*"),
-    "no file with settings": ("--demo", ["--config", "missing.toml"], {}, ".*missing.toml: .*No such file.*"),
+    "no file with settings": (
+        "--demo",
+        ["--config", "missing.toml"],
+        {},
+        ".*: missing.toml: No such file or directory",
+    ),
+    "settings in UTF-16": ("--demo", ["--config", "wide.toml"], {}, ".*: wide.toml: it is no text in UTF-8"),
+    "settings behind a byte order mark": (
+        "",
+        ["--config", "marked.toml"],
+        {},
+        "--workers: .*greater than or equal to 1",
+    ),
     "settings that are no TOML": ("--demo", ["--config", "no.toml"], {}, ".*no.toml: Invalid value .*"),
     "settings that are far too deep": ("--demo", ["--config", "deep.toml"], {}, ".*deep.toml: maximum recursion.*"),
     "an empty path": ("--demo", ["--data-dir", ""], {}, ".*--data-dir.*'' is no path"),

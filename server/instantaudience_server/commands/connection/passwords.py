@@ -25,7 +25,7 @@ def read_password(what: str, *, from_stdin: bool, new: bool = False) -> str:
     """Read a password: prompt for it as `what`, twice if it is new, or read a line of standard input.
 
     Raises:
-        click.ClickException: standard input is not valid text.
+        click.ClickException: standard input is not valid text, or its first line is empty.
     """
     if from_stdin:
         return _line_of_stdin()
@@ -51,5 +51,7 @@ def _line_of_stdin() -> str:
         line = sys.stdin.readline().rstrip("\r\n")
     except UnicodeDecodeError:
         raise click.ClickException("standard input is no readable text") from None
+    if not line:
+        raise click.ClickException("standard input has no password: its first line is empty")
     check_readable(line, "standard input")
     return line

@@ -329,7 +329,7 @@ async def test_who_may_not_ask_everything_is_told_so(replicated: ReplicatedClust
 async def test_a_cluster_out_of_reach_is_a_problem(url: str, text: str) -> None:
     findings = await found(url)
     assert worst(findings) is Level.PROBLEM
-    assert text in wrong(findings)["cluster"][0]
+    assert wrong(findings)["cluster"][0].count(text) == 1
 
 
 async def test_a_cluster_without_slots_is_a_problem(tmp_path: Path) -> None:

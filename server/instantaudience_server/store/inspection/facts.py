@@ -212,8 +212,9 @@ def _chain(error: BaseException) -> str:
     """The messages of an error and its causes, each once."""
     texts: list[str] = []
     for each in _causes(error):
-        if str(each) and str(each) not in " ".join(texts):
-            texts.append(str(each))
+        text = ((isinstance(each, OSError) and each.strerror) or str(each)).removesuffix(".")
+        if text and text not in " ".join(texts):
+            texts.append(text)
     return "; ".join(texts)
 
 

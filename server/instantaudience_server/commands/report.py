@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import click
@@ -67,14 +68,29 @@ MOST_BARS = 31
 BAR_WIDTH = 32
 LEAST_BAR_WIDTH = 4
 
-_MOMENT = click.DateTime(["%Y-%m-%d %H:%M:%S", "%Y-%m-%d+%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"])
 _SECONDS = 3600
+
+
+class _Moment(click.DateTime):
+    """A time, as REST reads it. Click names times by the letters of `strftime`, in its help and its errors."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d %H:%M:%S", "%Y-%m-%d+%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"'{value}' is no time such as '2026-11-24 00:00:00' or 2026-11-24", param, ctx)
+
+
+_moment_option = partial(click.option, type=_Moment(), metavar="TIME")
 
 
 @click.command()
 @member_option
-@click.option("--start", type=_MOMENT, help="From this moment on (UTC), '2014-05-22 00:00:00'; hours are whole.")
-@click.option("--end", type=_MOMENT, help="Up to this moment (UTC). Without it: now.")
+@_moment_option("--start", help="From this moment on (UTC), '2026-11-24 00:00:00' or 2026-11-24; hours are whole.")
+@_moment_option("--end", help="Up to this moment (UTC). Without it: now.")
 @click.option(
     "--hours",
     type=click.IntRange(1, MOST_HOURS),

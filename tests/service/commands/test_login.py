@@ -45,7 +45,7 @@ async def test_from_signing_in_to_signing_out(run: Any, changed: Service, tmp_pa
         run(*words, "--password-stdin", stdin="x\udcff\n", env=env | {"PYTHONIOENCODING": "utf-8:strict"}),
         run(*words, "--password-stdin", stdin="\n", env=env),
     )
-    assert empty.errors == "Error: standard input has no password: its first line is empty\n"
+    assert empty.errors == "Error: standard input has an empty line, or none, where a password is needed\n"
     assert (unreadable.status, unreadable.errors) == (1, "Error: standard input is no readable text\n")
     assert missing.errors.startswith("Error: there is no profile other: sign in with `instant-audience login")
     assert (refused.status, refused.output) == (1, "")

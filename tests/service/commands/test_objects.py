@@ -138,7 +138,7 @@ async def test_passwords_and_tokens(run: Any, done: Any, changed: Service, admin
     ended = await run(*own, stdin=f"wrong\n{OTHER}\n", env=berta)
     assert (ended.status, ended.output) == (1, "")
     assert ended.errors == "Error: UNAUTH: 'current_password' is wrong\n"
-    ended = await run(*own, stdin=f"{PASSWORD}\n{OTHER}\n", env=berta)
+    ended = await run(*own, str(user["id"]), stdin=f"{PASSWORD}\n{OTHER}\n", env=berta)  # the old one is needed, too
     assert (ended.status, ended.errors) == (0, "")
     assert await statuses(changed, "berta", PASSWORD, OTHER) == [401, 200]
     other = ("user", "password", str(user["id"]), "--password-stdin")

@@ -193,7 +193,12 @@ FAILURES = {
     "no member": ("admin", ("--member", "0"), 2, r"--member"),
     "a member that cannot be": ("admin", ("--member", "2147483648"), 2, r"--member"),
     "the order": ("private", ("--start", "2026-01-02", "--end", "2026-01-01"), 1, r"^Error: SYNTAX: 'start' must be"),
-    "no moment": ("private", ("--start", "yesterday"), 2, r"--start"),
+    "no moment": (
+        "private",
+        ("--start", "yesterday"),
+        2,
+        r"--start.*: 'yesterday' is no time such as '2026-11-24 00:00:00' or ",
+    ),
     "too many hours": ("private", ("--hours", "721"), 2, r"--hours"),
     "all three": (
         *("private", ("--start", "2026-01-01", "--end", "2026-01-02", "--hours", "1"), 2),

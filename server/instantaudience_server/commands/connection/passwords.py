@@ -25,7 +25,7 @@ def read_password(what: str, *, from_stdin: bool, new: bool = False) -> str:
     """Read a password: prompt for it as `what`, twice if it is new, or read a line of standard input.
 
     Raises:
-        click.ClickException: standard input is not valid text, or its first line is empty.
+        click.ClickException: standard input is not valid text, or its next line is empty or missing.
     """
     if from_stdin:
         return _line_of_stdin()
@@ -52,6 +52,6 @@ def _line_of_stdin() -> str:
     except UnicodeDecodeError:
         raise click.ClickException("standard input is no readable text") from None
     if not line:
-        raise click.ClickException("standard input has no password: its first line is empty")
+        raise click.ClickException("standard input has an empty line, or none, where a password is needed")
     check_readable(line, "standard input")
     return line

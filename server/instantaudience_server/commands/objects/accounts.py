@@ -31,12 +31,13 @@ user.add_command(add_command(USER, ("username", "member_id"), (stdin_option,), _
 @stdin_option
 @with_client("admin")
 def change_password(client: Client, user_id: int, password_stdin: bool) -> None:
-    """Change the password of a user, and revoke its tokens. Without ID: one's own, for which the old one is needed.
+    """Change the password of a user, and revoke its tokens. Without ID: one's own. For that, the old one is needed.
 
     From standard input come the old one, if it is needed, and the new one, each on a line.
     """
     request = pb.ChangePasswordRequest(id=user_id)
-    if not user_id:
+    token = client.token()
+    if not user_id or (token is not None and token.split(":")[1] == str(user_id)):
         request.current_password = read_password("Password until now", from_stdin=password_stdin)
     request.new_password = read_password("New password", from_stdin=password_stdin, new=True)
     client.catalog("ChangePassword", request)

@@ -1,5 +1,6 @@
 """`send`: streams files of users to the service."""
 
+import errno
 import gc
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -202,7 +203,9 @@ def _sent(audience: instantaudience.Client, file: Path, way: Way, progress: Prog
     except (SourceError, ColumnsError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"{error.filename or file}: {error.strerror or error}") from error
+        is_kept_out = error.errno in (errno.EACCES, errno.EROFS) and file != STDIN
+        hints = [f"where nothing can be written beside it, send it as - (`< {file}`)"] if is_kept_out else []
+        raise click.ClickException(and_so(f"{error.filename or file}: {error.strerror or error}", *hints)) from error
 
 
 def _follow(

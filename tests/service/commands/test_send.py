@@ -25,6 +25,8 @@ from support.service.terminals import on_a_terminal
 MEMBERSHIPS = 300_000
 """Enough to be killed at."""
 SEGMENTS = (10001, 10002, 10003)
+AS_OTHERS = ["setpriv", "--bounding-set", "-dac_override", "--inh-caps", "-dac_override"] if os.geteuid() == 0 else ()
+"""Keeps root from writing where others may not."""
 
 
 def rejected(path: Path) -> list[tuple[str, ...]]:
@@ -182,6 +184,19 @@ def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, prob
     assert problem in ended.stderr
     assert (tmp_path / "text").exists()
     assert (tmp_path / "pipe").is_fifo()
+
+
+@ON_ONE_HOST
+async def test_a_folder_where_nothing_can_be_written(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
+    """Its place has to be beside it. Standard input has none, and its rejects are in the working directory."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "users.csv").write_text("user_id,seg_id\n5,10001\n")
+    folder.chmod(0o555)
+    ended = await run("send", "folder/users.csv", env=demo, under=AS_OTHERS)
+    assert (ended.status, ended.output) == (2, "")
+    hint = "where nothing can be written beside it, send it as - (`< folder/users.csv`)"
+    assert ended.errors == f"Error: folder/users.csv.position: Permission denied; {hint}\n"
 
 
 @ON_ONE_HOST

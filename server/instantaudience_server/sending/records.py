@@ -107,6 +107,18 @@ def batches_of(records: Iterable[Record], start: Place) -> Iterator[Batch]:
         yield batch_of(some)
 
 
+_REASONS = {
+    r'no field named "([^"]*)"': r"there is no key '\1'",
+    r'multiple "_?(\w+)" oneof fields': r"\1 stands twice",
+    "expected string": "must be a string",
+    "invalid literal for int|parse integer|Bool value": "must be a whole number",
+    "out of range": "must be a whole number of 32 bits",
+    "null is not allowed": "null cannot stand in a list",
+    "object is not iterable": "must be an object",
+}
+"""What is said in place of protobuf's texts, which are about messages of protobuf's, or of Python's."""
+
+
 def user_of(value: Any) -> RtSegment:
     """Convert a user from JSON (source: contract, "POST /rt-segment").
 
@@ -124,4 +136,13 @@ def user_of(value: Any) -> RtSegment:
     try:
         return ParseDict(value, RtSegment())
     except ParseError as error:
-        raise ValueError(re.sub(r"\s+", " ", str(error))) from None
+        raise ValueError(_reason(error)) from None
+
+
+def _reason(error: ParseError) -> str:
+    """Why a user is not valid, and where: `seg_block.seg_id: must be a whole number`."""
+    text = re.sub(r"\s+", " ", str(error))
+    *path, said = re.split(r"Failed to parse (\w+) field: ", text)
+    found = ((re.search(theirs, said), ours) for theirs, ours in _REASONS.items())
+    reason = next((match.expand(ours) for match, ours in found if match), said)
+    return f"{'.'.join(path[1::2])}: {reason}" if path else reason

@@ -71,8 +71,27 @@ def test_lines_that_are_no_users(tmp_path: Path) -> None:
     assert "property name" in found[1][1]
     assert "an object with 'user_id'" in found[2][1]
     assert found[3][1] == "no UTF-8"
-    assert "colour" in found[4][1]
+    assert found[4][1] == "there is no key 'colour'"
     assert found[5] == (7, "1", 1)
+
+
+@pytest.mark.parametrize(
+    ("user", "problem"),
+    [
+        ({"user_id": 1}, "user_id: must be a string"),
+        ({"user_id": "1", "userId": "1"}, "user_id stands twice"),
+        ({"user_id": "1", "seg_block": [{"seg_id": "x"}]}, "seg_block.seg_id: must be a whole number"),
+        ({"user_id": "1", "seg_block": [{"seg_id": 1.5}]}, "seg_block: must be a whole number"),
+        ({"user_id": "1", "seg_block": [{"seg_id": True}]}, "seg_block: must be a whole number"),
+        ({"user_id": "1", "seg_block": [{"seg_id": 2**40}]}, "seg_block.seg_id: must be a whole number of 32 bits"),
+        ({"user_id": "1", "seg_block": [{"segment": 1}]}, "seg_block: there is no key 'segment'"),
+        ({"user_id": "1", "seg_block": [None]}, "seg_block: null cannot stand in a list"),
+        ({"user_id": "1", "seg_block": [1]}, "seg_block: must be an object"),
+    ],
+)
+def test_what_is_wrong_with_a_user_is_told_in_the_words_of_the_api(tmp_path: Path, user: Any, problem: str) -> None:
+    (tmp_path / "file").write_text(json.dumps(user))
+    assert told(batches(tmp_path / "file")) == [(1, problem)]
 
 
 @pytest.mark.parametrize("is_whole", [True, False])

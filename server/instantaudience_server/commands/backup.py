@@ -45,7 +45,7 @@ def _with_cluster(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command()
+@click.command(short_help="Write what the cluster holds into a file.")
 @click.argument("file", type=PathType(path_type=Path, dir_okay=False))
 @_with_cluster
 def backup(file: Path, as_json: bool, **options: Any) -> None:

@@ -16,7 +16,7 @@ REFUSED_SEGMENTS = ("UNKNOWN_SEGMENT", "UNAUTHORIZED_SEGMENT", "INACTIVE_SEGMENT
 """Warnings about well-formed users and segments (source: audience.proto, WarningCode)."""
 
 
-@click.command()
+@click.command(short_help="Post a file of JSON to /rt-segment, and show the answer.")
 @click.argument("file", type=click.File("rb"))
 @with_client()
 def apply(client: Client, file: BinaryIO) -> None:

@@ -129,7 +129,7 @@ def catalog() -> None:
     """Import the catalog from a file, or export it to one."""
 
 
-@catalog.command("import")
+@catalog.command("import", short_help="Put a file into the catalog: what is missing, and what differs.")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @json_option("Print the counts and problems as JSON.")
 @with_client("admin")
@@ -162,7 +162,7 @@ def import_file(client: Client, file: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-@catalog.command("export")
+@catalog.command("export", short_help="Write the whole catalog into a file.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default="-")
 @with_client("admin")
 def export_file(client: Client, file: Path) -> None:

@@ -23,7 +23,7 @@ COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
 _INDENT = 10
 
 
-@click.command()
+@click.command(short_help="Say what is wrong with a deployment, and how to mend it.")
 @config_option
 @option("--redis", "The cluster to look at; without it, the embedded one in --data-dir.", metavar="URL")
 @data_dir_option

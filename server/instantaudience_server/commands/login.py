@@ -21,7 +21,7 @@ from instantaudience_server.commands.connection.reaching import DEFAULT_URL
 from instantaudience_server.commands.connection.tls import Tls, tls_options
 
 
-@click.command()
+@click.command(short_help="Sign in, and keep the token for later commands.")
 @url_option
 @profile_option
 @as_option

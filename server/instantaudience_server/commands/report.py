@@ -87,7 +87,7 @@ class _Moment(click.DateTime):
 _moment_option = partial(click.option, type=_Moment(), metavar="TIME")
 
 
-@click.command()
+@click.command(short_help="Show what a member sent, hour by hour.")
 @member_option
 @_moment_option("--start", help="From this moment on (UTC), '2026-11-24 00:00:00' or 2026-11-24; hours are whole.")
 @_moment_option("--end", help="Up to this moment (UTC). Without it: now.")

@@ -18,7 +18,7 @@ from instantaudience_server.settings import Settings
 from instantaudience_server.telemetry import Event, configure_logging
 
 
-@click.command()
+@click.command(short_help="Run the service.")
 @config_option
 @_option(
     "--catalog",

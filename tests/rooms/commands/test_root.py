@@ -48,6 +48,14 @@ def test_the_operators_table_has_every_command() -> None:
     assert {words[0] for words, _ in leaves(main)} - {"serve"} <= named
 
 
+@pytest.mark.parametrize("words", [[], ["catalog"], ["user"], ["user", "key"], ["batch"], ["user-data"]])
+def test_no_summary_of_a_command_is_cut_off_in_a_list(words: list[str]) -> None:
+    """On a terminal of 80 columns."""
+    listed = CliRunner().invoke(main, [*words, "--help"], terminal_width=80).stdout.partition("\nCommands:\n")[2]
+    assert listed
+    assert "..." not in listed
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["get", "--help"]])
 def test_an_output_that_cannot_be_written_is_told_in_a_line(words: list[str]) -> None:

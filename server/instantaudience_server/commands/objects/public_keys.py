@@ -19,7 +19,7 @@ _user_option = click.option(
 _key_argument = click.argument("key_id", metavar="KEY", type=number)
 
 
-@click.group()
+@click.group(short_help="The public keys that a user signs in with.")
 def key() -> None:
     """Add, list, activate and deactivate the public keys that a user signs in with (POST /v2/auth/jwt)."""
 

@@ -145,6 +145,8 @@ class Settings(BaseModel):
     def _one_catalog(self) -> "Settings":
         if self.demo and self.catalog is not None:
             raise ValueError("--catalog and --demo cannot be used together")
+        if self.add_missing and self.catalog is None and not self.demo:
+            raise ValueError("--add-missing needs --catalog, whose entries it adds")
         return self
 
     @model_validator(mode="after")

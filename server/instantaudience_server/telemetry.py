@@ -38,7 +38,7 @@ class Event(StrEnum):
     CALLS_REFUSED = "calls_refused"  # method, reason, calls: as many others like it
     CALL_DEFECT = "call_defect"  # request_id, method, exception; nodes, where they refused a command
     OUTCOME_NOT_NOTED = "outcome_not_noted"  # request_id, method, exception: metric or usage lack a call's outcome
-    CATALOG_SEEDED = "catalog_seeded"  # added: how many objects of the file were missing
+    CATALOG_SEEDED = "catalog_seeded"  # added: how many objects of the file; left_out: the first whose name is taken
     CATALOG_STALE = "catalog_stale"  # the cluster does not answer; the worker goes on with what it knows
     CATALOG_CURRENT = "catalog_current"
     BATCH_JOB_ENDED = "batch_job_ended"  # job_id, member_id, outcome

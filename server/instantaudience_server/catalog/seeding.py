@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from instantaudience.v1 import catalog_pb2 as pb
 
@@ -20,6 +21,13 @@ STORE_SECONDS = 5.0
 HashPassword = Callable[[str], str]
 
 
+class Seeded(NamedTuple):
+    """How many entries were added, and which could not be (`user 7`), as another object has their name."""
+
+    added: int
+    left_out: list[str]
+
+
 async def seed(
     store: CatalogStore,
     entries: CatalogEntries,
@@ -28,37 +36,45 @@ async def seed(
     progress: Progress,
     *,
     add_missing: bool = False,
-) -> int:
-    """Add entries to the cluster's catalog if that is empty; returns how many were added.
+) -> Seeded:
+    """Add entries to the cluster's catalog if that is empty.
 
     An import that was interrupted is completed the next time. If several machines start at once, the first one that
     completes the import ends it for all, and later changes to the catalog are kept. With `add_missing`, the catalog
     need not be empty. In either case, entries are left out whose ID exists, or whose unique name another object has;
-    with `add_missing`, also users with a name in certificates that another user has. Only passwords of new users are
-    hashed. `progress` counts entries.
+    with `add_missing`, also users with a name in certificates that another user has. The latter two are told where
+    `add_missing` asks for entries; else, another machine may have added them. Only passwords of new users are hashed.
+    `progress` counts entries.
 
     Raises:
         AudienceError: UNAVAILABLE.
         CatalogError: a new user has no password.
     """
     if not add_missing and not await store.begin_seeding(_deadline()):
-        return 0
+        return Seeded(0, [])
     size = len(entries.members) + len(entries.users) + len(entries.segments)
     lists: tuple[Sequence[Entry], ...] = (entries.members, entries.users, entries.segments)
     added = done = 0
+    left_out: list[str] = []
     for entries_of_kind in lists:
         for start in range(0, len(entries_of_kind), OBJECTS_AT_ONCE):
             batch = entries_of_kind[start : start + OBJECTS_AT_ONCE]
-            added += await _seed(store, batch, hash_password, now_ms, seeds=not add_missing)
+            missing, done_ids = await _seed(store, batch, hash_password, now_ms, seeds=not add_missing)
+            added += len(done_ids)
+            if add_missing:
+                left_out += [
+                    f"{records.kind_of(_object_of(batch[0]))} {each}" for each in missing if each not in done_ids
+                ]
             done += len(batch)
             progress(done, size)
     await store.end_seeding(_deadline())
-    return added
+    return Seeded(added, left_out)
 
 
 async def _seed(
     store: CatalogStore, batch: Sequence[Entry], hash_password: HashPassword, now_ms: int, *, seeds: bool
-) -> int:
+) -> tuple[list[int], set[int]]:
+    """The IDs that were missing, and those of them that were added."""
     kind = records.kind_of(_object_of(batch[0]))
     ids = [_object_of(entry).id for entry in batch]
     found = await store.find(kind, ids, _deadline())
@@ -72,7 +88,9 @@ async def _seed(
             for write, names in zip(writes, map(_certificate_names, missing), strict=True)
             if taken.isdisjoint(names)
         ]
-    return (await store.write(writes, _deadline(), seeds=seeds)).count(Outcome.DONE)
+    outcomes = await store.write(writes, _deadline(), seeds=seeds)
+    added = {write.id for write, outcome in zip(writes, outcomes, strict=True) if outcome is Outcome.DONE}
+    return [_object_of(entry).id for entry in missing], added
 
 
 def _certificate_names(entry: Entry) -> Sequence[str]:

@@ -27,6 +27,8 @@ PENDING_BYTES = 64 * 2**20
 STORE_SECONDS = 30.0
 """How long a node may leave commands unanswered."""
 SECONDS_BETWEEN_PROGRESS = 2.0
+MOST_LEFT_OUT = 10
+"""How many entries that are left out are named in the log."""
 RETRY_SECONDS = 1.0
 """The pause before the node that has the catalog is asked again."""
 
@@ -90,8 +92,8 @@ class FirstCatalog:
         progress = self._now_and_then("putting the catalog into the cluster")
         now_ms = SystemClock().now_ms()
         if self._path is not None:
-            added = await seed(store, self._entries, hash_password, now_ms, progress, add_missing=self._add_missing)
-            log.info(Event.CATALOG_SEEDED, added=added)
+            done = await seed(store, self._entries, hash_password, now_ms, progress, add_missing=self._add_missing)
+            log.info(Event.CATALOG_SEEDED, added=done.added, left_out=done.left_out[:MOST_LEFT_OUT])
         return not await store.version(asyncio.get_running_loop().time() + STORE_SECONDS)
 
     def _now_and_then(self, what: str) -> Progress:

@@ -33,7 +33,7 @@ def entries(count: int = 1200) -> CatalogEntries:
 
 async def seeded(store: ClusterCatalogStore, file: CatalogEntries, *, add_missing: bool = False) -> int:
     """How many entries were added."""
-    return await seed(store, file, quick_hash, NOW_MS, lambda _done, _all: None, add_missing=add_missing)
+    return (await seed(store, file, quick_hash, NOW_MS, lambda _done, _all: None, add_missing=add_missing)).added
 
 
 async def test_an_empty_catalog_alone_is_seeded(store: ClusterCatalogStore) -> None:
@@ -65,7 +65,7 @@ async def test_who_is_removed_while_another_machine_still_seeds_does_not_come_ba
     removal = write_of(pb.User.FromString(ann), None)
     assert await store.write([removal], seconds_from_now()) == [Outcome.DONE]
     may_go_on.set()
-    assert await slower == 2
+    assert await slower == (2, [])
     assert await store.find(Kind.USER, [10], seconds_from_now()) == [None]
 
 
@@ -120,7 +120,8 @@ async def test_a_name_that_another_object_has_got_stays_its(store: ClusterCatalo
     other = pb.User(id=99, username="ann", member_id=1)
     writes = [write_of(None, MEMBERS[0]), write_of(None, other, "$argon2id$other")]
     assert await store.write(writes, seconds_from_now()) == [Outcome.DONE, Outcome.DONE]
-    assert await seeded(store, entries(1), add_missing=True) == 3
+    done = await seed(store, entries(1), quick_hash, NOW_MS, lambda _done, _all: None, add_missing=True)
+    assert done == (3, ["user 10"])
     assert await store.find(Kind.USER, [10, 11], seconds_from_now()) == [None, BOB.user.SerializeToString()]
 
 
@@ -136,7 +137,8 @@ async def test_a_name_in_certificates_that_another_user_has_got_stays_its(store:
     file = CatalogEntries(
         members=MEMBERS, users=[pb.ImportedUser(user=each, password_hash="$argon2id$u") for each in users]
     )
-    assert await seeded(store, file, add_missing=True) == 3
+    done = await seed(store, file, quick_hash, NOW_MS, lambda _done, _all: None, add_missing=True)
+    assert done == (3, ["user 20"])
     found = await store.find(Kind.USER, [20, 21, 22], seconds_from_now())
     assert [each is not None for each in found] == [False, True, True]
 

@@ -85,6 +85,7 @@ def assert_one_line(status: int, errors: str, expected: int, line: str) -> None:
 
 USAGE_ERRORS = {
     "two catalogs": ("--demo --catalog bad.yaml", [], {}, "--catalog and --demo cannot be used together"),
+    "a file that is not there to be added": ("", ["--add-missing"], {}, "--add-missing needs --catalog, .*"),
     "no worker": ("--demo", ["--workers", "0"], {}, "--workers: .*greater than or equal to 1"),
     "no number": ("--demo", ["--workers", "many"], {}, r".*'--workers'.*'many' is not a valid integer\."),
     "a port too high": ("--demo", ["--http-port", "65536"], {}, "--http-port: .*65535"),

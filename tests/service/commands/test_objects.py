@@ -249,6 +249,12 @@ async def test_a_member_works_on_its_own_segments_alone(run: Any, changed: Servi
 
 FAILURES = {
     "nothing to change": ("member set 123", 2, "nothing to change: give at least one field"),
+    "nothing to add": ("segment add", 2, "nothing to add: give at least one field"),
+    "a field that no file has": (
+        "member set 123 --batch-fields SEG_ID,END",
+        2,
+        ".* there is no field END; the fields are SEG_ID, SEG_CODE, MEMBER_ID, EXPIRATION, TIMESTAMP, VALUE",
+    ),
     "set and unset": ("segment set 12 --code x --unset code", 2, "code cannot be set and unset at once"),
     "an unknown field": ("segment set 12 --unset id", 2, ".*'--unset': 'id' is not one of .*"),
     "no ID": ("segment show", 2, "Missing argument 'ID'."),

@@ -49,7 +49,8 @@ def add_command(
     @with_client("admin")
     def add(client: Client, as_json: bool, **given: Any) -> None:
         request = noun.request("Create")
-        _put(noun, getattr(request, noun.name), given)
+        if not _put(noun, getattr(request, noun.name), given):
+            raise click.UsageError("nothing to add: give at least one field")
         if complete:
             complete(request, given)
         _print(noun, noun.call(client, "Create", request), as_json)

@@ -19,11 +19,12 @@ Decorator = Callable[[Any], Any]
 
 def batch_fields(value: str) -> list[int]:
     """Parse names of `BatchField`s, separated by commas."""
-    names = [f"BATCH_FIELD_{word.strip().upper()}" for word in value.split(",") if word.strip()]
-    unknown = [name for name in names if name not in pb.BatchField.keys()]  # noqa: SIM118 - no dict
+    known = {name.removeprefix("BATCH_FIELD_"): number for name, number in pb.BatchField.items() if number}
+    names = [word.strip().upper() for word in value.split(",") if word.strip()]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise click.BadParameter(f"there is no field {unknown[0].removeprefix('BATCH_FIELD_')}")
-    return [pb.BatchField.Value(name) for name in names]
+        raise click.BadParameter(f"there is no field {unknown[0]}; the fields are {', '.join(known)}")
+    return [known[name] for name in names]
 
 
 def word_of(name: str) -> str:

@@ -1,5 +1,6 @@
 """`apply` and `get`: the REST contract from the command line."""
 
+import codecs
 from collections import Counter
 from typing import Any, BinaryIO
 
@@ -24,7 +25,8 @@ def apply(client: Client, file: BinaryIO) -> None:
 
     The exit status is 1 where nothing in it was valid.
     """
-    response = client.call("POST", "/rt-segment", content=file.read(), params={"detail": "true"})
+    content = file.read().removeprefix(codecs.BOM_UTF8)  # no part of the JSON (RFC 8259, 8.1), as for `send`
+    response = client.call("POST", "/rt-segment", content=content, params={"detail": "true"})
     print_json({"response": response})
     if response["warnings"]:
         click.echo(f"parts of the request were skipped; warnings: {len(response['warnings'])}", err=True)

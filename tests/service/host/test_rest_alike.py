@@ -191,6 +191,30 @@ async def test_tokens(hosts: Hosts, authorization: str, query: str, status: int)
         assert (await hosts.assert_alike(send, ports)).status_code == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "status"), [(["TOKEN", "nobody"], 401), (["TOKEN", "TOKEN"], 401), (["", "TOKEN"], 200), (["", ""], 401)]
+)
+async def test_several_tokens(hosts: Hosts, values: list[str], status: int) -> None:
+    """Whoever checks one of them on the way must not have checked another than counts here."""
+
+    async def send(http: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
+        headers = [("authorization", value.replace("TOKEN", tokens["demo"])) for value in values]
+        return await http.post("/rt-segment", content=GOOD, headers=headers)
+
+    assert (await hosts.assert_alike(send)).status_code == status
+
+
+@pytest.mark.parametrize(("own", "kept"), [(["one", "other"], "one,other"), (["", "other"], "other")])
+async def test_several_request_ids(hosts: Hosts, own: list[str], kept: str) -> None:
+    async def send(http: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
+        headers = [("authorization", tokens["demo"]), *(("x-request-id", value) for value in own)]
+        answer = await http.post("/rt-segment", content=GOOD, headers=headers)
+        assert answer.headers["x-request-id"] == kept
+        return answer
+
+    await hosts.assert_alike(send)
+
+
 @pytest.mark.parametrize("name", ["validate_only", "validateOnly", "validate%5Fonly", "%76alidateOnly"])
 async def test_parameters(hosts: Hosts, name: str) -> None:
     """However their names are written: a call that is to be checked alone must not be applied."""

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::grpc::said;
+
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Maximum length of a caller's own (`LONGEST_REQUEST_ID` in Python).
 const LONGEST: usize = 128;
@@ -20,8 +22,8 @@ pub struct RequestIds {
 impl RequestIds {
     /// The ID of a request with these headers.
     pub fn own_or_new(&self, headers: &HeaderMap) -> HeaderValue {
-        match headers.get(REQUEST_ID) {
-            Some(own) if is_valid(own.as_bytes()) => own.clone(),
+        match said(headers, &REQUEST_ID) {
+            Some(own) if is_valid(own.as_bytes()) => own,
             _ => self.new_id(),
         }
     }

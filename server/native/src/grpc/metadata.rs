@@ -57,14 +57,14 @@ impl Metadata {
     /// The metadata of a call that arrives now.
     pub fn read(headers: &HeaderMap, peer: &Peer) -> Box<Self> {
         Box::new(Self {
-            authorization: headers.get(AUTHORIZATION).filter(|value| !is_blank(value)).cloned(),
+            authorization: said(headers, &AUTHORIZATION).filter(|value| !is_blank(value)),
             certificate: peer.name(headers),
-            request_id: headers.get(REQUEST_ID).cloned(),
+            request_id: said(headers, &REQUEST_ID),
             trace_parent: headers.get(TRACE_PARENT).cloned(),
             address: None,
             by_gateway: matches!(peer, Peer::Gateway),
             body_bytes: peer.told(headers, &REQUEST_BODY_BYTES).map_or(0, |value| body_bytes(value.as_bytes())),
-            timeout_seconds: headers.get(GRPC_TIMEOUT).and_then(|value| timeout_seconds(value.as_bytes())),
+            timeout_seconds: said(headers, &GRPC_TIMEOUT).and_then(|value| timeout_seconds(value.as_bytes())),
             waited_seconds: peer.told(headers, &REQUEST_START).map_or(0.0, waited_seconds),
             came: Instant::now(),
         })
@@ -137,13 +137,25 @@ impl Metadata {
     }
 }
 
+/// A header's value. Where it stands several times, those that are not empty are joined by commas, as HTTP has it (RFC
+/// 9110, section 5.3) and the gateway does: a caller cannot mean one of them to be read here and another one there.
+pub fn said(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.clone();
+    if values.next().is_none() {
+        return Some(first);
+    }
+    let all: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).filter(|one| !one.is_empty()).collect();
+    HeaderValue::from_bytes(&all.join(&b',')).ok()
+}
+
 fn is_blank(value: &HeaderValue) -> bool {
     value.as_bytes().iter().all(u8::is_ascii_whitespace)
 }
 
-/// The announced encoding of a request's messages.
+/// The announced encoding of a request's messages; the last one counts, as on the other hosts.
 pub fn encoding(headers: &HeaderMap) -> Encoding {
-    headers.get(GRPC_ENCODING).map_or(Encoding::Other, |value| Encoding::named(value.as_bytes()))
+    headers.get_all(GRPC_ENCODING).iter().next_back().map_or(Encoding::Other, |value| Encoding::named(value.as_bytes()))
 }
 
 /// A `grpc-timeout` in seconds; None for an invalid one, which is ignored.

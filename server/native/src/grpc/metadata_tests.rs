@@ -134,3 +134,22 @@ fn patience_is_a_share_and_so_long_at_most() {
         assert!((patience.of(seconds).as_secs_f64() - most).abs() < 1e-9);
     }
 }
+
+#[test]
+fn a_header_that_stands_several_times_is_joined_by_commas() {
+    let cases: [(&[&[u8]], Option<&[u8]>); 6] = [
+        (&[], None),
+        (&[b""], Some(b"")),
+        (&[b"a"], Some(b"a")),
+        (&[b"a", b"b"], Some(b"a,b")),
+        (&[b"", b"a", b""], Some(b"a")),
+        (&[b"", b""], Some(b"")),
+    ];
+    for (values, expected) in cases {
+        let pairs = values.iter().map(|value| (REQUEST_ID, HeaderValue::from_bytes(value).unwrap()));
+        assert_eq!(said(&pairs.collect(), &REQUEST_ID).as_ref().map(HeaderValue::as_bytes), expected);
+    }
+    let call =
+        metadata(&[("authorization", b"a"), ("authorization", b"b"), ("grpc-timeout", b"1S"), ("grpc-timeout", b"2S")]);
+    assert_eq!((call.authorization(), call.remaining_seconds(0.0)), (&b"a,b"[..], None));
+}

@@ -5,5 +5,5 @@ mod metadata;
 mod responses;
 
 pub use framing::{Encoding, Flaw, Messages, PREFIX_BYTES, Packed, frame, only_message};
-pub use metadata::{Metadata, Patience, encoding};
+pub use metadata::{Metadata, Patience, encoding, said};
 pub use responses::{Gone, MEDIA_TYPE, end, fail, start};

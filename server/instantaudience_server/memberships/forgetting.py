@@ -17,6 +17,8 @@ PAUSE_SECONDS = 0.5
 """The pause between two questions for users that are due."""
 ANSWER_SECONDS = 2.0
 """How long the cluster has for each answer."""
+IDS_AT_ONCE = 1000
+"""How many segments are looked up in the catalog before other calls run: about 5 ms."""
 NO_SEGMENT = 0
 """No segment's ID. Who is in no segment is removed from this one: an earlier attempt may have removed the user without
 being confirmed, and what comes after it is confirmed together with it."""
@@ -40,7 +42,7 @@ class Forgetting:
             AudienceError: UNAVAILABLE.
         """
         found = await self._store.read(user_keys, deadline)
-        return [sorted(each for each in memberships if self._is_of(each, member_id)) for memberships in found]
+        return [await self._those_of(member_id, sorted(memberships)) for memberships in found]
 
     async def remove(
         self, user_keys: Sequence[bytes], member_id: int, deadline: float, durability: Durability | None = None
@@ -87,8 +89,16 @@ class Forgetting:
             return False
         return True
 
-    def _is_of(self, segment_id: int, member_id: int) -> bool:
+    async def _those_of(self, member_id: int, segment_ids: list[int]) -> list[int]:
+        """Those of the segments that the member owns; other calls run in between."""
         if member_id == ALL_MEMBERS:
-            return True
+            return segment_ids
+        own: list[int] = []
+        for start in range(0, len(segment_ids), IDS_AT_ONCE):
+            own += [each for each in segment_ids[start : start + IDS_AT_ONCE] if self._is_of(each, member_id)]
+            await asyncio.sleep(0)
+        return own
+
+    def _is_of(self, segment_id: int, member_id: int) -> bool:
         segment = self._catalog.segment(segment_id)
         return segment is not None and segment.member_id == member_id

@@ -1,10 +1,11 @@
 """Handles requests of data subjects: access to their memberships, deletion, and suppression (source:
 contract-neighbours, "Privacy"; privacy.proto)."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from instantaudience.rest.v1 import privacy_pb2 as rest_pb
-from instantaudience.v1 import audience_pb2, catalog_pb2
+from instantaudience.v1 import audience_pb2
 from instantaudience.v1 import privacy_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller, require_member
@@ -13,7 +14,7 @@ from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import MS_PER_MINUTE, Clock
 from instantaudience_server.errors import NOT_EMPTY, invalid
-from instantaudience_server.memberships.forgetting import AGAIN_MS, Forgetting
+from instantaudience_server.memberships.forgetting import AGAIN_MS, IDS_AT_ONCE, Forgetting
 from instantaudience_server.memberships.reading import identity, rules
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.catalog import Kind
@@ -28,8 +29,6 @@ REQUEST_TYPES = ("access", "delete", "lift")
 """The values of `request_type` in REST requests."""
 FOR_EVER = 0
 """The `suppress_minutes` of a suppression that never ends."""
-IDS_AT_ONCE = 1000
-"""How many segments are looked up in the catalog at a time, so that other calls are not held up."""
 Request = pb.GetUserSegmentsRequest | pb.ForgetUserRequest | pb.LiftSuppressionRequest | rest_pb.ConsumerRequest
 
 
@@ -140,19 +139,22 @@ class PrivacyService:
         return member_id
 
     async def _described(self, found: Iterable[Iterable[int]]) -> list[pb.UserSegment]:
-        """Look segments up by ID: each once, ascending. One that the catalog does not have has its ID only."""
+        """Look segments up by ID: each once, ascending. One that the catalog does not have has its ID only. Other calls
+        run in between."""
         segment_ids = sorted({each for ids in found for each in ids})
-        known: dict[int, catalog_pb2.Segment] = {}
+        described: list[pb.UserSegment] = []
         for start in range(0, len(segment_ids), IDS_AT_ONCE):
             ids = segment_ids[start : start + IDS_AT_ONCE]
             page = await self._catalog.page_of_segments(ids=ids, limit=len(ids))
-            known |= {segment.id: segment for segment in page.segments}
-        return [
-            pb.UserSegment(id=each, name=known[each].short_name, member_id=known[each].member_id)
-            if each in known
-            else pb.UserSegment(id=each)
-            for each in segment_ids
-        ]
+            known = {segment.id: segment for segment in page.segments}
+            described += [
+                pb.UserSegment(id=each, name=known[each].short_name, member_id=known[each].member_id)
+                if each in known
+                else pb.UserSegment(id=each)
+                for each in ids
+            ]
+            await asyncio.sleep(0)
+        return described
 
 
 def _key(user_id: str, domain: str, field: str = "user_id") -> bytes:

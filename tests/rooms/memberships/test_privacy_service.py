@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +23,13 @@ from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.interfaces.memberships import NEVER
+from instantaudience_server.store.interfaces.memberships import NEVER, Memberships
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.suppressions import Suppressions
+from instantaudience_server.transport.calls.kinds import Method
+from instantaudience_server.transport.methods.privacy import privacy_methods
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock
@@ -217,6 +219,55 @@ class TestWhatIsShownAndDeleted:
         assert not await plain.exists(f"s:{{{key}}}")
         with pytest.raises(AudienceError, match="'domain' must be empty or one of idfa, aaid"):
             await privacy.user_segments(pb.GetUserSegmentsRequest(user_id="5", domain="maid"), demo, seconds_from_now())
+
+
+class FullStore(ClusterMembershipStore):
+    """A store in which every user is in many segments."""
+
+    turns = 0
+    """How many the event loop has had since they were read."""
+
+    async def read(self, keys: Sequence[bytes], deadline: float) -> list[Memberships]:
+        """Read them at once."""
+        self.turns = 0
+        return [dict.fromkeys(range(20_000, 0, -1), (0, NEVER)) for _ in keys]
+
+    async def tick(self) -> None:
+        """Count turns, forever."""
+        while True:
+            await asyncio.sleep(0)
+            self.turns += 1
+
+
+@pytest.mark.parametrize(
+    ("path", "request_"),
+    [
+        ("GetUserSegments", pb.GetUserSegmentsRequest(user_id=USER)),
+        (
+            "AnswerConsumer",
+            rest_pb.AnswerConsumerRequest(
+                request=rest_pb.ConsumerRequest(identifier=USER, identifier_type="uuid2", request_type="access")
+            ),
+        ),
+    ],
+)
+@pytest.mark.parametrize(("username", "shown", "turns"), [("demo", 4, 20), ("admin", 20_000, 40)])
+async def test_who_is_in_many_segments_holds_nobody_up(
+    cluster: Cluster, quotas: Quotas, clock: FakeClock, path: str, request_: Any, username: str, shown: int, turns: int
+) -> None:
+    """A user in 100,000 segments took the event loop for a second."""
+    suppressions, store = ClusterSuppressionStore(cluster), FullStore(cluster)
+    feed = CatalogFeed(ClusterCatalogStore(cluster), CATALOG)
+    forgetting = Forgetting(CATALOG, store, suppressions)
+    methods = privacy_methods(PrivacyService(feed, forgetting, suppressions, quotas, clock, secrets.token_hex))
+    (method,) = [each for each in methods if isinstance(each, Method) and each.path.endswith(f"/{path}")]
+    ticking = asyncio.create_task(store.tick())
+    answer = await method.handle(request_, caller(username, CATALOG), seconds_from_now())
+    ticking.cancel()
+    segments = answer.response.segments if path == "AnswerConsumer" else answer.segments
+    assert len(segments) == shown
+    assert [each.id for each in segments] == sorted(each.id for each in segments)
+    assert store.turns >= turns
 
 
 async def test_who_cannot_be_removed_keeps_nobody_else_in(

@@ -1,5 +1,8 @@
 """The methods of PrivacyService, and of the REST contract's ConsumerRequestService, which combines them in one."""
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
 from google.protobuf.message import Message
 from instantaudience.rest.v1 import privacy_pb2 as rest_pb
 from instantaudience.v1 import privacy_pb2 as pb
@@ -12,15 +15,24 @@ from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 SERVICE = pb.DESCRIPTOR.services_by_name["PrivacyService"].full_name
 REST_SERVICE = rest_pb.DESCRIPTOR.services_by_name["ConsumerRequestService"].full_name
 
+PART = 1000
+"""How many segments of an answer are copied before other calls run."""
+
 
 def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
     """Each method, wired to the service."""
 
     async def get(request: pb.GetUserSegmentsRequest, caller: Caller, deadline: float) -> Message:
-        return pb.GetUserSegmentsResponse(segments=await privacy.user_segments(request, caller, deadline))
+        response = pb.GetUserSegmentsResponse()
+        async for part in _parts(await privacy.user_segments(request, caller, deadline)):
+            response.segments.extend(part)
+        return response
 
     async def forget(request: pb.ForgetUserRequest, caller: Caller, deadline: float) -> Message:
-        return pb.ForgetUserResponse(segments=await privacy.forget_user(request, caller, deadline))
+        response = pb.ForgetUserResponse()
+        async for part in _parts(await privacy.forget_user(request, caller, deadline)):
+            response.segments.extend(part)
+        return response
 
     async def lift(request: pb.LiftSuppressionRequest, caller: Caller, deadline: float) -> Message:
         await privacy.lift_suppression(request, caller, deadline)
@@ -38,8 +50,11 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
             raise AudienceError(
                 Reason.INVALID, error.message, retry_after_seconds=None, cause=error.cause, **error.metadata
             ) from None
-        segments = [rest_pb.ConsumerSegment(id=segment.id, name=segment.name) for segment in found]
-        return rest_pb.AnswerConsumerResponse(response=rest_pb.ConsumerResult(status="OK", segments=segments))
+        response = rest_pb.AnswerConsumerResponse()
+        response.response.status = "OK"
+        async for part in _parts(found):
+            response.response.segments.extend(rest_pb.ConsumerSegment(id=each.id, name=each.name) for each in part)
+        return response
 
     return [
         Method(f"/{SERVICE}/GetUserSegments", pb.GetUserSegmentsRequest, get),
@@ -47,3 +62,9 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
         Method(f"/{SERVICE}/LiftSuppression", pb.LiftSuppressionRequest, lift),
         Method(f"/{REST_SERVICE}/AnswerConsumer", rest_pb.AnswerConsumerRequest, answer),
     ]
+
+
+async def _parts(segments: Sequence[pb.UserSegment]) -> AsyncIterator[Sequence[pb.UserSegment]]:
+    for start in range(0, len(segments), PART):
+        yield segments[start : start + PART]
+        await asyncio.sleep(0)

@@ -17,7 +17,16 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog.batch_settings import DEFAULTS, BatchSettings, settings_of
 from instantaudience_server.catalog.records import decode_segment
-from instantaudience_server.catalog.segment_table import BY_ID, ROWS_AT_ONCE, Condition, Filters, Order, SegmentTable
+from instantaudience_server.catalog.segment_table import (
+    ALL_IDS,
+    BY_ID,
+    ROWS_AT_ONCE,
+    Condition,
+    Filters,
+    IdRange,
+    Order,
+    SegmentTable,
+)
 from instantaudience_server.quotas import Limits
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.catalog import Kind, Record
@@ -212,11 +221,26 @@ class Catalog:
         takes_all = is_narrow or (given <= {"member_id"} and order.field == "id")
         if not takes_all and self.count_segments(filters.get("member_id")) > FEW_SEGMENTS:
             return await self._search(filters, order, after_id, skip, limit)
-        found = self._segments.find(matching, order, after_id=after_id, skip=skip, limit=limit)
+        between = (after_id, ALL_IDS[1])
+        if order.field == "id":
+            between, skip = await self._skipped(matching, order, between, skip)
+        found = self._segments.find(matching, order, between=between, skip=skip, limit=limit)
         is_counted = given <= {"member_id"}
         total = self.count_segments(filters.get("member_id")) if is_counted else self._segments.count(matching)
         segments = _decoded(found)
         return SegmentPage(segments, total, [segment.id for segment in segments])
+
+    async def _skipped(self, matching: Condition, order: Order, between: IdRange, skip: int) -> tuple[IdRange, int]:
+        """The range without most of the first `skip` segments, and how many are still to be skipped in it. Other calls
+        run in between."""
+        while skip >= ROWS_AT_ONCE:
+            last = self._segments.id_at(ROWS_AT_ONCE - 1, matching, order, between)
+            if last is None:
+                break
+            between = (between[0], last) if order.descending else (last, between[1])
+            skip -= ROWS_AT_ONCE
+            await asyncio.sleep(0)
+        return between, skip
 
     def count_segments(self, member_id: int | None = None) -> int:
         """How many segments a member has, or all members together."""

@@ -14,6 +14,9 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 ROWS_AT_ONCE = 10_000
 """How many rows a search scans before other calls run: about 2 ms."""
+IdRange = tuple[int, int]
+"""IDs that are larger than the first number and smaller than the second."""
+ALL_IDS: IdRange = (0, 2**31)
 
 _TABLE = (
     "CREATE TABLE segments (id INTEGER, member_id INTEGER, code TEXT, any_code TEXT, any_name TEXT, active INTEGER, "
@@ -129,13 +132,28 @@ class SegmentTable:
         return found[0] if found else None
 
     def find(
-        self, matching: "Condition", order: Order = BY_ID, *, after_id: int = 0, skip: int = 0, limit: int
+        self,
+        matching: "Condition",
+        order: Order = BY_ID,
+        *,
+        between: IdRange = ALL_IDS,
+        skip: int = 0,
+        limit: int,
     ) -> list[bytes]:
-        """At most `limit` matching segments in order, without those up to the ID `after_id` and the first `skip`."""
+        """At most `limit` matching segments in order, without the first `skip`, of those with IDs in the range."""
         direction = "DESC" if order.descending else "ASC"
         by = f"{SORTS[order.field]} {direction}, id {direction}"
-        query = f"SELECT record {matching.source} AND id > ? ORDER BY {by} LIMIT ? OFFSET ?"
-        return [record for (record,) in self._database.execute(query, (*matching.values, after_id, limit, skip))]
+        query = f"SELECT record {matching.source} AND id > ? AND id < ? ORDER BY {by} LIMIT ? OFFSET ?"
+        values = (*matching.values, *between, limit, skip)
+        return [record for (record,) in self._database.execute(query, values)]
+
+    def id_at(self, place: int, matching: "Condition", order: Order, between: IdRange) -> int | None:
+        """The ID at a place, counted from 0, of what `find` finds in the order of IDs; None where that is fewer. Takes
+        about 0.2 µs for each one before it."""
+        direction = "DESC" if order.descending else "ASC"
+        query = f"SELECT id {matching.source} AND id > ? AND id < ? ORDER BY id {direction} LIMIT 1 OFFSET ?"
+        found = self._database.execute(query, (*matching.values, *between, place)).fetchone()
+        return found[0] if found else None
 
     def count(self, matching: "Condition") -> int:
         """How many segments match."""

@@ -309,6 +309,29 @@ class TestPages:
         beyond = await many.page_of_segments(order=order, skip=2**31 - 1, limit=100)
         assert (beyond.segments, beyond.total) == ([], 3000)
 
+    @pytest.mark.parametrize("descending", [False, True])
+    @pytest.mark.parametrize("member_id", [None, 1])
+    async def test_other_calls_run_while_a_late_page_is_counted_to(
+        self, monkeypatch: pytest.MonkeyPatch, descending: bool, member_id: int | None
+    ) -> None:
+        """In the order of IDs, nothing has to be searched; to skip a million still took the event loop for 0.25 s."""
+        ids = range(1, 3001)
+        many = Catalog(records(pb.Segment(id=number, member_id=1 + number % 2) for number in ids))
+        for module in (catalog, segment_table):
+            monkeypatch.setattr(module, "ROWS_AT_ONCE", 100)
+        expected = [each for each in ids if member_id is None or each % 2 == 0]
+        for skip in (0, 99, 100, 101, 1000, len(expected) - 2, len(expected), 2**31 - 1):
+            order = segment_table.Order("id", descending)
+            page = asyncio.create_task(many.page_of_segments(order=order, skip=skip, limit=3, member_id=member_id))
+            turns = 0
+            while not page.done():
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns >= min(skip, len(expected)) // 100
+            found = [each.id for each in (await page).segments]
+            assert found == sorted(expected, reverse=descending)[skip : skip + 3]
+            assert (await page).total == len(expected)
+
 
 class TestReplacing:
     def test_a_catalog_holds_what_another_one_holds(self, known: Catalog) -> None:

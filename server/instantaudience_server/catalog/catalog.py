@@ -221,26 +221,28 @@ class Catalog:
         takes_all = is_narrow or (given <= {"member_id"} and order.field == "id")
         if not takes_all and self.count_segments(filters.get("member_id")) > FEW_SEGMENTS:
             return await self._search(filters, order, after_id, skip, limit)
-        between = (after_id, ALL_IDS[1])
+        whole = (after_id, ALL_IDS[1])
+        between: IdRange | None = whole
         if order.field == "id":
-            between, skip = await self._skipped(matching, order, between, skip)
-        found = self._segments.find(matching, order, between=between, skip=skip, limit=limit)
+            between, skip = await self._skipped(matching, order, whole, skip), 0
+        found = [] if between is None else self._segments.find(matching, order, between=between, skip=skip, limit=limit)
         is_counted = given <= {"member_id"}
         total = self.count_segments(filters.get("member_id")) if is_counted else self._segments.count(matching)
         segments = _decoded(found)
         return SegmentPage(segments, total, [segment.id for segment in segments])
 
-    async def _skipped(self, matching: Condition, order: Order, between: IdRange, skip: int) -> tuple[IdRange, int]:
-        """The range without most of the first `skip` segments, and how many are still to be skipped in it. Other calls
-        run in between."""
-        while skip >= ROWS_AT_ONCE:
-            last = self._segments.id_at(ROWS_AT_ONCE - 1, matching, order, between)
+    async def _skipped(self, matching: Condition, order: Order, between: IdRange, skip: int) -> IdRange | None:
+        """The range without its first `skip` segments in the order of IDs; None where no more match. Other calls run in
+        between."""
+        while skip:
+            count = min(skip, ROWS_AT_ONCE)
+            last = self._segments.id_at(count - 1, matching, order, between)
             if last is None:
-                break
+                return None
             between = (between[0], last) if order.descending else (last, between[1])
-            skip -= ROWS_AT_ONCE
+            skip -= count
             await asyncio.sleep(0)
-        return between, skip
+        return between
 
     def count_segments(self, member_id: int | None = None) -> int:
         """How many segments a member has, or all members together."""

@@ -1,7 +1,7 @@
 """Applies memberships and reads them back (source: contract, "POST /rt-segment" and "GET /rt-segment")."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from instantaudience.v1 import audience_pb2 as pb
 
@@ -18,14 +18,12 @@ from instantaudience_server.memberships.reading import rules
 from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.quotas import POSTED, Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
-from instantaudience_server.store.interfaces.memberships import NEVER, MembershipStore
+from instantaudience_server.store.interfaces.memberships import NEVER, Memberships, MembershipStore
 from instantaudience_server.suppressions import Suppressions
 from instantaudience_server.usage.counting import Usage
 
 PART = 1000
 """How many memberships of an answer are built before the event loop may run other calls."""
-Membership = tuple[int, tuple[int, int]]
-"""Segment ID, and the membership's value and end (Unix time in ms, or `NEVER`)."""
 
 
 class MembershipService:
@@ -103,18 +101,24 @@ class MembershipService:
                 entry.domain = user.domain
                 entry.user_id = user.user_id.lower()
             if key is not None:
-                for part in _parts(sorted(next(read).items())):
-                    entry.seg_block.extend(self._visible(part, caller, now_ms))
+                memberships = next(read)
+                segment_ids = sorted(memberships)
+                for start in range(0, len(segment_ids), PART):
+                    part = segment_ids[start : start + PART]
+                    entry.seg_block.extend(self._visible(part, memberships, caller, now_ms))
                     ready += len(part)
                     if ready >= PART:
                         ready = 0
                         await asyncio.sleep(0)
         return result
 
-    def _visible(self, part: Sequence[Membership], caller: Caller, now_ms: int) -> Iterable[pb.Membership]:
-        for segment_id, (value, end) in part:
+    def _visible(
+        self, segment_ids: Sequence[int], memberships: Memberships, caller: Caller, now_ms: int
+    ) -> Iterable[pb.Membership]:
+        for segment_id in segment_ids:
             segment = self._catalog.segment(segment_id)
             if segment is not None and segment.member_id in caller.member.segment_access:
+                value, end = memberships[segment_id]
                 yield pb.Membership(
                     seg_id=segment_id,
                     seg_code=segment.code,
@@ -122,12 +126,6 @@ class MembershipService:
                     value=value,
                     expiration=minutes_left(end, now_ms),
                 )
-
-
-def _parts(memberships: Sequence[Membership]) -> Iterator[Sequence[Membership]]:
-    """Split memberships into parts of at most `PART`."""
-    for start in range(0, len(memberships), PART):
-        yield memberships[start : start + PART]
 
 
 def minutes_left(end_ms: int, now_ms: int) -> int:

@@ -18,15 +18,19 @@ class JobReport:
 
     @classmethod
     def of(cls, job: Job) -> "JobReport":
-        """The report of a job so far."""
-        if job.report:
-            return cls(*json.loads(job.report))
+        """The report of a job so far.
+
+        Without its progress, which versions before did not note, the checkpoint is read; that of 100,000 segments takes
+        30 ms and more.
+        """
+        if report := job.report or job.progress:
+            return cls(*json.loads(report))
         if job.checkpoint:
             return report_of(Checkpoint.load(job.checkpoint).counters)
         return cls(dict.fromkeys(Count, 0))
 
     def dump(self) -> str:
-        """The report as text, for `Job.report`."""
+        """The report as text, for `Job.report` and `Job.progress`."""
         return json.dumps([self.counters, self.error_log_lines, self.segment_log_lines], ensure_ascii=False)
 
 

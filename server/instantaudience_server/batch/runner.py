@@ -237,8 +237,8 @@ class JobRunner:
 
     async def _note(self, job: Job, checkpoint: Checkpoint) -> bool:
         now_ms = self._clock.now_ms()
-        written = checkpoint.dump()
-        return await self._jobs.note(job, written, checkpoint.file_bytes, LEASE_MS, now_ms, self._deadline())
+        written, progress = checkpoint.dump(), report_of(checkpoint.counters).dump()
+        return await self._jobs.note(job, written, progress, checkpoint.file_bytes, LEASE_MS, now_ms, self._deadline())
 
     async def _finish(self, job: Job, checkpoint: Checkpoint | None, error_code: str, counted: tuple[int, int]) -> bool:
         """End the job, and make room for the member's next one. False: another process has it, or it is gone."""

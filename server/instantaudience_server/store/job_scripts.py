@@ -127,20 +127,21 @@ NOTE = (
     CHANGE
     + lua.CLOCK
     + """
-local id, member, lease, lease_ms, now, position, checkpoint = unpack(ARGV)
+local id, member, lease, lease_ms, now, position, checkpoint, progress = unpack(ARGV)
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))
 if held ~= lease or (phase ~= 'validating' and phase ~= 'processing') then return 0 end
 redis.call('ZADD', KEYS[3], now_ms() + lease_ms, member)
 if now then
   if phase == 'validating' then redis.call('HSET', KEYS[1], 'phase', 'processing', 'validated_ms', now) end
-  change(KEYS[1], KEYS[2], id, now, 'position_bytes', position, 'checkpoint', checkpoint, 'tries', 0)
+  change(KEYS[1], KEYS[2], id, now, 'position_bytes', position, 'checkpoint', checkpoint, 'progress', progress,
+    'tries', 0)
 end
 return 1
 """
 )
 """Renews a lease and, optionally, notes the job's progress. Keys: job, changed jobs, leases. Arguments: ID, member,
-lease, its length from now on in ms; for the progress also: now, position, checkpoint. Answers 0 where the lease is lost
-or the job has ended, else 1."""
+lease, its length from now on in ms; for the progress also: now, position, checkpoint, progress. Answers 0 where the
+lease is lost or the job has ended, else 1."""
 
 FINISH = (
     CHANGE
@@ -152,7 +153,7 @@ if held and held ~= lease then return false end
 local is_under_way = phase == 'validating' or phase == 'processing'
 if is_under_way or (phase and not kept and report ~= '') then
   redis.call('HSET', KEYS[1], 'report', report)
-  redis.call('HDEL', KEYS[1], 'checkpoint')
+  redis.call('HDEL', KEYS[1], 'checkpoint', 'progress')
   if lines ~= '0' then
     redis.call('HINCRBY', KEYS[6], 'l' .. hour, lines)
     redis.call('EXPIRE', KEYS[6], 172800, 'NX')

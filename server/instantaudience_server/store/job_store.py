@@ -196,10 +196,17 @@ class ClusterJobStore:
         return await self._note(job, (lease_ms,), deadline)
 
     async def note(
-        self, job: Job, checkpoint: str, position_bytes: int, lease_ms: int, now_ms: int, deadline: float
+        self,
+        job: Job,
+        checkpoint: str,
+        progress: str,
+        position_bytes: int,
+        lease_ms: int,
+        now_ms: int,
+        deadline: float,
     ) -> bool:
         """Run the script."""
-        return await self._note(job, (lease_ms, now_ms, position_bytes, checkpoint), deadline)
+        return await self._note(job, (lease_ms, now_ms, position_bytes, checkpoint, progress), deadline)
 
     async def _note(self, job: Job, what: tuple[int | str, ...], deadline: float) -> bool:
         job_keys = [keys.job_key(job.job_id), keys.changed_jobs_key(job.member_id), keys.JOB_LEASES]

@@ -208,7 +208,7 @@ async def test_a_checkpoint_that_cannot_be_read(jobs: ClusterJobStore, files: Fi
     now_ms = SystemClock().now_ms()
     taken = await jobs.take("theirs", 60_000, now_ms, seconds_from_now())
     assert taken is not None
-    assert await jobs.note(taken, "[1, {}]", 1, 60_000, now_ms, seconds_from_now())
+    assert await jobs.note(taken, "[1, {}]", "", 1, 60_000, now_ms, seconds_from_now())
     await jobs.give_back(taken, seconds_from_now())
     async with running(jobs, files, Script()):
         assert (await ended(jobs, job)).error_code == "INTERNAL"
@@ -489,6 +489,8 @@ async def test_who_cannot_keep_a_lease_stops_before_another_one_has_it(
     job = await waiting(jobs, files, b"..w..")
     async with running(LateJobStore(cluster), files, first):
         await at(jobs, job, 2)
+        noted = replace(await kept(jobs, job), checkpoint="")
+        assert JobReport.of(noted).counters["num_valid"] == 2  # callers need not read the checkpoint
         async with running(jobs, files, second):
             await second.has_started.wait()
             assert first.under_way == 0

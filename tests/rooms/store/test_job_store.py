@@ -150,7 +150,7 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
     assert not await jobs.end_upload(job, "another", Uploaded(9, 9, -1), LIMITS, NOW, seconds_from_now())
     for _ in range(2):
         assert await take(jobs, "a") == job.job_id
-    assert await jobs.note(replace(job, lease="a"), "so far", 20, MINUTE, NOW + 4, seconds_from_now())
+    assert await jobs.note(replace(job, lease="a"), "so far", "shown", 20, MINUTE, NOW + 4, seconds_from_now())
     processing = replace(
         uploading,
         phase=Phase.PROCESSING,
@@ -161,13 +161,14 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
         size_bytes=30,
         position_bytes=20,
         checkpoint="so far",
+        progress="shown",
         lease="a",
     )
     assert await found(jobs, job) == processing
     for _ in range(2):
         assert await finish(jobs, job, "a") == ""
     done = {"phase": Phase.COMPLETED, "completed_ms": NOW + 9, "modified_ms": NOW + 9, "position_bytes": 30}
-    assert await found(jobs, job) == replace(processing, **done, checkpoint="", report="{}")
+    assert await found(jobs, job) == replace(processing, **done, checkpoint="", progress="", report="{}")
     assert await take(jobs, "b") is None
 
 
@@ -193,12 +194,12 @@ async def test_another_goes_on_where_a_lease_has_ended(jobs: ClusterJobStore, me
     await empty(jobs)
     job = await waiting(jobs, member)
     assert await take(jobs, "b1") == job.job_id
-    assert await jobs.note(replace(job, lease="b1"), "half", 5, MINUTE, NOW, seconds_from_now())
+    assert await jobs.note(replace(job, lease="b1"), "half", "", 5, MINUTE, NOW, seconds_from_now())
     assert await take(jobs, "b2") is None
     assert await jobs.keep(replace(job, lease="b1"), OVER, seconds_from_now())
     assert await take(jobs, "b2") == job.job_id
     assert (await found(jobs, job)).checkpoint == "half"
-    assert not await jobs.note(replace(job, lease="b1"), "more", 9, MINUTE, NOW, seconds_from_now())
+    assert not await jobs.note(replace(job, lease="b1"), "more", "", 9, MINUTE, NOW, seconds_from_now())
     assert not await jobs.keep(replace(job, lease="b1"), 9 * MINUTE, seconds_from_now())
     assert await finish(jobs, job, "b1") is None
     assert await jobs.keep(replace(job, lease="b2"), 2 * MINUTE, seconds_from_now())
@@ -256,7 +257,7 @@ async def test_tries_are_counted_since_a_job_has_come_further(jobs: ClusterJobSt
         await jobs.give_back(replace(job, lease="t2"), seconds_from_now())
     assert (await found(jobs, job)).tries == 2
     assert await tries("t3") == 3
-    assert await jobs.note(replace(job, lease="t3"), "half", 5, 3 * MINUTE, NOW, seconds_from_now())
+    assert await jobs.note(replace(job, lease="t3"), "half", "", 5, 3 * MINUTE, NOW, seconds_from_now())
     assert (await found(jobs, job)).tries == 0
     await jobs.give_back(replace(job, lease="t3"), seconds_from_now())
     assert await tries("t4") == 1

@@ -41,9 +41,9 @@ class Job:
     `open_until_ms` is when the upload URL expires; during the upload, when it times out unless more of the file has
     come. `most_lines` is how many lines the file may have where they are counted only while it is applied, else -1.
     `position_bytes` is how much of the file was applied. `checkpoint` is the state from which applying the file goes
-    on, and `report` what is kept of it when the job has ended; the store does not interpret either. `lease` is a random
-    word of the process that has the job. `tries` is how often the job was taken since its progress was last noted, not
-    counting the times that it was given back.
+    on, `progress` what callers get to know of it meanwhile, and `report` what is kept of it when the job has ended; the
+    store does not interpret them. `lease` is a random word of the process that has the job. `tries` is how often the
+    job was taken since its progress was last noted, not counting the times that it was given back.
     """
 
     job_id: str
@@ -62,6 +62,7 @@ class Job:
     position_bytes: int = 0
     error_code: str = ""
     checkpoint: str = ""
+    progress: str = ""
     report: str = ""
     lease: str = ""
     tries: int = 0
@@ -222,16 +223,23 @@ class JobStore(Protocol):
         """Renew a job's lease: it ends `lease_ms` from now."""
 
     async def note(
-        self, job: Job, checkpoint: str, position_bytes: int, lease_ms: int, now_ms: int, deadline: float
+        self,
+        job: Job,
+        checkpoint: str,
+        progress: str,
+        position_bytes: int,
+        lease_ms: int,
+        now_ms: int,
+        deadline: float,
     ) -> bool:
         """Note a job's progress, and renew its lease."""
 
     async def finish(
         self, job: Job, report: str, error_code: str, lines: int, now_ms: int, deadline: float
     ) -> str | None:
-        """End a job; without an error code it is complete. `report` replaces the checkpoint; `lines` are added to what
-        the member has sent, where they were not counted before. Returns the error code with which the job ended, which
-        is another one where a caller cancelled it before. None: another process has it, or it is gone."""
+        """End a job; without an error code it is complete. `report` replaces checkpoint and progress; `lines` are added
+        to what the member has sent, where they were not counted before. Returns the error code with which the job
+        ended, which is another one where a caller cancelled it before. None: another process has it, or it is gone."""
 
     async def give_back(self, job: Job, deadline: float) -> None:
         """End the lease of a job, so that another process can go on with it at once; does nothing where the job has

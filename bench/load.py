@@ -149,21 +149,26 @@ def missing() -> str | None:
 
 
 @cache
-def _binary() -> Path:
+def binary(name: str = CRATE) -> Path:
+    """Build the crate; returns the path of one of its programs.
+
+    Raises:
+        LoadError: It cannot be built here.
+    """
     if problem := missing():
         raise LoadError(problem)
     argv = ["cargo", "build", "--quiet", "--locked", "--release", "--package", CRATE]
     if subprocess.run(argv, cwd=WORKSPACE, check=False).returncode:
         raise LoadError("the load generator could not be built")
-    return WORKSPACE / "target" / "release" / CRATE
+    return WORKSPACE / "target" / "release" / name
 
 
 async def drive(*lanes: Lane, seconds: float, warmup_seconds: float = WARMUP_SECONDS) -> Report:
     """Run the lanes at once; calls count after the warm-up."""
     plan = {"seconds": seconds, "warmup_seconds": warmup_seconds, "lanes": [lane.plan() for lane in lanes]}
-    binary = await asyncio.to_thread(_binary)
+    generator = await asyncio.to_thread(binary)
     process = await asyncio.create_subprocess_exec(
-        binary, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        generator, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     output, problem = await process.communicate(json.dumps(plan).encode())
     if process.returncode:

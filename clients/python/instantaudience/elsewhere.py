@@ -107,9 +107,9 @@ class _Asked(Generic[Given]):
         """Take an item; waits until another one is wanted, and returns False if none is any more."""
         with self._lock:
             self._items.append(item)
-            if len(self._items) >= self._most or time.monotonic() - self._since > SOME_SECONDS:
-                self._give(at_least=1)
-            return self._answer is not None or self._is_wanted()
+            is_late = time.monotonic() - self._since > SOME_SECONDS
+            self._give(at_least=1 if is_late else self._most)
+            return self._is_wanted()
 
     def _is_wanted(self) -> bool:
         """Wait until another item is wanted; False if none is any more."""

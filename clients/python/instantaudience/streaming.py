@@ -109,20 +109,16 @@ class Source:
         """
         if self._asked is None:
             self._asked = asyncio.ensure_future(anext(self._parts, None))
-        incomplete: Part | None = None
         if not self._asked.done():
             failing = asyncio.ensure_future(failed.wait())
             try:
                 waiting: set[asyncio.Future[Any]] = {self._asked, failing}
-                while incomplete is None:
-                    done, _ = await asyncio.wait(waiting, timeout=LINGER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                    if done:
-                        break
-                    incomplete = next(self._splitter.flush(), None)
+                first = asyncio.FIRST_COMPLETED
+                while not (await asyncio.wait(waiting, timeout=LINGER_SECONDS, return_when=first))[0]:
+                    for incomplete in self._splitter.flush():
+                        return incomplete
             finally:
                 failing.cancel()
-        if incomplete is not None:
-            return incomplete
         if failed.is_set():
             return None
         asked, self._asked = self._asked, None

@@ -10,6 +10,7 @@ from instantaudience_server.catalog.catalog import Catalog, Member, Segment
 from instantaudience_server.catalog.segment_table import SegmentTable
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.metrics import CATALOG_CURRENT_TIMESTAMP, CATALOG_RELOADS, CATALOG_STALE
+from instantaudience_server.steps import in_steps
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Change, Kind, Record, Version
 from instantaudience_server.telemetry import Event
 
@@ -179,13 +180,11 @@ class CatalogFeed:
         segments = SegmentTable()
         catalog = Catalog(segments=segments)
         async for kind, page in self._store.load(PAGE_SECONDS):
-            for start in range(0, len(page), RECORDS_AT_ONCE):
-                records = page[start : start + RECORDS_AT_ONCE]
+            async for records in in_steps(page, RECORDS_AT_ONCE):
                 if kind is Kind.SEGMENT:
                     segments.add(records)
                 else:
                     catalog.put(Record(kind, data) for data in records)
-                await asyncio.sleep(0)
         await asyncio.to_thread(segments.index)
         return catalog
 

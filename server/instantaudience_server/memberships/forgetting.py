@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.settings import Durability
+from instantaudience_server.steps import in_steps
 from instantaudience_server.store.interfaces.memberships import REMOVE, Alike, MembershipStore
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Due, SuppressionStore
 
@@ -94,9 +95,8 @@ class Forgetting:
         if member_id == ALL_MEMBERS:
             return segment_ids
         own: list[int] = []
-        for start in range(0, len(segment_ids), IDS_AT_ONCE):
-            own += [each for each in segment_ids[start : start + IDS_AT_ONCE] if self._is_of(each, member_id)]
-            await asyncio.sleep(0)
+        async for part in in_steps(segment_ids, IDS_AT_ONCE):
+            own += [each for each in part if self._is_of(each, member_id)]
         return own
 
     def _is_of(self, segment_id: int, member_id: int) -> bool:

@@ -1,7 +1,6 @@
 """Handles requests of data subjects: access to their memberships, deletion, and suppression (source:
 contract-neighbours, "Privacy"; privacy.proto)."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from instantaudience.rest.v1 import privacy_pb2 as rest_pb
@@ -17,6 +16,7 @@ from instantaudience_server.errors import NOT_EMPTY, invalid
 from instantaudience_server.memberships.forgetting import AGAIN_MS, IDS_AT_ONCE, Forgetting
 from instantaudience_server.memberships.reading import identity, rules
 from instantaudience_server.quotas import Quotas
+from instantaudience_server.steps import in_steps
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, SuppressionStore
@@ -143,8 +143,7 @@ class PrivacyService:
         run in between."""
         segment_ids = sorted({each for ids in found for each in ids})
         described: list[pb.UserSegment] = []
-        for start in range(0, len(segment_ids), IDS_AT_ONCE):
-            ids = segment_ids[start : start + IDS_AT_ONCE]
+        async for ids in in_steps(segment_ids, IDS_AT_ONCE):
             page = await self._catalog.page_of_segments(ids=ids, limit=len(ids))
             known = {segment.id: segment for segment in page.segments}
             described += [
@@ -153,7 +152,6 @@ class PrivacyService:
                 else pb.UserSegment(id=each)
                 for each in ids
             ]
-            await asyncio.sleep(0)
         return described
 
 

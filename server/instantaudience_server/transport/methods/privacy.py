@@ -1,8 +1,5 @@
 """The methods of PrivacyService, and of the REST contract's ConsumerRequestService, which combines them in one."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-
 from google.protobuf.message import Message
 from instantaudience.rest.v1 import privacy_pb2 as rest_pb
 from instantaudience.v1 import privacy_pb2 as pb
@@ -10,6 +7,7 @@ from instantaudience.v1 import privacy_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.privacy_service import PrivacyService
+from instantaudience_server.steps import in_steps
 from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["PrivacyService"].full_name
@@ -24,13 +22,13 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
 
     async def get(request: pb.GetUserSegmentsRequest, caller: Caller, deadline: float) -> Message:
         response = pb.GetUserSegmentsResponse()
-        async for part in _parts(await privacy.user_segments(request, caller, deadline)):
+        async for part in in_steps(await privacy.user_segments(request, caller, deadline), PART):
             response.segments.extend(part)
         return response
 
     async def forget(request: pb.ForgetUserRequest, caller: Caller, deadline: float) -> Message:
         response = pb.ForgetUserResponse()
-        async for part in _parts(await privacy.forget_user(request, caller, deadline)):
+        async for part in in_steps(await privacy.forget_user(request, caller, deadline), PART):
             response.segments.extend(part)
         return response
 
@@ -52,7 +50,7 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
             ) from None
         response = rest_pb.AnswerConsumerResponse()
         response.response.status = "OK"
-        async for part in _parts(found):
+        async for part in in_steps(found, PART):
             response.response.segments.extend(rest_pb.ConsumerSegment(id=each.id, name=each.name) for each in part)
         return response
 
@@ -62,9 +60,3 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
         Method(f"/{SERVICE}/LiftSuppression", pb.LiftSuppressionRequest, lift),
         Method(f"/{REST_SERVICE}/AnswerConsumer", rest_pb.AnswerConsumerRequest, answer),
     ]
-
-
-async def _parts(segments: Sequence[pb.UserSegment]) -> AsyncIterator[Sequence[pb.UserSegment]]:
-    for start in range(0, len(segments), PART):
-        yield segments[start : start + PART]
-        await asyncio.sleep(0)

@@ -59,12 +59,10 @@ async def seed(
     for entries_of_kind in lists:
         for start in range(0, len(entries_of_kind), OBJECTS_AT_ONCE):
             batch = entries_of_kind[start : start + OBJECTS_AT_ONCE]
-            missing, done_ids = await _seed(store, batch, hash_password, now_ms, seeds=not add_missing)
-            added += len(done_ids)
+            part = await _seed(store, batch, hash_password, now_ms, seeds=not add_missing)
+            added += part.added
             if add_missing:
-                left_out += [
-                    f"{records.kind_of(_object_of(batch[0]))} {each}" for each in missing if each not in done_ids
-                ]
+                left_out += part.left_out
             done += len(batch)
             progress(done, size)
     await store.end_seeding(_deadline())
@@ -73,8 +71,7 @@ async def seed(
 
 async def _seed(
     store: CatalogStore, batch: Sequence[Entry], hash_password: HashPassword, now_ms: int, *, seeds: bool
-) -> tuple[list[int], set[int]]:
-    """The IDs that were missing, and those of them that were added."""
+) -> Seeded:
     kind = records.kind_of(_object_of(batch[0]))
     ids = [_object_of(entry).id for entry in batch]
     found = await store.find(kind, ids, _deadline())
@@ -90,7 +87,8 @@ async def _seed(
         ]
     outcomes = await store.write(writes, _deadline(), seeds=seeds)
     added = {write.id for write, outcome in zip(writes, outcomes, strict=True) if outcome is Outcome.DONE}
-    return [_object_of(entry).id for entry in missing], added
+    left_out = [f"{kind} {each}" for each in (_object_of(entry).id for entry in missing) if each not in added]
+    return Seeded(len(added), left_out)
 
 
 def _certificate_names(entry: Entry) -> Sequence[str]:

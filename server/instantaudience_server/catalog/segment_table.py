@@ -49,6 +49,11 @@ class Order(NamedTuple):
     field: str = "id"
     descending: bool = False
 
+    @property
+    def direction(self) -> str:
+        """In SQL."""
+        return "DESC" if self.descending else "ASC"
+
 
 BY_ID = Order()
 
@@ -141,8 +146,7 @@ class SegmentTable:
         limit: int,
     ) -> list[bytes]:
         """At most `limit` matching segments in order, without the first `skip`, of those with IDs in the range."""
-        direction = "DESC" if order.descending else "ASC"
-        by = f"{SORTS[order.field]} {direction}, id {direction}"
+        by = f"{SORTS[order.field]} {order.direction}, id {order.direction}"
         query = f"SELECT record {matching.source} AND id > ? AND id < ? ORDER BY {by} LIMIT ? OFFSET ?"
         values = (*matching.values, *between, limit, skip)
         return [record for (record,) in self._database.execute(query, values)]
@@ -150,8 +154,7 @@ class SegmentTable:
     def id_at(self, place: int, matching: "Condition", order: Order, between: IdRange) -> int | None:
         """The ID at a place, counted from 0, of what `find` finds in the order of IDs; None where that is fewer. Takes
         about 0.2 µs for each one before it."""
-        direction = "DESC" if order.descending else "ASC"
-        query = f"SELECT id {matching.source} AND id > ? AND id < ? ORDER BY id {direction} LIMIT 1 OFFSET ?"
+        query = f"SELECT id {matching.source} AND id > ? AND id < ? ORDER BY id {order.direction} LIMIT 1 OFFSET ?"
         found = self._database.execute(query, (*matching.values, *between, place)).fetchone()
         return found[0] if found else None
 

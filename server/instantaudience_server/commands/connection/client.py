@@ -91,7 +91,7 @@ class Client:
 
         def asked(token: str | None) -> str | None:
             assert token is not None
-            self._connected().call("GetUser", pb.GetUserRequest(id=_user_id(token)), token)
+            self._connected().call("GetUser", pb.GetUserRequest(id=user_id_in(token)), token)
             return token
 
         return self._patiently(asked)
@@ -272,7 +272,7 @@ def _is_of_tls(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, ssl.SSLError) or _is_of_tls(error.__cause__ or error.__context__))
 
 
-def _user_id(token: str) -> int:
+def user_id_in(token: str) -> int:
     """The user ID in a token (source: contract, "POST /auth"): hbapi:<user id>:<random hex>:<location>."""
     found = re.fullmatch(r"hbapi:([0-9]{1,9}):[^:]+:.*", token)
     if found is None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.commands.connection.client import Client
+from instantaudience_server.commands.connection.client import Client, user_id_in
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.connection.passwords import read_password, stdin_option
 from instantaudience_server.commands.objects.commands import add_command, object_commands
@@ -36,12 +36,16 @@ def change_password(client: Client, user_id: int, password_stdin: bool) -> None:
     From standard input come the old one, if it is needed, and the new one, each on a line.
     """
     request = pb.ChangePasswordRequest(id=user_id)
-    token = client.token()
-    if not user_id or (token is not None and token.split(":")[1] == str(user_id)):
+    if not user_id or _is_own(client, user_id):
         request.current_password = read_password("Password until now", from_stdin=password_stdin)
     request.new_password = read_password("New password", from_stdin=password_stdin, new=True)
     client.catalog("ChangePassword", request)
     click.echo("the password is changed, and the tokens until now are revoked")
+
+
+def _is_own(client: Client, user_id: int) -> bool:
+    token = client.token()
+    return token is not None and user_id_in(token) == user_id
 
 
 @user.command("revoke")

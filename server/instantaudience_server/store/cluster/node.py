@@ -5,6 +5,7 @@ All commands that are queued within one turn of the event loop go out in one wri
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 from hiredis import ReplyError
@@ -13,7 +14,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_CONNECTIONS, STORE_REFUSALS
 from instantaudience_server.settings import Durability
-from instantaudience_server.store.cluster.batch import Part
+from instantaudience_server.store.cluster.batch import Part, Question
 from instantaudience_server.store.cluster.client import NO_CONNECTION
 from instantaudience_server.store.cluster.confirming import Confirmation
 from instantaudience_server.store.cluster.wire import Wire
@@ -43,9 +44,12 @@ class Node:
     """One primary: a queue of parts, and the connection they go out on.
 
     `connect` makes a connection of redis-py that is not connected yet. `stalled_seconds` is how long the node may leave
-    commands unanswered before its connection is taken for dead. Writes that need a confirmation go out on connections
-    of their own, so that no other command waits behind them: `confirmations` has one for each durability beyond
-    `PRIMARY`.
+    commands unanswered before its connection is taken for dead. Two kinds of commands have lanes, which are nodes with
+    a queue and a connection of their own:
+
+    - Writes that need a confirmation, so that no other command waits behind them: `confirmations` has one for each
+      durability beyond `PRIMARY`. None: this is a lane itself.
+    - Questions, so that they do not wait behind writes: a node reads 16 KB of one connection, then of the next.
     """
 
     def __init__(
@@ -58,10 +62,10 @@ class Node:
         confirmations: Mapping[Durability, Confirmation] | None = None,
         confirmation: Confirmation | None = None,
     ) -> None:
-        self._lanes = {
-            durability: Node(name, connect, router, stalled_seconds=stalled_seconds, confirmation=each)
-            for durability, each in (confirmations or {}).items()
-        }
+        lane = partial(Node, name, connect, router, stalled_seconds=stalled_seconds)
+        self._confirmed = {durability: lane(confirmation=each) for durability, each in (confirmations or {}).items()}
+        self._questions = None if confirmations is None else lane()
+        self._lanes = [each for each in (*self._confirmed.values(), self._questions) if each is not None]
         self._confirmation = confirmation
         self.name = name
         STORE_CONNECTION_FAILURES.labels(name)  # start the counters at 0, so that alerts notice the first increase
@@ -84,11 +88,11 @@ class Node:
     def idle(self) -> bool:
         """Whether nothing is queued, in flight or being connected."""
         own = not self._outbox and self._connecting is None and (self._wire is None or self._wire.idle)
-        return own and all(lane.idle for lane in self._lanes.values())
+        return own and all(lane.idle for lane in self._lanes)
 
     def send(self, part: Part) -> None:
         """Queue a part; it goes out after this turn of the event loop, or once the connection is open."""
-        lane = self._lanes.get(part.batch.durability)
+        lane = self._lane(part)
         if lane is not None:
             lane.send(part)
             return
@@ -103,12 +107,18 @@ class Node:
 
     async def close(self) -> None:
         """Close the connections. Queued parts are left to their deadlines."""
-        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
         if self._wire is not None:
             await self._wire.close()
+
+    def _lane(self, part: Part) -> "Node | None":
+        """The lane of a part; None: it goes out on this node's own connection."""
+        if part.batch.durability in self._confirmed:
+            return self._confirmed[part.batch.durability]
+        return self._questions if isinstance(part.batch, Question) else None
 
     def _flush(self) -> None:
         self._flush_scheduled = False

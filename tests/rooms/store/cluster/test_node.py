@@ -11,7 +11,7 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster import commands
-from instantaudience_server.store.cluster.batch import Batch, Group, Listed, Part
+from instantaudience_server.store.cluster.batch import Batch, Group, Listed, Part, Question, Single
 from instantaudience_server.store.cluster.confirming import confirmation
 from instantaudience_server.store.cluster.node import Node
 from instantaudience_server.store.cluster.topology import Topology
@@ -169,6 +169,34 @@ async def test_what_the_socket_had_no_room_for_goes_out_when_it_has() -> None:
     socket.protocol.resume_writing()
     assert socket.written == 2 * before
     await node.close()
+
+
+async def test_a_question_does_not_wait_behind_writes() -> None:
+    """It goes out on another connection, and is answered though the node still writes."""
+    sockets: list[Socket] = []
+
+    def connect() -> Socket:
+        sockets.append(Socket())
+        return sockets[-1]
+
+    node = Node("node", connect, Errors(), stalled_seconds=60, confirmations={})  # type: ignore[arg-type]
+    written = ask(node)
+    await turns()
+    asked = Single(commands.get(KEYS[0]))
+    question = Question(asked, bytes, float("inf"), asyncio.get_running_loop(), Durability.PRIMARY)
+    node.send(question.part(asked, [0]))
+    await turns()
+    (writes, questions) = sockets
+    assert commands.get(KEYS[0])[1] == questions.written
+    questions.protocol.data_received(b"$1\r\na\r\n")
+    assert await question.done == b"a"
+    assert not written.done.done()
+    assert not node.idle
+    writes.protocol.data_received(b":1\r\n")
+    assert written.done.done()
+    assert node.idle
+    await node.close()
+    assert all(socket.is_aborted for socket in sockets)
 
 
 class Unconfirmed(Errors):

@@ -27,6 +27,7 @@ from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.catalog.segments.service import SegmentService
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.clock import Clock
+from instantaudience_server.garbage import spare_all
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.forgetting import Forgetting
 from instantaudience_server.memberships.identity_service import IdentityService
@@ -285,6 +286,5 @@ def _calm_garbage_collector() -> None:
 
     A call makes hundreds of short-lived objects, and hardly any reference cycle.
     """
-    gc.collect()
-    gc.freeze()
+    spare_all()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 20, 100)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -11,7 +12,7 @@ import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog import feed as catalog_feed
 from instantaudience_server.catalog import records as catalog_records
-from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.catalog import Account, Catalog, Member
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
@@ -40,6 +41,10 @@ VISIBLE_SECONDS = 1.0 + 2.0
 """How soon a change is known (contract, "/segment"); a busy machine may take longer."""
 MEMBER = pb.Member(id=1, name="One")
 USER = pb.User(id=1, username="ann", member_id=1)
+MANY = [
+    *(pb.Member(id=number, name=f"Member {number}") for number in range(1, 1001)),
+    *(pb.User(id=number, username=f"user{number}", member_id=1) for number in range(1, 1001)),
+]
 
 
 class CountingStore(ClusterCatalogStore):
@@ -307,6 +312,42 @@ class TestCatchingUp:
         await loading
         await worker.feed.catch_up(seconds_from_now())
         assert worker.catalog.count_segments() == 4
+
+
+class TestGarbageCollection:
+    """It stopped a worker for 0.1 s each time, once the catalog had got 100,000 members."""
+
+    @pytest.fixture(autouse=True)
+    def _spares_often(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(catalog_feed, "UNSPARED_RECORDS", 400)
+        yield
+        gc.unfreeze()
+
+    async def test_it_does_not_look_at_what_was_loaded(self, store: CountingStore, worker: Worker) -> None:
+        await create(store, *MANY)
+        await worker.feed.load()
+        assert (len(worker.catalog.members), len(worker.catalog.accounts)) == (1000, 1000)
+        assert looked_at() <= 400
+
+    async def test_it_does_not_look_at_what_came_since(self, store: CountingStore, worker: Worker) -> None:
+        await worker.feed.load()
+        await create(store, *MANY)
+        await worker.feed.catch_up(seconds_from_now())
+        assert (len(worker.catalog.members), len(worker.catalog.accounts)) == (1000, 1000)
+        assert looked_at() <= 400
+
+    async def test_a_catalog_that_is_replaced_leaves_nothing(self, store: CountingStore, worker: Worker) -> None:
+        await create(store, *MANY)
+        await worker.feed.load()
+        first = gc.get_freeze_count()
+        for _ in range(10):
+            await worker.feed.load()
+        assert gc.get_freeze_count() < first + 1000
+
+
+def looked_at() -> int:
+    """How many members and accounts the garbage collector looks at."""
+    return sum(isinstance(each, Member | Account) for each in gc.get_objects())
 
 
 class TestFollowing:

@@ -210,6 +210,7 @@ def local_replies(body_limit_bytes: int) -> dict[str, Any]:
     connect = _cel(f"xds.route_name == '{CONNECT_ROUTE}'")
     lua = _cel("response.code_details == 'lua_response'")
     grpc_internal = _grpc_headers(Reason.INTERNAL, INTERNAL)
+    grpc_unknown = _grpc_headers(Reason.NO_SUCH_METHOD, NO_SUCH_METHOD)
     transcoder = _cel("response.code_details.contains('grpc_json_transcode_failure')")
     broken = _cel("response.code_details.contains('codec')")
     grpc_type = "application/grpc"
@@ -234,6 +235,7 @@ def local_replies(body_limit_bytes: int) -> dict[str, Any]:
                 )
                 for after in RETRY_AFTER_SECONDS
             ),
+            _mapper(_all(grpc, _status("EQ", 404)), NO_SUCH_METHOD.text, content_type=grpc_type, headers=grpc_unknown),
             _mapper(_all(grpc, _CLIENT_ERROR), UNREADABLE.text, content_type=grpc_type),
             _mapper(grpc, INTERNAL.text, content_type=grpc_type, headers=grpc_internal),
             *_connect_mappers(connect, body_limit_bytes),

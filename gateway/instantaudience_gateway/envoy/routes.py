@@ -3,9 +3,10 @@
 import base64
 from typing import Any
 
+from instantaudience_server.errors import Reason
 from instantaudience_server.settings import UPLOAD_PATH, UPLOAD_SILENT_SECONDS
 from instantaudience_server.transport.rest import PASSED_ON_TYPE
-from instantaudience_server.transport.status import ERROR_ID_KEY
+from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
 
 from instantaudience_gateway.contract.descriptor import Endpoint
 from instantaudience_gateway.contract.json_forms import passed_on
@@ -97,7 +98,7 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     """All routes. gRPC calls last as long as their callers want; REST calls have the service's deadline.
 
     A REST request that has not arrived by then is answered with 408. A gRPC call whose path cannot be that of a method
-    is treated as a REST call, which has no such path.
+    is refused here, as the service refuses one of a method that it does not have.
     """
     grpc: dict[str, Any] = {
         "name": GRPC_ROUTE,
@@ -133,10 +134,25 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     # `timeout` begins when the request is complete, so the stream needs a limit, too. That ends when the response is
     # complete; reading it may take longer.
     rest["route"] = way | {"timeout": call_seconds, "max_stream_duration": {"max_stream_duration": call_seconds}}
+    refused: dict[str, Any] = {
+        "name": GRPC_ROUTE,
+        "match": {"prefix": "/", "headers": [_content_type("application/grpc")]},
+        "typed_per_filter_config": _without_service(settings) | _with(GRPC_WEB),
+        "direct_response": {"status": ROWS[Reason.NO_SUCH_METHOD].http_status},
+    }
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
     connect = [_connect(grpc), _connect_json(rest), _connect_streams(grpc)] if settings.connect else []
     large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
-    return [*_uploads(settings), *large, grpc_web, grpc, *connect, *(hot if settings.passes_json else []), rest]
+    return [
+        *_uploads(settings),
+        *large,
+        grpc_web,
+        grpc,
+        refused,
+        *connect,
+        *(hot if settings.passes_json else []),
+        rest,
+    ]
 
 
 def _connect(grpc: dict[str, Any]) -> dict[str, Any]:

@@ -59,9 +59,14 @@ async def test_messages_far_over_the_limit(channel: grpc.aio.Channel, authorizat
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-@pytest.mark.parametrize(
-    "method", [f"/{PACKAGE}.AudienceService/Nope", f"/{PACKAGE}.NopeService/ApplySegments", "/rt-segment", "/nope"]
-)
+UNKNOWN = [
+    f"/{PACKAGE}.AudienceService/Nope",
+    f"/{PACKAGE}.NopeService/ApplySegments",
+    *("/rt-segment", "/nope", f"{APPLY}%2F", "/%ff", '/"'),
+]
+
+
+@pytest.mark.parametrize("method", UNKNOWN)
 async def test_unknown_methods(channel: grpc.aio.Channel, authorization: Any, method: str) -> None:
     error = await refusal(channel.unary_unary(method)(FINE, metadata=authorization))
     assert_grpc_error(error, grpc.StatusCode.UNIMPLEMENTED, "SYNTAX", "UNKNOWN_METHOD")

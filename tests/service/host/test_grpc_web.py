@@ -61,4 +61,4 @@ async def test_a_method_that_is_not_there(http: httpx.AsyncClient) -> None:
 
 async def test_a_path_of_no_method(http: httpx.AsyncClient) -> None:
     answer = await http.post("/%ff", content=frame(b""), headers={"content-type": BINARY})
-    assert answer.status_code == 404
+    assert (answer.status_code, answer.headers["grpc-status"], answer.content) == (404, "12", b"")

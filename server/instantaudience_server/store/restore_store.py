@@ -19,7 +19,10 @@ RENEWALS = 4
 HOLD = """
 local lease, version, partial = unpack(KEYS)
 local name, lease_ms, wanted = unpack(ARGV)
-if (redis.call('GET', lease) or name) ~= name then return 0 end
+if (redis.call('GET', lease) or name) ~= name then
+  redis.call('PEXPIRE', lease, lease_ms, 'LT')
+  return 0
+end
 if wanted == 'kept' and redis.call('GET', partial) ~= name then return 0 end
 redis.call('SET', lease, name, 'PX', lease_ms)
 if wanted == 'begun' then
@@ -30,7 +33,11 @@ return 1
 """
 """Takes or renews the lease. Arguments: the restore's name, the lease's length in ms, and what to do about the catalog:
 `begun` marks it as partial and deletes its version, `kept` demands that it is still marked by this restore; empty:
-nothing. Answers 1, or 0 where another restore has the lease, or has marked the catalog since."""
+nothing. Answers 1, or 0 where another restore has the lease, or has marked the catalog since.
+
+The node keeps the lease's end as a time of its clock (https://redis.io/docs/latest/commands/expire/). One that is
+further off than any lease can be, as the clock was set back, is moved to where a lease that begins now ends: who is at
+work renews it, and of who is not, it ends."""
 
 END = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end

@@ -34,6 +34,17 @@ async def test_who_goes_on_keeps_others_out_for_as_long_as_at_first(
     assert await other.hold()
 
 
+async def test_a_clock_that_was_set_back_keeps_nobody_out_for_longer(
+    ours: ClusterRestoreStore, other: ClusterRestoreStore, plain: RedisCluster
+) -> None:
+    """The node keeps the lease's end as a time (https://redis.io/docs/latest/commands/expire/)."""
+    assert await ours.hold()
+    assert await plain.pexpire(keys.RESTORE_LEASE, LEASE_MS + 3_600_000)  # as where its clock was set back by an hour
+    assert not await other.hold()
+    assert LEASE_MS // 2 < await plain.pttl(keys.RESTORE_LEASE) <= LEASE_MS
+    assert await ours.hold(), "one that is at work has not lost it"
+
+
 async def test_from_its_beginning_to_its_end_nobody_takes_the_catalog_for_whole(
     ours: ClusterRestoreStore, plain: RedisCluster
 ) -> None:

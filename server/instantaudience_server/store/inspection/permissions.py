@@ -42,8 +42,8 @@ sign in."""
 ON_LETTERS = {f"keys {letter}:*": ["HSET", f"{letter}:0", "1", "1"] for letter in KEY_LETTERS}
 """The patterns of keys that the ACL has to allow, name → a sample command on such a key."""
 RESTORED_BY = (
-    *("del", "get", "hdel", "hpexpiretime", "hscan", "hset", "hsetex", "pexpireat", "pexpiretime", "set", "xadd"),
-    *("zadd", "zrange", "zremrangebyscore", "zscore"),
+    *("del", "get", "hdel", "hpexpiretime", "hscan", "hset", "hsetex", "pexpire", "pexpireat", "pexpiretime", "set"),
+    *("xadd", "zadd", "zrange", "zremrangebyscore", "zscore"),
 )
 RESTORE = (
     {name: COMMANDS[name] for name in RESTORED_BY}

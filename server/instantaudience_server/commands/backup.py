@@ -1,7 +1,6 @@
 """`backup` and `restore`: the contents of the cluster, written to a file and restored from one."""
 
 import asyncio
-import signal
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from instantaudience_server.backup.file import BackupError
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.clock import SystemClock, written_time
+from instantaudience_server.commands.endings import ending_signals
 from instantaudience_server.commands.printing.as_json import json_option, print_json
 from instantaudience_server.commands.printing.progress import progress_bar
 from instantaudience_server.commands.settings_options import config_option, data_dir_option, option, read_settings
@@ -118,17 +118,16 @@ def _run(options: dict[str, Any], what: str, file: Path, work: Work, *, left: st
 
 
 async def _work(url: str, settings: Settings, work: Work, told: Progress) -> dict[str, Any]:
-    _end_as_by_ctrl_c()
+    _cancelled_when_ended()
     async with connected(url, settings) as connection:
         return await work(connection, told)
 
 
-def _end_as_by_ctrl_c() -> None:
-    """Have SIGTERM, and SIGHUP unless it is ignored as by `nohup`, cancel the current task: they would end the process
+def _cancelled_when_ended() -> None:
+    """Have the signals that end commands cancel the current task, as asyncio has Ctrl-C do: they would end the process
     at once, and leave a part of a backup, or a lease that keeps the next restore out."""
     task = asyncio.current_task()
     if task is None or threading.current_thread() is not threading.main_thread():  # where no signals come
         return
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    for number in ending_signals():
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -1,6 +1,5 @@
 """`batch`: sends files of memberships and shows their jobs."""
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from rich.progress import Progress, TaskID, TimeElapsedColumn
 from instantaudience_server.commands.connection.answers import AwayError, and_so
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import member_option, with_client
+from instantaudience_server.commands.endings import end_as_by_ctrl_c
 from instantaudience_server.commands.printing.as_json import print_json, rest_json_option
 from instantaudience_server.commands.printing.progress import progress_bar
 from instantaudience_server.commands.printing.tables import harmless, print_table
@@ -63,7 +63,7 @@ def send(client: Client, files: tuple[Path, ...], member_id: int | None, as_json
         if not file.is_file():
             raise click.BadParameter(f"{file} is no file", param_hint="FILE…")
     sent: dict[str, str] = {}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was sent is told
+    end_as_by_ctrl_c()  # what was sent is told
     with progress_bar(TimeElapsedColumn()) as progress:
         try:
             with explained():

@@ -17,6 +17,7 @@ from instantaudience_server.commands.connection.answers import and_so
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.connection.reaching import port_of, service_url
+from instantaudience_server.commands.endings import end_as_by_ctrl_c
 from instantaudience_server.commands.printing.as_json import json_option, print_json
 from instantaudience_server.commands.printing.progress import Shown, progress_bar
 from instantaudience_server.commands.statuses import PARTIAL, failing_is_two
@@ -113,6 +114,7 @@ def send(
     way = Way(form, csv_form, rejects, dry_run, (client.url, account))
     if restart:
         _forget(way, files)
+    end_as_by_ctrl_c()  # how far it has come is told
     # Existing objects stay alive, and new ones are nearly all freed by reference counting: collections would take a
     # quarter of the time that reading takes.
     gc.freeze()

@@ -9,6 +9,7 @@ import click
 import structlog
 
 from instantaudience_server.catalog.file import CatalogError
+from instantaudience_server.commands.endings import ending_signals
 from instantaudience_server.commands.settings_options import FILE, config_option, data_dir_option, read_settings
 from instantaudience_server.commands.settings_options import option as _option
 from instantaudience_server.commands.welcome import welcome
@@ -117,9 +118,8 @@ async def _serve(settings: Settings) -> None:
 
     manager = ServiceManager(os.environ)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup: it outlives its terminal
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, *ending_signals()):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     service = Service(settings, progress=_step)
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(stop.wait())

@@ -49,7 +49,7 @@ async def test_files_are_sent_and_looked_at(run: Any, demo: dict[str, str], tmp_
     assert json.loads((await run("batch", "show", jobs[0]["job_id"], "--json", env=demo)).output) == jobs[0]
 
 
-INTERRUPTIONS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+INTERRUPTIONS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 
 
 @INTERRUPTIONS

@@ -119,7 +119,8 @@ async def test_killed_half_way_it_goes_on(
 
 
 @ON_ONE_HOST
-async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp_path: Path, number: int) -> None:
     position = tmp_path / "users.csv.position"
     (tmp_path / "users.csv").write_text("user_id,seg_id\n" + "".join(f"{user},10001\n" for user in range(1, 10**6)))
     process = await asyncio.create_subprocess_exec(
@@ -134,7 +135,7 @@ async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp
         while not position.exists():
             assert process.returncode is None, "it was done before there was a position"
             await asyncio.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = await process.communicate()
     line = json.loads(position.read_text())["line"]
     reached = f"users.csv was sent up to line {line:,}; the same command goes on there"

@@ -99,8 +99,8 @@ async def suppress(store: Watched, member: int, *users: bytes, end_ms: int = NEV
     await store.suppress(member, users, now_ms, end_ms, LATER, secrets.token_hex(4), seconds_from_now())
 
 
-async def lift(store: Watched, member: int, *users: bytes, now_ms: int = 1) -> None:
-    await store.lift(member, users, now_ms, secrets.token_hex(4), seconds_from_now())
+async def lift(store: Watched, member: int, *users: bytes, now_ms: int = 1) -> bool:
+    return await store.lift(member, users, now_ms, secrets.token_hex(4), seconds_from_now())
 
 
 async def found(suppressions: Suppressions, member: int) -> set[bytes]:
@@ -126,6 +126,18 @@ async def test_one_for_all_members_concerns_each(suppressions: Suppressions, sto
     await lift(store, ALL_MEMBERS, *USERS)
     assert await found(suppressions, MEMBER) == set()
     await eventually(lambda: known(suppressions, MEMBER, OTHER))
+
+
+async def test_lifting_says_whether_there_was_one(store: Watched) -> None:
+    now_ms = FakeClock.real().ms
+    await suppress(store, MEMBER, USERS[0])
+    await suppress(store, OTHER, USERS[1], end_ms=now_ms + 3_600_000, now_ms=now_ms)
+    assert not await lift(store, OTHER, USERS[0])
+    assert not await lift(store, ALL_MEMBERS, USERS[1], now_ms=now_ms + 3_600_000), "it has ended"
+    assert await lift(store, MEMBER, *USERS)
+    assert not await lift(store, MEMBER, *USERS)
+    await suppress(store, OTHER, USERS[1], end_ms=now_ms + 3_600_000, now_ms=now_ms)
+    assert await lift(store, ALL_MEMBERS, USERS[1], now_ms=now_ms)
 
 
 async def test_one_for_all_members_that_was_cut_short_is_lifted(store: Watched, plain: RedisCluster) -> None:

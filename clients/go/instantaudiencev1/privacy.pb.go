@@ -384,9 +384,14 @@ func (x *LiftSuppressionRequest) GetMemberId() int32 {
 
 // Answers LiftSuppression.
 type LiftSuppressionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether there was a suppression to end.
+	Lifted bool `protobuf:"varint,1,opt,name=lifted,proto3" json:"lifted,omitempty"`
+	// Whether calls of the member still do not add the user, who is suppressed for all members: a request of the role
+	// `admin` without `member_id` ends that.
+	StillSuppressed bool `protobuf:"varint,2,opt,name=still_suppressed,json=stillSuppressed,proto3" json:"still_suppressed,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *LiftSuppressionResponse) Reset() {
@@ -417,6 +422,20 @@ func (x *LiftSuppressionResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use LiftSuppressionResponse.ProtoReflect.Descriptor instead.
 func (*LiftSuppressionResponse) Descriptor() ([]byte, []int) {
 	return file_instantaudience_v1_privacy_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LiftSuppressionResponse) GetLifted() bool {
+	if x != nil {
+		return x.Lifted
+	}
+	return false
+}
+
+func (x *LiftSuppressionResponse) GetStillSuppressed() bool {
+	if x != nil {
+		return x.StillSuppressed
+	}
+	return false
 }
 
 var File_instantaudience_v1_privacy_proto protoreflect.FileDescriptor
@@ -451,8 +470,10 @@ const file_instantaudience_v1_privacy_proto_rawDesc = "" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12 \n" +
 	"\tmember_id\x18\x03 \x01(\x05H\x00R\bmemberId\x88\x01\x01B\f\n" +
 	"\n" +
-	"_member_id\"\x19\n" +
-	"\x17LiftSuppressionResponse2\xd4\x02\n" +
+	"_member_id\"\\\n" +
+	"\x17LiftSuppressionResponse\x12\x16\n" +
+	"\x06lifted\x18\x01 \x01(\bR\x06lifted\x12)\n" +
+	"\x10still_suppressed\x18\x02 \x01(\bR\x0fstillSuppressed2\xd4\x02\n" +
 	"\x0ePrivacyService\x12o\n" +
 	"\x0fGetUserSegments\x12*.instantaudience.v1.GetUserSegmentsRequest\x1a+.instantaudience.v1.GetUserSegmentsResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\n" +

@@ -12,6 +12,14 @@ from instantaudience_server.commands.printing.tables import print_table
 from instantaudience_server.commands.typed import text
 
 PATH = "/privacy/consumer-request"
+_FOR_ALL = "{} is still suppressed for all members; an admin lifts that, without --member"
+LIFTINGS = {
+    (True, False): "{} is no longer suppressed",
+    (False, False): "{} was not suppressed",
+    (True, True): f"The member's own suppression is lifted, but {_FOR_ALL}",
+    (False, True): f"The member had not suppressed the user, but {_FOR_ALL}",
+}
+"""What is said of a `lift`: whether it ended a suppression, and whether one for all members remains → text."""
 
 _maid = click.option("--maid", is_flag=True, help="The ID is a mobile advertising ID (idfa or aaid).")
 
@@ -29,7 +37,7 @@ def user_data() -> None:
 @with_client()
 def access(client: Client, user_id: str, maid: bool, member_id: int | None, as_json: bool) -> None:
     """Show the segments that a user is in."""
-    segments = _ask(client, user_id, maid, member_id, request_type="access")
+    segments = _ask(client, user_id, maid, member_id, request_type="access")["segments"]
     if as_json:
         print_json(segments)
         return
@@ -52,7 +60,7 @@ def delete(
     if not yes:
         _agree(f"Take {user_id} out of all segments?")
     suppress = {} if suppress_minutes is None else {"suppress_minutes": suppress_minutes}
-    segments = _ask(client, user_id, maid, member_id, request_type="delete", **suppress)
+    segments = _ask(client, user_id, maid, member_id, request_type="delete", **suppress)["segments"]
     _show(f"{user_id} was taken out of", segments, f"{user_id} was in no segment")
     if suppress_minutes is not None:
         until = f"for at least {suppress_minutes} minutes" if suppress_minutes else "for ever"
@@ -66,8 +74,8 @@ def delete(
 @with_client()
 def lift(client: Client, user_id: str, maid: bool, member_id: int | None) -> None:
     """Let a suppressed user be added again."""
-    _ask(client, user_id, maid, member_id, request_type="lift")
-    click.echo(f"{user_id} is not suppressed")
+    answer = _ask(client, user_id, maid, member_id, request_type="lift")
+    click.echo(LIFTINGS[answer["lifted"], answer["still_suppressed"]].format(user_id))
 
 
 def _agree(question: str) -> None:
@@ -80,11 +88,11 @@ def _agree(question: str) -> None:
         raise click.ClickException("nobody agreed to it: where nobody can be asked, say --yes") from None
 
 
-def _ask(client: Client, user_id: str, maid: bool, member_id: int | None, **fields: Any) -> list[dict[str, Any]]:
+def _ask(client: Client, user_id: str, maid: bool, member_id: int | None, **fields: Any) -> dict[str, Any]:
     body = {"identifier": user_id, "identifier_type": "maid" if maid else "uuid2", **fields}
     params = {} if member_id is None else {"member_id": member_id}
-    segments: list[dict[str, Any]] = client.call("POST", PATH, json=body, params=params)["segments"]
-    return segments
+    answer: dict[str, Any] = client.call("POST", PATH, json=body, params=params)
+    return answer
 
 
 def _show(title: str, segments: list[dict[str, Any]], none: str) -> None:

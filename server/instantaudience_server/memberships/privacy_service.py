@@ -2,6 +2,7 @@
 contract-neighbours, "Privacy"; privacy.proto)."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from instantaudience.rest.v1 import privacy_pb2 as rest_pb
 from instantaudience.v1 import audience_pb2
@@ -30,6 +31,13 @@ REQUEST_TYPES = ("access", "delete", "lift")
 FOR_EVER = 0
 """The `suppress_minutes` of a suppression that never ends."""
 Request = pb.GetUserSegmentsRequest | pb.ForgetUserRequest | pb.LiftSuppressionRequest | rest_pb.ConsumerRequest
+
+
+class Answer(NamedTuple):
+    """The answer to a REST request: the segments that were found or removed, by ID, and what became of a `lift`."""
+
+    segments: Sequence[pb.UserSegment]
+    lifting: pb.LiftSuppressionResponse | None = None
 
 
 class PrivacyService:
@@ -70,24 +78,23 @@ class PrivacyService:
         """Remove a user from its segments, and suppress it if the request says so. Returns the segments it was in."""
         return await self._delete([_key(request.user_id, request.domain)], request, caller, deadline)
 
-    async def lift_suppression(self, request: pb.LiftSuppressionRequest, caller: Caller, deadline: float) -> None:
+    async def lift_suppression(
+        self, request: pb.LiftSuppressionRequest, caller: Caller, deadline: float
+    ) -> pb.LiftSuppressionResponse:
         """End a user's suppression."""
-        await self._lift([_key(request.user_id, request.domain)], request, caller, deadline)
+        return await self._lift([_key(request.user_id, request.domain)], request, caller, deadline)
 
-    async def answer_consumer(
-        self, request: rest_pb.ConsumerRequest, caller: Caller, deadline: float
-    ) -> list[pb.UserSegment]:
-        """Answer a REST request, whose `request_type` selects one of the other methods. A `lift` answers nothing."""
+    async def answer_consumer(self, request: rest_pb.ConsumerRequest, caller: Caller, deadline: float) -> Answer:
+        """Answer a REST request, whose `request_type` selects one of the other methods."""
         keys = _keys_of(request.identifier, request.identifier_type)
         if request.request_type != "delete" and request.HasField("suppress_minutes"):
             raise invalid("suppress_minutes", "goes with the request_type 'delete' alone")
         if request.request_type == "access":
-            return await self._access(keys, request, caller, deadline)
+            return Answer(await self._access(keys, request, caller, deadline))
         if request.request_type == "delete":
-            return await self._delete(keys, request, caller, deadline)
+            return Answer(await self._delete(keys, request, caller, deadline))
         if request.request_type == "lift":
-            await self._lift(keys, request, caller, deadline)
-            return []
+            return Answer([], await self._lift(keys, request, caller, deadline))
         *names, last = map(repr, REQUEST_TYPES)
         raise invalid("request_type", f"must be {', '.join(names)} or {last}")
 
@@ -119,9 +126,15 @@ class PrivacyService:
         removed = await self._forgetting.remove(keys, member_id, deadline, caller.member.durability)
         return await self._described(removed)
 
-    async def _lift(self, keys: Sequence[bytes], request: Request, caller: Caller, deadline: float) -> None:
+    async def _lift(
+        self, keys: Sequence[bytes], request: Request, caller: Caller, deadline: float
+    ) -> pb.LiftSuppressionResponse:
         member_id = await self._scope(request, caller, deadline)
-        await self._suppressions.lift(member_id, keys, self._clock.now_ms(), self._random_name(), deadline)
+        lifted = await self._suppressions.lift(member_id, keys, self._clock.now_ms(), self._random_name(), deadline)
+        found = await self._suppressions.find(member_id, keys, deadline)
+        for error in found.failures.values():
+            raise error
+        return pb.LiftSuppressionResponse(lifted=lifted, still_suppressed=bool(found.suppressed))
 
     async def _scope(self, request: Request, caller: Caller, deadline: float) -> int:
         """The ID of the member whose segments a request concerns, or `ALL_MEMBERS`; checks permission and quota."""

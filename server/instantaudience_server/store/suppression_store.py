@@ -30,6 +30,7 @@ local name, member, now, end_ms = unpack(ARGV, 1, 4)
 local node_ms, ends = now_ms(), {}
 for i = 7, #ARGV do
   if end_ms == '' then
+    ends[#ends + 1] = redis.call('ZSCORE', registry, ARGV[i]) or ''
     redis.call('ZREM', registry, ARGV[i])
   else
     redis.call('ZADD', registry, 'GT', end_ms, ARGV[i])
@@ -55,7 +56,8 @@ Keys: members, version, due, the member's suppressed users. Arguments: the new v
 ms), the suppressions' end (likewise; `inf`: never; empty: lift them), two delays in ms after which the users are to be
 removed once more, and the users' keys. The delays count by the node's clock, as workers' clocks may differ.
 
-Answers when each suppression ends, which may be later than asked for: only lifting shortens one. Notes are dropped when
+Answers when each suppression ends, which may be later than asked for: only lifting shortens one. Of those that are
+lifted, it answers when they would have ended (empty where there was none). Notes are dropped when
 they have ended by both clocks, the worker's and the node's. Users whose suppression is lifted stay due, because the
 request that suppressed them may still be about to write its marker. The whole set expires a day after its last
 suppression has ended; one without an end is kept until the year 9999."""
@@ -148,7 +150,7 @@ class ClusterSuppressionStore:
             if await self._noted(member_id, user_keys, deadline) == ends:
                 break
 
-    async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
+    async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> bool:
         """Delete the markers, so that nothing removes the users any more, and then the notes; repeat where markers have
         been written in between."""
         members: Collection[int] = (member_id,)
@@ -159,12 +161,14 @@ class ClusterSuppressionStore:
             members = {ALL_MEMBERS, *marked, *await self._noting(user_keys, deadline)}
         markers = [commands.remove_fields(keys.suppression_key(key), members) for key in user_keys]
         asked = [commands.get_fields(keys.suppression_key(key), members) for key in user_keys]
+        were_suppressed = False
         while True:
             await self._write(markers, deadline)
             for each in members:
-                await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
+                ends = await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
+                were_suppressed |= any(end and float(end) > now_ms for end in ends)
             if not any(map(any, await self._cluster.execute(asked, deadline))):
-                break
+                return were_suppressed
 
     async def due(self, deadline: float, passed_over: int = 0) -> list[Due]:
         """See `interfaces.suppressions.SuppressionStore`."""
@@ -230,7 +234,7 @@ class ClusterSuppressionStore:
         name: str,
         deadline: float,
     ) -> list[bytes]:
-        """Run `CHANGE`. Returns when each suppression ends; an empty list where they are lifted."""
+        """Run `CHANGE`. Returns when each suppression ends, or would have ended."""
         script_keys = [
             *(keys.SUPPRESSING_MEMBERS, keys.SUPPRESSIONS_VERSION, keys.SUPPRESSIONS_DUE),
             keys.suppressed_users_key(member_id),

@@ -60,7 +60,14 @@ class Worker:
         request = {"identifier": USER, "identifier_type": "uuid2", **request}
         message = rest_pb.ConsumerRequest(**request)
         found = await self.privacy.answer_consumer(message, caller(username, CATALOG), seconds_from_now())
-        return [(segment.id, segment.name) for segment in found]
+        return [(segment.id, segment.name) for segment in found.segments]
+
+    async def lift(self, username: str = "demo", **request: Any) -> tuple[bool, bool]:
+        """Whether there was a suppression of the user to lift, and whether the user is suppressed still."""
+        message = rest_pb.ConsumerRequest(identifier=USER, identifier_type="uuid2", request_type="lift", **request)
+        answer = await self.privacy.answer_consumer(message, caller(username, CATALOG), seconds_from_now())
+        assert answer.lifting is not None
+        return answer.lifting.lifted, answer.lifting.still_suppressed
 
     async def apply(self, *users: tuple[str, dict[int, int]], username: str = "demo") -> Result:
         """Put users into segments: ID → expiration."""
@@ -354,10 +361,11 @@ class TestSuppression:
         await eventually(privacy_worker.is_known)
         for username, segment in (("demo", OWN), ("private", FOREIGN)):
             assert len(warnings_of(await privacy_worker.apply((USER, {segment: 0}), username=username))) == 1
-        await privacy_worker.ask(request_type="lift")  # one's own alone
+        assert await privacy_worker.lift() == (False, True), "one's own alone"
         assert len(warnings_of(await privacy_worker.apply((USER, {OWN: 0})))) == 1
-        await privacy_worker.ask("admin", request_type="lift")
+        assert await privacy_worker.lift("admin") == (True, False)
         assert (await privacy_worker.apply((USER, {OWN: 0}))).warnings == b""
+        assert await privacy_worker.lift("admin") == (False, False)
 
     async def test_who_was_let_through_before_does_not_stay(
         self, privacy_worker: Worker, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from redis.asyncio import RedisCluster
-from support.service.running import ON_ONE_HOST
+from service.commands.conftest import environment_of
+from support.service.running import ON_ONE_HOST, Service
 from support.waiting import eventually
 
 # The commands know nothing of hosts: one will do.
@@ -37,12 +38,37 @@ async def test_the_way_of_a_user(run: Any, demo: dict[str, str], cluster: RedisC
     nothing = await run("user-data", "access", USER, env=demo)
     assert nothing.output == f"{USER} is in no segment\n"
     lifted = await run("user-data", "lift", USER, env=demo)
-    assert (lifted.status, lifted.output) == (0, f"{USER} is not suppressed\n")
+    assert (lifted.status, lifted.output) == (0, f"{USER} is no longer suppressed\n")
+    unsuppressed = await run("user-data", "lift", USER, env=demo)
+    assert (unsuppressed.status, unsuppressed.output) == (0, f"{USER} was not suppressed\n")
 
     async def is_known_no_more() -> None:
         assert not await cluster.hgetall("p:{suppressions}:members")
 
     await eventually(is_known_no_more)
+
+
+async def test_lifting_says_who_is_still_suppressed(run: Any, service: Service) -> None:
+    admin = await environment_of(service, "admin")
+    user, outputs = "4711816", []
+    for arguments in (
+        ("delete", user, "--suppress-minutes", "0", "--yes"),
+        ("delete", user, "--suppress-minutes", "0", "--yes", "--member", "123"),
+        ("lift", user, "--member", "123"),
+        ("lift", user, "--member", "123"),
+        ("lift", user),
+        ("lift", user),
+    ):
+        ended = await run("user-data", *arguments, env=admin)
+        assert (ended.status, ended.errors) == (0, "")
+        outputs.append(ended.output)
+    for_all = f"{user} is still suppressed for all members; an admin lifts that, without --member\n"
+    assert outputs[2:] == [
+        f"The member's own suppression is lifted, but {for_all}",
+        f"The member had not suppressed the user, but {for_all}",
+        f"{user} is no longer suppressed\n",
+        f"{user} was not suppressed\n",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,8 @@ async def test_a_suppressed_user_is_refused_over_every_way_in(
 
     await eventually(is_out)
     assert await cluster.exists(f"m:p:{users[1].user_id}")
-    await privacy.LiftSuppression(pb.LiftSuppressionRequest(user_id=user_id), metadata=authorization)
+    lift = pb.LiftSuppressionRequest(user_id=user_id)
+    answers = [await privacy.LiftSuppression(lift, metadata=authorization) for _ in range(2)]
+    assert answers == [pb.LiftSuppressionResponse(lifted=True), pb.LiftSuppressionResponse()]
     answer = await audience.ApplySegments(audience_pb2.ApplySegmentsRequest(rt_segment=users), metadata=authorization)
     assert not answer.response.warnings  # at once: who is suppressed is looked up

@@ -28,6 +28,10 @@ def answered(*segments: tuple[int, str]) -> Any:
     return {"response": {"status": "OK", "segments": [{"id": id_, "name": name} for id_, name in segments]}}
 
 
+def lifting(*, lifted: bool) -> Any:
+    return {"response": {"status": "OK", "segments": [], "lifted": lifted, "still_suppressed": False}}
+
+
 async def test_the_way_of_a_user(cluster: RedisCluster, demo: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
     await cluster.hset(f"m:p:{USER}", mapping={str(OWN): 1, str(FOREIGN): 1})
     own, all_ = answered((OWN, "Sports fans")), await answer_of(admin, ACCESS)
@@ -54,7 +58,8 @@ async def test_the_way_of_a_user(cluster: RedisCluster, demo: httpx.AsyncClient,
         assert await cluster.hkeys(f"m:p:{USER}") == [str(FOREIGN).encode()]
 
     await eventually(is_out)
-    assert await answer_of(demo, LIFT) == answered()
+    assert await answer_of(demo, LIFT) == lifting(lifted=True)
+    assert await answer_of(demo, LIFT) == lifting(lifted=False)
 
     async def is_taken() -> None:
         assert (await demo.post("/rt-segment", json=JOINING)).json()["response"]["warnings"] == []

@@ -62,5 +62,9 @@ class LiftSuppressionRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., domain: _Optional[str] = ..., member_id: _Optional[int] = ...) -> None: ...
 
 class LiftSuppressionResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("lifted", "still_suppressed")
+    LIFTED_FIELD_NUMBER: _ClassVar[int]
+    STILL_SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
+    lifted: bool
+    still_suppressed: bool
+    def __init__(self, lifted: _Optional[bool] = ..., still_suppressed: _Optional[bool] = ...) -> None: ...

@@ -63,8 +63,11 @@ class SuppressionStore(Protocol):
         version.
         """
 
-    async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> None:
-        """End the suppression of users; for `ALL_MEMBERS`, also those for each member. `name` is as in `suppress`."""
+    async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> bool:
+        """End the suppression of users; for `ALL_MEMBERS`, also those for each member. `name` is as in `suppress`.
+
+        Returns whether any of them was suppressed at `now_ms` (Unix time in ms).
+        """
 
     async def due(self, deadline: float, passed_over: int = 0) -> list[Due]:
         """Some of the users who are due for removal, the longest due first, without the first `passed_over`."""

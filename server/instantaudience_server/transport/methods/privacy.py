@@ -33,15 +33,14 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
         return response
 
     async def lift(request: pb.LiftSuppressionRequest, caller: Caller, deadline: float) -> Message:
-        await privacy.lift_suppression(request, caller, deadline)
-        return pb.LiftSuppressionResponse()
+        return await privacy.lift_suppression(request, caller, deadline)
 
-    async def answer(request: rest_pb.AnswerConsumerRequest, caller: Caller, deadline: float) -> Message:
+    async def answer_consumer(request: rest_pb.AnswerConsumerRequest, caller: Caller, deadline: float) -> Message:
         asked = request.request
         if request.HasField("member_id"):
             asked.member_id = request.member_id
         try:
-            found = await privacy.answer_consumer(asked, caller, deadline)
+            answer = await privacy.answer_consumer(asked, caller, deadline)
         except AudienceError as error:
             if error.reason is not Reason.SYNTAX:
                 raise
@@ -50,7 +49,10 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
             ) from None
         response = rest_pb.AnswerConsumerResponse()
         response.response.status = "OK"
-        async for part in in_steps(found, PART):
+        if answer.lifting is not None:
+            response.response.lifted = answer.lifting.lifted
+            response.response.still_suppressed = answer.lifting.still_suppressed
+        async for part in in_steps(answer.segments, PART):
             response.response.segments.extend(rest_pb.ConsumerSegment(id=each.id, name=each.name) for each in part)
         return response
 
@@ -58,5 +60,5 @@ def privacy_methods(privacy: PrivacyService) -> list[AnyMethod]:
         Method(f"/{SERVICE}/GetUserSegments", pb.GetUserSegmentsRequest, get),
         Method(f"/{SERVICE}/ForgetUser", pb.ForgetUserRequest, forget),
         Method(f"/{SERVICE}/LiftSuppression", pb.LiftSuppressionRequest, lift),
-        Method(f"/{REST_SERVICE}/AnswerConsumer", rest_pb.AnswerConsumerRequest, answer),
+        Method(f"/{REST_SERVICE}/AnswerConsumer", rest_pb.AnswerConsumerRequest, answer_consumer),
     ]

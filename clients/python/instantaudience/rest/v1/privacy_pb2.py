@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/privacy.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x91\x01\n\x15\x41nswerConsumerRequest\x12H\n\x07request\x18\x01 \x01(\x0b\x32(.instantaudience.rest.v1.ConsumerRequestB\x04\xe2\x41\x01\x02R\x07request\x12 \n\tmember_id\x18\x02 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\x84\x02\n\x0f\x43onsumerRequest\x12$\n\nidentifier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\nidentifier\x12-\n\x0fidentifier_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02R\x0eidentifierType\x12\'\n\x0crequest_type\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02R\x0brequestType\x12.\n\x10suppress_minutes\x18\x04 \x01(\x05H\x00R\x0fsuppressMinutes\x88\x01\x01\x12 \n\tmember_id\x18\x05 \x01(\x05H\x01R\x08memberId\x88\x01\x01\x42\x13\n\x11_suppress_minutesB\x0c\n\n_member_id\"]\n\x16\x41nswerConsumerResponse\x12\x43\n\x08response\x18\x01 \x01(\x0b\x32\'.instantaudience.rest.v1.ConsumerResultR\x08response\"n\n\x0e\x43onsumerResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x44\n\x08segments\x18\x02 \x03(\x0b\x32(.instantaudience.rest.v1.ConsumerSegmentR\x08segments\"5\n\x0f\x43onsumerSegment\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name2\xbb\x01\n\x16\x43onsumerRequestService\x12\xa0\x01\n\x0e\x41nswerConsumer\x12..instantaudience.rest.v1.AnswerConsumerRequest\x1a/.instantaudience.rest.v1.AnswerConsumerResponse\"-\x90\x02\x02\x82\xd3\xe4\x93\x02$\"\x19/privacy/consumer-request:\x07requestB\x85\x01\n\x1b\x63om.instantaudience.rest.v1B\x0cPrivacyProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%instantaudience/rest/v1/privacy.proto\x12\x17instantaudience.rest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x91\x01\n\x15\x41nswerConsumerRequest\x12H\n\x07request\x18\x01 \x01(\x0b\x32(.instantaudience.rest.v1.ConsumerRequestB\x04\xe2\x41\x01\x02R\x07request\x12 \n\tmember_id\x18\x02 \x01(\x05H\x00R\x08memberId\x88\x01\x01\x42\x0c\n\n_member_id\"\x84\x02\n\x0f\x43onsumerRequest\x12$\n\nidentifier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\nidentifier\x12-\n\x0fidentifier_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02R\x0eidentifierType\x12\'\n\x0crequest_type\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02R\x0brequestType\x12.\n\x10suppress_minutes\x18\x04 \x01(\x05H\x00R\x0fsuppressMinutes\x88\x01\x01\x12 \n\tmember_id\x18\x05 \x01(\x05H\x01R\x08memberId\x88\x01\x01\x42\x13\n\x11_suppress_minutesB\x0c\n\n_member_id\"]\n\x16\x41nswerConsumerResponse\x12\x43\n\x08response\x18\x01 \x01(\x0b\x32\'.instantaudience.rest.v1.ConsumerResultR\x08response\"\xdb\x01\n\x0e\x43onsumerResult\x12\x16\n\x06status\x18\x01 \x01(\tR\x06status\x12\x44\n\x08segments\x18\x02 \x03(\x0b\x32(.instantaudience.rest.v1.ConsumerSegmentR\x08segments\x12\x1b\n\x06lifted\x18\x03 \x01(\x08H\x00R\x06lifted\x88\x01\x01\x12.\n\x10still_suppressed\x18\x04 \x01(\x08H\x01R\x0fstillSuppressed\x88\x01\x01\x42\t\n\x07_liftedB\x13\n\x11_still_suppressed\"5\n\x0f\x43onsumerSegment\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name2\xbb\x01\n\x16\x43onsumerRequestService\x12\xa0\x01\n\x0e\x41nswerConsumer\x12..instantaudience.rest.v1.AnswerConsumerRequest\x1a/.instantaudience.rest.v1.AnswerConsumerResponse\"-\x90\x02\x02\x82\xd3\xe4\x93\x02$\"\x19/privacy/consumer-request:\x07requestB\x85\x01\n\x1b\x63om.instantaudience.rest.v1B\x0cPrivacyProtoP\x01Z<github.com/instantaudience/instantaudience/clients/go/restv1\xaa\x02\x17InstantAudience.Rest.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,10 +50,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSUMERREQUEST']._serialized_end=538
   _globals['_ANSWERCONSUMERRESPONSE']._serialized_start=540
   _globals['_ANSWERCONSUMERRESPONSE']._serialized_end=633
-  _globals['_CONSUMERRESULT']._serialized_start=635
-  _globals['_CONSUMERRESULT']._serialized_end=745
-  _globals['_CONSUMERSEGMENT']._serialized_start=747
-  _globals['_CONSUMERSEGMENT']._serialized_end=800
-  _globals['_CONSUMERREQUESTSERVICE']._serialized_start=803
-  _globals['_CONSUMERREQUESTSERVICE']._serialized_end=990
+  _globals['_CONSUMERRESULT']._serialized_start=636
+  _globals['_CONSUMERRESULT']._serialized_end=855
+  _globals['_CONSUMERSEGMENT']._serialized_start=857
+  _globals['_CONSUMERSEGMENT']._serialized_end=910
+  _globals['_CONSUMERREQUESTSERVICE']._serialized_start=913
+  _globals['_CONSUMERREQUESTSERVICE']._serialized_end=1100
 # @@protoc_insertion_point(module_scope)

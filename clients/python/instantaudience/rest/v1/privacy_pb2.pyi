@@ -37,12 +37,16 @@ class AnswerConsumerResponse(_message.Message):
     def __init__(self, response: _Optional[_Union[ConsumerResult, _Mapping]] = ...) -> None: ...
 
 class ConsumerResult(_message.Message):
-    __slots__ = ("status", "segments")
+    __slots__ = ("status", "segments", "lifted", "still_suppressed")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    LIFTED_FIELD_NUMBER: _ClassVar[int]
+    STILL_SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
     status: str
     segments: _containers.RepeatedCompositeFieldContainer[ConsumerSegment]
-    def __init__(self, status: _Optional[str] = ..., segments: _Optional[_Iterable[_Union[ConsumerSegment, _Mapping]]] = ...) -> None: ...
+    lifted: bool
+    still_suppressed: bool
+    def __init__(self, status: _Optional[str] = ..., segments: _Optional[_Iterable[_Union[ConsumerSegment, _Mapping]]] = ..., lifted: _Optional[bool] = ..., still_suppressed: _Optional[bool] = ...) -> None: ...
 
 class ConsumerSegment(_message.Message):
     __slots__ = ("id", "name")

@@ -28,6 +28,7 @@ _DISKS = {
     "rdb_last_bgsave_status": " It stays so until it is written anew: BGSAVE",
 }
 """Fields of INFO that tell whether a node could write to disk, each with what clears an error."""
+_ON_EACH = ", and in the configuration file, on each node named here"
 _BY_WORDS = 'docs/observability.md, "Health", has the words'
 
 
@@ -64,12 +65,19 @@ def judge(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
 def _untold(facts: ClusterFacts, check: Check) -> Iterator[Finding]:
     """Warnings about commands that nodes refuse, one for each reason."""
     for command in check.asked:
-        names: dict[str, list[str]] = {}
-        for node in facts.nodes:
-            if command in node.refused:
-                names.setdefault(node.refused[command], []).append(node.name)
-        for why, refusing in names.items():
-            yield warning(check.topic, f"not known of {', '.join(refusing)}: {command}: {why}", _AS_OPERATOR)
+        for why, names in _alike((node.name, node.refused.get(command)) for node in facts.nodes):
+            yield warning(check.topic, f"not known of {names}: {command}: {why}", _AS_OPERATOR)
+
+
+def _alike(told: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, str]]:
+    """What nodes tell, of names with what each tells: each once, with the names of those that tell it; None is left
+    out."""
+    names: dict[str, list[str]] = {}
+    for name, value in told:
+        if value is not None:
+            names.setdefault(value, []).append(name)
+    for value, alike in names.items():
+        yield value, ", ".join(alike)
 
 
 def _reach(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
@@ -117,29 +125,27 @@ def _clocks(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
 
 
 def _settings(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
-    has_replicas = facts.has_replicas
-    for node in facts.nodes:
-        for check in durability_settings.CHECKS:
-            value = node.settings.get(check.directive)
-            if value is None or check.right(value) or (check.needs_replicas and not has_replicas):
-                continue
-            kind = problem if check.keeps_all else warning
-            yield kind(
-                "settings",
-                f"{node.name}: {check.directive} is {value}",
-                f"CONFIG SET {check.directive} {check.wanted} ({check.reason}), and in the node's configuration file",
-            )
-        if (
-            Durability.DISK in (wanted.service, *wanted.wishes.members)
-            and node.settings.get("appendfsync", "always") != "always"
-        ):
-            yield warning(
-                "settings",
-                f"{node.name}: appendfsync is {node.settings['appendfsync']}; each call waits a second or two for it",
-                "an own cluster (--redis) may have appendfsync always, the embedded one has not"
-                if wanted.embedded
-                else "CONFIG SET appendfsync always, and in the node's configuration file",
-            )
+    for check in durability_settings.CHECKS:
+        if check.needs_replicas and not facts.has_replicas:
+            continue
+        kind = problem if check.keeps_all else warning
+        for value, names in _alike((node.name, node.settings.get(check.directive)) for node in facts.nodes):
+            if not check.right(value):
+                yield kind(
+                    "settings",
+                    f"{names}: {check.directive} is {value}",
+                    f"CONFIG SET {check.directive} {check.wanted} ({check.reason}){_ON_EACH}",
+                )
+    if Durability.DISK in (wanted.service, *wanted.wishes.members):
+        for value, names in _alike((node.name, node.settings.get("appendfsync")) for node in facts.nodes):
+            if value != "always":
+                yield warning(
+                    "settings",
+                    f"{names}: appendfsync is {value}; each call waits a second or two for it",
+                    "an own cluster (--redis) may have appendfsync always, the embedded one has not"
+                    if wanted.embedded
+                    else f"CONFIG SET appendfsync always{_ON_EACH}",
+                )
 
 
 def _disks(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:

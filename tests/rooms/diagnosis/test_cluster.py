@@ -57,6 +57,12 @@ async def found(
     return [each async for each in diagnose(settings, None, acl_user=acl_user, now=lambda: time.time() + ahead)]
 
 
+def names(cluster: ReplicatedCluster, *indexes: int) -> str:
+    """These nodes, or all, as a finding lists them."""
+    nodes = [cluster.nodes[each] for each in indexes] if indexes else cluster.nodes
+    return ", ".join(sorted(f"127.0.0.1:{node.port}" for node in nodes))
+
+
 def wrong(findings: list[Finding]) -> dict[str, list[str]]:
     """What is not well, by topic."""
     topics: dict[str, list[str]] = {}
@@ -254,8 +260,24 @@ async def test_clocks_that_differ_are_found(
 async def test_what_a_durability_wants_is_looked_for(replicated: ReplicatedCluster) -> None:
     (lone, *_) = wrong(await found(replicated.url, durability=Durability.REPLICA))["replicas"]
     assert "has one replica" in lone
-    (slow, *_) = wrong(await found(replicated.url, durability=Durability.DISK))["settings"]
-    assert "appendfsync is everysec" in slow
+    (slow,) = wrong(await found(replicated.url, durability=Durability.DISK))["settings"]
+    assert slow.startswith(f"{names(replicated)}: appendfsync is everysec")
+
+
+async def test_a_setting_is_told_once_for_all_nodes_that_have_it(replicated: ReplicatedCluster) -> None:
+    """What has another value is told apart."""
+    directive = "cluster-node-timeout"
+    for node, value in zip(replicated.nodes, ("15000", "15000", "20000", "15000", "3000", "3000"), strict=True):
+        await node.ask("CONFIG", "SET", directive, value)
+    told = wrong(await found(replicated.url))
+    for node in replicated.nodes:
+        await node.ask("CONFIG", "SET", directive, "3000")
+    assert told.keys() == {"settings"}
+    assert set(told["settings"]) == {
+        f"{names(replicated, 0, 1, 3)}: {directive} is 15000",
+        f"{names(replicated, 2)}: {directive} is 20000",
+    }
+    assert len(told["settings"]) == 2
 
 
 @asynccontextmanager
@@ -311,10 +333,9 @@ async def test_who_may_not_ask_everything_is_told_so(replicated: ReplicatedClust
     """Nothing is said to be well that could not be looked at; once for all nodes, not for each."""
     url = replicated.url.replace("://", "://audience:x@")
     told = wrong(await found(url, acl_user=None))
-    names = ", ".join(sorted(f"127.0.0.1:{node.port}" for node in replicated.nodes))
     asked = {"slots": "CLUSTER INFO", "settings": "CONFIG GET", "rights": "ACL WHOAMI"}
     assert {topic: [text.partition(": User")[0] for text in texts] for topic, texts in told.items()} == {
-        topic: [f"not known of {names}: {command}"] for topic, command in asked.items()
+        topic: [f"not known of {names(replicated)}: {command}"] for topic, command in asked.items()
     }
     assert "not known" in wrong(await found(url, acl_user="audience"))["rights"][0]
 

@@ -174,11 +174,13 @@ export class Client {
    * are read in several, one after the other.
    *
    * @throws AudienceError the call failed; InvalidRequestError for an ID that is not valid in its domain.
+   * @throws TypeError `userIds` is no array, which callers without types may pass: a single ID, for example.
    */
   async memberships(
     userIds: readonly string[],
     { domain = "", ...options }: CallOptions & { readonly domain?: string } = {},
   ): Promise<UserMemberships[]> {
+    if (!Array.isArray(userIds)) throw new TypeError("userIds is an array of IDs; for one user, an array with one");
     const deadline = this.#deadline(options);
     // One user is read at once, without a question for the limits.
     const limits = userIds.length > 1 ? await this.#knownLimits(deadline) : undefined;

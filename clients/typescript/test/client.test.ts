@@ -298,7 +298,7 @@ test("what a client cannot be made of is refused, and tells no token", () => {
   for (const window of [0, NaN]) assert.throws(() => createClient({ endpoint, window }), /window is 1 at least/);
 });
 
-test("what no type is there to refuse is refused: IDs that are numbers, which others may have, and times that are none", async () => {
+test("what no type is there to refuse is refused: IDs that are numbers, which others may have, no array of them, and times that are none", async () => {
   const client = createClient({ endpoint: "127.0.0.1:1", credentials: { token: "hbapi:1:0:0" }, limits: {} });
   const number = 12345678900987654321 as unknown as string;
   const users = [{ userId: number, segBlock: [{ segId: 10001 }] }];
@@ -306,6 +306,9 @@ test("what no type is there to refuse is refused: IDs that are numbers, which ot
   await assert.rejects(client.apply(users), isNumber);
   await assert.rejects(client.stream(users).next(), isNumber);
   await assert.rejects(client.memberships([number]), isNumber);
+  for (const userIds of ["123", new Set(["123"]), undefined] as unknown as string[][]) {
+    await assert.rejects(client.memberships(userIds), /^TypeError: userIds is an array of IDs; for one user, an array/);
+  }
   await assert.rejects(client.memberships(["1"], { deadlineMs: NaN }), /deadlineMs is NaN/);
   await assert.rejects(client.stream([], { deadlineMs: NaN }).next(), /deadlineMs is NaN/);
   client.close();

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Download, Locator, Page, Route, expect
 from support.console import traffic
 from support.console.browsers import Console
 from support.service.running import ON_ONE_HOST, Service
@@ -176,6 +176,32 @@ async def test_hours_as_csv(partner: Console) -> None:
     _, rows = await partner.download()
     rates = {row["valid_users"]: row["match_rate"] for row in rows}
     assert rates == {"0": "", "1": "100", "5": "100", "400": "80", "90001": "90"}
+
+
+async def test_a_csv_is_of_the_time_that_is_chosen(partner: Console) -> None:
+    """While its numbers are not there yet, those of the time before were saved, under its name."""
+    page, answers = partner.page, asyncio.Event()
+    await partner.open()
+    await partner.totals()
+    downloads: list[Download] = []
+    page.on("download", lambda download: downloads.append(download))
+
+    async def hold(route: Route) -> None:
+        await answers.wait()
+        await route.continue_()
+
+    await page.route("**/console/usage?*", hold)
+    async with page.expect_request("**/console/usage?*hours=336*"):
+        await page.get_by_role("radio", name="14 days").check()
+    button = page.get_by_role("button", name="Download as CSV")
+    await button.click(force=True)
+    await expect(button).to_have_attribute("aria-disabled", "true")
+    answers.set()
+    name, rows = await partner.download()
+    assert name == f"usage-{traffic.MEMBER}-by-day.csv"
+    assert len(rows) == 14
+    assert sum(int(row["valid_adds"]) for row in rows) == traffic.total(336).valid_adds
+    assert len(downloads) == 1
 
 
 async def test_a_time_without_traffic(admin_tab: Console) -> None:

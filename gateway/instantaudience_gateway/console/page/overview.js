@@ -4,7 +4,7 @@ import { changeAddress } from "./address.js";
 import { get } from "./api.js";
 import { UsageChart } from "./charts.js";
 import { download } from "./csv.js";
-import { announce, byId, element, said, setText, showProblem, termOf } from "./dom.js";
+import { announce, byId, element, letPress, mayPress, said, setText, showProblem, termOf } from "./dom.js";
 import { newestOf, poll } from "./loading.js";
 import { daysAddress, hoursParameter, spanOf } from "./spans.js";
 import { COUNTERS, daysOf, readUsage, refusals } from "./usage.js";
@@ -65,6 +65,7 @@ const CHARTS = [
 ];
 
 const spans = byId("spans");
+const save = byId("overview-download"); // not to be pressed while other hours or days are shown than those chosen
 const problem = byId("overview-problem");
 const failed = new Map(); // part of the view → why it is not up to date
 const usage = newestOf((error) => tell("usage", error));
@@ -84,7 +85,8 @@ spans.addEventListener("submit", (event) => {
   event.preventDefault();
   loadUsage(true);
 });
-byId("overview-download").addEventListener("click", () => {
+save.addEventListener("click", () => {
+  if (!mayPress(save)) return;
   const rows = times.map((time) => [new Date(time.start).toISOString(), ...COUNTERS.map((name) => time[name]), time.match_rate]);
   const unit = spanOf(asked).isByDay ? "day" : "hour";
   download(`usage-${member.id}-by-${unit}.csv`, [unit, ...COUNTERS, "match_rate"], rows);
@@ -95,6 +97,7 @@ export function show(shown, _own, parameters) {
   asked = parameters;
   const span = spanOf(asked);
   for (const choice of spans.elements.hours) choice.checked = choice.value === span.choice;
+  letPress(save, false);
   loadUsage(true);
   stops = [poll(USAGE_POLL_MS, () => loadUsage(false), USAGE_POLL_MS), poll(QUOTA_POLL_MS, loadQuotas)];
 }
@@ -147,7 +150,8 @@ function showCharts(span) {
   byId("overview-partial").hidden = !times.some(({ isPartial }) => isPartial);
   byId("overview-back").hidden = Boolean(span.choice);
   byId("overview-back").href = daysAddress();
-  byId("overview-download").hidden = false;
+  save.hidden = false;
+  letPress(save, true);
   charts = charts.length ? charts : CHARTS.map((chart) => new UsageChart(byId("charts"), chart));
   for (const chart of charts) chart.show(times, span);
 }

@@ -126,19 +126,21 @@ class AsyncClient:
         if window < 1:
             raise ValueError("a stream's window is 1 at least")
         retries = retries or Retries()
-        self._channel = _channel(endpoint, None if plaintext else tls or Tls(), retries, interceptors)
+        tls = None if plaintext else tls or Tls()
+        certificate_end = None if tls is None else tls.certificate_end
+        self._channel = _channel(endpoint, tls, retries, interceptors)
         self._credentials = credentials
         self._limits = limits
         self._asking = Shared[Limits]()
         token = credentials.token if isinstance(credentials, Token) else None
         signs_in = isinstance(credentials, Password | KeyPair)
-        self._session = Session(self._sign_in if signs_in else None, token)
+        self._session = Session(self._sign_in if signs_in else None, token, certificate_end)
         self._pacer = Pacer(sleep=self._session.sleep)
         self._reading = Pacer(sleep=self._session.sleep)
         self._methods = _Methods(self._channel)
         watchers = Watchers(on_attempt, telemetry)
         self._calling = Calling(self._session, retries, watchers)
-        self._public_session = Session(None, None)
+        self._public_session = Session(None, None, certificate_end)
         self._public = Calling(self._public_session, retries, watchers)
         self._streaming = Streaming(self._methods.stream, watchers, self._session, self._pacer, retries, window)
 

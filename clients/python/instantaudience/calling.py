@@ -92,7 +92,7 @@ class Calling:
                 raise error
             error = None
         except grpc.aio.AioRpcError as failure:
-            error = of_call(failure, request_id)
+            error = of_call(failure, request_id, self._session.certificate_end)
             raise error from None
         except asyncio.CancelledError:
             # gRPC cancels calls when the channel is closed; that is not a cancellation by the caller.

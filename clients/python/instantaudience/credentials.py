@@ -1,6 +1,7 @@
 """Credentials, and the token that all calls of a client share."""
 
 import asyncio
+import base64
 import os
 import re
 import ssl
@@ -8,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 
 from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError
@@ -103,6 +105,12 @@ Credentials = Password | Token | KeyPair | ClientCertificate
 
 
 _CERTIFICATE = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )?CERTIFICATE-----", re.MULTILINE)
+_FIRST = re.compile(_CERTIFICATE.pattern + rb"(.*?)^-----END", re.MULTILINE | re.DOTALL)
+_PERIOD = re.compile(
+    rb"\x30[\x1e\x20\x22](?:\x17\x0d[0-9]{12}Z|\x18\x0f[0-9]{14}Z)(?:\x17\x0d([0-9]{12})Z|\x18\x0f([0-9]{14})Z)"
+)
+"""A certificate's `Validity`, with its end of two or four digits of the year (source: RFC 5280, 4.1.2.5). Python's ssl
+module tells it of certificates of CAs alone."""
 _KEY = re.compile(rb"^-----BEGIN (?:RSA |EC )?PRIVATE KEY-----(?!\s*Proc-Type: 4,ENCRYPTED)", re.MULTILINE)
 
 
@@ -134,6 +142,21 @@ class Tls:
             raise ValueError("there is no private key in PEM form in private_key, or it is encrypted")
         if self.certificate_chain is not None and self.private_key is not None and hasattr(os, "memfd_create"):
             _check_pair(self.certificate_chain, self.private_key)
+
+    @property
+    def certificate_end(self) -> datetime | None:
+        """When the client certificate ends (UTC), the first one in its chain; None if there is none, or its end cannot
+        be read."""
+        first = _FIRST.search(self.certificate_chain or b"")
+        try:
+            period = None if first is None else _PERIOD.search(base64.b64decode(first[1]))
+            if period is None:
+                return None
+            short, long = period.groups(b"")
+            form = "%y%m%d%H%M%S" if short else "%Y%m%d%H%M%S"
+            return datetime.strptime((short or long).decode(), form).replace(tzinfo=UTC)
+        except ValueError:
+            return None
 
 
 def _check_pair(chain: bytes, key: bytes) -> None:
@@ -175,9 +198,11 @@ def issued(answer: AuthenticateResponse | AuthenticateWithJwtResponse) -> tuple[
 
 
 class Session:
-    """The token of a client: obtained once for all calls, and renewed before it ends."""
+    """The token of a client: obtained once for all calls, and renewed before it ends. `certificate_end` is when the
+    connection's client certificate ends (UTC), if that is known."""
 
-    def __init__(self, sign_in: SignIn | None, token: str | None) -> None:
+    def __init__(self, sign_in: SignIn | None, token: str | None, certificate_end: datetime | None = None) -> None:
+        self.certificate_end = certificate_end
         self._sign_in = sign_in
         self._token = token
         self._ends = float("inf")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import grpc
@@ -12,6 +13,8 @@ from google.rpc import error_details_pb2, status_pb2
 from instantaudience.rules import KIND_OF_CODE, KIND_OF_REASON, KIND_OTHERWISE, KIND_WITHOUT_REASON
 
 _STATUS_DETAILS_KEY = "grpc-status-details-bin"
+_REFUSED = "TSI_DATA_CORRUPTED"
+"""What gRPC says of a connection that ends with a TLS alert, whatever that tells."""
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -123,15 +126,18 @@ _CLASSES: dict[str, type[AudienceError]] = {
 }
 
 
-def of_call(error: grpc.aio.AioRpcError, request_id: str) -> AudienceError:
-    """The exception for a failed call."""
+def of_call(error: grpc.aio.AioRpcError, request_id: str, certificate_end: datetime | None = None) -> AudienceError:
+    """The exception for a failed call. `certificate_end` is when the connection's client certificate ends (UTC)."""
     metadata: Any = error.trailing_metadata() or ()
     status = status_pb2.Status()
     for key, value in metadata:
         if key == _STATUS_DETAILS_KEY:
             with suppress(DecodeError):
                 status = status_pb2.Status.FromString(value)
-    return _error(error.code(), error.details() or "", request_id, status.details)
+    message = error.details() or ""
+    if _REFUSED in message and certificate_end is not None and certificate_end <= datetime.now(UTC):
+        message = f"the service refuses the client certificate, which ended at {certificate_end:%Y-%m-%d %H:%M} UTC"
+    return _error(error.code(), message, request_id, status.details)
 
 
 def of_status(status: status_pb2.Status, request_id: str) -> AudienceError:

@@ -261,7 +261,7 @@ class Streaming:
                     self._session.check_open()
                 response = reading.result()
             except grpc.aio.AioRpcError as error:
-                stream.fail(of_call(error, stream.request_id))
+                stream.fail(of_call(error, stream.request_id, self._session.certificate_end))
                 return
             finally:
                 await _end(reading)

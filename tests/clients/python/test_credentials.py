@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -137,6 +138,16 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match="do not belong together"):
             Tls(certificate_chain=mine.pem, private_key=key)
+
+
+@pytest.mark.parametrize("years", [0, 30], ids=["two digits", "four digits"])  # from 2050 on (RFC 5280, 4.1.2.5)
+def test_the_end_of_a_certificate_is_known(tmp_path: Path, years: int) -> None:
+    authority = Authority(tmp_path, lifetime=timedelta(days=1))
+    mine = authority.sign("mine", lifetime=timedelta(days=1 + 365 * years))
+    chain = b"Bag Attributes\n" + mine.pem + authority.file.read_bytes()
+    tls = Tls(certificate_chain=chain, private_key=mine.key.read_bytes())
+    assert tls.certificate_end == mine.certificate.not_valid_after_utc
+    assert Tls(authority.file.read_bytes()).certificate_end is None
 
 
 async def test_a_token_is_used_as_long_as_it_lives_where_too_many_have_signed_in(

@@ -20,8 +20,9 @@ from instantaudience_server.commands.welcome import host_of
 from instantaudience_server.diagnosis.finding import Level
 from instantaudience_server.diagnosis.service import ask
 from support.contract.model import UNLIMITED_DEMO
-from support.credentials.authorities import Authority, Signed
+from support.credentials.authorities import HOUR, Authority, Signed
 from support.service.running import PASSWORDS, Service, new_directory, running_service
+from support.waiting import eventually
 
 HOST = "127.0.0.1"
 URI = "spiffe://example.org/loader"
@@ -86,6 +87,26 @@ async def test_what_they_trust_and_show_is_told_once(run: Any, secured: Secured,
     for each in (("batch", "list"), ("segment", "list"), ("send", str(users)), ("get", "1"), ("logout",)):
         ended = await run(*each, under=("env", "-C", "/"))
         assert ended.status == 0, (each, ended.errors)
+
+
+async def test_why_a_certificate_is_refused_is_told(run: Any, secured: Secured) -> None:
+    """It was said to start the service, or to name another port. (Whether the alert is seen is chance.)"""
+    ended = secured.authority.sign("ended", lifetime=-HOUR)
+    showing = ("--cert", str(ended.cert), "--cert-key", str(ended.key))
+    env = secured.env | {"INSTANT_AUDIENCE_TOKEN": "hbapi:1:a:b"}
+
+    async def is_told() -> None:
+        for shown, mend in (
+            (showing, "the certificate of --cert has ended, or not begun yet: show another one"),
+            ((), "the service wants to see a certificate: --cert FILE"),
+        ):
+            for words in (("segment", "list"), ("get", "1")):
+                refused = await run(*words, *secured.trusting, *shown, env=env)
+                assert (refused.status, refused.output) == (1, "")
+                assert refused.errors.startswith(f"Error: {secured.service.url} does not answer (")
+                assert refused.errors.endswith(f"): {mend}\n")
+
+    await eventually(is_told)
 
 
 async def test_serve_says_what_to_add_to_the_commands_that_it_prints(secured: Secured) -> None:

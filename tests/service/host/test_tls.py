@@ -18,7 +18,16 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from instantaudience import AsyncClient, ClientCertificate, Tls, UnauthenticatedError, block, user
+from instantaudience import (
+    AsyncClient,
+    ClientCertificate,
+    Limits,
+    Tls,
+    UnauthenticatedError,
+    UnavailableError,
+    block,
+    user,
+)
 from instantaudience.v1 import catalog_pb2, usage_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
@@ -591,6 +600,26 @@ async def test_the_python_client_calls_by_its_certificate_alone(secured: Secured
         await called(port, named)
         with pytest.raises(UnauthenticatedError):
             await called(port, secured.good)
+
+
+async def test_the_python_client_says_that_its_certificate_has_ended(secured: Secured) -> None:
+    """gRPC tells of a TLS alert only that data were corrupted; where it notices the connection's end first, of that."""
+    ended = secured.authority.sign("ended", lifetime=-HOUR)
+    tls = Tls(secured.authority.file.read_bytes(), ended.pem, ended.key.read_bytes())
+    moment = f"{ended.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+
+    async def is_told(port: str) -> None:
+        async with AsyncClient(secured.address(port), ClientCertificate(), tls=tls, limits=Limits()) as python:
+            users = [user(1, block(10001))]
+            with pytest.raises(UnavailableError) as calling:
+                await python.apply(users, deadline_seconds=1)
+            with pytest.raises(UnavailableError) as streaming:
+                _ = [result async for result in python.stream(users, patience_seconds=1)]
+        told = {raised.value.message for raised in (calling, streaming)}
+        assert told == {f"the service refuses the client certificate, which ended at {moment}"}
+
+    for port in PORTS:
+        await eventually(partial(is_told, port))
 
 
 async def test_an_account_that_is_deactivated_is_refused_by_its_certificate(secured: Secured) -> None:

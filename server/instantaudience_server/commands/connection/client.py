@@ -37,6 +37,14 @@ MOST_WAITS = 30
 SIGN_IN_HINT = "`instant-audience login`, or set INSTANT_AUDIENCE_TOKEN, or INSTANT_AUDIENCE_USERNAME and …_PASSWORD"
 DENIED_HINT = "sign in as a user that may do this: `instant-audience login`, or --as"
 
+REFUSALS = {
+    "CERTIFICATE_EXPIRED": "the certificate of --cert has ended, or not begun yet: show another one",
+    "CERTIFICATE_REVOKED": "the certificate of --cert is revoked: show another one",
+    "UNKNOWN_CA": "the service does not know who signed the certificate of --cert: show another one",
+    "CERTIFICATE_REQUIRED": "the service wants to see a certificate: --cert FILE",
+}
+"""What to do where a service refuses the client certificate, by the alert (source: RFC 8446, 6.2)."""
+
 Result = TypeVar("Result")
 
 
@@ -239,8 +247,10 @@ class Client:
                 self._http.head("/", timeout=REACH_SECONDS)
             except (OSError, httpx.TimeoutException, httpx.ConnectError) as error:
                 raise self._unreachable(error) from error
-            except httpx.HTTPError:
-                pass  # somebody is there: the call tells what is wrong
+            except httpx.HTTPError as error:
+                if _refusal(error):  # gRPC would not tell that
+                    raise self._unreachable(error) from error
+                # Else somebody is there: the call tells what is wrong.
             self._is_reached = True
 
     def _explained(self, error: CallFailedError) -> click.ClickException:
@@ -255,7 +265,9 @@ class Client:
         return click.ClickException(and_so(f"{error.reason}: {error}", *hints))
 
     def _unreachable(self, error: Exception) -> AwayError:
-        if _is_of_tls(error):
+        if refusal := _refusal(error):
+            return AwayError(f"{self.url} does not answer ({error}): {refusal}")
+        if _of_tls(error) is not None:
             mend = "name the port of REST with --url, and http:// where it has no TLS"
         elif isinstance(error, httpx.RemoteProtocolError):
             mend = "name the port of REST with --url, and https:// where it has TLS"
@@ -267,9 +279,18 @@ class Client:
         return AwayError(f"{self.url} does not answer ({error}): {mend}")
 
 
-def _is_of_tls(error: BaseException | None) -> bool:
-    """Whether a call failed because TLS did."""
-    return error is not None and (isinstance(error, ssl.SSLError) or _is_of_tls(error.__cause__ or error.__context__))
+def _of_tls(error: BaseException | None) -> ssl.SSLError | None:
+    """The error of TLS because of which a call failed; None if there is none."""
+    if error is None or isinstance(error, ssl.SSLError):
+        return error
+    return _of_tls(error.__cause__ or error.__context__)
+
+
+def _refusal(error: BaseException) -> str:
+    """What to do about the client certificate, if the service said in a TLS alert that it refuses it; else empty."""
+    failure = _of_tls(error)
+    alert = "" if failure is None else (failure.reason or "").partition("_ALERT_")[2]
+    return REFUSALS.get(alert, "")
 
 
 def user_id_in(token: str) -> int:

@@ -67,6 +67,7 @@ class Passwords:
             raise too_many(NAME) from error
         self._process = self._start()
         self._not_before = 0.0
+        self._closed = False
         self._waiting = 0
         self._waiting_of: Counter[str] = Counter()
 
@@ -93,6 +94,7 @@ class Passwords:
 
     def close(self) -> None:
         """End the process; the request under way fails."""
+        self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._process.kill()
         self._thread.shutdown()
@@ -146,7 +148,7 @@ class Passwords:
         return json.loads(answer)
 
     def _replace(self) -> None:
-        if time.monotonic() < self._not_before:
+        if self._closed or time.monotonic() < self._not_before:
             raise unavailable(NOT_CHECKED)
         _end(self._process)
         try:
@@ -155,6 +157,8 @@ class Passwords:
             self._not_before = time.monotonic() + AGAIN_SECONDS
             log.error(Event.PROCESS_START_FAILED, process=NAME, error=str(error))
             raise unavailable(NOT_CHECKED) from error
+        if self._closed:  # since it was asked above: `close` may have killed the former one
+            self._process.kill()
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in bare(os.environ).items() if name not in EMBEDDED}

@@ -122,7 +122,7 @@ async def test_a_password_is_checked_on_a_busy_machine(passwords: Passwords) -> 
 async def test_a_process_that_was_killed_is_replaced(passwords: Passwords) -> None:
     (hasher,) = hashers()
     hashing = asyncio.create_task(passwords.matches("secret", ENDLESS_HASH, seconds_from_now()))
-    await asyncio.sleep(0.01)
+    await until(lambda: is_at_work(hasher.pid))
     os.kill(hasher.pid, signal.SIGKILL)
     with pytest.raises(AudienceError) as error:
         await hashing
@@ -188,11 +188,45 @@ async def test_the_process_ends_with_its_worker() -> None:
     passwords = Passwords()
     (hasher,) = hashers()
     hashing = asyncio.create_task(passwords.matches("secret", ENDLESS_HASH, seconds_from_now()))
-    await asyncio.sleep(0.01)
+    await until(lambda: is_at_work(hasher.pid))
     passwords.close()
     assert not hasher.alive
     with pytest.raises(AudienceError):
         await hashing
+
+
+@needs_proc
+async def test_a_password_that_comes_to_its_turn_at_the_end_starts_no_other_process(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end waited for what that one hashed."""
+    (hasher,) = hashers()
+    begun, may_go_on, exchange = threading.Event(), threading.Event(), passwords._exchange
+
+    def exchange_late(request: tuple[str | None, ...]) -> Any:
+        begun.set()
+        may_go_on.wait()
+        return exchange(request)
+
+    monkeypatch.setattr(passwords, "_exchange", exchange_late)
+    hashing = asyncio.create_task(passwords.matches("secret", ENDLESS_HASH, seconds_from_now(60)))
+    await until(begun.is_set)
+    closing = asyncio.create_task(asyncio.to_thread(passwords.close))
+    try:
+        await until(lambda: not hasher.alive)
+        may_go_on.set()
+        await asyncio.wait_for(asyncio.shield(closing), 20)
+        assert hashers() == []
+        with pytest.raises(AudienceError):
+            await hashing
+    finally:
+        passwords.kill()
+        await closing
+
+
+def is_at_work(pid: int) -> bool:
+    """Whether a hasher has read its first request, for which it starts its other thread."""
+    return len(threads_of(pid)) == 2
 
 
 def threads_of(pid: int) -> list[int]:

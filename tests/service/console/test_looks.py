@@ -39,10 +39,10 @@ async def every_view(console: Console, look: Callable[[str], Awaitable[None]]) -
         if view == "Users":
             for form in ("#apply", "#look-up"):
                 await page.locator(form).get_by_label("User ID").fill("12345678900987654321")
-            for segment in ("30001", "10001"):
+            for segment, outcome in (("30001", "warn"), ("10001", "good")):
                 await page.get_by_label("Segment ID").fill(segment)
                 await page.get_by_role("button", name="Apply").click()
-                await page.locator("#apply-answer .outcome").wait_for()
+                await page.locator(f"#apply-answer .outcome.{outcome}").wait_for()
                 await page.locator("#apply-answer summary").click()
                 await look(f"{view}, segment {segment}")
             await page.get_by_role("button", name="Look up").click()

@@ -54,9 +54,9 @@ async def test_a_watch_of_health_stays_open(impatient: Host) -> None:
 async def test_a_request_that_does_not_come_ends_with_its_deadline(host: Host, peer: Peer) -> None:
     """Headers came, and a part of the message; the rest never does."""
     for body in (b"", b"\x00\x00\x00"):
+        started = time.monotonic()
         stream_id = peer.begin(grpc_headers(path("Unary"), (b"grpc-timeout", b"300m")))
         await peer.send(stream_id, body)
-        started = time.monotonic()
         answer = await peer.answer(stream_id)
         assert 0.1 < time.monotonic() - started < 10
         assert answer.grpc_status == code_pb2.UNAVAILABLE

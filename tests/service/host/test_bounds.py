@@ -13,7 +13,7 @@ from support.service.processes import standing_still
 from support.service.running import COMMAND, HOST_MODES, Service, running_service
 from support.waiting import eventually, until
 from support.wire.http1 import Connection
-from support.wire.peer import connected, grpc_headers
+from support.wire.peer import Peer, connected, grpc_headers
 
 EMPTY = b"\0" * 5
 STREAMS, HEADER_BYTES, CONNECTIONS, CONNECTIONS_OF_ADDRESS = 3, 8192, 10, 5
@@ -68,19 +68,33 @@ async def test_streams(narrow: Service) -> None:
 async def test_calls(narrow: Service) -> None:
     """Those that the gateway has at workers; inside Envoy, there are none on the way."""
     own = (b"authorization", (await narrow.token()).encode())
+    health = grpc_headers("/healthz", (b":method", b"GET"), without=(b"te", b"content-type"))
 
-    async with narrow.http() as http:  # on one connection: the gateway notices late that others have ended
+    async with contextlib.AsyncExitStack() as asking, contextlib.AsyncExitStack() as calling:
+        asker = await _accepted(narrow, asking)
 
         async def assert_answered(status: int) -> None:
-            assert (await http.get("/healthz")).status_code == status
+            assert (await asker.call(health)).http_status == status
 
-        async with contextlib.AsyncExitStack() as stack:
-            for _ in range(-(-ACTIVE_CALLS // STREAMS)):
-                peer = await stack.enter_async_context(connected(narrow.http_address))
-                for _ in range(STREAMS):
-                    peer.begin(grpc_headers(STREAM, own), end=False)
-            await eventually(lambda: assert_answered(200 if narrow.host_mode == "envoy" else 503))
+        for _ in range(-(-ACTIVE_CALLS // STREAMS)):
+            peer = await _accepted(narrow, calling)
+            for _ in range(STREAMS):
+                peer.begin(grpc_headers(STREAM, own), end=False)
+        await eventually(lambda: assert_answered(200 if narrow.host_mode == "envoy" else 503))
+        await calling.aclose()
         await eventually(lambda: assert_answered(200))
+
+
+async def _accepted(service: Service, stack: contextlib.AsyncExitStack) -> Peer:
+    """A connection to the gateway, which notices late that earlier ones have ended, and refuses one too many."""
+
+    async def is_accepted() -> Peer:
+        peer = await stack.enter_async_context(connected(service.http_address))
+        assert (await peer.call(grpc_headers(APPLY), EMPTY)).grpc_status == code_pb2.UNAUTHENTICATED
+        return peer
+
+    accepted: Peer = await eventually(is_accepted)
+    return accepted
 
 
 async def test_a_node_may_be_silent_for_as_long_as_is_set(narrow: Service) -> None:

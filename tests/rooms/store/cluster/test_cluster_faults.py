@@ -214,9 +214,8 @@ async def test_what_is_given_up_is_not_kept_for_a_node_that_takes_nothing(embedd
     async with connected(embedded.url, stalled_seconds=60) as cluster:
 
         async def give_up(count: int) -> list[weakref.ref[_Watched]]:
-            deadline = seconds_from_now(0.5)
             groups = [_Watched([command]) for _ in range(count)]
-            batches = [cluster.begin([group], deadline) for group in groups]
+            batches = [cluster.begin([group], seconds_from_now(0.5)) for group in groups]
             await asyncio.wait([batch.done for batch in batches])
             return [weakref.ref(group) for group in groups]
 

@@ -60,10 +60,7 @@ class Suppressions:
         Raises:
             AudienceError: UNAVAILABLE.
         """
-        found = await self.look(member_id, user_keys, deadline)
-        for error in found.failures.values():
-            raise error
-        return found.suppressed
+        return (await self.look(member_id, user_keys, deadline)).known_of_all()
 
     async def look(self, member_id: int, user_keys: Sequence[bytes], deadline: float) -> Found:
         """As `among`, also returning the users who could not be looked up by the deadline.

@@ -132,9 +132,7 @@ class PrivacyService:
         member_id = await self._scope(request, caller, deadline)
         lifted = await self._suppressions.lift(member_id, keys, self._clock.now_ms(), self._random_name(), deadline)
         found = await self._suppressions.find(member_id, keys, deadline)
-        for error in found.failures.values():
-            raise error
-        return pb.LiftSuppressionResponse(lifted=lifted, still_suppressed=bool(found.suppressed))
+        return pb.LiftSuppressionResponse(lifted=lifted, still_suppressed=bool(found.known_of_all()))
 
     async def _scope(self, request: Request, caller: Caller, deadline: float) -> int:
         """The ID of the member whose segments a request concerns, or `ALL_MEMBERS`; checks permission and quota."""

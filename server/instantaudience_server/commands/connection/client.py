@@ -245,10 +245,9 @@ class Client:
             try:
                 reach(self._where)
                 self._http.head("/", timeout=REACH_SECONDS)
-            except (OSError, httpx.TimeoutException, httpx.ConnectError) as error:
-                raise self._unreachable(error) from error
-            except httpx.HTTPError as error:
-                if _refusal(error):  # gRPC would not tell that
+            except (OSError, httpx.HTTPError) as error:
+                is_away = isinstance(error, OSError | httpx.TimeoutException | httpx.ConnectError)
+                if is_away or _refusal(error):  # which gRPC would not tell
                     raise self._unreachable(error) from error
                 # Else somebody is there: the call tells what is wrong.
             self._is_reached = True
@@ -265,8 +264,10 @@ class Client:
         return click.ClickException(and_so(f"{error.reason}: {error}", *hints))
 
     def _unreachable(self, error: Exception) -> AwayError:
-        if refusal := _refusal(error):
-            return AwayError(f"{self.url} does not answer ({error}): {refusal}")
+        return AwayError(f"{self.url} does not answer ({error}): {_refusal(error) or self._way_there(error)}")
+
+    def _way_there(self, error: Exception) -> str:
+        """What may help to reach the service."""
         if _of_tls(error) is not None:
             mend = "name the port of REST with --url, and http:// where it has no TLS"
         elif isinstance(error, httpx.RemoteProtocolError):
@@ -276,7 +277,7 @@ class Client:
             mend = f"{start}, or name another with --url"
         if self._is_secure:
             mend += "; --cacert says whom to trust, --cert what to show"
-        return AwayError(f"{self.url} does not answer ({error}): {mend}")
+        return mend
 
 
 def _of_tls(error: BaseException | None) -> ssl.SSLError | None:

@@ -23,6 +23,16 @@ class Found(NamedTuple):
     suppressed: frozenset[bytes]
     failures: Mapping[bytes, Exception]
 
+    def known_of_all(self) -> frozenset[bytes]:
+        """The suppressed users, where no user is left about whom it is unknown.
+
+        Raises:
+            Exception: the first of the failures.
+        """
+        for error in self.failures.values():
+            raise error
+        return self.suppressed
+
 
 class SuppressionStore(Protocol):
     """Suppressions. Users are given by the keys of their memberships; a member may be `ALL_MEMBERS`."""

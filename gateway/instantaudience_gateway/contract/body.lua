@@ -324,7 +324,7 @@ local function check(body, message, given)
       i, c = token(s, stop + 1)
       if c ~= 58 then return malformed(i) end
       i, c = token(s, i + 1)
-      if field ~= UNKNOWN and c ~= NULL then
+      if field ~= UNKNOWN and (c ~= NULL or field.item == ANY) then -- null is a value where any JSON is
         if band(seen[depth], field.bit) ~= 0 then return fault(depth, "must not stand twice") end
         seen[depth] = bor(seen[depth], field.bit)
       end

@@ -127,6 +127,24 @@ async def test_what_can_be_kept_comes_through(client: httpx.AsyncClient, segment
     assert_error(answer, 404, "SYNTAX", "There is no such path.")
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"code":"a","code":null',
+        '"code":null,"code":"a"',
+        '"expire_minutes":7,"expireMinutes":null',
+        '"price":{"a":1},"price":null',
+        '"description":null,"x":1,"description":null',
+    ],
+)
+async def test_a_null_that_clears_a_field_is_a_value_of_it(client: httpx.AsyncClient, fields: str) -> None:
+    """Source: contract-neighbours, "Conventions", absent fields. Beside a value, nobody can say which was meant."""
+    name = next(iter(json.loads(f"{{{fields}}}")))
+    for body, place in (('{"segment":{%s}}', "segment"), ('{"segments":[{},{%s}]}', "segments[1]")):
+        answer = await client.post("/segment?member_id=1", content=body % fields)
+        assert_error(answer, 400, "SYNTAX", f"{place}.{name}: must not stand twice.")
+
+
 async def test_a_place_in_a_body_is_named_as_its_caller_knows_it(client: httpx.AsyncClient) -> None:
     """Where the request holds the body in a field."""
     for path in ("/privacy/consumer-request", "/privacy/consumer-request?member_id=1"):

@@ -3,7 +3,6 @@
 import gzip
 import io
 import os
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,29 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from instantaudience_server.sending.records import Place, SourceError
+from instantaudience_server.sending.standard_input import GZIP, StandardInput
 
 HEAD_BYTES = 4096
 """How much of a file is used to detect its format and to recognise it again."""
 MOST_LINE_BYTES = 2**24
-_GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
-
-
-class _Joined(io.RawIOBase):
-    """A stream with the bytes in front that have been read from it already."""
-
-    def __init__(self, head: bytes, rest: "io.BufferedReader[io.FileIO]") -> None:
-        self._head = head
-        self._rest = rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        part = self._head[: len(buffer)] or self._rest.read1(len(buffer))
-        self._head = self._head[len(part) :]
-        buffer[: len(part)] = part
-        return len(part)
 
 
 class Content:
@@ -58,9 +40,9 @@ class Content:
         self.modified_ns: int | None = None
         try:
             if path is None:
-                stdin = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))
-                head = stdin.read(HEAD_BYTES)
-                self._raw: io.BufferedIOBase = io.BufferedReader(_Joined(head, stdin))
+                stdin = StandardInput()
+                self._raw: io.BufferedIOBase = stdin
+                head = stdin.head(HEAD_BYTES)
             else:
                 opened = path.open("rb")
                 self._raw, head = opened, opened.read(HEAD_BYTES)
@@ -69,9 +51,11 @@ class Content:
                 opened.seek(0)
         except OSError as error:
             raise SourceError(f"{self.name}: {error.strerror}") from error
-        self._is_gzip = head.startswith(_GZIP)
+        self._is_gzip = head.startswith(GZIP)
         self._file: io.BufferedIOBase = gzip.GzipFile(fileobj=self._raw) if self._is_gzip else self._raw
-        self._some = self._file.read1 if path is None else self._file.read
+        self._coming = self._file if isinstance(self._file, StandardInput) else None
+        some = self._file.read1 if path is None else self._file.read
+        self._some: Callable[[int], bytes] = some if self._coming is None else self._coming.some_lines
         self.offset = self.line = 0
         if self._is_gzip:
             try:
@@ -144,6 +128,19 @@ class Content:
         lines = list(io.StringIO(data.decode(errors="surrogateescape"), newline="\n"))
         self.pass_by(len(data), len(lines))
         return lines
+
+    def has_more(self, since: float) -> bool:
+        """Whether what was read may wait for more, which it does `since` this time of the monotonic clock: always, but
+        for standard input that comes slowly. Compressed input counts as a file: what its compressor holds back cannot
+        be told.
+
+        Raises:
+            SourceError: as for `lines`.
+        """
+        try:
+            return self._coming is None or self._coming.has_more(since)
+        except OSError as error:
+            raise self._broken(error) from error
 
     def lines(self) -> Iterator[str]:
         """The remaining lines, with their line ends. Invalid UTF-8 is decoded with `surrogateescape`.

@@ -1,10 +1,12 @@
 """Reads the rows of a CSV file, with one membership each. Consecutive rows of one user become one record.
 
 Lines are read in blocks. Usually every line is a valid row, and a block is processed at once; otherwise, and when it
-must be known which rows were refused, row by row.
+must be known which rows were refused, row by row. A block's last user waits for the next block, in which its rows may
+continue, unless that is slow to come.
 """
 
 import csv
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, compress, count, islice, pairwise, takewhile
@@ -101,24 +103,27 @@ class CsvRows:
         """
         place = self._content.place
         lines: list[str] = []
+        since = time.monotonic()
         is_last = False
         while not is_last:
             more = self._content.some_lines(BATCH_BYTES)
             is_last = not more
+            since = since if lines else time.monotonic()
             lines += more
             if empty := sum(1 for _ in takewhile(_is_empty, lines)):
                 place, lines = _behind(place, lines[:empty]), lines[empty:]
             if not lines:
                 continue
-            batch = self._all_at_once(lines, place, is_last) or self._one_by_one(lines, place, is_last)
+            goes_on = not is_last and self._content.has_more(since)
+            batch = self._all_at_once(lines, place, goes_on) or self._one_by_one(lines, place, goes_on, is_last)
             if batch is not None:
                 yield batch
                 lines = lines[batch.end.line - place.line :]
-                place = batch.end
+                place, since = batch.end, time.monotonic()
 
-    def _all_at_once(self, lines: list[str], start: Place, is_last: bool) -> Batch | None:
-        """The batch of these lines. Unless `is_last`, the last user is left out, since its rows may continue in the
-        next block.
+    def _all_at_once(self, lines: list[str], start: Place, goes_on: bool) -> Batch | None:
+        """The batch of these lines. If the file `goes_on` at once, the last user is left out, since its rows may
+        continue in the next block.
 
         None if there is nothing to return, or if the lines need to be read one by one.
         """
@@ -127,7 +132,7 @@ class CsvRows:
             return None
         users, memberships = columns
         changes = compress(count(1), map(ne, users, islice(users, 1, None)))
-        bounds = [0, *changes, *([len(users)] if is_last else [])]
+        bounds = [0, *changes, *([] if goes_on else [len(users)])]
         encoded: list[bytes] = []
         for first, end in pairwise(bounds):
             if end - first > MOST_LINES:
@@ -143,7 +148,7 @@ class CsvRows:
         if request.ByteSize() > BODY_BYTES:
             return None
         taken = lines[: bounds[-1]]
-        read = partial(self._records, taken, start, is_last=True)
+        read = partial(self._records, taken, start, goes_on=False, is_last=True)
         return Batch(_behind(start, taken), request, len(bounds) - 1, len(taken), read)
 
     def _begin_with_users(self, lines: Sequence[str]) -> _Columns | None:
@@ -180,13 +185,14 @@ class CsvRows:
             self._remember(rest, membership)
         return membership
 
-    def _one_by_one(self, lines: list[str], start: Place, is_last: bool) -> Batch | None:
+    def _one_by_one(self, lines: list[str], start: Place, goes_on: bool, is_last: bool) -> Batch | None:
         """Like `_all_at_once`, for any lines; None if they contain no complete record."""
-        records = self._records(lines, start, is_last)
+        records = self._records(lines, start, goes_on, is_last)
         return batch_of(records) if records else None
 
-    def _records(self, lines: list[str], start: Place, is_last: bool) -> list[Record]:
-        """The records of these lines. Unless `is_last`, without a last record that may continue."""
+    def _records(self, lines: list[str], start: Place, goes_on: bool, is_last: bool) -> list[Record]:
+        """The records of these lines. If the file `goes_on` at once, without a last record that may continue; unless
+        `is_last`, without a last row that may."""
         found: list[Record] = []
         alike: list[_Said] = []
         end = start
@@ -199,7 +205,7 @@ class CsvRows:
                 found.append(Record(end, [said.row], problem=said.what))
             elif said.what is not None:
                 alike.append(said)
-        if alike and (is_last or end.line + 1 - alike[0].row[0] >= MOST_LINES):
+        if alike and (not goes_on or end.line + 1 - alike[0].row[0] >= MOST_LINES):
             found.append(self._record(alike, end))
         return found
 

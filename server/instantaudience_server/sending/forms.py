@@ -28,4 +28,6 @@ def read_batches(content: Content, form: str | None, csv_form: CsvForm, start: P
     form = form or form_of(content.head)
     if form == "csv":
         return csv_form.batches(content, start)
-    return batches_of((ndjson_records if form == "ndjson" else array_records)(content, start), start)
+    if form == "ndjson":
+        return batches_of(ndjson_records(content, start), start, content.has_more)
+    return batches_of(array_records(content, start), start)

@@ -1,6 +1,7 @@
 """Users read from files, with their positions in the file, and batches of them."""
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -89,14 +90,18 @@ def _too_long(user: RtSegment) -> str | None:
     return "seg_code" if size + longest + FRAME_BYTES > BODY_BYTES else None
 
 
-def batches_of(records: Iterable[Record], start: Place) -> Iterator[Batch]:
-    """Group records, read from `start` on, into batches. The last batch may be smaller; it is also returned if reading
-    fails."""
+def batches_of(
+    records: Iterable[Record], start: Place, has_more: Callable[[float], bool] = lambda _since: True
+) -> Iterator[Batch]:
+    """Group records, read from `start` on, into batches. A batch is smaller if there is no more for it, which is asked
+    with the time of the monotonic clock since when it waits; and at the end, also if that is because reading fails."""
     some: list[Record] = []
+    since = 0.0
     try:
         for record in records:
+            since = since if some else time.monotonic()
             some.append(record)
-            if record.end.offset - start.offset >= BATCH_BYTES:
+            if record.end.offset - start.offset >= BATCH_BYTES or not has_more(since):
                 yield batch_of(some)
                 start, some = record.end, []
     except SourceError:

@@ -2,15 +2,18 @@
 
 import gzip
 import os
+import select
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from instantaudience_server.sending.content import HEAD_BYTES, Content
+from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import CsvForm
 from instantaudience_server.sending.forms import read_batches
 from instantaudience_server.sending.records import Place, SourceError
+from instantaudience_server.sending.standard_input import PAUSE_SECONDS
 
 MANY = 20_000
 FORMS = {
@@ -61,15 +64,102 @@ def test_standard_input_is_read_to_its_end(
     assert users == [str(number) for number in range(MANY)]
 
 
-def test_what_has_come_on_standard_input_does_not_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for the last user, who may go on."""
-    head, line = FORMS["csv"]
+TOLD: dict[str, tuple[str, list[tuple[str, list[str]]]]] = {
+    "csv": (
+        "user_id,seg_id\n",
+        [
+            ("1,10001\n", ["1"]),
+            ("1,10002\n", ["1"]),
+            ("\n2,10001\r\n3,10001\r\n4,1", ["2", "3"]),
+            ("0001\n5,x\n6,10001\n", ["4", "5,x", "6"]),
+            ('7,10001\n"8\n', ["7"]),
+            ('",10001\n', ["8\n"]),
+            ("9,10001\n" * 2, ["9"]),
+        ],
+    ),
+    "ndjson": (
+        "",
+        [
+            ('{"user_id":"1","seg_block":[{"seg_id":10001}]}\n', ["1"]),
+            ('{"user_id":"2"}\n{"user_id":"3"}\n{"user', ["2", "3"]),
+            ('_id":"4"}\n[\n', ["4", "["]),
+        ],
+    ),
+}
+"""What begins input of a form; and what comes after it each time, with the users, and lines that are none, in it."""
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "mark"])
+@pytest.mark.parametrize("form", TOLD)
+def test_what_has_come_on_standard_input_does_not_wait_for_more(
+    monkeypatch: pytest.MonkeyPatch, form: str, mark: str
+) -> None:
+    """A line is there when its end is; a user whose rows might go on does not wait for that."""
+    begin, steps = TOLD[form]
     reading, writing = os.pipe()
-    with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as program:
-        program.write(head + "".join(map(line.format, range(HEAD_BYTES // 4))))
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w", newline="") as program:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        program.write(mark + begin + steps[0][0])
         program.flush()
+        with Content(None) as content:
+            batches = read_batches(content, None, CsvForm(), Place())
+            for text, expected in steps:
+                if text is not steps[0][0]:
+                    program.write(text)
+                    program.flush()
+                found: list[str] = []
+                while len(found) < len(expected):
+                    batch = next(batches)
+                    users = iter(batch.request.rt_segment)
+                    for record in batch.read():
+                        row = record.rows[0][1]
+                        said = row if isinstance(row, str) else ",".join(row)
+                        found.append(said if record.problem else next(users).user_id)
+                assert found == expected
+            program.write(steps[0][0].rstrip("\n"))
+            program.close()
+            assert [user.user_id for batch in batches for user in batch.request.rt_segment] == ["1"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_batches_of_fast_input_are_those_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    head, line = FORMS[form]
+    (tmp_path / "users").write_text(head + "".join(map(line.format, range(MANY))))
+    with Content(tmp_path / "users") as content:
+        of_file = sum(1 for _ in read_batches(content, form, CsvForm(), Place()))
+    with (tmp_path / "users").open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         with Content(None) as content:
-            batches, users = read_batches(content, "csv", CsvForm(), Place()), 0
-            while users < HEAD_BYTES // 4 - 1:
-                users += next(batches).users
+            of_input = sum(1 for _ in read_batches(content, form, CsvForm(), Place()))
+    assert abs(of_input - of_file) <= 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lines_that_come_one_by_one_wait_no_longer_than_a_pause(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """Each comes before a pause is over, and none of them is another user's."""
+    head, line = FORMS[form]
+    now, written = 0.0, 0
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as program:
+
+        def write() -> None:
+            nonlocal now, written
+            now, written = now + PAUSE_SECONDS / 4, written + 1
+            program.write(line.format(1))
+            program.flush()
+
+        def select_later(files: list[int], _writing: object, _failed: object, seconds: float) -> tuple[list[int], ...]:
+            """Time passes only while it is waited for."""
+            if seconds < PAUSE_SECONDS / 4:
+                return [], [], []
+            write()
+            return files, [], []
+
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        monkeypatch.setattr(select, "select", select_later)
+        program.write(head)
+        write()
+        with Content(None) as content:
+            batch = next(read_batches(content, form, CsvForm(), Place()))
+        assert batch.memberships == written == 4

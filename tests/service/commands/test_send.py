@@ -143,6 +143,32 @@ async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp
 
 
 @ON_ONE_HOST
+async def test_lines_of_a_pipe_that_does_not_end_are_applied(
+    demo: dict[str, str], cluster: RedisCluster, tmp_path: Path
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "send", "-"),
+        cwd=tmp_path,
+        env=os.environ | demo,
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=not_ignoring_ctrl_c,
+    )
+    assert process.stdin is not None
+    async with asyncio.timeout(60):
+        process.stdin.write(b"user_id,seg_id,expiration\n")
+        for user, text in {"1": "1,10001,0\n2,100", "2": "01,0\n", "3": "x,10001,0\n3,10001,0\n"}.items():
+            process.stdin.write(text.encode())
+            while ("", user) not in await stored(cluster):
+                assert process.returncode is None, "it has ended"
+                await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        errors = await process.stderr.read() if process.stderr is not None else b""
+        assert await process.wait() == 2
+    assert errors.decode().startswith("Error: interrupted; standard input was sent up to line ")
+
+
+@ON_ONE_HOST
 async def test_progress_is_shown_on_a_terminal(demo: dict[str, str], tmp_path: Path) -> None:
     """And it ends well with a name that looks like markup."""
     (tmp_path / "[b].csv").write_text("user_id,seg_id\n1,10001\n")

@@ -54,8 +54,9 @@ class Content:
         self._is_gzip = head.startswith(GZIP)
         self._file: io.BufferedIOBase = gzip.GzipFile(fileobj=self._raw) if self._is_gzip else self._raw
         self._coming = self._file if isinstance(self._file, StandardInput) else None
-        some = self._file.read1 if path is None else self._file.read
-        self._some: Callable[[int], bytes] = some if self._coming is None else self._coming.some_lines
+        self._some: Callable[[int], bytes] = self._file.read if path is not None else self._file.read1
+        if self._coming is not None:
+            self._some = self._coming.some_lines
         self.offset = self.line = 0
         if self._is_gzip:
             try:

@@ -103,12 +103,12 @@ class CsvRows:
         """
         place = self._content.place
         lines: list[str] = []
-        since = time.monotonic()
         is_last = False
         while not is_last:
             more = self._content.some_lines(BATCH_BYTES)
             is_last = not more
-            since = since if lines else time.monotonic()
+            if not lines:
+                since = time.monotonic()
             lines += more
             if empty := sum(1 for _ in takewhile(_is_empty, lines)):
                 place, lines = _behind(place, lines[:empty]), lines[empty:]

@@ -96,10 +96,10 @@ def batches_of(
     """Group records, read from `start` on, into batches. A batch is smaller if there is no more for it, which is asked
     with the time of the monotonic clock since when it waits; and at the end, also if that is because reading fails."""
     some: list[Record] = []
-    since = 0.0
     try:
         for record in records:
-            since = since if some else time.monotonic()
+            if not some:
+                since = time.monotonic()
             some.append(record)
             if record.end.offset - start.offset >= BATCH_BYTES or not has_more(since):
                 yield batch_of(some)

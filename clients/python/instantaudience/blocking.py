@@ -3,22 +3,23 @@
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from instantaudience.audience import DEADLINE_SECONDS, AsyncClient
 from instantaudience.credentials import Credentials, Tls
-from instantaudience.elsewhere import IteratorError, asked_elsewhere
+from instantaudience.elsewhere import CallerError, asked_elsewhere
 from instantaudience.errors import UnavailableError
 from instantaudience.processes import Process
 from instantaudience.retrying import Retries
 from instantaudience.rules import STREAM_WINDOW
 from instantaudience.splitting import Limits
 from instantaudience.v1 import audience_pb2 as pb
-from instantaudience.watching import OnAttempt, Telemetry
+from instantaudience.watching import Attempt, OnAttempt, Telemetry
 from instantaudience.window import StreamResult
 
 Result = TypeVar("Result")
@@ -57,7 +58,7 @@ class Client:
                 limits=limits,
                 retries=retries,
                 window=window,
-                on_attempt=on_attempt,
+                on_attempt=None if on_attempt is None else partial(_tell, on_attempt),
                 telemetry=telemetry,
             )
 
@@ -72,7 +73,7 @@ class Client:
         self._stop = weakref.finalize(self, _stop, self._process, self._loop)
         self._stop.atexit = False
         try:
-            self._client = self._run(connect())
+            self._client = self._run(connect)
         except BaseException:
             self._end()
             raise
@@ -101,9 +102,12 @@ class Client:
             if threading.current_thread() is self._thread:
                 raise RuntimeError("what the client calls cannot close it")
             self._is_closed = True
-            closing = asyncio.run_coroutine_threadsafe(self._client.close(), self._loop)
-        closing.result()
-        self._end()
+            closing = _Work(self._loop, self._client.close)
+            closing.begin()
+        try:
+            closing.result()
+        finally:
+            self._end()
 
     def apply(
         self,
@@ -114,7 +118,9 @@ class Client:
     ) -> pb.ApplySegmentsResult:
         """See `AsyncClient.apply`. The iterator of users may use this client, too."""
         users = list(users)
-        return self._run(self._client.apply(users, deadline_seconds=deadline_seconds, validate_only=validate_only))
+        return self._run(
+            partial(self._client.apply, users, deadline_seconds=deadline_seconds, validate_only=validate_only)
+        )
 
     def stream(
         self, users: Iterable[pb.RtSegment], *, patience_seconds: float = DEADLINE_SECONDS
@@ -134,49 +140,95 @@ class Client:
         self, user_ids: Sequence[str | int], *, domain: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
     ) -> list[pb.UserMemberships]:
         """See `AsyncClient.memberships`."""
-        return self._run(self._client.memberships(user_ids, domain=domain, deadline_seconds=deadline_seconds))
+        return self._run(partial(self._client.memberships, user_ids, domain=domain, deadline_seconds=deadline_seconds))
 
     def limits(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> Limits:
         """See `AsyncClient.limits`."""
-        return self._run(self._client.limits(deadline_seconds=deadline_seconds))
+        return self._run(partial(self._client.limits, deadline_seconds=deadline_seconds))
 
     def _results(self, results: AsyncGenerator[StreamResult, None]) -> Iterator[StreamResult]:
         step = asyncio.Lock()
         try:
-            while (result := self._run(_next(results, step))) is not None:
+            while (result := self._run(partial(_next, results, step))) is not None:
                 yield result
         finally:
             # A closed client has closed the results; if its own thread finalises them, the loop closes them.
             with suppress(UnavailableError, RuntimeError):
-                self._run(_close(results, step))
+                self._run(partial(_close, results, step))
 
-    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+    def _run(self, make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        self._process.check()
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("what the client calls cannot wait for a call of the same client")
+        work = _Work(self._loop, make)
         try:
-            self._process.check()
-            if threading.current_thread() is self._thread:
-                raise RuntimeError("what the client calls cannot wait for a call of the same client")
             with self._lock:
                 if self._is_closed:
                     raise UnavailableError("the client is closed")
-                future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except BaseException:
-            work.close()
-            raise
-        try:
-            return future.result()
-        except IteratorError as raised:
+                work.begin()
+            return work.result()
+        except CallerError as raised:
             raise raised.error from None
         except CancelledError:
             if self._is_closed:
                 raise UnavailableError("the client is closed") from None
             raise
         except BaseException:
-            future.cancel()
+            work.give_up()
             raise
 
     def _end(self) -> None:
         self._stop()
         self._thread.join()
+
+
+class _Work(Generic[Result]):
+    """What a thread has the loop do for it.
+
+    An interrupt may come between any two steps of that thread, which cannot know then how far it has come. So the
+    coroutine is made, run and given up in the loop's thread alone, in this order.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, Result]]) -> None:
+        self._loop = loop
+        self._make = make
+        self._task: asyncio.Task[Result] | None = None
+        self._result: Future[Result] = Future()
+
+    def begin(self) -> None:
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def result(self) -> Result:
+        """Wait for what the coroutine returns or raises.
+
+        Raises:
+            CancelledError: the loop has cancelled it.
+        """
+        return self._result.result()
+
+    def give_up(self) -> None:
+        """Cancel it, if it has begun and is not done."""
+        with suppress(RuntimeError):  # The loop is closed: nothing runs.
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._made())
+        self._task.add_done_callback(self._pass_on)
+
+    async def _made(self) -> Result:
+        return await self._make()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _pass_on(self, task: asyncio.Task[Result]) -> None:
+        if task.cancelled():
+            self._result.cancel()
+        elif (error := task.exception()) is not None:
+            self._result.set_exception(error)
+        else:
+            self._result.set_result(task.result())
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:
@@ -198,6 +250,13 @@ async def _end_all() -> None:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
     await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+def _tell(on_attempt: OnAttempt, attempt: Attempt) -> None:
+    try:
+        on_attempt(attempt)
+    except BaseException as error:
+        raise CallerError(error) from None
 
 
 async def _next(results: AsyncIterator[StreamResult], step: asyncio.Lock) -> StreamResult | None:

@@ -14,8 +14,11 @@ SOME_SECONDS = 0.02
 """Items are passed on after this time, even if there are only a few."""
 
 
-class IteratorError(Exception):
-    """The iterator has raised `error`, which may be of any kind, including SystemExit and KeyboardInterrupt."""
+class CallerError(Exception):
+    """What the caller has the client run has raised `error`.
+
+    It may be of any kind, including SystemExit and KeyboardInterrupt, which would end the thread of an event loop.
+    """
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(error)
@@ -26,7 +29,7 @@ async def asked_elsewhere(given: Iterable[Given], most: int) -> AsyncGenerator[G
     """Yield the items of an iterator, which runs in another thread and is asked for at most `most` items at once.
 
     Raises:
-        IteratorError: the iterator raised an exception.
+        CallerError: the iterator raised an exception.
     """
     asked = _Asked(given, most)
     try:
@@ -52,7 +55,7 @@ class _Asked(Generic[Given]):
         """Since when it waits."""
         self._is_over = False
         """The iterator has ended, or no more items are wanted."""
-        self._raised: IteratorError | None = None
+        self._raised: CallerError | None = None
         work = partial(copy_context().run, self._run)
         threading.Thread(target=work, name="instantaudience-users", daemon=True).start()
 
@@ -91,14 +94,14 @@ class _Asked(Generic[Given]):
             answer.get_loop().call_soon_threadsafe(_settle, answer, some, raised)
 
     def _run(self) -> None:
-        raised: IteratorError | None = None
+        raised: CallerError | None = None
         try:
             if self._is_wanted():
                 for item in self._given:
                     if not self._took(item):
                         break
         except BaseException as error:
-            raised = IteratorError(error)
+            raised = CallerError(error)
         with self._lock:
             self._is_over, self._raised = True, raised
             self._give(at_least=0)
@@ -119,7 +122,7 @@ class _Asked(Generic[Given]):
             return not self._is_over
 
 
-def _settle(answer: asyncio.Future[list[Given]], some: list[Given], raised: IteratorError | None) -> None:
+def _settle(answer: asyncio.Future[list[Given]], some: list[Given], raised: CallerError | None) -> None:
     if answer.done():  # Nobody waits for it any more.
         return
     if raised is None:

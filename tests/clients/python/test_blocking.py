@@ -6,8 +6,9 @@ import queue
 import subprocess
 import sys
 import threading
+from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from instantaudience import Attempt, Client, Limits, Password, block, user
@@ -110,6 +111,26 @@ async def test_what_is_told_of_attempts_cannot_call_the_client(service: FakeServ
             client.memberships(["1"])
 
     await in_time(work)
+
+
+@pytest.mark.parametrize("given", [SystemExit(3), KeyboardInterrupt(), ValueError("of the caller")])
+async def test_what_on_attempt_raises_reaches_the_caller(service: FakeService, given: BaseException) -> None:
+    """Also an exception that would end the thread of the event loop."""
+    raised = [given]
+
+    def tell(attempt: Attempt) -> None:
+        if raised:
+            raise raised.pop()
+
+    def work() -> tuple[int, BaseException | None]:
+        with client_of(service, on_attempt=tell) as client:
+            try:
+                client.apply([user(1, block(7))])
+            except BaseException as error:
+                return client.apply([user(1, block(7))]).message.users_in_request, error
+            return 0, None
+
+    assert await in_time(work) == (1, given)
 
 
 async def test_streams_whose_users_are_waited_for_keep_no_other_waiting(service: FakeService) -> None:
@@ -231,6 +252,46 @@ async def test_what_the_users_raise_comes_after_what_was_full_before(
     answered, raised = await in_time(work)
     assert raised is given
     assert answered == 10
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_an_interrupt_while_work_is_handed_over_leaves_nothing_running(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, moment: str
+) -> None:
+    """Ctrl-C may come before the thread that waits knows whether the client's thread has begun."""
+    handed_over = BaseEventLoop.call_soon_threadsafe
+    interrupts: list[threading.Thread] = []
+    asked = threading.Event()
+    left = threading.Event()
+
+    def interrupted(loop: BaseEventLoop, *given: Any, **more: Any) -> asyncio.Handle:
+        is_due = threading.current_thread() in interrupts
+        if is_due:
+            interrupts.clear()
+        if not is_due or moment == "after":
+            handle = handed_over(loop, *given, **more)
+            if not is_due:
+                return handle
+            assert asked.wait(SECONDS)
+        raise KeyboardInterrupt
+
+    def users() -> Iterator[RtSegment]:
+        asked.set()
+        left.wait(SECONDS)
+        yield user(1, block(7))
+
+    def work() -> int:
+        with client_of(service) as client:
+            results = client.stream(users())
+            interrupts.append(threading.current_thread())
+            with pytest.raises(KeyboardInterrupt):
+                next(results)
+            left.set()
+            return client.apply([user(1, block(7))]).message.users_in_request
+
+    monkeypatch.setattr(BaseEventLoop, "call_soon_threadsafe", interrupted)
+    assert await in_time(work) == 1
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("program", [FORKED, FORKED_WITH_LOOP, BLOCKED], ids=["forked", "with loop", "blocked"])

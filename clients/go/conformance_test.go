@@ -70,6 +70,7 @@ type expectation struct {
 	Warnings          *[]warning       `json:"warnings"`
 	WarningCount      *int             `json:"warning_count"`
 	Results           *[][2]int        `json:"results"`
+	Continued         []int            `json:"continued"`
 	Errors            []expectedError  `json:"errors"`
 	Users             []map[string]any `json:"users"`
 	Error             *expectedError   `json:"error"`
@@ -261,8 +262,12 @@ func (e expectation) checkResults(t *testing.T, results []*instantaudience.Strea
 	var users, segments int32
 	var warnings []*pb.ApplyWarning
 	var places [][2]int
+	var continued []int
 	var failures []*instantaudience.Error
-	for _, result := range results {
+	for index, result := range results {
+		if result.Continues {
+			continued = append(continued, index)
+		}
 		places = append(places, [2]int{result.FirstUser, result.Users})
 		users += result.Result.GetMessage().GetUsersInRequest()
 		segments += result.Result.GetMessage().GetSegmentsInRequest()
@@ -280,8 +285,8 @@ func (e expectation) checkResults(t *testing.T, results []*instantaudience.Strea
 	if e.Warnings != nil {
 		checkWarnings(t, warnings, *e.Warnings)
 	}
-	if e.Results != nil && !slices.Equal(places, *e.Results) {
-		t.Errorf("results of %v, not of %v", places, *e.Results)
+	if e.Results != nil && !(slices.Equal(places, *e.Results) && slices.Equal(continued, e.Continued)) {
+		t.Errorf("results of %v, %v continued, not of %v, %v", places, continued, *e.Results, e.Continued)
 	}
 	if len(failures) != len(e.Errors) {
 		t.Fatalf("the errors %v, not %v", failures, e.Errors)

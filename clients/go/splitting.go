@@ -64,6 +64,8 @@ type part struct {
 	users  []*pb.RtSegment
 	places []place
 	bytes  int
+	// continues is whether the next part has more blocks of the last user.
+	continues bool
 }
 
 type userKey struct {
@@ -112,7 +114,8 @@ func (s *splitter) add(user *pb.RtSegment) []*part {
 	for _, piece := range pieces(user, s.limits) {
 		size := proto.Size(piece.user) + frameBytes
 		isFull := len(s.part.users) >= s.limits.usersPerRequest() || s.part.bytes+size > s.limits.BodyBytes
-		if len(s.part.users) > 0 && isFull {
+		if held := len(s.part.users); held > 0 && isFull {
+			s.part.continues = s.part.places[held-1].user == index
 			full = append(full, s.part)
 			s.part = new(part)
 		}

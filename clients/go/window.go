@@ -11,8 +11,10 @@ import (
 type StreamResult struct {
 	// FirstUser is the index of the first of these users among those given.
 	FirstUser int
-	// Users is the number of users; blocks of the last one may continue in the next result.
+	// Users is the number of users.
 	Users int
+	// Continues is whether the last of these users has more blocks, which the next result is for. All others are settled.
+	Continues bool
 	// Result has counts and warnings; nil if the request failed. Paths count the users given, from 0.
 	Result *pb.ApplySegmentsResult
 	// Err is why the request failed, if it did; sending it again would not help.
@@ -42,7 +44,7 @@ func (r *request) isStuck(readSince time.Time, after time.Duration) bool {
 func (r *request) outcome() *StreamResult {
 	places := r.part.places
 	first, last := places[0].user, places[len(places)-1].user
-	outcome := &StreamResult{FirstUser: first, Users: last - first + 1, Err: r.failure}
+	outcome := &StreamResult{FirstUser: first, Users: last - first + 1, Continues: r.part.continues, Err: r.failure}
 	if r.result != nil {
 		outcome.Result = joined([]*part{r.part}, []*pb.ApplySegmentsResult{r.result})
 	}

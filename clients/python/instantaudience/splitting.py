@@ -75,6 +75,8 @@ class Part:
     places: Sequence[tuple[int, int]] = ()
     given: StreamSegmentsRequest | None = None
     """The caller's own request, if it can be sent as it is."""
+    continues: bool = False
+    """Whether the next part has more blocks of the last user."""
 
     def request(self, *, validate_only: bool = False) -> ApplySegmentsRequest:
         """The request for a unary call."""
@@ -106,7 +108,7 @@ class Splitter:
         for piece, first in _pieces(user, self._limits):
             size = piece.ByteSize() + FRAME_BYTES
             if len(self._users) >= self._limits.users_per_request or self._bytes + size > self._limits.body_bytes:
-                yield from self.flush()
+                yield from self.flush(index)
             self._users.append(piece)
             self._places.append((index, first))
             self._bytes += size
@@ -123,10 +125,10 @@ class Splitter:
             yield from self.add(user)
         yield from self.flush()
 
-    def flush(self) -> Iterator[Part]:
-        """The incomplete part, if there is one."""
+    def flush(self, following: int | None = None) -> Iterator[Part]:
+        """The incomplete part, if there is one; before a piece of the user `following`, or between users."""
         if self._users:
-            part = Part(self._users, self._places)
+            part = Part(self._users, self._places, continues=self._places[-1][0] == following)
             self._users, self._places, self._bytes = [], [], 0
             yield part
 

@@ -18,7 +18,9 @@ class StreamResult:
     first_user: int
     """Index of the first of these users among those given."""
     users: int
-    """Number of users; blocks of the last one may continue in the next result."""
+    """Number of users."""
+    continues: bool
+    """Whether the last of these users has more blocks, which the next result is for. All others are settled."""
     result: ApplySegmentsResult | None
     """Counts and warnings; None if the request failed. Paths count the users given, from 0."""
     error: AudienceError | None
@@ -90,6 +92,6 @@ def _result(sent: Sent) -> StreamResult:
     first, last = sent.part.places[0][0], sent.part.places[-1][0]
     users = last - first + 1
     if isinstance(sent.outcome, AudienceError):
-        return StreamResult(first, users, None, sent.outcome)
+        return StreamResult(first, users, sent.part.continues, None, sent.outcome)
     assert sent.outcome is not None
-    return StreamResult(first, users, joined([sent.part], [sent.outcome]), None)
+    return StreamResult(first, users, sent.part.continues, joined([sent.part], [sent.outcome]), None)

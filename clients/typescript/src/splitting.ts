@@ -75,6 +75,8 @@ export interface Part {
   readonly users: RtSegment[];
   readonly places: Place[];
   bytes: number;
+  /** Whether the next part has more blocks of the last user. */
+  continues: boolean;
 }
 
 /** The users that a part changes. */
@@ -102,6 +104,7 @@ export class Splitter {
         part.bytes + bytes > this.limits.bodyBytes;
       if (part.users.length > 0 && isFull) {
         this.#part = newPart();
+        part.continues = part.places.at(-1)?.user === index;
         yield part;
       }
       this.#part.users.push(piece);
@@ -139,7 +142,7 @@ export async function* parts(
 }
 
 function newPart(): Part {
-  return { users: [], places: [], bytes: 0 };
+  return { users: [], places: [], bytes: 0, continues: false };
 }
 
 /** The user itself if it fits into a request, else parts of it that do; each with the index of its first block. */

@@ -8,8 +8,10 @@ import type { User } from "./users.js";
 export interface StreamResult {
   /** Index of the first of these users among those given. */
   readonly firstUser: number;
-  /** Number of users; blocks of the last one may continue in the next result. */
+  /** Number of users. */
   readonly users: number;
+  /** Whether the last of these users has more blocks, which the next result is for. All others are settled. */
+  readonly continues: boolean;
   /** Counts and warnings; undefined if the request failed. Paths count the users given, from 0. */
   readonly result: ApplySegmentsResult | undefined;
   /** Why the request failed, if it did; sending it again would not help. */
@@ -183,7 +185,8 @@ function begin(parts: AsyncGenerator<Part, undefined>): Read {
 export function resultOf(part: Part, outcome: ApplySegmentsResult | AudienceError): StreamResult {
   const firstUser = part.places[0]?.user ?? 0;
   const users = (part.places.at(-1)?.user ?? 0) - firstUser + 1;
+  const { continues } = part;
   return outcome instanceof AudienceError
-    ? { firstUser, users, result: undefined, error: outcome }
-    : { firstUser, users, result: joined([part], [outcome]), error: undefined };
+    ? { firstUser, users, continues, result: undefined, error: outcome }
+    : { firstUser, users, continues, result: joined([part], [outcome]), error: undefined };
 }

@@ -42,6 +42,7 @@ export interface Thrown {
 export interface Result {
   readonly firstUser: number;
   readonly users: number;
+  readonly continues: boolean;
   readonly result: JsonValue | undefined;
   readonly error: Thrown | undefined;
 }
@@ -175,10 +176,11 @@ function html(): string {
   return `<!doctype html>${map}<script type="module" src="/build/test/page.js"></script>`;
 }
 
-function read({ firstUser, users, result, error }: Result): StreamResult {
+function read({ firstUser, users, continues, result, error }: Result): StreamResult {
   return {
     firstUser,
     users,
+    continues,
     result: result === undefined ? undefined : fromJson(ApplySegmentsResultSchema, result),
     error: error === undefined ? undefined : errorOf(error),
   };

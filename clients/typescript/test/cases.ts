@@ -34,6 +34,7 @@ export interface Expected {
   readonly warnings?: readonly Readonly<Record<string, string>>[];
   readonly warning_count?: number;
   readonly results?: readonly (readonly [number, number])[];
+  readonly continued?: readonly number[];
   readonly errors?: readonly ExpectedError[];
   readonly users?: readonly WrittenUser[];
   readonly error?: ExpectedError;
@@ -79,7 +80,7 @@ const WORDS = {
   ],
   expect: [
     ...["users_in_request", "segments_in_request", "warnings", "warning_count"],
-    ...["results", "errors", "users", "error"],
+    ...["results", "continued", "errors", "users", "error"],
   ],
 };
 

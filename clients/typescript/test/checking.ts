@@ -74,7 +74,7 @@ async function call(client: Calls, step: Step): Promise<Answer> {
   const written = step.users ?? [];
   if (step.call === "apply") {
     const result = await client.apply(usersOf(written), { validateOnly, deadlineMs });
-    return { results: [{ firstUser: 0, users: 0, result, error: undefined }] };
+    return { results: [{ firstUser: 0, users: 0, continues: false, result, error: undefined }] };
   }
   return { results: await stream(client, written, deadlineMs) };
 }
@@ -131,6 +131,10 @@ function checkResults(results: StreamResult[], expect: Expected): void {
     assert.deepEqual(
       results.map(({ firstUser, users }) => [firstUser, users]),
       expect.results,
+    );
+    assert.deepEqual(
+      results.flatMap(({ continues }, index) => (continues ? [index] : [])),
+      expect.continued ?? [],
     );
   }
   const errors = results.flatMap(({ error }) => error ?? []);

@@ -13,17 +13,18 @@ async function carriedOut(client: Client, asked: Asked): Promise<Answer> {
   const users = asked.users.map((user) => fromJson(RtSegmentSchema, user));
   if (asked.call === "apply") {
     const result = await client.apply(users, { validateOnly, deadlineMs });
-    return { results: [written({ firstUser: 0, users: 0, result, error: undefined })] };
+    return { results: [written({ firstUser: 0, users: 0, continues: false, result, error: undefined })] };
   }
   const results: Result[] = [];
   for await (const result of client.stream(users, { deadlineMs })) results.push(written(result));
   return { results };
 }
 
-function written({ firstUser, users, result, error }: StreamResult): Result {
+function written({ firstUser, users, continues, result, error }: StreamResult): Result {
   return {
     firstUser,
     users,
+    continues,
     result: result === undefined ? undefined : toJson(ApplySegmentsResultSchema, result),
     error: error === undefined ? undefined : thrown(error),
   };

@@ -254,7 +254,7 @@ def _checked(
         for warning in result.warnings:
             user, closing, block = warning.path.removeprefix("rt_segment[").partition("]")
             warning.path = f"rt_segment[{int(user) + first}{closing}{block}" if user else ""
-        yield instantaudience.StreamResult(first, len(users), result, None)
+        yield instantaudience.StreamResult(first, len(users), False, result, None)
         first += len(users)
 
 

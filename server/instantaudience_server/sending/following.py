@@ -73,7 +73,7 @@ class Following:
             self.failure = error
 
     def take(self, result: StreamResult) -> None:
-        """Process an answer. More answers may follow for its last user, so that user's batch is not counted yet."""
+        """Process an answer."""
         if result.error is not None:
             refusal = _Refusal(None, result.error.reason or result.error.code.name, result.error.message)
             for user in range(result.first_user, result.first_user + result.users):
@@ -84,7 +84,7 @@ class Following:
                     block = None if found[2] is None else int(found[2])
                     reason = WarningCode.Name(warning.code).removeprefix("WARNING_CODE_")
                     self._refusals[int(found[1])].append(_Refusal(block, reason, warning.message))
-        self._settle(result.first_user + result.users - 1)
+        self._settle(result.first_user + result.users - result.continues)
 
     def finish(self) -> None:
         """Called after the last answer."""

@@ -73,9 +73,15 @@ class Journal:
         """Whether an earlier run has sent a part of the file."""
 
     def keep(self, place: Place, *, now: bool = False, is_done: bool = False) -> None:
-        """Record that everything before a place is answered; at intervals only, unless `now`."""
+        """Record that everything before a place is answered; at intervals only, unless `now`.
+
+        If it cannot be resumed, only the rejects are saved, each time: standard input may go on for days.
+        """
+        if self.path is None:
+            self.rejects.flush()
+            return
         is_time = place != self.position.place and time.monotonic() - self._kept >= KEPT_SECONDS
-        if self.path is None or not (now or is_time):
+        if not (now or is_time):
             return
         self.position.place, self.position.is_done = place, is_done
         self.position.rejects_bytes = self.rejects.saved_bytes()

@@ -35,13 +35,18 @@ class Rejects:
             line, content = row
             csv.writer(self._file, lineterminator="\n").writerow((line, reason, message, _text(content)))
 
+    def flush(self) -> None:
+        """Pass what has been written to the operating system."""
+        if self._file is not None:
+            with naming(self.path):
+                self._file.flush()
+
     def saved_bytes(self) -> int:
-        """The size of the file, after everything written has been flushed."""
+        """Flush, and return the size of the file."""
+        self.flush()
         if self._file is None:
             return self.path.stat().st_size if self.path.exists() else 0
-        with naming(self.path):
-            self._file.flush()
-            return os.fstat(self._file.fileno()).st_size
+        return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         """Close the file."""

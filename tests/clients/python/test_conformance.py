@@ -108,7 +108,7 @@ async def _check(client: AsyncClient, step: Case, expect: Case) -> None:
     answer = await _call(client, step)
     if step["call"] == "memberships":
         return _check_users(answer, list(_users(expect["users"])))
-    results: list[StreamResult] = answer if step["call"] == "stream" else [StreamResult(0, 0, answer, None)]
+    results: list[StreamResult] = answer if step["call"] == "stream" else [StreamResult(0, 0, False, answer, None)]
     applied = [result.result for result in results if result.result is not None]
     for name in ("users_in_request", "segments_in_request"):
         assert sum(getattr(each.message, name) for each in applied) == expect[name]
@@ -120,6 +120,7 @@ async def _check(client: AsyncClient, step: Case, expect: Case) -> None:
     assert len(warnings) == expect.get("warning_count", len(warnings))
     if "results" in expect:
         assert [[result.first_user, result.users] for result in results] == expect["results"]
+        assert [index for index, result in enumerate(results) if result.continues] == expect.get("continued", [])
     errors = [result.error for result in results if result.error is not None]
     assert len(errors) == len(expect.get("errors", []))
     for error, wanted in zip(errors, expect.get("errors", []), strict=True):

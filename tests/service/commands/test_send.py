@@ -162,10 +162,15 @@ async def test_lines_of_a_pipe_that_does_not_end_are_applied(
             while ("", user) not in await stored(cluster):
                 assert process.returncode is None, "it has ended"
                 await asyncio.sleep(0.02)
+        process.stdin.write(b"y,10001,0\n")
+        rejects = tmp_path / "standard-input.rejects.csv"
+        while not (rejects.exists() and rejects.read_text().endswith('"y,10001,0"\n')):
+            assert process.returncode is None, "it has ended"
+            await asyncio.sleep(0.02)
         process.send_signal(signal.SIGINT)
         errors = await process.stderr.read() if process.stderr is not None else b""
         assert await process.wait() == 2
-    assert errors.decode().startswith("Error: interrupted; standard input was sent up to line ")
+    assert errors.decode() == "Error: interrupted; standard input was sent up to line 6\n"
 
 
 @ON_ONE_HOST

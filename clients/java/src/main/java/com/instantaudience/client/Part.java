@@ -7,13 +7,16 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Set;
 
-/** A request. {@code places} tells where each of its users comes from. */
-record Part(List<RtSegment> users, List<Place> places) {
+/**
+ * A request. {@code places} tells where each of its users comes from, {@code continues} whether the next part has more
+ * blocks of the last one.
+ */
+record Part(List<RtSegment> users, List<Place> places, boolean continues) {
   /** The index of the caller's user, and of the user's first block in a request. */
   record Place(int user, int firstBlock) {}
 
   Part() {
-    this(new ArrayList<>(), new ArrayList<>());
+    this(new ArrayList<>(), new ArrayList<>(), false);
   }
 
   /** The users that the request changes. */
@@ -29,8 +32,12 @@ record Part(List<RtSegment> users, List<Place> places) {
     return places.get(0).user();
   }
 
+  int lastUser() {
+    return places.get(places.size() - 1).user();
+  }
+
   /** Number of the caller's users in it. */
   int userCount() {
-    return places.get(places.size() - 1).user() - firstUser() + 1;
+    return lastUser() - firstUser() + 1;
   }
 }

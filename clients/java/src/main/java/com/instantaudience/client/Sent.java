@@ -56,6 +56,6 @@ final class Sent {
   /** The result that the caller gets for it. */
   StreamResult outcome() {
     ApplySegmentsResult told = result == null ? null : Joining.joined(List.of(part), List.of(result));
-    return new StreamResult(part.firstUser(), part.userCount(), told, failure);
+    return new StreamResult(part.firstUser(), part.userCount(), part.continues(), told, failure);
   }
 }

@@ -40,7 +40,8 @@ final class Splitter {
       boolean isFull = part.users().size() >= Math.min(limits.usersPerCall(), limits.usersPerSecond())
           || bytes + size > limits.bodyBytes();
       if (isFull && !part.users().isEmpty()) {
-        full.add(flush());
+        Part done = flush();
+        full.add(new Part(done.users(), done.places(), done.lastUser() == count));
       }
       part.users().add(piece);
       part.places().add(new Part.Place(count, firstBlock));

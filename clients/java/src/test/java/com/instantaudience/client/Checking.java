@@ -87,7 +87,7 @@ final class Checking {
         boolean isOnlyValidated = step.has("validate_only") && step.get("validate_only").getAsBoolean();
         List<RtSegment> users = users(step.getAsJsonArray("users"));
         ApplySegmentsResult result = isOnlyValidated ? client.validate(users) : client.apply(users);
-        results.add(new StreamResult(0, 0, result, null));
+        results.add(new StreamResult(0, 0, false, result, null));
       }
       case "stream" -> {
         Semaphore came = new Semaphore(0);
@@ -154,13 +154,19 @@ final class Checking {
     assertEquals(Case.number(expect, "warning_count", warnings.size()), warnings.size());
     if (expect.has("results")) {
       JsonArray shapes = new JsonArray();
+      JsonArray continued = new JsonArray();
       for (StreamResult result : results) {
         JsonArray shape = new JsonArray();
+        if (result.continues()) {
+          continued.add(shapes.size());
+        }
         shape.add(result.firstUser());
         shape.add(result.users());
         shapes.add(shape);
       }
       assertEquals(expect.get("results").toString(), shapes.toString());
+      JsonArray wanted = expect.has("continued") ? expect.getAsJsonArray("continued") : new JsonArray();
+      assertEquals(wanted.toString(), continued.toString());
     }
     List<AudienceException> errors =
         results.stream().map(StreamResult::error).filter(Objects::nonNull).toList();

@@ -22,7 +22,15 @@ record Case(String file, JsonObject written) {
   private static final Set<String> STEP_WORDS = Set.of(
       "call", "users", "user_ids", "domain", "validate_only", "deadline_ms", "expect", "at_least_ms", "closed_after_ms");
   private static final Set<String> EXPECT_WORDS = Set.of(
-      "users_in_request", "segments_in_request", "warnings", "warning_count", "results", "errors", "users", "error");
+      "users_in_request",
+      "segments_in_request",
+      "warnings",
+      "warning_count",
+      "results",
+      "continued",
+      "errors",
+      "users",
+      "error");
 
   /** All cases of a directory. */
   static List<Case> all(Path directory) throws IOException {

@@ -125,10 +125,16 @@ class Source:
         return asked.result()
 
     async def aclose(self) -> None:
-        """Stop reading."""
-        if self._asked is not None:
-            await _end(self._asked)
-        await self._parts.aclose()
+        """Stop reading.
+
+        Raises what the users' iterator raises when it is told so.
+        """
+        try:
+            if self._asked is not None:
+                await _end(self._asked)
+                _check(self._asked)
+        finally:
+            await self._parts.aclose()
 
 
 class Streaming:
@@ -186,8 +192,9 @@ class Streaming:
                     outcome = None
                 finally:
                     watched.end(stream.failure or outcome)
-                    await _end(sending)
                     stream.call.cancel()
+                    await _end(sending)
+                _check(sending)
                 if stream.failure is None and stream.is_exhausted and not window.sent:
                     return
                 await self._pause(stream.failure, window, token, patience_seconds)
@@ -282,11 +289,29 @@ class Streaming:
 
 
 async def _end(task: "asyncio.Future[Any]") -> None:
-    """Cancel a task. Exceptions of the caller's iterator are raised, those caused by the end of the stream are not."""
-    if not task.done():
+    """Cancel a task and wait until it has ended, in whatever way.
+
+    Raises:
+        CancelledError: the task that waits was cancelled meanwhile.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
         task.cancel()
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not task.cancelled():
+        task.exception()  # Else asyncio would report one that nobody wants to know.
+    if cancelled is not None:
+        raise cancelled
+
+
+def _check(task: "asyncio.Future[Any]") -> None:
+    """Raise the exception of the caller's iterator that has ended a task; those caused by the end of the stream are not
+    raised."""
     with suppress(asyncio.CancelledError, *_OF_THE_END):
-        await task
+        task.result()
 
 
 def source_of_users(users: Users, limits: Limits) -> Source:

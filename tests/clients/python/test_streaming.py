@@ -1,6 +1,7 @@
 """How streams of the Python client end, and begin again."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -198,3 +199,63 @@ async def test_users_who_are_waited_for_use_up_no_patience(is_idle: bool, clock:
             assert result.error is None
             answered.set()
     assert of_streams(told) == [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK]
+
+
+async def test_a_task_that_is_cancelled_while_a_failed_stream_ends_is_cancelled(service: FakeService) -> None:
+    """Its sender, which waits for users, is ended at that moment; no other stream begins."""
+    told: list[Attempt] = []
+    service.faults.append(Fault(grpc.StatusCode.UNAVAILABLE, ends_stream=True))
+
+    async def users() -> AsyncIterator[RtSegment]:
+        yield user(1, block(7))
+        await asyncio.Event().wait()
+
+    async def take(client: AsyncClient) -> None:
+        async for _ in client.stream(users()):
+            pass
+
+    def tell(attempt: Attempt) -> None:
+        if attempt.method == streaming.PATH:
+            told.append(attempt)
+            taking.cancel()
+
+    async with AsyncClient(
+        service.endpoint, DEMO, plaintext=True, limits=Limits(users_per_call=1), on_attempt=tell
+    ) as client:
+        taking = asyncio.create_task(take(client))
+        await asyncio.wait({taking}, timeout=30.0)
+        assert taking.cancelled()
+    assert len(told) == 1
+
+
+async def test_a_task_that_is_cancelled_after_its_users_have_failed_is_cancelled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The answers to the users before are still waited for then."""
+    has_failed = asyncio.Event()
+
+    async def stream(requests: Requests, _: Context) -> Responses:
+        async for _request in requests:
+            pass
+        has_failed.set()
+        await asyncio.Event().wait()
+        yield StreamSegmentsResponse()
+
+    async def users() -> AsyncIterator[RtSegment]:
+        yield user(1, block(7))
+        yield user(2, block(7))
+        raise LookupError("no more of them")
+
+    async def take(client: AsyncClient) -> None:
+        async for _ in client.stream(users()):
+            pass
+
+    async with client_of(stream, lambda _: None) as client, asyncio.timeout(30):
+        taking = asyncio.create_task(take(client))
+        await has_failed.wait()
+        taking.cancel()
+        await asyncio.wait({taking})
+        assert taking.cancelled()
+    del taking
+    gc.collect()
+    assert "never retrieved" not in caplog.text

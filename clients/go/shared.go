@@ -41,7 +41,8 @@ func (s *shared[Value]) value(
 		return nothing, now
 	}
 	value, err := get()
-	if failed := new(Error); errors.As(err, &failed) && !sentAgain[failed.Kind] {
+	// Why this one is cancelled may be such an error, too, of another call.
+	if failed := new(Error); ctx.Err() == nil && errors.As(err, &failed) && !sentAgain[failed.Kind] {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.refusal = failed

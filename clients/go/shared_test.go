@@ -46,3 +46,40 @@ func TestWhatIsNoHelpToAskAgainIsToldToAllWhoWait(t *testing.T) {
 		}
 	}
 }
+
+// The cause of a context may be any error, also one of another call: errgroup's is the first of its goroutines.
+func TestWhyACallerIsCancelledIsNotToldToThoseWhoWait(t *testing.T) {
+	token := newShared[string]()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	isGetting, isWaiting := make(chan struct{}), make(chan struct{})
+	unknown := func() (string, bool, error) { return "", false, nil }
+	first := make(chan error, 1)
+	go func() {
+		_, err := token.value(ctx, unknown, func() (string, error) {
+			close(isGetting)
+			<-ctx.Done()
+			return "", context.Cause(ctx)
+		})
+		first <- err
+	}()
+	<-isGetting
+	go func() {
+		<-isWaiting
+		cancel(&Error{Kind: NotFound})
+	}()
+	looked := func() (string, bool, error) {
+		select {
+		case <-isWaiting:
+		default:
+			close(isWaiting)
+		}
+		return "", false, nil
+	}
+	value, err := token.value(context.Background(), looked, func() (string, error) { return "a", nil })
+	if value != "a" || err != nil {
+		t.Error(value, err)
+	}
+	if err := <-first; !errors.Is(err, NotFound) {
+		t.Error(err)
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -109,8 +108,10 @@ func (c *caller) attempt(
 		failed = saysNothing(requestID)
 	}
 	c.tell(Attempt{method, number, failed, time.Since(began), requestID})
-	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
-		return nil, context.Cause(ctx)
+	if err != nil {
+		if why := c.session.ended(ctx); why != nil {
+			return nil, why
+		}
 	}
 	return failed, nil
 }

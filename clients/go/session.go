@@ -118,3 +118,15 @@ func (s *session) refused(token string) bool {
 	}
 	return s.signIn != nil
 }
+
+// ended returns why a call with this context has to end: the client is closed, or the caller has cancelled it; else nil.
+// Contexts end a moment after their client is closed: the connection may have been closed before.
+func (s *session) ended(ctx context.Context) error {
+	switch {
+	case s.closing.Err() != nil:
+		return context.Cause(s.closing)
+	case ctx.Err() == context.Canceled:
+		return context.Cause(ctx)
+	}
+	return nil
+}

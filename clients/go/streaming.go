@@ -153,8 +153,8 @@ func (s *streaming) stream(ctx context.Context) error {
 
 // pause waits until the failure is worth a retry.
 func (s *streaming) pause(ctx context.Context, failure *Error, token string) error {
-	if ctx.Err() == context.Canceled {
-		return context.Cause(ctx)
+	if why := s.client.session.ended(ctx); why != nil {
+		return why
 	}
 	s.failures++
 	if len(s.window) == 0 {

@@ -33,6 +33,9 @@ func newSource(users iter.Seq[*pb.RtSegment], limits Limits) *source {
 		defer close(s.parts)
 		defer func() { s.panicked = recover() }()
 		for user := range users {
+			if s.isOver() {
+				return
+			}
 			if full := s.add(user); len(full) > 0 && !s.give(full...) {
 				return
 			}
@@ -87,6 +90,16 @@ func (s *source) give(full ...*part) bool {
 	defer s.mutex.Unlock()
 	s.since, s.isGiving = time.Now(), false
 	return true
+}
+
+// isOver reports whether no more requests are wanted.
+func (s *source) isOver() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // close says that no more requests are wanted.

@@ -249,3 +249,24 @@ func TestAStreamWhoseAnswersAreNoMoreTakenIsToldAsCancelled(t *testing.T) {
 		t.Error(told)
 	}
 }
+
+func TestNoMoreUsersAreReadOnceNoMoreResultsAre(t *testing.T) {
+	client := streamClient(t, answerAll, instantaudience.WithLimits(instantaudience.Limits{}))
+	isOver, wanted := make(chan struct{}), make(chan bool, 1)
+	users := func(yield func(*pb.RtSegment) bool) {
+		if yield(instantaudience.User("1", instantaudience.Block(7))) {
+			<-isOver
+			wanted <- yield(instantaudience.User("2", instantaudience.Block(7)))
+		}
+	}
+	for _, err := range client.Stream(context.Background(), users) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		break
+	}
+	close(isOver)
+	if <-wanted {
+		t.Error("another one is to come")
+	}
+}

@@ -3,7 +3,7 @@ import { AudienceError } from "./errors.js";
 
 /** A value that one caller obtains for all that wait for it. */
 export class Shared<Value> {
-  #getting: Promise<Value> | undefined;
+  #getting: { readonly result: Promise<Value>; readonly deadline: Deadline } | undefined;
 
   /**
    * The value that is `known`, else the one that `get` obtains. Callers wait for each other only until their own
@@ -16,17 +16,22 @@ export class Shared<Value> {
       const value = known();
       if (value !== undefined) return value;
       if (this.#getting === undefined) {
-        this.#getting = get().finally(() => {
+        const result = get().finally(() => {
           this.#getting = undefined;
         });
-        return this.#getting;
+        this.#getting = { result, deadline };
+        return result;
       }
-      await deadline.bound(this.#getting.catch(othersOnly));
+      const { result, deadline: other } = this.#getting;
+      await deadline.bound(result.catch((failure: unknown) => othersOnly(failure, other)));
     }
   }
 }
 
-/** Only errors that the other callers would get as well are shared: they may have more time, or not be cancelled. */
-function othersOnly(failure: unknown): void {
-  if (failure instanceof AudienceError && !failure.isWorthAnotherTry) throw failure;
+/**
+ * Only errors that the other callers would get as well are shared: they may have more time than the one with `deadline`,
+ * or not be cancelled, for whatever reason.
+ */
+function othersOnly(failure: unknown, { signal }: Deadline): void {
+  if (failure instanceof AudienceError && !failure.isWorthAnotherTry && failure !== signal?.reason) throw failure;
 }

@@ -252,3 +252,18 @@ for (const isRefused of [true, false]) {
     assert.deepEqual(waits, [9000, 1000, isRefused ? 9000 : 8500]);
   });
 }
+
+test("why a caller gives up is not told to those who wait for the same token", async () => {
+  const { session: shared, signIns } = session();
+  const giving = new AbortController();
+  // Of another call: a caller may give up all calls when one has failed.
+  const reason = new InternalError("an answer that says nothing");
+  const first = shared.token(new Deadline(60_000, giving.signal));
+  const second = shared.token(patient());
+  giving.abort(reason);
+  signIns[0]?.reject(reason);
+  await assert.rejects(first, reason);
+  await turn();
+  signIns[1]?.resolve({ token: "a", lifetimeMs: 60_000 });
+  assert.equal(await second, "a");
+});

@@ -131,12 +131,16 @@ export function split(users: Iterable<User>, limits: Limits): Part[] {
   return parts.length > 0 ? parts : [newPart()];
 }
 
-/** Divides users into parts as they arrive. */
+/** Divides users into parts as they arrive, until `isOver`. */
 export async function* parts(
   users: Iterable<User> | AsyncIterable<User>,
   splitter: Splitter,
+  isOver: () => boolean,
 ): AsyncGenerator<Part, undefined> {
-  for await (const user of users) yield* splitter.add(user);
+  for await (const user of users) {
+    if (isOver()) return undefined;
+    yield* splitter.add(user);
+  }
   yield* splitter.flush();
   return undefined;
 }

@@ -129,10 +129,12 @@ export class Streaming {
   ): AsyncGenerator<StreamResult> {
     const window = new Window(this.means.window);
     const source = new Source(users, limits);
+    const caller = new Deadline(Infinity, signal, this.means.closing);
+    const forget = caller.told(() => source.end()); // The caller may take no more results, and not say so.
     try {
       for (;;) {
         if (window.isEmpty) {
-          const next = await new Deadline(Infinity, signal, this.means.closing).bound(source.next());
+          const next = await caller.bound(source.next());
           if (next.done === true) return;
           source.taken();
           window.add(next.value);
@@ -144,7 +146,7 @@ export class Streaming {
         const began = performance.now();
         let outcome: AudienceError | undefined = givenUp(stream.requestId);
         try {
-          for await (const response of this.#answers(stream, token, window, source, limits, signal)) {
+          for await (const response of this.#answers(stream, token, window, source, limits, caller)) {
             stream.take(response);
             yield* window.results();
           }
@@ -170,6 +172,7 @@ export class Streaming {
         }
       }
     } finally {
+      forget();
       await source.close();
     }
   }
@@ -207,6 +210,7 @@ export class Streaming {
       const { applySegments } = AudienceService.method;
       return await this.means.calling.call(applySegments, request, patience, ({ response }) => response);
     } catch (failure) {
+      patience.check(); // Why the caller has given up may be an AudienceError, of another call.
       if (!(failure instanceof AudienceError) || endsStream(failure)) throw failure;
       return failure;
     }
@@ -235,10 +239,9 @@ export class Streaming {
     window: Window,
     source: Source,
     limits: Limits,
-    signal: AbortSignal | undefined,
+    caller: Deadline,
   ): AsyncGenerator<StreamSegmentsResponse> {
     const ending = new AbortController();
-    const caller = new Deadline(Infinity, signal, this.means.closing);
     const forget = caller.told((reason) => ending.abort(reason));
     const looking = setInterval(() => {
       if (stream.waitedMs > this.means.retries.attemptMs) {
@@ -246,6 +249,7 @@ export class Streaming {
         ending.abort();
       }
     }, LOOK_MS);
+    ending.signal.addEventListener("abort", () => clearInterval(looking));
     const over = new Deadline(Infinity, ending.signal);
     const requests = this.#requests(stream, window, source, limits, over);
     try {
@@ -266,7 +270,6 @@ export class Streaming {
       caller.check();
       stream.fail(ofCall(failure, stream.requestId));
     } finally {
-      clearInterval(looking);
       forget();
       stream.end();
       ending.abort();
@@ -299,6 +302,7 @@ export class Streaming {
         return;
       }
       if (next === undefined) return;
+      ending.check(); // Else the end of a source that was told to end would be that of the users.
       source.taken();
       if (next.done === true) {
         stream.isExhausted = true;

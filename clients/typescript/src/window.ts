@@ -119,11 +119,11 @@ export class Source {
   readonly #parts: AsyncGenerator<Part, undefined>;
   #read: Read | undefined;
   #next: Promise<IteratorResult<Part, undefined>> | undefined;
-  #isClosed = false;
+  #isOver = false;
 
   constructor(users: Iterable<User> | AsyncIterable<User>, limits: Limits) {
     this.#splitter = new Splitter(limits);
-    this.#parts = parts(users, this.#splitter);
+    this.#parts = parts(users, this.#splitter, () => this.#isOver);
   }
 
   /**
@@ -141,21 +141,23 @@ export class Source {
     this.#next = undefined;
   }
 
+  /** Takes no more users, and gives no more that have waited for others. */
+  end(): void {
+    this.#isOver = true;
+    this.#read?.tell();
+  }
+
   /** Stops reading, without waiting for a pending read. */
   async close(): Promise<void> {
+    this.end();
     const returned = this.#parts.return(undefined);
-    this.#isClosed = true;
-    if (this.#read === undefined) {
-      await returned;
-    } else {
-      this.#read.tell();
-      returned.catch(() => undefined);
-    }
+    if (this.#read === undefined) await returned;
+    else returned.catch(() => undefined);
   }
 
   async #fullOrLate(): Promise<IteratorResult<Part, undefined>> {
     const read = (this.#read ??= begin(this.#parts));
-    while (!read.isDone && !this.#isClosed) {
+    while (!read.isDone && !this.#isOver) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, LINGER_MS);
         read.tell = () => {
@@ -163,7 +165,7 @@ export class Source {
           resolve();
         };
       });
-      const [late] = read.isDone || this.#isClosed ? [] : this.#splitter.flush();
+      const [late] = read.isDone || this.#isOver ? [] : this.#splitter.flush();
       if (late !== undefined) return { done: false, value: late };
     }
     if (read.isDone) this.#read = undefined;

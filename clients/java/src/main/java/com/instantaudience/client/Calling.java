@@ -110,6 +110,7 @@ final class Calling {
         return said;
       }
       Deadline.check();
+      session.checkOpen();
       if (!(failure instanceof UnauthenticatedException)) {
         if (!isRepeatable && !wasRefused(failure)) {
           throw failure;

@@ -170,8 +170,14 @@ final class Streaming {
     thrown = failure;
   }
 
-  /** Sleeps until the failure is worth a retry. */
+  /**
+   * Sleeps until the failure is worth a retry.
+   *
+   * @throws AudienceException the failure, if it never is, or not in time; {@link UnavailableException} if the client is
+   * closed.
+   */
   private void pause(AudienceException failure, String token) {
+    calling.session().checkOpen();
     failures++;
     if (window.isEmpty()) {
       deadline = Deadline.after(patience, clock);

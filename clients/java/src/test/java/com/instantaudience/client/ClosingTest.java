@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.instantaudience.v1.CatalogServiceGrpc;
+import com.instantaudience.v1.CreateSegmentRequest;
 import com.instantaudience.v1.Limits;
 import com.instantaudience.v1.RtSegment;
 import io.grpc.Status;
@@ -106,6 +108,34 @@ class ClosingTest {
       assertTrue(Thread.interrupted());
     }
     assertEquals(List.of(Status.Code.CANCELLED), told);
+  }
+
+  @Test
+  void callsUnderWayWhateverWouldBecomeOfThemElse() throws Exception {
+    try (ServerSocket silent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+      AudienceClient client = AudienceClient.builder("127.0.0.1:" + silent.getLocalPort())
+          .plaintext()
+          .credentials(Credentials.token("x"))
+          .limits(Limits.getDefaultInstance())
+          .retries(PATIENT) // No other attempt is in time.
+          .build();
+      CompletableFuture.runAsync(() -> {
+        try {
+          silent.accept();
+        } catch (IOException closed) {
+          throw new UncheckedIOException(closed);
+        }
+        isAtIt.countDown();
+      });
+      RtSegment user = RtSegment.newBuilder().setUserId("1").build();
+      var creating = CatalogServiceGrpc.getCreateSegmentMethod();
+      checkEnds(
+          client,
+          List.of(
+              () -> client.memberships(List.of("1")),
+              () -> client.call(creating, CreateSegmentRequest.getDefaultInstance()),
+              () -> client.stream(List.of(user).iterator(), result -> {})));
+    }
   }
 
   @Test

@@ -125,14 +125,10 @@ class Source:
         return asked.result()
 
     async def aclose(self) -> None:
-        """Stop reading.
-
-        Raises what the users' iterator raises when it is told so.
-        """
+        """Stop reading. What the users' iterator raises then is not raised."""
         try:
             if self._asked is not None:
                 await _end(self._asked)
-                _check(self._asked)
         finally:
             await self._parts.aclose()
 
@@ -194,7 +190,8 @@ class Streaming:
                     watched.end(stream.failure or outcome)
                     stream.call.cancel()
                     await _end(sending)
-                _check(sending)
+                with suppress(asyncio.CancelledError, *_OF_THE_END):
+                    sending.result()  # Raises what the users' iterator has raised.
                 if stream.failure is None and stream.is_exhausted and not window.sent:
                     return
                 await self._pause(stream.failure, window, token, patience_seconds)
@@ -305,13 +302,6 @@ async def _end(task: "asyncio.Future[Any]") -> None:
         task.exception()  # Else asyncio would report one that nobody wants to know.
     if cancelled is not None:
         raise cancelled
-
-
-def _check(task: "asyncio.Future[Any]") -> None:
-    """Raise the exception of the caller's iterator that has ended a task; those caused by the end of the stream are not
-    raised."""
-    with suppress(asyncio.CancelledError, *_OF_THE_END):
-        task.result()
 
 
 def source_of_users(users: Users, limits: Limits) -> Source:

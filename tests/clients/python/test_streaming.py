@@ -228,23 +228,29 @@ async def test_a_task_that_is_cancelled_while_a_failed_stream_ends_is_cancelled(
     assert len(told) == 1
 
 
-async def test_a_task_that_is_cancelled_after_its_users_have_failed_is_cancelled(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "when they are told to end"])
+async def test_a_task_that_is_cancelled_is_cancelled_though_its_users_fail(
+    is_before: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The answers to the users before are still waited for then."""
-    has_failed = asyncio.Event()
+    is_at_it = asyncio.Event()
 
     async def stream(requests: Requests, _: Context) -> Responses:
         async for _request in requests:
             pass
-        has_failed.set()
+        is_at_it.set()
         await asyncio.Event().wait()
         yield StreamSegmentsResponse()
 
     async def users() -> AsyncIterator[RtSegment]:
         yield user(1, block(7))
         yield user(2, block(7))
-        raise LookupError("no more of them")
+        try:
+            if not is_before:
+                is_at_it.set()
+                await asyncio.Event().wait()
+        finally:
+            raise LookupError("no more of them")
 
     async def take(client: AsyncClient) -> None:
         async for _ in client.stream(users()):
@@ -252,7 +258,7 @@ async def test_a_task_that_is_cancelled_after_its_users_have_failed_is_cancelled
 
     async with client_of(stream, lambda _: None) as client, asyncio.timeout(30):
         taking = asyncio.create_task(take(client))
-        await has_failed.wait()
+        await is_at_it.wait()
         taking.cancel()
         await asyncio.wait({taking})
         assert taking.cancelled()

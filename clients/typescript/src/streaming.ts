@@ -171,6 +171,10 @@ export class Streaming {
           );
         }
       }
+    } catch (thrown) {
+      // What the users throw when they are told of the end does not count then.
+      await source.close().catch(() => undefined);
+      throw thrown;
     } finally {
       forget();
       await source.close();
@@ -197,6 +201,9 @@ export class Streaming {
         const patience = new Deadline(patienceMs, signal, this.means.closing);
         yield resultOf(next.value, await this.#outcome(next.value, limits, patience));
       }
+    } catch (thrown) {
+      await source.close().catch(() => undefined); // As in `apply`.
+      throw thrown;
     } finally {
       await source.close();
     }

@@ -1,6 +1,6 @@
 /** What is left of a stream that its caller leaves. */
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { type User } from "instantaudience";
+import { type User, createClient } from "instantaudience";
 import { AudienceService } from "instantaudience/v1/audience";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -107,3 +107,29 @@ test("in browsers, why a caller gives up is no result of the request under way",
     server.close();
   }
 });
+
+for (const [where, create] of Object.entries({ Node: createClient, browsers: createBrowserClient })) {
+  test(`why a caller gives up is thrown, whatever its users throw then, in ${where}`, async () => {
+    const giving = new AbortController();
+    const reason = new Error("never mind");
+    let isTold = false;
+    async function* users(): AsyncGenerator<User> {
+      try {
+        yield* [USER, USER, USER];
+      } finally {
+        isTold = true;
+        throw new Error("this has been closed already");
+      }
+    }
+    const client = create({
+      endpoint: "127.0.0.1:1",
+      credentials: { token: "x" },
+      plaintext: true,
+      limits: { usersPerCall: 1 },
+      onAttempt: () => giving.abort(reason),
+    });
+    await assert.rejects(client.stream(users(), { signal: giving.signal }).next(), reason);
+    assert.ok(isTold);
+    client.close();
+  });
+}

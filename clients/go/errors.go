@@ -11,7 +11,8 @@ import (
 )
 
 // Error is the error of a failed call. Use errors.As to get it, or errors.Is(err, instantaudience.RateLimited) to test
-// its kind. A call whose context was cancelled fails with the context's error instead.
+// its kind. A call whose context was cancelled fails with the context's cause instead: context.Canceled, if none was
+// given.
 type Error struct {
 	// Kind is the kind of failure, which tells what a caller can do.
 	Kind Kind

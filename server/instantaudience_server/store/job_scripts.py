@@ -101,27 +101,28 @@ local member = ended[1] or too_far[1] or redis.call('LPOP', KEYS[2])
 if not member then return false end
 redis.call('ZADD', KEYS[1], ends, member)
 local id = string.match(redis.call('HGET', KEYS[3], member), '^%S+')
-redis.call('SET', KEYS[4], member .. ' ' .. id, 'PX', 60000)
-return member .. ' ' .. id
+local taken = member .. ' ' .. id .. ' ' .. ends
+redis.call('SET', KEYS[4], taken, 'PX', 60000)
+return taken
 """
 )
 """Takes the job whose lease has ended, else the first job of the member whose turn it is.
 
 Keys: leases, turns, queues, `keys.taken_key` of this lease. Arguments: the lease's length in ms, and by how many ms
 more a lease may end later than this one: one beyond that was given before the clock was set back, and counts as ended.
-Answers the member and the ID of its job, separated by a space, or nothing."""
+Answers the member, the ID of its job, and when the lease ends, separated by spaces, or nothing."""
 
 CLAIM = """
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))
 if phase ~= 'validating' and phase ~= 'processing' then return 0 end
 if held ~= ARGV[1] then
-  redis.call('HSET', KEYS[1], 'lease', ARGV[1])
+  redis.call('HSET', KEYS[1], 'lease', ARGV[1], 'lease_ends', ARGV[2])
   redis.call('HINCRBY', KEYS[1], 'tries', 1)
 end
 return 1
 """
-"""Writes the lease into a job that was taken, and counts the try. Keys: job. Arguments: the lease. Answers 1 if the job
-has not ended, else 0."""
+"""Writes the lease into a job that was taken, and counts the try. Keys: job. Arguments: the lease, and when it ends.
+Answers 1 if the job has not ended, else 0."""
 
 NOTE = (
     CHANGE
@@ -130,7 +131,9 @@ NOTE = (
 local id, member, lease, lease_ms, now, position, checkpoint, progress = unpack(ARGV)
 local phase, held = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease'))
 if held ~= lease or (phase ~= 'validating' and phase ~= 'processing') then return 0 end
-redis.call('ZADD', KEYS[3], now_ms() + lease_ms, member)
+local ends = now_ms() + lease_ms
+redis.call('ZADD', KEYS[3], ends, member)
+redis.call('HSET', KEYS[1], 'lease_ends', ends)
 if now then
   if phase == 'validating' then redis.call('HSET', KEYS[1], 'phase', 'processing', 'validated_ms', now) end
   change(KEYS[1], KEYS[2], id, now, 'position_bytes', position, 'checkpoint', checkpoint, 'progress', progress,
@@ -184,16 +187,17 @@ or nothing where another process has the job or it is gone."""
 GIVE_BACK = """
 local id, member, lease = unpack(ARGV)
 local queue = redis.call('HGET', KEYS[3], member)
-local held, tries = unpack(redis.call('HMGET', KEYS[1], 'lease', 'tries'))
+local held, ends, tries = unpack(redis.call('HMGET', KEYS[1], 'lease', 'lease_ends', 'tries'))
 if held == lease and queue and string.match(queue, '^%S+') == id then
-  redis.call('ZADD', KEYS[2], 0, member)
+  if tonumber(ends) == tonumber(redis.call('ZSCORE', KEYS[2], member)) then redis.call('ZADD', KEYS[2], 0, member) end
   redis.call('HSET', KEYS[1], 'lease', '', 'tries', math.max(0, tries - 1))
 end
 return 1
 """
 """Ends the lease of a job at once, for another process to take it. Keys: job, leases, queues. Arguments: ID, member,
-lease. Where the job is no longer the first of its queue, the member's lease belongs to the next job and stays. The try
-is not counted: tries are about jobs that kill their process, and one that gives a job back is alive."""
+lease. Where the job is no longer the first of its queue, the member's lease belongs to the next job and stays. So does
+one that ends when this one did not: it is that of a process between `TAKE` and `CLAIM`. The try is not counted: tries
+are about jobs that kill their process, and one that gives a job back is alive."""
 
 CANCEL = (
     CHANGE

@@ -182,8 +182,8 @@ class ClusterJobStore:
         taken = await self._run(job_scripts.TAKE, job_keys, (lease_ms, CLOCKS_MS), deadline)
         if taken is None:
             return None
-        member_id, _, job_id = taken.decode().partition(" ")
-        if await self._run(job_scripts.CLAIM, [keys.job_key(job_id)], (lease,), deadline):
+        member_id, job_id, ends = taken.decode().split(" ")
+        if await self._run(job_scripts.CLAIM, [keys.job_key(job_id)], (lease, ends), deadline):
             found = await self.find(job_id, deadline)
             # Where another process has claimed it since, this lease is lost, which the first change under it shows.
             return None if found is None else replace(found, lease=lease)

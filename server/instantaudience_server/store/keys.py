@@ -209,8 +209,8 @@ def uploads_key(member_id: int) -> bytes:
 
 
 def taken_key(lease: str) -> bytes:
-    """The string with the member and the job that were taken under a lease, for when the command is sent again;
-    expires."""
+    """The string with the member and the job that were taken under a lease, and the lease's end, for when the command
+    is sent again; expires."""
     return b"b:{batch}:taken:%b" % lease.encode()
 
 

@@ -6,10 +6,11 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.store import job_store
+from instantaudience_server.store import job_scripts, job_store
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import (
     KEPT_MS,
@@ -226,6 +227,30 @@ async def test_who_took_a_job_has_its_own_lease_though_another_one_took_it_meanw
     assert slow is not None
     assert not await jobs.keep(slow, 2 * MINUTE, seconds_from_now())
     assert await finish(jobs, job, "e2") == ""
+
+
+async def test_who_gives_a_job_back_does_not_end_the_lease_of_who_is_taking_it(
+    jobs: ClusterJobStore, member: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes between the two scripts of `take`, when its own lease has ended."""
+    await empty(jobs)
+    job = await waiting(jobs, member)
+    assert await take(jobs, "i1", OVER) == job.job_id
+    run = jobs._run
+
+    async def run_late(script: str, *rest: Any) -> Any:
+        if script == job_scripts.CLAIM:
+            monkeypatch.undo()
+            await jobs.give_back(replace(job, lease="i1"), seconds_from_now())
+        return await run(script, *rest)
+
+    monkeypatch.setattr(jobs, "_run", run_late)
+    assert await take(jobs, "i2") == job.job_id
+    assert await take(jobs, "i3") is None
+    assert (await found(jobs, job)).tries == 1  # who gave it back lives
+    await jobs.give_back(replace(job, lease="i2"), seconds_from_now())
+    assert await take(jobs, "i4") == job.job_id
+    assert await finish(jobs, job, "i4") == ""
 
 
 async def test_a_clock_that_is_set_back_prolongs_no_lease(jobs: ClusterJobStore, member: int) -> None:

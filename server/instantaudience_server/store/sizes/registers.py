@@ -176,7 +176,7 @@ class Registers:
         """Give a segment a row: a free one, or that of the segment that has got no user for the longest time."""
         row = len(self._rows) + 1
         if row > self._most_segments:
-            row = 1 + int(self._used[1:].argmin())
+            row = 1 + int(np.argmin(self._used[1:]))
             del self._rows[self._segments[row]]
             self._ranks[row * REGISTERS : (row + 1) * REGISTERS] = 0
             if self._native_ranks is not None:

@@ -7,20 +7,28 @@ STAMP := $(VENV)/.installed
 NATIVE := server/native
 NATIVE_STAMP := $(VENV)/.native-built
 NATIVE_SOURCES := $(addprefix $(NATIVE)/,Cargo.toml build.rs crates.txt instantaudience_native.pyi pyproject.toml) $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/src/*/*.rs)
+# Where a Python is named and .venv has another one, .venv is made anew.
+WHICH := import os, sys; print(os.path.realpath(sys.base_prefix), sys.version_info[:2])
+ifneq ($(origin PYTHON),file)
+ifneq ($(wildcard $(BIN)/python),)
+OTHER := $(shell test "$$($(BIN)/python -c '$(WHICH)')" = "$$($(PYTHON) -c '$(WHICH)')" || echo other-python)
+endif
+endif
 CALLERS_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tests start thousands of processes: what these import is compiled once, whatever the surroundings say.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-changed test-clients check bench wheel licences sbom audit format generate lock clean
+.PHONY: $(OTHER) help setup run test test-changed test-clients check bench wheel licences sbom audit format generate lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(STAMP) $(NATIVE_STAMP) ## Make .venv from the locked requirements; build the native host where there is cargo
 
-$(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml
+$(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml $(OTHER)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(if $(OTHER),rm -rf $(VENV))
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .

@@ -132,6 +132,28 @@ def test_make_run_has_serve_name_commands_that_the_callers_shell_finds(tmp_path:
     assert ended.stdout == f"{path}\n"
 
 
+@pytest.mark.parametrize("of_venv", ["another", "the same"])
+def test_make_uses_the_python_that_is_named(tmp_path: Path, of_venv: str) -> None:
+    """Where `.venv` has another one, it is made anew; that one was used instead, and nothing said so."""
+    program = tmp_path / "bin" / "python"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n" + (f'exec {sys.executable} "$@"\n' if of_venv == "the same" else "echo 3.10\n"))
+    program.chmod(0o755)
+    for stamp in (".installed", ".native-built"):
+        (tmp_path / stamp).touch()
+    root = Path(__file__).parents[3]
+
+    def done(*named: str) -> str:
+        words = ["make", "--dry-run", f"VENV={tmp_path}", "setup", *named]
+        env = {"PATH": "/usr/bin:/bin"}
+        return subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, check=True).stdout
+
+    assert "venv" not in done()
+    made = [line for line in done(f"PYTHON={sys.executable}").splitlines() if "rm -rf" in line or "-m venv" in line]
+    anew = [f"rm -rf {tmp_path}", f"test -x {program} || {sys.executable} -m venv {tmp_path}"]
+    assert made == (anew if of_venv == "another" else [])
+
+
 def test_defaults_are_shown_as_they_can_be_written() -> None:
     help_text = CliRunner().invoke(main, ["serve", "--help"]).stdout
     assert re.search(r"INSTANT_AUDIENCE_DURABILITY;\s+default:\s+primary\]", help_text)

@@ -38,8 +38,10 @@ class Language:
 
 def _python(resolution: str) -> tuple[str, ...]:
     """The Python client with the lowest or the highest versions that it allows."""
-    tables = ("--with", "pandas>=2.3", "--with", "polars>=1.30", "--with", "pyarrow>=20")
-    packages = ("--with", ".[keys,tables,telemetry]", *tables)
+    tables = ("pandas>=2.3", "polars>=1.30", "pyarrow>=20")
+    # The first ones that Python 3.14 needs not build.
+    with_wheels = ("pandas>=2.3.3; python_version>='3.14'", "pyarrow>=22; python_version>='3.14'")
+    packages = (each for name in (".[keys,tables,telemetry]", *tables, *with_wheels) for each in ("--with", name))
     script = "../../tests/clients/python/versions.py"
     return (
         "uv",

@@ -131,10 +131,10 @@ class AsyncClient:
         self._channel = _channel(endpoint, tls, retries, interceptors)
         self._credentials = credentials
         self._limits = limits
-        self._asking = Shared[Limits]()
         token = credentials.token if isinstance(credentials, Token) else None
         signs_in = isinstance(credentials, Password | KeyPair)
-        self._session = Session(self._sign_in if signs_in else None, token, certificate_end)
+        self._session = Session(self._sign_in if signs_in else None, token, certificate_end, retries)
+        self._asking = Shared(self._obtain_limits, retries, self._session.sleep)
         self._pacer = Pacer(sleep=self._session.sleep)
         self._reading = Pacer(sleep=self._session.sleep)
         self._methods = _Methods(self._channel)
@@ -156,8 +156,9 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connection; current and later calls fail with UnavailableError."""
-        self._session.close()
-        self._public_session.close()
+        await self._session.close()
+        await self._public_session.close()
+        await self._asking.close()
         await self._channel.close()
 
     async def apply(
@@ -247,13 +248,7 @@ class AsyncClient:
         Raises:
             AudienceError: the call failed.
         """
-        deadline = _deadline(deadline_seconds)
-
-        async def ask() -> Limits:
-            self._limits = await self._ask_limits(deadline)
-            return self._limits
-
-        return await self._asking.value(lambda: self._limits, ask, deadline)
+        return await self._asking.value(lambda: self._limits, _deadline(deadline_seconds))
 
     async def _stream(
         self, source: Callable[[Limits], Source], patience_seconds: float
@@ -262,6 +257,10 @@ class AsyncClient:
         async with aclosing(self._streaming.apply(source(limits), limits, patience_seconds)) as results:
             async for result in results:
                 yield result
+
+    async def _obtain_limits(self, deadline: float) -> Limits:
+        self._limits = await self._ask_limits(deadline)
+        return self._limits
 
     async def _ask_limits(self, deadline: float) -> Limits:
         token = await self._session.token(deadline)

@@ -15,6 +15,7 @@ from functools import partial
 from instantaudience.errors import AudienceError, RateLimitedError, UnavailableError
 from instantaudience.extras import needed
 from instantaudience.processes import Process
+from instantaudience.retrying import Retries
 from instantaudience.rules import (
     ASSERTION_SECONDS,
     RENEWAL_PAUSE_SECONDS,
@@ -201,9 +202,14 @@ class Session:
     """The token of a client: obtained once for all calls, and renewed before it ends. `certificate_end` is when the
     connection's client certificate ends (UTC), if that is known."""
 
-    def __init__(self, sign_in: SignIn | None, token: str | None, certificate_end: datetime | None = None) -> None:
+    def __init__(
+        self,
+        sign_in: SignIn | None,
+        token: str | None,
+        certificate_end: datetime | None = None,
+        retries: Retries | None = None,
+    ) -> None:
         self.certificate_end = certificate_end
-        self._sign_in = sign_in
         self._token = token
         self._ends = float("inf")
         """When it is to be renewed."""
@@ -212,7 +218,8 @@ class Session:
         self._process = Process()
         self.closed = asyncio.Event()
         """Set once the client is closed."""
-        self._signing_in = Shared[str]()
+        obtain = None if sign_in is None else partial(self._obtain, sign_in)
+        self._signing_in = None if obtain is None else Shared(obtain, retries or Retries(), self.sleep)
 
     async def token(self, deadline: float) -> str | None:
         """The token for a call; None if none is needed. `deadline` is a time of `time.monotonic`.
@@ -221,9 +228,12 @@ class Session:
             AudienceError: signing in failed, or took too long, or the client is closed.
         """
         self.check_open()
-        if self._sign_in is None:
+        if self._signing_in is None:
             return self._token
-        return await self._signing_in.value(self._standing, partial(self._renew, self._sign_in, deadline), deadline)
+        at_hand = self._living(time.monotonic())
+        if at_hand is not None and self._standing() is None:
+            return await self._renewed(self._signing_in, at_hand, deadline)
+        return await self._signing_in.value(self._standing, deadline)
 
     def _standing(self) -> str | None:
         return self._token if time.monotonic() < self._ends else None
@@ -232,25 +242,27 @@ class Session:
         """The current token, if it has not ended."""
         return self._token if now < self._dies else None
 
-    async def _renew(self, sign_in: SignIn, deadline: float) -> str:
+    async def _renewed(self, signing_in: Shared[str], at_hand: str, deadline: float) -> str:
+        """A new token, or the old one, which is still valid: no other call waits for the new one, and this one waits
+        only briefly."""
         began = time.monotonic()
-        bound, at_hand = deadline, self._living(began)
-        if at_hand is not None:
-            # The old token is still valid, so no other call waits for the renewal, and this one waits only briefly.
-            self._ends = min(self._dies, began + RENEWAL_PAUSE_SECONDS)
-            bound = began + min(RENEWAL_SECONDS, (deadline - began) / 2)
+        self._ends = min(self._dies, began + RENEWAL_PAUSE_SECONDS)
+        brief = began + min(RENEWAL_SECONDS, (deadline - began) / 2)
         try:
-            token, lifetime = await sign_in(bound)
+            return await signing_in.task(brief).result(brief)
         except AudienceError as error:
-            if error.kind not in SENT_AGAIN or at_hand is None or self.closed.is_set():
+            if error.kind not in SENT_AGAIN or self.closed.is_set():
                 raise
             now = time.monotonic()
             if self._living(now) != at_hand:
                 # The old token has ended meanwhile, or was rejected: a new one is needed.
-                return await self._renew(sign_in, deadline)
+                return await signing_in.value(self._standing, deadline)
             if isinstance(error, RateLimitedError):
                 self._ends = min(self._dies, now + (error.retry_after_seconds or 0.0))
             return at_hand
+
+    async def _obtain(self, sign_in: SignIn, deadline: float) -> str:
+        token, lifetime = await sign_in(deadline)
         now = time.monotonic()
         # Renewed before a tenth of its lifetime is left, so that no call uses one that has ended.
         self._token, self._ends, self._dies = token, now + RENEWAL_PERCENT / 100 * lifetime, now + lifetime
@@ -258,7 +270,7 @@ class Session:
 
     def refused(self, token: str | None) -> bool:
         """Note that the service rejected this token; returns whether a new one can be obtained."""
-        if self._sign_in is None:
+        if self._signing_in is None:
             return False
         if self._token == token:
             self._token = None
@@ -286,6 +298,8 @@ class Session:
                 await self.closed.wait()
         self.check_open()
 
-    def close(self) -> None:
-        """End the session: nothing is sent any more."""
+    async def close(self) -> None:
+        """End the session, with a sign-in that is under way: nothing is sent any more."""
         self.closed.set()
+        if self._signing_in is not None:
+            await self._signing_in.close()

@@ -1,5 +1,6 @@
 """The token of a client is got once, and again before it ends."""
 
+import asyncio
 import math
 import os
 import time
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from instantaudience import AsyncClient, Attempt, AudienceError, Password, Retries, audience, credentials
+from instantaudience import AsyncClient, Attempt, AudienceError, Password, Retries, audience, credentials, turns
 from instantaudience.credentials import KeyPair, Session, Tls, issued
 from instantaudience.errors import DeadlineExceededError, InternalError, RateLimitedError, UnavailableError
 from instantaudience.testing import FakeService
@@ -38,9 +39,16 @@ from support.credentials.authorities import Authority
 LIFETIME_SECONDS = 100.0
 
 
-async def test_a_token_is_replaced_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the client takes the time from: `now`."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    for module in (credentials, turns):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+async def test_a_token_is_replaced_before_it_ends(clock: SimpleNamespace) -> None:
     tokens = iter("abc")
 
     async def sign_in(deadline: float) -> tuple[str, float]:
@@ -150,11 +158,7 @@ def test_the_end_of_a_certificate_is_known(tmp_path: Path, years: int) -> None:
     assert Tls(authority.file.read_bytes()).certificate_end is None
 
 
-async def test_a_token_is_used_as_long_as_it_lives_where_too_many_have_signed_in(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+async def test_a_token_is_used_as_long_as_it_lives_where_too_many_have_signed_in(clock: SimpleNamespace) -> None:
     signed_in: list[float] = []
 
     async def sign_in(deadline: float) -> tuple[str, float]:
@@ -173,10 +177,8 @@ async def test_a_token_is_used_as_long_as_it_lives_where_too_many_have_signed_in
         await session.token(clock.now + 1.0)
 
 
-async def test_a_token_is_used_as_long_as_it_lives_while_the_service_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One call in a while waits for another one, and not for long: no others wait for it."""
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+async def test_a_token_is_used_as_long_as_it_lives_while_the_service_is_away(clock: SimpleNamespace) -> None:
+    """One call in a while waits for another one: no others wait for it."""
     asked: list[tuple[float, float]] = []
     meanwhile: list[str | None] = []
 
@@ -192,37 +194,56 @@ async def test_a_token_is_used_as_long_as_it_lives_while_the_service_is_away(mon
     for seconds, left in ((0.0, 9.0), (901.0, 9.0), (960.0, 9.0), (961.0, 0.5)):
         clock.now = 1000.0 + seconds
         assert await session.token(clock.now + left) == "a"
-    assert asked == [(0.0, 9.0), (901.0, 1.0), (961.0, 0.25)]
+    assert asked == [(0.0, 30.0), (901.0, 30.0), (961.0, 30.0)]
     assert meanwhile == ["a", "a"]
     clock.now = 1000.0 + 10 * LIFETIME_SECONDS
     with pytest.raises(UnavailableError):
         await session.token(clock.now + 9.0)
-    assert asked[-1] == (1000.0, 9.0)
+    assert asked[-1] == (1000.0, 30.0)
 
 
-async def test_a_client_that_is_closed_while_it_signs_in_uses_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+async def test_a_call_waits_only_briefly_for_another_token_while_its_own_lives(clock: SimpleNamespace) -> None:
+    tokens = iter("ab")
+    goes_on = asyncio.Event()
 
     async def sign_in(deadline: float) -> tuple[str, float]:
         if clock.now > 1000.0:
-            session.close()
-            session.check_open()
+            await goes_on.wait()
+        return next(tokens), LIFETIME_SECONDS
+
+    session = Session(sign_in, None)
+    assert await session.token(clock.now + 1.0) == "a"
+    clock.now += 91.0
+    assert await session.token(clock.now + 0.1) == "a"
+    assert await session.token(clock.now + 600.0) == "a"  # Others do not wait at all.
+    clock.now = 1000.0 + LIFETIME_SECONDS
+    goes_on.set()
+    assert await session.token(clock.now + 1.0) == "b"
+
+
+async def test_a_client_that_is_closed_while_it_signs_in_uses_no_token(clock: SimpleNamespace) -> None:
+    has_begun = asyncio.Event()
+
+    async def sign_in(deadline: float) -> tuple[str, float]:
+        if clock.now > 1000.0:
+            has_begun.set()
+            await asyncio.Event().wait()
         return "a", LIFETIME_SECONDS
 
     session = Session(sign_in, None)
     assert await session.token(clock.now + 1.0) == "a"
     clock.now += 91.0
+    waiting = asyncio.create_task(session.token(clock.now + 600.0))
+    await has_begun.wait()
+    await session.close()
     with pytest.raises(UnavailableError, match="the client is closed"):
-        await session.token(clock.now + 1.0)
+        await waiting
 
 
 @pytest.mark.parametrize("is_refused", [True, False])
 async def test_a_call_goes_on_that_waits_for_another_token_while_its_own_ends(
-    is_refused: bool, monkeypatch: pytest.MonkeyPatch
+    is_refused: bool, clock: SimpleNamespace
 ) -> None:
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: clock.now))
     left: list[float] = []
 
     async def sign_in(deadline: float) -> tuple[str, float]:
@@ -239,7 +260,7 @@ async def test_a_call_goes_on_that_waits_for_another_token_while_its_own_ends(
     await session.token(clock.now + 9.0)
     clock.now = 1000.0 + LIFETIME_SECONDS - 0.5
     assert await session.token(clock.now + 9.0) == "t3"
-    assert left == [9.0, 1.0, 9.0 if is_refused else 8.5]
+    assert left == [30.0, 30.0, 30.0]
 
 
 @pytest.mark.parametrize("kind", ["P-384", "Ed25519", "encrypted"])

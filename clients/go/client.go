@@ -72,10 +72,10 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 		return nil, err
 	}
 	closing, end := context.WithCancelCause(context.Background())
-	publicSession := newSession(closing, nil, nil, "")
+	publicSession := newSession(closing, nil, retries, nil, "")
 	// Signing in twice does no harm.
 	public := &caller{conn: conn, session: publicSession, retries: retries, onAttempt: s.onAttempt, again: true}
-	session := newSession(closing, public, s.signIn, s.token)
+	session := newSession(closing, public, retries, s.signIn, s.token)
 	client := &Client{
 		conn:     conn,
 		caller:   &caller{conn: conn, session: session, retries: retries, onAttempt: s.onAttempt},
@@ -84,10 +84,10 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 		reading:  newPacer(),
 		window:   s.window,
 		patience: s.patience,
-		asking:   newShared[Limits](),
 		closing:  closing,
 		end:      end,
 	}
+	client.asking = newShared(closing, retries, client.obtainLimits)
 	client.limits.Store(s.limits)
 	return client, nil
 }
@@ -180,13 +180,7 @@ func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...stri
 func (c *Client) Limits(ctx context.Context) (Limits, error) {
 	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
-	return c.asking.value(ctx, c.knownLimits, func() (Limits, error) {
-		limits, err := c.askLimits(ctx)
-		if err == nil {
-			c.limits.Store(&limits)
-		}
-		return limits, err
-	})
+	return c.asking.value(ctx, c.knownLimits)
 }
 
 func (c *Client) knownLimits() (Limits, bool, error) {
@@ -195,6 +189,14 @@ func (c *Client) knownLimits() (Limits, bool, error) {
 		return Limits{}, false, nil
 	}
 	return *known, true, nil
+}
+
+func (c *Client) obtainLimits(ctx context.Context) (Limits, error) {
+	limits, err := c.askLimits(ctx)
+	if err == nil {
+		c.limits.Store(&limits)
+	}
+	return limits, err
 }
 
 func (c *Client) askLimits(ctx context.Context) (Limits, error) {
@@ -234,7 +236,7 @@ func (c *Client) askLimits(ctx context.Context) (Limits, error) {
 
 // withDeadline adds the default deadline if the context has none; the context also ends when the client is closed.
 func (c *Client) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, release := c.untilClosed(ctx)
+	ctx, release := untilClosed(ctx, c.closing)
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, release
 	}
@@ -243,9 +245,9 @@ func (c *Client) withDeadline(ctx context.Context) (context.Context, context.Can
 }
 
 // untilClosed returns a context that also ends when the client is closed.
-func (c *Client) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+func untilClosed(ctx, closing context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	forget := context.AfterFunc(c.closing, func() { cancel(context.Cause(c.closing)) })
+	forget := context.AfterFunc(closing, func() { cancel(context.Cause(closing)) })
 	return ctx, func() { forget(); cancel(nil) }
 }
 

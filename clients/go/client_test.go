@@ -458,3 +458,60 @@ func verifies(key *rsa.PublicKey, jwt string) bool {
 	digest := sha256.Sum256([]byte(jwt[:cut]))
 	return err == nil && rsa.VerifyPKCS1v15(key, crypto.SHA256, digest[:], signature) == nil
 }
+
+// slowService keeps sign-ins waiting until they may go on, or are given up.
+type slowService struct {
+	*notingService
+	begun, goOn, givenUp chan struct{}
+}
+
+func (s slowService) Authenticate(
+	ctx context.Context, request *pb.AuthenticateRequest,
+) (*pb.AuthenticateResponse, error) {
+	s.begun <- struct{}{}
+	select {
+	case <-s.goOn:
+		return s.notingService.Authenticate(ctx, request)
+	case <-ctx.Done():
+		s.givenUp <- struct{}{}
+		return nil, ctx.Err()
+	}
+}
+
+func TestASignInGoesOnUntilItIsDoneOrTheClientIsClosed(t *testing.T) {
+	for _, isClosed := range []bool{false, true} {
+		noting := &notingService{lives: time.Hour}
+		slow := slowService{noting, make(chan struct{}, 9), make(chan struct{}), make(chan struct{}, 9)}
+		var told atomic.Int32
+		client := newClient(t, serve(t, slow, nil),
+			instantaudience.WithPassword("demo", "demo"), instantaudience.WithPlaintext(),
+			instantaudience.WithAttempts(func(instantaudience.Attempt) { told.Add(1) }))
+		cancelled, cancel := context.WithCancel(context.Background())
+		go func() {
+			<-slow.begun
+			cancel()
+		}()
+		if _, err := client.Memberships(cancelled, "", "1"); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		for range 3 {
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+			if _, err := client.Memberships(ctx, "", "1"); !errors.Is(err, instantaudience.DeadlineExceeded) {
+				t.Error(err)
+			}
+			cancel()
+		}
+		if isClosed {
+			_ = client.Close()
+			<-slow.givenUp
+			continue
+		}
+		close(slow.goOn)
+		if _, err := client.Memberships(context.Background(), "", "1"); err != nil {
+			t.Error(err)
+		}
+		if noting.signIns.Load() != 1 || len(slow.begun) != 0 || told.Load() != 2 {
+			t.Error(noting.signIns.Load(), len(slow.begun), told.Load())
+		}
+	}
+}

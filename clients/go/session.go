@@ -30,26 +30,37 @@ type session struct {
 	dies time.Time
 }
 
-func newSession(closing context.Context, public *caller, signIn signIn, token string) *session {
-	return &session{closing: closing, public: public, signIn: signIn, signingIn: newShared[string](), token: token}
+func newSession(closing context.Context, public *caller, retries Retries, signIn signIn, token string) *session {
+	s := &session{closing: closing, public: public, signIn: signIn, token: token}
+	s.signingIn = newShared(closing, retries, s.obtain)
+	return s
 }
 
 // get returns the token for a call; "" if none is needed. It fails if the client is closed, so that nothing is sent any
 // more.
 func (s *session) get(ctx context.Context) (string, error) {
-	return s.signingIn.value(ctx, s.standing, func() (string, error) { return s.renew(ctx) })
-}
-
-func (s *session) renew(ctx context.Context) (string, error) {
-	bound, cancel, isBrief := s.bound(ctx)
+	atHand, brief := s.due(ctx)
+	if atHand == "" {
+		return s.signingIn.value(ctx, s.standing)
+	}
+	short, cancel := context.WithTimeout(ctx, brief)
 	defer cancel()
-	issued, err := s.signIn(bound, s.public)
-	if failed := new(Error); isBrief && errors.As(err, &failed) && sentAgain[failed.Kind] {
+	token, err := s.signingIn.value(short, func() (string, bool, error) {
+		token, ok, err := s.standing()
+		return token, ok && token != atHand, err
+	})
+	if failed := new(Error); errors.As(err, &failed) && sentAgain[failed.Kind] {
 		if token := s.atHand(failed); token != "" {
 			return token, nil
 		}
-		return s.renew(ctx) // It has ended meanwhile, or was refused: now there is none but another one.
+		return s.signingIn.value(ctx, s.standing) // It has ended meanwhile, or was refused.
 	}
+	return token, err
+}
+
+// obtain signs in.
+func (s *session) obtain(ctx context.Context) (string, error) {
+	issued, err := s.signIn(ctx, s.public)
 	if err != nil {
 		return "", err
 	}
@@ -63,22 +74,21 @@ func (s *session) renew(ctx context.Context) (string, error) {
 	return s.token, nil
 }
 
-// bound limits the time for signing in. True if the old token is still valid: then no other call waits for the renewal,
-// and this one waits only briefly.
-func (s *session) bound(ctx context.Context) (context.Context, context.CancelFunc, bool) {
+// due returns the token if it is still valid, but is to be renewed by this call, and how long that may take: no other
+// call waits for the renewal, and this one waits only briefly.
+func (s *session) due(ctx context.Context) (string, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if !s.lives(now) {
-		return ctx, func() {}, false
+	if s.signIn == nil || !s.lives(now) || now.Before(s.ends) {
+		return "", 0
 	}
 	s.ends = now.Add(min(renewalPauseSeconds*time.Second, s.dies.Sub(now)))
-	wait := renewalSeconds * time.Second
-	if deadline, ok := ctx.Deadline(); ok {
-		wait = min(wait, deadline.Sub(now)/2)
+	brief := renewalSeconds * time.Second
+	if left, ok := left(ctx); ok {
+		brief = min(brief, left/2)
 	}
-	bound, cancel := context.WithTimeout(ctx, wait)
-	return bound, cancel, true
+	return s.token, brief
 }
 
 // atHand returns the old token, if it is still valid and signing in failed temporarily; else "".

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ func TestATokenIsUsedAsLongAsItLivesWhereTooManyHaveSignedIn(t *testing.T) {
 		}
 		return &pb.AuthenticateResult{Token: "a", Lifetime: durationpb.New(time.Hour)}, nil
 	}
-	s := newSession(context.Background(), nil, signIn, "")
+	s := newSession(context.Background(), nil, Retries{}, signIn, "")
 	for call := range 3 {
 		if token, err := s.get(context.Background()); token != "a" || err != nil {
 			t.Fatal(token, err)
@@ -34,24 +35,22 @@ func TestATokenIsUsedAsLongAsItLivesWhereTooManyHaveSignedIn(t *testing.T) {
 		t.Errorf("%d sign-ins", signIns)
 	}
 	s.ends, s.dies = time.Now(), time.Now()
-	if _, err := s.get(context.Background()); !errors.Is(err, RateLimited) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if _, err := s.get(ctx); !errors.Is(err, RateLimited) {
 		t.Error(err)
 	}
 }
 
 func TestATokenIsUsedAsLongAsItLivesWhileTheServiceIsAway(t *testing.T) {
-	var waits []time.Duration
-	s := newSession(context.Background(), nil, nil, "")
+	var signIns atomic.Int32
+	s := newSession(context.Background(), nil, Retries{}, nil, "")
 	s.signIn = func(ctx context.Context, _ *caller) (*pb.AuthenticateResult, error) {
-		deadline, _ := ctx.Deadline()
-		waits = append(waits, time.Until(deadline))
-		if len(waits) == 1 {
+		if signIns.Add(1) == 1 {
 			return &pb.AuthenticateResult{Token: "a", Lifetime: durationpb.New(time.Hour)}, nil
 		}
-		if time.Now().Before(s.dies) {
-			if token, err := s.get(context.Background()); token != "a" || err != nil {
-				t.Error("another call waits", token, err)
-			}
+		if token, err := s.get(context.Background()); token != "a" || err != nil {
+			t.Error("another call waits", token, err)
 		}
 		<-ctx.Done()
 		return nil, &Error{Kind: DeadlineExceeded, Message: "the caller's time is over"}
@@ -66,8 +65,8 @@ func TestATokenIsUsedAsLongAsItLivesWhileTheServiceIsAway(t *testing.T) {
 			s.ends = time.Now() // Another one is due.
 		}
 	}
-	if len(waits) != 2 || waits[1] > 500*time.Millisecond {
-		t.Error(waits)
+	if signIns.Load() != 2 {
+		t.Errorf("%d sign-ins", signIns.Load())
 	}
 	s.ends, s.dies = time.Now(), time.Now()
 	if _, err := s.get(ctx); !errors.Is(err, DeadlineExceeded) {
@@ -81,7 +80,7 @@ func TestAClientThatIsClosedWhileItSignsInUsesNoToken(t *testing.T) {
 		end(unavailable("the client is closed", ""))
 		return nil, context.Cause(closing)
 	}
-	s := newSession(closing, nil, signIn, "a")
+	s := newSession(closing, nil, Retries{}, signIn, "a")
 	s.dies = time.Now().Add(time.Hour)
 	if token, err := s.get(context.Background()); !errors.Is(err, Unavailable) {
 		t.Error(token, err)
@@ -90,20 +89,20 @@ func TestAClientThatIsClosedWhileItSignsInUsesNoToken(t *testing.T) {
 
 func TestACallGoesOnThatWaitsForAnotherTokenWhileItsOwnEnds(t *testing.T) {
 	for name, end := range map[string]func(*session){
-		"ended":   func(s *session) { s.dies = time.Now() },
+		"ended":   func(s *session) { s.ends, s.dies = time.Now(), time.Now() },
 		"refused": func(s *session) { s.refused("a") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			signIns := 0
-			s := newSession(context.Background(), nil, nil, "a")
+			s := newSession(context.Background(), nil, Retries{}, nil, "a")
 			s.dies = time.Now().Add(time.Hour)
 			s.signIn = func(ctx context.Context, _ *caller) (*pb.AuthenticateResult, error) {
 				if signIns++; signIns == 1 {
 					end(s)
 					return nil, &Error{Kind: DeadlineExceeded}
 				}
-				if most, _ := left(ctx); most < 30*time.Second {
-					t.Error("the call has more time than", most)
+				if most, _ := left(ctx); most < 20*time.Second {
+					t.Error("a sign-in has more time than", most)
 				}
 				return &pb.AuthenticateResult{Token: "b", Lifetime: durationpb.New(time.Hour)}, nil
 			}
@@ -128,7 +127,7 @@ func TestATokenMayEndAtAnyTime(t *testing.T) {
 		{&durationpb.Duration{Seconds: math.MinInt64, Nanos: -1}, 2},
 	} {
 		had := 0
-		s := newSession(context.Background(), nil, nil, "")
+		s := newSession(context.Background(), nil, Retries{}, nil, "")
 		s.signIn = func(context.Context, *caller) (*pb.AuthenticateResult, error) {
 			had++
 			// By a clock that is a day ahead, ExpireTime is over: the lifetime counts.

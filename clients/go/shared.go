@@ -4,54 +4,110 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
-// shared has a value that one caller obtains for all that wait for it.
+// shared has a value that is obtained once for all callers that wait for it, by a goroutine of its own. Callers that
+// give up do not end that: what takes longer than any of them waits would never be had.
 type shared[Value any] struct {
-	turn turn
+	// closing is done when the client is closed.
+	closing context.Context
+	retries Retries
+	// get obtains the value, after which it is known.
+	get func(context.Context) (Value, error)
 
 	mu sync.Mutex
-	// refusal is the last error for which a retry does not help.
-	refusal *Error
+	// getting is under way; nil if nothing is.
+	getting *getting[Value]
 }
 
-func newShared[Value any]() *shared[Value] {
-	return &shared[Value]{turn: make(turn, 1)}
+// getting is what many callers wait for.
+type getting[Value any] struct {
+	// ends is its own deadline.
+	ends time.Time
+	// done is closed when all below is set.
+	done     chan struct{}
+	value    Value
+	err      error
+	panicked any
 }
 
-// value returns what is known (false: nothing yet), else what get obtains. Callers wait for each other only until their
-// own deadlines.
-func (s *shared[Value]) value(
-	ctx context.Context, known func() (Value, bool, error), get func() (Value, error),
-) (Value, error) {
-	before := s.told()
-	if value, ok, err := known(); ok || err != nil {
-		return value, err
-	}
-	var nothing Value
-	if err := s.turn.take(ctx); err != nil {
-		return nothing, err
-	}
-	defer s.turn.give()
-	if value, ok, err := known(); ok || err != nil {
-		return value, err
-	}
-	// Only errors that this caller would get as well are shared: it may have more time, or not be cancelled.
-	if now := s.told(); now != before {
-		return nothing, now
-	}
-	value, err := get()
-	// Why this one is cancelled may be such an error, too, of another call.
-	if failed := new(Error); ctx.Err() == nil && errors.As(err, &failed) && !sentAgain[failed.Kind] {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.refusal = failed
-	}
-	return value, err
+func newShared[Value any](
+	closing context.Context, retries Retries, get func(context.Context) (Value, error),
+) *shared[Value] {
+	return &shared[Value]{closing: closing, retries: retries, get: get}
 }
 
-func (s *shared[Value]) told() *Error {
+// value returns what is known (false: nothing yet), else what is obtained. Callers wait for that only until their own
+// deadlines.
+func (s *shared[Value]) value(ctx context.Context, known func() (Value, bool, error)) (Value, error) {
+	for failures := 0; ; failures++ {
+		value, getting, err := s.begin(ctx, known)
+		if getting == nil {
+			return value, err
+		}
+		value, err = getting.wait(ctx)
+		failed := new(Error)
+		if err == nil || ctx.Err() != nil || !errors.As(err, &failed) {
+			return value, err
+		}
+		pause, again := s.retries.pause(failed, failures)
+		// Who has no more time than was spent on it would get this error as well.
+		if deadline, ok := ctx.Deadline(); !again || (ok && !deadline.After(getting.ends)) {
+			return value, err
+		}
+		if err := sleep(ctx, pause, failed); err != nil {
+			return value, err
+		}
+	}
+}
+
+// begin returns what is known, or else (not nil) what to wait for, which begins now unless it is under way.
+func (s *shared[Value]) begin(
+	ctx context.Context, known func() (Value, bool, error),
+) (value Value, under *getting[Value], err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.refusal
+	value, ok, err := known()
+	if ok || err != nil {
+		return value, nil, err
+	}
+	if s.getting == nil {
+		if ctx.Err() != nil {
+			return value, nil, endOf(ctx, tooLate("the caller's time was over before it could be sent"))
+		}
+		s.getting = &getting[Value]{ends: time.Now().Add(deadlineMs * time.Millisecond), done: make(chan struct{})}
+		go s.run(context.WithoutCancel(ctx), s.getting)
+	}
+	return value, s.getting, nil
+}
+
+// run obtains the value. It ends with the client, not with the caller whose context it has.
+func (s *shared[Value]) run(ctx context.Context, getting *getting[Value]) {
+	defer close(getting.done)
+	defer func() {
+		getting.panicked = recover()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.getting = nil
+	}()
+	ctx, cancel := untilClosed(ctx, s.closing)
+	defer cancel()
+	ctx, cancelWait := context.WithDeadline(ctx, getting.ends)
+	defer cancelWait()
+	getting.value, getting.err = s.get(ctx)
+}
+
+// wait returns what is obtained, if that is before the context ends.
+func (g *getting[Value]) wait(ctx context.Context) (Value, error) {
+	select {
+	case <-g.done:
+		if g.panicked != nil {
+			panic(g.panicked)
+		}
+		return g.value, g.err
+	case <-ctx.Done():
+		var nothing Value
+		return nothing, endOf(ctx, tooLate("the caller's time is over"))
+	}
 }

@@ -3,83 +3,148 @@ package instantaudience
 import (
 	"context"
 	"errors"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
+func unknown() (string, bool, error) {
+	return "", false, nil
+}
+
+// asked has the value's callers wait, and returns what all of them get once it is told to go on.
+func asked(t *testing.T, token *shared[string], callers []context.Context, goOn func()) []error {
+	t.Helper()
+	looked, told := make(chan struct{}, len(callers)), make([]chan error, len(callers))
+	for i, ctx := range callers {
+		told[i] = make(chan error, 1)
+		go func() {
+			_, err := token.value(ctx, func() (string, bool, error) {
+				looked <- struct{}{}
+				return unknown()
+			})
+			told[i] <- err
+		}()
+	}
+	for range callers {
+		<-looked
+	}
+	goOn()
+	errs := make([]error, len(callers))
+	for i := range told {
+		errs[i] = <-told[i]
+	}
+	return errs
+}
+
 func TestWhatIsNoHelpToAskAgainIsToldToAllWhoWait(t *testing.T) {
-	const callers = 5
-	for kind, want := range map[Kind]int32{Unauthenticated: 1, DeadlineExceeded: callers} {
-		var looks, gets atomic.Int32
-		wait := make(chan struct{})
-		known := func() (string, bool, error) {
-			// All callers have looked once, and the one whose turn it is a second time.
-			if looks.Add(1) == callers+1 {
-				close(wait)
-			}
-			return "", false, nil
+	callers := slices.Repeat([]context.Context{context.Background()}, 5)
+	var gets atomic.Int32
+	wait := make(chan struct{})
+	token := newShared(context.Background(), Retries{}, func(context.Context) (string, error) {
+		gets.Add(1)
+		<-wait
+		return "", &Error{Kind: Unauthenticated}
+	})
+	for _, err := range asked(t, token, callers, func() { close(wait) }) {
+		if !errors.Is(err, Unauthenticated) {
+			t.Error(err)
 		}
-		get := func() (string, error) {
-			<-wait
-			gets.Add(1)
-			return "", &Error{Kind: kind}
-		}
-		token := newShared[string]()
-		var calls sync.WaitGroup
-		for range callers {
-			calls.Add(1)
-			go func() {
-				defer calls.Done()
-				if _, err := token.value(context.Background(), known, get); !errors.Is(err, kind) {
-					t.Error(err)
-				}
-			}()
-		}
-		calls.Wait()
-		if gets.Load() != want {
-			t.Errorf("%s: asked %d times", kind, gets.Load())
-		}
-		// Who comes later asks anew.
-		if _, err := token.value(context.Background(), known, get); !errors.Is(err, kind) || gets.Load() != want+1 {
-			t.Errorf("%s: asked %d times, %v", kind, gets.Load(), err)
-		}
+	}
+	if gets.Load() != 1 {
+		t.Errorf("asked %d times", gets.Load())
+	}
+	// Who comes later asks anew.
+	if _, err := token.value(context.Background(), unknown); !errors.Is(err, Unauthenticated) || gets.Load() != 2 {
+		t.Errorf("asked %d times, %v", gets.Load(), err)
 	}
 }
 
-// The cause of a context may be any error, also one of another call: errgroup's is the first of its goroutines.
-func TestWhyACallerIsCancelledIsNotToldToThoseWhoWait(t *testing.T) {
-	token := newShared[string]()
-	ctx, cancel := context.WithCancelCause(context.Background())
-	isGetting, isWaiting := make(chan struct{}), make(chan struct{})
-	unknown := func() (string, bool, error) { return "", false, nil }
-	first := make(chan error, 1)
-	go func() {
-		_, err := token.value(ctx, unknown, func() (string, error) {
-			close(isGetting)
-			<-ctx.Done()
-			return "", context.Cause(ctx)
-		})
-		first <- err
-	}()
-	<-isGetting
-	go func() {
-		<-isWaiting
-		cancel(&Error{Kind: NotFound})
-	}()
-	looked := func() (string, bool, error) {
-		select {
-		case <-isWaiting:
-		default:
-			close(isWaiting)
+func TestOnlyWhoHasMoreTimeThanWhatFailedGoesOn(t *testing.T) {
+	var gets atomic.Int32
+	wait := make(chan struct{})
+	token := newShared(context.Background(), Retries{}, func(context.Context) (string, error) {
+		if gets.Add(1) > 1 {
+			return "a", nil
 		}
-		return "", false, nil
+		<-wait
+		return "", &Error{Kind: Unavailable}
+	})
+	hurried, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	patient, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	errs := asked(t, token, []context.Context{hurried, patient, context.Background()}, func() { close(wait) })
+	if !errors.Is(errs[0], Unavailable) || errs[1] != nil || errs[2] != nil {
+		t.Error(errs)
 	}
-	value, err := token.value(context.Background(), looked, func() (string, error) { return "a", nil })
-	if value != "a" || err != nil {
-		t.Error(value, err)
+}
+
+func TestWhatCallersWaitForGoesOnWhenTheyHaveGivenUp(t *testing.T) {
+	type key struct{}
+	var gets atomic.Int32
+	wait := make(chan struct{})
+	token := newShared(context.Background(), Retries{}, func(ctx context.Context) (string, error) {
+		gets.Add(1)
+		select {
+		case <-wait:
+			return ctx.Value(key{}).(string), nil
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	})
+	never := errors.New("never mind")
+	cancelled, cancel := context.WithCancelCause(context.WithValue(context.Background(), key{}, "the first one's"))
+	if errs := asked(t, token, []context.Context{cancelled}, func() { cancel(never) }); errs[0] != never {
+		t.Error(errs)
 	}
-	if err := <-first; !errors.Is(err, NotFound) {
+	late, stop := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer stop()
+	if _, err := token.value(late, unknown); !errors.Is(err, DeadlineExceeded) {
 		t.Error(err)
 	}
+	close(wait)
+	if value, err := token.value(context.Background(), unknown); value != "the first one's" || err != nil || gets.Load() != 1 {
+		t.Error(value, err, gets.Load())
+	}
+	// Nothing begins for who has no time left.
+	if _, err := token.value(late, unknown); !errors.Is(err, DeadlineExceeded) || gets.Load() != 1 {
+		t.Error(err, gets.Load())
+	}
+}
+
+func TestWhatCallersWaitForHasATimeOfItsOwnAndEndsWithTheClient(t *testing.T) {
+	closing, end := context.WithCancelCause(context.Background())
+	closed := unavailable("the client is closed", "")
+	ended := make(chan error, 1)
+	token := newShared(closing, Retries{}, func(ctx context.Context) (string, error) {
+		if most, ok := left(ctx); !ok || most > deadlineMs*time.Millisecond {
+			t.Error(most, ok)
+		}
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return "", context.Cause(ctx)
+	})
+	late, stop := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer stop()
+	if _, err := token.value(late, unknown); !errors.Is(err, DeadlineExceeded) {
+		t.Error(err)
+	}
+	hurried, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	errs := asked(t, token, []context.Context{hurried}, func() { end(closed) })
+	if errs[0] != error(closed) || <-ended != error(closed) {
+		t.Error(errs)
+	}
+}
+
+func TestAPanicIsThatOfWhoWaits(t *testing.T) {
+	token := newShared(context.Background(), Retries{}, func(context.Context) (string, error) { panic("mine") })
+	defer func() {
+		if told := recover(); told != "mine" {
+			t.Error(told)
+		}
+	}()
+	_, _ = token.value(context.Background(), unknown)
 }

@@ -27,7 +27,7 @@ const lookEvery = 250 * time.Millisecond
 // ended.
 func (c *Client) Stream(ctx context.Context, users iter.Seq[*pb.RtSegment]) iter.Seq2[*StreamResult, error] {
 	return func(yield func(*StreamResult, error) bool) {
-		ctx, release := c.untilClosed(ctx)
+		ctx, release := untilClosed(ctx, c.closing)
 		defer release()
 		patient, cancel := context.WithTimeout(ctx, c.patience)
 		limits, err := c.Limits(patient)

@@ -35,7 +35,7 @@ func (s stubs) Invoke(ctx context.Context, method string, request, answer any, o
 func (s stubs) NewStream(
 	ctx context.Context, stream *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	signingIn, release := s.client.untilClosed(ctx)
+	signingIn, release := untilClosed(ctx, s.client.closing)
 	defer release()
 	token, err := s.client.caller.session.get(signingIn)
 	if err != nil {

@@ -32,7 +32,7 @@ final class Connection {
   private final Pacer reading;
   private final int window;
   private final LongSupplier clock;
-  private final Shared<Limits> asking = new Shared<>();
+  private final Shared<Limits> asking;
   /** Null until they are known. */
   private volatile Limits limits;
 
@@ -54,7 +54,8 @@ final class Connection {
     this.clock = clock;
     session = credentials instanceof Credentials.Token given
         ? new Session(null, given.token())
-        : new Session(signIn(credentials), null);
+        : new Session(signIn(credentials), null, retries, System::nanoTime);
+    asking = new Shared<>(this::obtainLimits, retries, session::sleep);
     pacer = new Pacer(System::nanoTime, session::sleep);
     reading = new Pacer(System::nanoTime, session::sleep);
     calling = new Calling(channel, session, retries, onAttempt);
@@ -87,7 +88,12 @@ final class Connection {
 
   /** The member's limits: as given to the client, or as requested from the service, once. */
   Limits limits(Deadline deadline) {
-    return asking.value(() -> limits, () -> limits = askLimits(deadline), deadline);
+    return asking.value(() -> limits, deadline);
+  }
+
+  private Limits obtainLimits(Deadline deadline) {
+    limits = askLimits(deadline);
+    return limits;
   }
 
   private Limits askLimits(Deadline deadline) {

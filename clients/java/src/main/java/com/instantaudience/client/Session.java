@@ -29,7 +29,7 @@ final class Session {
 
   private final Function<Deadline, Issued> signIn;
   private final LongSupplier clock;
-  private final Shared<String> signingIn = new Shared<>();
+  private final Shared<String> signingIn;
   private String token;
   /** When the token is to be renewed; one that was given to the client never is. */
   private long ends;
@@ -42,13 +42,14 @@ final class Session {
    * Without {@code signIn} (null), the given token is used until the service rejects it; it is null if none is needed.
    */
   Session(Function<Deadline, Issued> signIn, String token) {
-    this(signIn, token, System::nanoTime);
+    this(signIn, token, Retries.DEFAULT, System::nanoTime);
   }
 
-  Session(Function<Deadline, Issued> signIn, String token, LongSupplier clock) {
+  Session(Function<Deadline, Issued> signIn, String token, Retries retries, LongSupplier clock) {
     this.signIn = signIn;
     this.token = token;
     this.clock = clock;
+    signingIn = new Shared<>(this::obtain, retries, this::sleep);
   }
 
   /**
@@ -63,7 +64,22 @@ final class Session {
         return token;
       }
     }
-    return signingIn.value(this::standing, () -> renew(deadline), deadline);
+    String old = due();
+    if (old == null) {
+      return signingIn.value(this::standing, deadline);
+    }
+    // The old token is still valid, so no other call waits for the renewal, and this one waits only briefly.
+    long brief = Math.min(TimeUnit.SECONDS.toNanos(Rules.RENEWAL_SECONDS), deadline.leftNanos() / 2);
+    try {
+      return signingIn.value(() -> otherThan(old), Deadline.after(Duration.ofNanos(brief)));
+    } catch (AudienceException failure) {
+      if (!failure.isWorthAnotherTry()) {
+        throw failure;
+      }
+      String atHand = atHand(failure);
+      // If the old token has ended meanwhile, or was rejected, a new one is needed.
+      return atHand == null ? signingIn.value(this::standing, deadline) : atHand;
+    }
   }
 
   /** Notes that the service rejected this token; returns whether a new one can be obtained. */
@@ -114,20 +130,15 @@ final class Session {
     return clock.getAsLong() - ends < 0 ? token : null;
   }
 
+  /** The token that stands, if it is not this one; else null. */
+  private String otherThan(String old) {
+    String standing = standing();
+    return old.equals(standing) ? null : standing;
+  }
+
   /** Obtains a new token, and returns it even if it has already ended by this machine's clock. */
-  private String renew(Deadline deadline) {
-    Deadline bound = bound(deadline);
-    Issued issued;
-    try {
-      issued = signIn.apply(bound);
-    } catch (AudienceException failure) {
-      if (bound == deadline || !failure.isWorthAnotherTry()) {
-        throw failure;
-      }
-      String atHand = atHand(failure);
-      // If the old token has ended meanwhile, or was rejected, a new one is needed.
-      return atHand == null ? renew(deadline) : atHand;
-    }
+  private String obtain(Deadline deadline) {
+    Issued issued = signIn.apply(deadline);
     synchronized (this) {
       long now = clock.getAsLong();
       token = issued.token();
@@ -138,16 +149,9 @@ final class Session {
     return issued.token();
   }
 
-  /**
-   * The deadline for signing in. While the old token is valid, no other call waits for the renewal, and this one waits
-   * only briefly.
-   */
-  private synchronized Deadline bound(Deadline deadline) {
-    if (!keep(PAUSE_NANOS)) {
-      return deadline;
-    }
-    long most = TimeUnit.SECONDS.toNanos(Rules.RENEWAL_SECONDS);
-    return Deadline.after(Duration.ofNanos(Math.min(most, deadline.leftNanos() / 2)));
+  /** The token, if it is still valid, but is to be renewed, by this call alone; else null. */
+  private synchronized String due() {
+    return clock.getAsLong() - ends >= 0 && keep(PAUSE_NANOS) ? token : null;
   }
 
   /** The old token, if it is still valid, to be used until the next renewal attempt after this failure; else null. */

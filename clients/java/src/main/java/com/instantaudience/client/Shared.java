@@ -1,72 +1,117 @@
 package com.instantaudience.client;
 
+import io.grpc.Context;
+import java.time.Duration;
+import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Function;
+import java.util.function.LongConsumer;
 import java.util.function.Supplier;
 
-/** A value that one caller obtains for all that wait for it. */
+/**
+ * A value that is obtained once for all callers that wait for it, on a thread of its own. Callers that give up do not
+ * end that: what takes longer than any of them waits would never be had.
+ */
 final class Shared<V> {
-  private CompletableFuture<Void> getting;
+  /** What callers wait for, with a deadline of its own. */
+  private record Getting<V>(CompletableFuture<V> result, Deadline deadline) {}
+
+  private final Function<Deadline, V> get;
+  private final Retries retries;
+  private final LongConsumer sleep;
+  /** Null if nothing is under way. */
+  private Getting<V> getting;
 
   /**
-   * The value that is {@code known} (null: none yet), else the one that {@code get} obtains, after which it is known.
-   * Callers wait for each other only until their own deadlines.
+   * {@code get} obtains the value, after which it is known; {@code sleep} pauses, for so many nanoseconds, before that is
+   * tried again.
+   */
+  Shared(Function<Deadline, V> get, Retries retries, LongConsumer sleep) {
+    this.get = get;
+    this.retries = retries;
+    this.sleep = sleep;
+  }
+
+  /**
+   * The value that is {@code known} (null: none yet), else the one that is obtained. Callers wait for that only until
+   * their own deadlines.
    *
    * @throws AudienceException it could not be obtained, or not in time.
+   * @throws java.util.concurrent.CancellationException the thread was interrupted; its interrupt status is kept.
    */
-  V value(Supplier<V> known, Supplier<V> get, Deadline deadline) {
-    for (;;) {
-      CompletableFuture<Void> mine = null;
-      CompletableFuture<Void> others;
+  V value(Supplier<V> known, Deadline deadline) {
+    for (int failures = 0; ; failures++) {
+      Getting<V> underWay;
       synchronized (this) {
         V value = known.get();
         if (value != null) {
           return value;
         }
-        others = getting;
-        if (others == null) {
-          mine = new CompletableFuture<>();
-          getting = mine;
+        if (getting == null) {
+          getting = begin(deadline);
         }
+        underWay = getting;
       }
-      if (mine != null) {
-        return got(get, mine);
+      try {
+        return await(underWay.result(), deadline);
+      } catch (AudienceException failure) {
+        OptionalLong pause = retries.pauseNanos(failure, failures);
+        long left = deadline.leftNanos();
+        // Who has no more time than was spent on it would get this failure as well.
+        if (pause.isEmpty() || pause.getAsLong() >= left || left <= underWay.deadline().leftNanos()) {
+          throw failure;
+        }
+        sleep.accept(pause.getAsLong());
       }
-      await(others, deadline);
     }
   }
 
-  private V got(Supplier<V> get, CompletableFuture<Void> mine) {
-    RuntimeException failure = null;
+  private Getting<V> begin(Deadline callers) {
+    Deadline.check();
+    if (callers.leftNanos() <= 0) {
+      throw Failure.late("the caller's time was over before it could be sent");
+    }
+    var begun = new Getting<V>(new CompletableFuture<>(), Deadline.after(Duration.ofMillis(Rules.DEADLINE_MS)));
+    // With the caller's values in gRPC's context, but not with its cancellation.
+    Thread thread = new Thread(Context.current().fork().wrap(() -> run(begun)), "instantaudience-shared");
+    thread.setDaemon(true);
+    thread.start();
+    return begun;
+  }
+
+  private void run(Getting<V> mine) {
+    V value = null;
+    Throwable failure = null;
     try {
-      return get.get();
-    } catch (RuntimeException thrown) {
+      value = get.apply(mine.deadline());
+    } catch (Throwable thrown) { // Whatever it is, it is thrown on, on the callers' threads.
       failure = thrown;
-      throw thrown;
-    } finally {
-      synchronized (this) {
-        getting = null;
-      }
-      // Only errors that the other callers would get as well are shared: they may have more time, or not be cancelled.
-      if (failure instanceof AudienceException told && !told.isWorthAnotherTry()) {
-        mine.completeExceptionally(told);
-      } else {
-        mine.complete(null);
-      }
+    }
+    synchronized (this) {
+      getting = null;
+    }
+    if (failure == null) {
+      mine.result().complete(value);
+    } else {
+      mine.result().completeExceptionally(failure);
     }
   }
 
-  private static void await(CompletableFuture<Void> others, Deadline deadline) {
+  private static <V> V await(CompletableFuture<V> result, Deadline deadline) {
     try {
-      others.get(Math.max(0, deadline.leftNanos()), TimeUnit.NANOSECONDS);
+      return result.get(Math.max(0, deadline.leftNanos()), TimeUnit.NANOSECONDS);
     } catch (TimeoutException late) {
       throw Failure.late("the caller's time is over");
     } catch (InterruptedException interrupt) {
       throw Deadline.givenUp();
     } catch (ExecutionException failed) {
-      throw (AudienceException) failed.getCause();
+      if (failed.getCause() instanceof Error error) {
+        throw error;
+      }
+      throw (RuntimeException) failed.getCause();
     }
   }
 }

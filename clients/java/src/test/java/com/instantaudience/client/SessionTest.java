@@ -1,6 +1,8 @@
 package com.instantaudience.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -15,20 +17,24 @@ import io.grpc.InsecureServerCredentials;
 import io.grpc.Server;
 import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
+import java.io.IOException;
 import java.security.KeyPairGenerator;
 import java.security.spec.ECGenParameterSpec;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -45,31 +51,154 @@ class SessionTest {
   }
 
   @Test
-  void aCallerWhoGivesUpDoesNotTakeTheOthersAlong() throws Exception {
+  void aSignInGoesOnWhenItsCallersHaveGivenUp() throws Exception {
     AtomicInteger signIns = new AtomicInteger();
     CountDownLatch begun = new CountDownLatch(1);
-    CompletableFuture<Void> givenUp = new CompletableFuture<>();
+    CompletableFuture<Session.Issued> issued = new CompletableFuture<>();
     Session session = new Session(
         deadline -> {
-          if (signIns.getAndIncrement() > 0) {
-            return ISSUED;
-          }
+          signIns.incrementAndGet();
           begun.countDown();
-          givenUp.join();
-          throw new CancellationException("never mind");
+          return issued.join();
         },
         null);
     Thread first = new Thread(() -> assertThrows(CancellationException.class, () -> session.token(patient())));
     first.start();
     begun.await();
+    first.interrupt();
+    first.join();
     // Whoever waits for it waits no longer than its own time.
     Deadline hurried = Deadline.after(Duration.ofMillis(20));
     assertThrows(DeadlineExceededException.class, () -> session.token(hurried));
-    CompletableFuture<String> second = CompletableFuture.supplyAsync(() -> session.token(patient()));
-    givenUp.complete(null);
-    assertEquals("b", second.get());
-    first.join();
-    assertEquals(2, signIns.get());
+    issued.complete(ISSUED);
+    assertEquals("b", session.token(patient()));
+    assertEquals(1, signIns.get());
+  }
+
+  @Test
+  void callsWithLessTimeThanASignInTakesGetThroughInTheEnd() throws Exception {
+    CountDownLatch goOn = new CountDownLatch(1);
+    AtomicInteger signIns = new AtomicInteger();
+    Server server = slow(signIns, goOn);
+    try (AudienceClient client = AudienceClient.builder("127.0.0.1:" + server.getPort())
+        .plaintext()
+        .credentials(Credentials.password("x", "y"))
+        .build()) {
+      for (int i = 0; i < 3; i++) {
+        AudienceClient hurried = client.withDeadline(Duration.ofMillis(100));
+        assertThrows(DeadlineExceededException.class, () -> hurried.memberships(List.of("1")));
+      }
+      goOn.countDown();
+      var failure = assertThrows(AudienceException.class, () -> client.memberships(List.of("1")));
+      assertEquals(Status.Code.UNIMPLEMENTED, failure.code()); // It has signed in; there are no users.
+      assertEquals(1, signIns.get());
+    } finally {
+      server.shutdownNow();
+    }
+  }
+
+  @Test
+  void aSignInThatNobodyWaitsForEndsWithTheClient() throws Exception {
+    CountDownLatch goOn = new CountDownLatch(1);
+    Server server = slow(new AtomicInteger(), goOn);
+    try (AudienceClient client = AudienceClient.builder("127.0.0.1:" + server.getPort())
+        .plaintext()
+        .credentials(Credentials.password("x", "y"))
+        .build()) {
+      AudienceClient hurried = client.withDeadline(Duration.ofMillis(100));
+      assertThrows(DeadlineExceededException.class, () -> hurried.memberships(List.of("1")));
+      assertTrue(signingIn().isPresent());
+      Thread signingIn = signingIn().get();
+      client.close();
+      signingIn.join(5000); // An attempt may take ten seconds.
+      assertFalse(signingIn.isAlive());
+    } finally {
+      goOn.countDown();
+      server.shutdownNow();
+    }
+  }
+
+  /** The thread that obtains what calls share. */
+  private static Optional<Thread> signingIn() {
+    return Thread.getAllStackTraces().keySet().stream()
+        .filter(thread -> thread.getName().equals("instantaudience-shared"))
+        .findAny();
+  }
+
+  /** A service whose sign-ins wait until they may go on. */
+  private static Server slow(AtomicInteger signIns, CountDownLatch goOn) throws IOException {
+    return Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
+        .addService(new AuthenticationServiceGrpc.AuthenticationServiceImplBase() {
+          @Override
+          public void authenticate(AuthenticateRequest request, StreamObserver<AuthenticateResponse> answers) {
+            signIns.incrementAndGet();
+            try {
+              goOn.await();
+            } catch (InterruptedException interrupt) {
+              return;
+            }
+            var result = AuthenticateResult.newBuilder().setToken("hbapi:1:0:0");
+            answers.onNext(AuthenticateResponse.newBuilder().setResponse(result).build());
+            answers.onCompleted();
+          }
+        })
+        .build()
+        .start();
+  }
+
+  @Test
+  void aRefusalIsToldToAllWhoWait() throws Exception {
+    AtomicInteger signIns = new AtomicInteger();
+    CountDownLatch waiting = new CountDownLatch(5);
+    CompletableFuture<Void> goOn = new CompletableFuture<>();
+    Shared<String> shared = new Shared<>(
+        deadline -> {
+          signIns.incrementAndGet();
+          goOn.join();
+          throw new UnauthenticatedException(
+              new Failure(Status.Code.UNAUTHENTICATED, "wrong", "", "", null, Map.of(), null));
+        },
+        Retries.DEFAULT,
+        pause -> {});
+    List<CompletableFuture<String>> calls = IntStream.range(0, 5)
+        .mapToObj(i -> CompletableFuture.supplyAsync(
+            () -> shared.value(
+                () -> {
+                  waiting.countDown();
+                  return null;
+                },
+                patient()),
+            task -> new Thread(task).start()))
+        .toList();
+    waiting.await();
+    goOn.complete(null);
+    for (var call : calls) {
+      var told = assertThrows(ExecutionException.class, call::get);
+      assertInstanceOf(UnauthenticatedException.class, told.getCause());
+    }
+    assertEquals(1, signIns.get());
+  }
+
+  @Test
+  void onlyWhoHasMoreTimeThanWhatFailedGoesOn() {
+    AtomicInteger asked = new AtomicInteger();
+    AtomicLong slept = new AtomicLong();
+    Shared<String> shared = new Shared<>(
+        deadline -> {
+          if (asked.getAndIncrement() % 2 == 1) {
+            return "a";
+          }
+          Duration later = Duration.ofSeconds(40);
+          throw new UnavailableException(
+              new Failure(Status.Code.UNAVAILABLE, "away", "", "", later, Map.of(), null));
+        },
+        new Retries(Duration.ZERO, Duration.ZERO, Duration.ofSeconds(10)),
+        slept::set);
+    assertEquals("a", shared.value(() -> null, patient()));
+    assertEquals(TimeUnit.SECONDS.toNanos(40), slept.get());
+    Deadline hurried = Deadline.after(Duration.ofSeconds(20));
+    assertThrows(UnavailableException.class, () -> shared.value(() -> null, hurried));
+    assertEquals(3, asked.get());
   }
 
   @Test
@@ -189,6 +318,7 @@ class SessionTest {
               Status.Code.RESOURCE_EXHAUSTED, "too many", "", "", Duration.ofMinutes(1), Map.of(), null));
         },
         null,
+        Retries.DEFAULT,
         now::get);
     assertEquals("a", session.token(patient()));
     now.set(lifetime / 100 * 92);
@@ -203,12 +333,10 @@ class SessionTest {
   void aTokenIsUsedAsLongAsItLivesWhileTheServiceIsAway() {
     AtomicInteger signIns = new AtomicInteger();
     AtomicLong now = new AtomicLong();
-    AtomicLong waited = new AtomicLong();
     AtomicReference<Session> session = new AtomicReference<>();
     long lifetime = TimeUnit.HOURS.toNanos(1);
     session.set(new Session(
         deadline -> {
-          waited.set(deadline.leftNanos());
           if (signIns.getAndIncrement() == 0) {
             return new Session.Issued("a", lifetime);
           }
@@ -219,16 +347,16 @@ class SessionTest {
               new Failure(Status.Code.UNAVAILABLE, "away", "", "", null, Map.of(), null));
         },
         null,
+        Retries.DEFAULT,
         now::get));
     assertEquals("a", session.get().token(patient()));
     now.set(lifetime / 100 * 92);
     assertEquals("a", session.get().token(patient()));
-    assertTrue(waited.get() <= TimeUnit.SECONDS.toNanos(Rules.RENEWAL_SECONDS));
     assertEquals("a", session.get().token(patient()));
     assertEquals(2, signIns.get());
     now.set(lifetime);
-    assertThrows(UnavailableException.class, () -> session.get().token(patient()));
-    assertTrue(waited.get() > TimeUnit.SECONDS.toNanos(Rules.RENEWAL_SECONDS));
+    Deadline hurried = Deadline.after(Duration.ofSeconds(20));
+    assertThrows(UnavailableException.class, () -> session.get().token(hurried));
   }
 
   @Test
@@ -244,6 +372,7 @@ class SessionTest {
           throw Failure.unavailable("the client is closed", "");
         },
         null,
+        Retries.DEFAULT,
         now::get));
     assertEquals("a", session.get().token(patient()));
     now.set(92);
@@ -268,10 +397,11 @@ class SessionTest {
             }
             throw Failure.late("the caller's time is over");
           }
-          assertTrue(deadline.leftNanos() > TimeUnit.SECONDS.toNanos(30));
+          assertTrue(deadline.leftNanos() > TimeUnit.SECONDS.toNanos(20));
           return new Session.Issued("t" + signIn, lifetime);
         },
         null,
+        Retries.DEFAULT,
         now::get));
     assertEquals("t1", session.get().token(patient()));
     now.set(lifetime / 100 * 99);

@@ -80,7 +80,7 @@ export class Client {
   readonly #pacer = new Pacer();
   readonly #reading = new Pacer();
   readonly #streaming: Streaming;
-  readonly #asking = new Shared<Limits>();
+  readonly #asking: Shared<Limits>;
   #limits: Limits | undefined;
 
   constructor(connection: Connection, options: ClientOptions) {
@@ -103,6 +103,12 @@ export class Client {
         ? undefined
         : (deadline) => this.#signIn(credentials, deadline),
       token,
+      this.#closing,
+      retries,
+    );
+    this.#asking = new Shared(
+      async (deadline) => (this.#limits = await this.#askLimits(deadline)),
+      retries,
       this.#closing,
     );
     this.#calling = new Calling(connection.transport, this.#session, retries, onAttempt);
@@ -225,11 +231,7 @@ export class Client {
   }
 
   async #knownLimits(deadline: Deadline): Promise<Limits> {
-    return this.#asking.value(
-      () => this.#limits,
-      async () => (this.#limits = await this.#askLimits(deadline)),
-      deadline,
-    );
+    return this.#asking.value(() => this.#limits, deadline);
   }
 
   async #askLimits(deadline: Deadline): Promise<Limits> {

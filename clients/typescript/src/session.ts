@@ -1,6 +1,7 @@
 import { Closing, Deadline } from "./deadline.js";
 import { AudienceError, RateLimitedError } from "./errors.js";
 import type { AuthenticateResult } from "./gen/instantaudience/v1/authentication_pb.js";
+import { DEFAULT_RETRIES } from "./retrying.js";
 import { RENEWAL_PAUSE_SECONDS, RENEWAL_PERCENT, RENEWAL_SECONDS, TOKEN_CHARACTERS } from "./rules.js";
 import { Shared } from "./shared.js";
 
@@ -35,15 +36,17 @@ export class Session {
   #endsMs = Infinity;
   /** When it ends. */
   #diesMs = 0;
-  readonly #signingIn = new Shared<string>();
+  readonly #signingIn: Shared<string> | undefined;
 
   /** Without `signIn`, the given token is used until the service rejects it. */
   constructor(
-    private readonly signIn: ((deadline: Deadline) => Promise<Issued>) | undefined,
+    signIn: ((deadline: Deadline) => Promise<Issued>) | undefined,
     token: string | undefined,
     private readonly closing = new Closing(),
+    retries = DEFAULT_RETRIES,
   ) {
     this.#token = token;
+    this.#signingIn = signIn && new Shared((deadline) => this.#obtain(signIn, deadline), retries, closing);
   }
 
   /**
@@ -52,16 +55,34 @@ export class Session {
    * @throws AudienceError signing in failed, or the client is closed.
    */
   async token(deadline: Deadline): Promise<string | undefined> {
-    const signIn = this.signIn;
+    const signingIn = this.#signingIn;
     this.closing.check();
-    if (signIn === undefined) return this.#token;
+    if (signingIn === undefined) return this.#token;
     const standing = (): string | undefined => (performance.now() < this.#endsMs ? this.#token : undefined);
-    return this.#signingIn.value(standing, () => this.#renew(signIn, deadline), deadline);
+    const began = performance.now();
+    const old = this.#living(began);
+    if (old === undefined || standing() !== undefined) return signingIn.value(standing, deadline);
+    // It is good as long as it lives: nobody else waits for another one, and this call does not for long.
+    this.#endsMs = Math.min(this.#diesMs, began + RENEWAL_PAUSE_SECONDS * 1000);
+    const briefMs = Math.min(RENEWAL_SECONDS * 1000, deadline.leftMs / 2);
+    const brief = new Deadline(briefMs, deadline.signal, deadline.closing);
+    try {
+      return await signingIn.value(() => (this.#token === old ? undefined : this.#token), brief);
+    } catch (failure) {
+      this.closing.check();
+      const isForNow = failure instanceof AudienceError && failure.isWorthAnotherTry;
+      if (!isForNow) throw failure;
+      const now = performance.now();
+      // Where it has ended meanwhile, or was refused, there is none but another one now.
+      if (this.#living(now) !== old) return signingIn.value(standing, deadline);
+      if (failure instanceof RateLimitedError) this.#endsMs = Math.min(this.#diesMs, now + (failure.retryAfterMs ?? 0));
+      return old;
+    }
   }
 
   /** Notes that the service rejected this token; returns whether a new one can be obtained. */
   refused(token: string | undefined): boolean {
-    if (this.signIn === undefined) return false;
+    if (this.#signingIn === undefined) return false;
     if (this.#token === token) this.#token = undefined;
     return true;
   }
@@ -72,28 +93,8 @@ export class Session {
   }
 
   /** Obtains a new token, and returns it even if it has already ended by this machine's clock. */
-  async #renew(signIn: (deadline: Deadline) => Promise<Issued>, deadline: Deadline): Promise<string> {
-    const began = performance.now();
-    let bound = deadline;
-    const atHand = this.#living(began);
-    if (atHand !== undefined) {
-      // It is good as long as it lives: nobody else waits for another one, and this call does not for long.
-      this.#endsMs = Math.min(this.#diesMs, began + RENEWAL_PAUSE_SECONDS * 1000);
-      bound = new Deadline(Math.min(RENEWAL_SECONDS * 1000, deadline.leftMs / 2), deadline.signal, deadline.closing);
-    }
-    let issued: Issued;
-    try {
-      issued = await signIn(bound);
-    } catch (failure) {
-      this.closing.check();
-      const isForNow = failure instanceof AudienceError && failure.isWorthAnotherTry;
-      if (!isForNow || atHand === undefined) throw failure;
-      const now = performance.now();
-      // Where it has ended meanwhile, or was refused, there is none but another one now.
-      if (this.#living(now) !== atHand) return this.#renew(signIn, deadline);
-      if (failure instanceof RateLimitedError) this.#endsMs = Math.min(this.#diesMs, now + (failure.retryAfterMs ?? 0));
-      return atHand;
-    }
+  async #obtain(signIn: (deadline: Deadline) => Promise<Issued>, deadline: Deadline): Promise<string> {
+    const issued = await signIn(deadline);
     const now = performance.now();
     this.#token = issued.token;
     // Before it ends, so that no call finds it ended.

@@ -1,37 +1,51 @@
-import type { Deadline } from "./deadline.js";
-import { AudienceError } from "./errors.js";
+import { Closing, Deadline } from "./deadline.js";
+import { AudienceError, DeadlineExceededError } from "./errors.js";
+import { type Retries, waitMs } from "./retrying.js";
+import { DEADLINE_MS } from "./rules.js";
 
-/** A value that one caller obtains for all that wait for it. */
+/**
+ * A value that is obtained once for all callers that wait for it. Callers that give up do not end that: what takes
+ * longer than any of them waits would never be had.
+ */
 export class Shared<Value> {
   #getting: { readonly result: Promise<Value>; readonly deadline: Deadline } | undefined;
 
+  /** `get` obtains the value, after which it is known. */
+  constructor(
+    private readonly get: (deadline: Deadline) => Promise<Value>,
+    private readonly retries: Retries,
+    private readonly closing: Closing,
+  ) {}
+
   /**
-   * The value that is `known`, else the one that `get` obtains. Callers wait for each other only until their own
-   * deadlines.
+   * The value that is `known`, else the one that is obtained. Callers wait for that only until their own deadlines.
    *
    * @throws AudienceError it could not be obtained, or not in time.
    */
-  async value(known: () => Value | undefined, get: () => Promise<Value>, deadline: Deadline): Promise<Value> {
-    for (;;) {
+  async value(known: () => Value | undefined, deadline: Deadline): Promise<Value> {
+    for (let failures = 0; ; failures += 1) {
       const value = known();
       if (value !== undefined) return value;
-      if (this.#getting === undefined) {
-        const result = get().finally(() => {
-          this.#getting = undefined;
-        });
-        this.#getting = { result, deadline };
-        return result;
+      const getting = (this.#getting ??= this.#begin(deadline));
+      try {
+        return await deadline.bound(getting.result);
+      } catch (failure) {
+        const wait = failure instanceof AudienceError ? waitMs(this.retries, failure, failures) : undefined;
+        // Who has no more time than was spent on it would get this failure as well.
+        const most = deadline.leftMs;
+        if (wait === undefined || wait >= most || most <= getting.deadline.leftMs) throw failure;
+        await deadline.sleep(wait);
       }
-      const { result, deadline: other } = this.#getting;
-      await deadline.bound(result.catch((failure: unknown) => othersOnly(failure, other)));
     }
   }
-}
 
-/**
- * Only errors that the other callers would get as well are shared: they may have more time than the one with `deadline`,
- * or not be cancelled, for whatever reason.
- */
-function othersOnly(failure: unknown, { signal }: Deadline): void {
-  if (failure instanceof AudienceError && !failure.isWorthAnotherTry && failure !== signal?.reason) throw failure;
+  #begin(callers: Deadline): { readonly result: Promise<Value>; readonly deadline: Deadline } {
+    callers.check();
+    if (callers.leftMs <= 0) throw new DeadlineExceededError("the caller's time was over before it could be sent");
+    const deadline = new Deadline(DEADLINE_MS, undefined, this.closing);
+    const result = this.get(deadline).finally(() => {
+      this.#getting = undefined;
+    });
+    return { result, deadline };
+  }
 }

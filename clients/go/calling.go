@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -34,6 +35,8 @@ type caller struct {
 	onAttempt func(Attempt)
 	// again says that all calls may be retried, regardless of the proto files.
 	again bool
+	// failure is the error of the last attempt after which another one was to come.
+	failure atomic.Pointer[Error]
 }
 
 // call makes a call, and retries it if that is safe. It fails if the answer lacks its mandatory content.
@@ -78,6 +81,7 @@ func (c *caller) callAnew(
 			if !again || !(isSafe || wasRefused(failed)) {
 				return failed
 			}
+			c.failure.Store(failed)
 			if err := sleep(ctx, pause, failed); err != nil {
 				return err
 			}

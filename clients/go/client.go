@@ -87,7 +87,7 @@ func NewClient(endpoint string, options ...Option) (*Client, error) {
 		closing:  closing,
 		end:      end,
 	}
-	client.asking = newShared(closing, retries, client.obtainLimits)
+	client.asking = newShared(closing, retries, client.obtainLimits, client.whyNoLimits)
 	client.limits.Store(s.limits)
 	return client, nil
 }
@@ -197,6 +197,10 @@ func (c *Client) obtainLimits(ctx context.Context) (Limits, error) {
 		c.limits.Store(&limits)
 	}
 	return limits, err
+}
+
+func (c *Client) whyNoLimits() *Error {
+	return orElse(c.caller.failure.Load(), c.session.why())
 }
 
 func (c *Client) askLimits(ctx context.Context) (Limits, error) {

@@ -90,6 +90,20 @@ func TestAServiceThatIsNotThereIsUnavailableWhenTheTimeIsOver(t *testing.T) {
 	}
 }
 
+func TestACallThatWaitsForOthersLearnsWhatFailsWhenItsTimeIsOver(t *testing.T) {
+	for name, credentials := range map[string]instantaudience.Option{
+		"a sign-in":               instantaudience.WithPassword("x", "y"),
+		"the question for limits": instantaudience.WithToken("hbapi:1:0:0"),
+	} {
+		client := newClient(t, "127.0.0.1:1", credentials, instantaudience.WithPlaintext())
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := client.Apply(ctx, nil); !errors.Is(err, instantaudience.Unavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // mute answers with messages that say nothing, but for a token.
 type mute struct {
 	pb.UnimplementedAudienceServiceServer

@@ -32,7 +32,7 @@ type session struct {
 
 func newSession(closing context.Context, public *caller, retries Retries, signIn signIn, token string) *session {
 	s := &session{closing: closing, public: public, signIn: signIn, token: token}
-	s.signingIn = newShared(closing, retries, s.obtain)
+	s.signingIn = newShared(closing, retries, s.obtain, s.why)
 	return s
 }
 
@@ -72,6 +72,14 @@ func (s *session) obtain(ctx context.Context) (string, error) {
 	}
 	s.token, s.ends, s.dies = issued.GetToken(), now.Add(lifetime/100*renewalPercent), now.Add(lifetime)
 	return s.token, nil
+}
+
+// why returns the error of the last attempt to sign in after which another one was to come; nil if there is none.
+func (s *session) why() *Error {
+	if s.public == nil {
+		return nil
+	}
+	return s.public.failure.Load()
 }
 
 // due returns the token if it is still valid, but is to be renewed by this call, and how long that may take: no other

@@ -15,6 +15,8 @@ type shared[Value any] struct {
 	retries Retries
 	// get obtains the value, after which it is known.
 	get func(context.Context) (Value, error)
+	// why is the error of the last of its attempts after which another one was to come; nil if there is none.
+	why func() *Error
 
 	mu sync.Mutex
 	// getting is under way; nil if nothing is.
@@ -25,6 +27,8 @@ type shared[Value any] struct {
 type getting[Value any] struct {
 	// ends is its own deadline.
 	ends time.Time
+	// before is what why was when it began.
+	before *Error
 	// done is closed when all below is set.
 	done     chan struct{}
 	value    Value
@@ -33,9 +37,9 @@ type getting[Value any] struct {
 }
 
 func newShared[Value any](
-	closing context.Context, retries Retries, get func(context.Context) (Value, error),
+	closing context.Context, retries Retries, get func(context.Context) (Value, error), why func() *Error,
 ) *shared[Value] {
-	return &shared[Value]{closing: closing, retries: retries, get: get}
+	return &shared[Value]{closing: closing, retries: retries, get: get, why: why}
 }
 
 // value returns what is known (false: nothing yet), else what is obtained. Callers wait for that only until their own
@@ -46,7 +50,7 @@ func (s *shared[Value]) value(ctx context.Context, known func() (Value, bool, er
 		if getting == nil {
 			return value, err
 		}
-		value, err = getting.wait(ctx)
+		value, err = s.wait(ctx, getting)
 		failed := new(Error)
 		if err == nil || ctx.Err() != nil || !errors.As(err, &failed) {
 			return value, err
@@ -76,7 +80,9 @@ func (s *shared[Value]) begin(
 		if ctx.Err() != nil {
 			return value, nil, endOf(ctx, tooLate("the caller's time was over before it could be sent"))
 		}
-		s.getting = &getting[Value]{ends: time.Now().Add(deadlineMs * time.Millisecond), done: make(chan struct{})}
+		s.getting = &getting[Value]{
+			ends: time.Now().Add(deadlineMs * time.Millisecond), before: s.why(), done: make(chan struct{}),
+		}
 		go s.run(context.WithoutCancel(ctx), s.getting)
 	}
 	return value, s.getting, nil
@@ -98,16 +104,21 @@ func (s *shared[Value]) run(ctx context.Context, getting *getting[Value]) {
 	getting.value, getting.err = s.get(ctx)
 }
 
-// wait returns what is obtained, if that is before the context ends.
-func (g *getting[Value]) wait(ctx context.Context) (Value, error) {
+// wait returns what is obtained, if that is before the context ends. Whose deadline passes learns why the last attempt
+// failed, if one has.
+func (s *shared[Value]) wait(ctx context.Context, getting *getting[Value]) (Value, error) {
 	select {
-	case <-g.done:
-		if g.panicked != nil {
-			panic(g.panicked)
+	case <-getting.done:
+		if getting.panicked != nil {
+			panic(getting.panicked)
 		}
-		return g.value, g.err
+		return getting.value, getting.err
 	case <-ctx.Done():
 		var nothing Value
-		return nothing, endOf(ctx, tooLate("the caller's time is over"))
+		late := tooLate("the caller's time is over")
+		if why := s.why(); why != nil && why != getting.before {
+			late = why
+		}
+		return nothing, endOf(ctx, late)
 	}
 }

@@ -38,6 +38,8 @@ func asked(t *testing.T, token *shared[string], callers []context.Context, goOn 
 	return errs
 }
 
+func noFailure() *Error { return nil }
+
 func TestWhatIsNoHelpToAskAgainIsToldToAllWhoWait(t *testing.T) {
 	callers := slices.Repeat([]context.Context{context.Background()}, 5)
 	var gets atomic.Int32
@@ -46,7 +48,7 @@ func TestWhatIsNoHelpToAskAgainIsToldToAllWhoWait(t *testing.T) {
 		gets.Add(1)
 		<-wait
 		return "", &Error{Kind: Unauthenticated}
-	})
+	}, noFailure)
 	for _, err := range asked(t, token, callers, func() { close(wait) }) {
 		if !errors.Is(err, Unauthenticated) {
 			t.Error(err)
@@ -70,7 +72,7 @@ func TestOnlyWhoHasMoreTimeThanWhatFailedGoesOn(t *testing.T) {
 		}
 		<-wait
 		return "", &Error{Kind: Unavailable}
-	})
+	}, noFailure)
 	hurried, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	patient, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -93,7 +95,7 @@ func TestWhatCallersWaitForGoesOnWhenTheyHaveGivenUp(t *testing.T) {
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
 		}
-	})
+	}, noFailure)
 	never := errors.New("never mind")
 	cancelled, cancel := context.WithCancelCause(context.WithValue(context.Background(), key{}, "the first one's"))
 	if errs := asked(t, token, []context.Context{cancelled}, func() { cancel(never) }); errs[0] != never {
@@ -125,7 +127,7 @@ func TestWhatCallersWaitForHasATimeOfItsOwnAndEndsWithTheClient(t *testing.T) {
 		<-ctx.Done()
 		ended <- context.Cause(ctx)
 		return "", context.Cause(ctx)
-	})
+	}, noFailure)
 	late, stop := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer stop()
 	if _, err := token.value(late, unknown); !errors.Is(err, DeadlineExceeded) {
@@ -140,7 +142,7 @@ func TestWhatCallersWaitForHasATimeOfItsOwnAndEndsWithTheClient(t *testing.T) {
 }
 
 func TestAPanicIsThatOfWhoWaits(t *testing.T) {
-	token := newShared(context.Background(), Retries{}, func(context.Context) (string, error) { panic("mine") })
+	token := newShared(context.Background(), Retries{}, func(context.Context) (string, error) { panic("mine") }, noFailure)
 	defer func() {
 		if told := recover(); told != "mine" {
 			t.Error(told)

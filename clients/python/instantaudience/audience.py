@@ -13,7 +13,7 @@ import grpc
 
 from instantaudience.calling import Calling, Rpc
 from instantaudience.credentials import Credentials, KeyPair, Password, Session, Tls, Token, issued
-from instantaudience.errors import InvalidRequestError
+from instantaudience.errors import AudienceError, InvalidRequestError
 from instantaudience.pacing import Pacer
 from instantaudience.processes import Process
 from instantaudience.retrying import Retries
@@ -133,8 +133,9 @@ class AsyncClient:
         self._limits = limits
         token = credentials.token if isinstance(credentials, Token) else None
         signs_in = isinstance(credentials, Password | KeyPair)
-        self._session = Session(self._sign_in if signs_in else None, token, certificate_end, retries)
-        self._asking = Shared(self._obtain_limits, retries, self._session.sleep)
+        signing_in = self._sign_in if signs_in else None
+        self._session = Session(signing_in, token, certificate_end, retries, lambda: self._public.failure)
+        self._asking = Shared(self._obtain_limits, retries, self._session.sleep, self._why_no_limits)
         self._pacer = Pacer(sleep=self._session.sleep)
         self._reading = Pacer(sleep=self._session.sleep)
         self._methods = _Methods(self._channel)
@@ -261,6 +262,9 @@ class AsyncClient:
     async def _obtain_limits(self, deadline: float) -> Limits:
         self._limits = await self._ask_limits(deadline)
         return self._limits
+
+    def _why_no_limits(self) -> AudienceError | None:
+        return self._calling.failure or self._public.failure
 
     async def _ask_limits(self, deadline: float) -> Limits:
         token = await self._session.token(deadline)

@@ -39,6 +39,8 @@ class Calling:
         self._session = session
         self._retries = retries
         self.watchers = watchers
+        self.failure: AudienceError | None = None
+        """The error of the last attempt after which another one was to come."""
 
     async def call(self, rpc: Rpc[Request, Answer, Said], request: Request, deadline: float) -> Said:
         """Call a method, which must be idempotent since it may be retried; returns the answer's content. `deadline` is
@@ -75,7 +77,9 @@ class Calling:
                     raise
                 renewed = True
             except AudienceError as error:
-                await self._session.sleep(attempts.wait_seconds(error))
+                wait = attempts.wait_seconds(error)
+                self.failure = error
+                await self._session.sleep(wait)
 
     async def _attempt(
         self, rpc: Rpc[Request, Answer, Said], request: Request, token: str | None, request_id: str, attempts: Attempts

@@ -200,7 +200,8 @@ def issued(answer: AuthenticateResponse | AuthenticateWithJwtResponse) -> tuple[
 
 class Session:
     """The token of a client: obtained once for all calls, and renewed before it ends. `certificate_end` is when the
-    connection's client certificate ends (UTC), if that is known."""
+    connection's client certificate ends (UTC), if that is known. `why` is the error of the last attempt to sign in
+    after which another one was to come."""
 
     def __init__(
         self,
@@ -208,6 +209,7 @@ class Session:
         token: str | None,
         certificate_end: datetime | None = None,
         retries: Retries | None = None,
+        why: Callable[[], AudienceError | None] = lambda: None,
     ) -> None:
         self.certificate_end = certificate_end
         self._token = token
@@ -219,7 +221,7 @@ class Session:
         self.closed = asyncio.Event()
         """Set once the client is closed."""
         obtain = None if sign_in is None else partial(self._obtain, sign_in)
-        self._signing_in = None if obtain is None else Shared(obtain, retries or Retries(), self.sleep)
+        self._signing_in = None if obtain is None else Shared(obtain, retries or Retries(), self.sleep, why)
 
     async def token(self, deadline: float) -> str | None:
         """The token for a call; None if none is needed. `deadline` is a time of `time.monotonic`.

@@ -43,11 +43,14 @@ class Shared(Generic[Value]):
         get: Callable[[float], Coroutine[Any, Any, Value]],
         retries: Retries,
         sleep: Callable[[float], Awaitable[None]],
+        why: Callable[[], AudienceError | None] = lambda: None,
     ) -> None:
-        """`get` obtains the value, until a time of `time.monotonic`; `sleep` pauses before another task."""
+        """`get` obtains the value, until a time of `time.monotonic`; `sleep` pauses before another task; `why` is the
+        error of the last of its attempts after which another one was to come."""
         self._get = get
         self._retries = retries
         self._sleep = sleep
+        self._why = why
         self._task: _Task[Value] | None = None
 
     async def value(self, known: Callable[[], Value | None], deadline: float) -> Value:
@@ -80,7 +83,7 @@ class Shared(Generic[Value]):
             now = time.monotonic()
             if deadline <= now:
                 raise DeadlineExceededError("the caller's time was over before it could be sent")
-            self._task = _Task(self._get, now + DEADLINE_MS / 1000, self._forget)
+            self._task = _Task(self._get, now + DEADLINE_MS / 1000, self._forget, self._why)
         return self._task
 
     async def close(self) -> None:
@@ -96,9 +99,14 @@ class _Task(Generic[Value]):
     """What many callers wait for. `deadline` is its own, a time of `time.monotonic`."""
 
     def __init__(
-        self, get: Callable[[float], Coroutine[Any, Any, Value]], deadline: float, forget: Callable[[], None]
+        self,
+        get: Callable[[float], Coroutine[Any, Any, Value]],
+        deadline: float,
+        forget: Callable[[], None],
+        why: Callable[[], AudienceError | None],
     ) -> None:
         self.deadline = deadline
+        self._why, self._before = why, why()
         self._forget = forget
         self._task = asyncio.create_task(get(deadline))
         self._task.add_done_callback(self._done)
@@ -107,11 +115,13 @@ class _Task(Generic[Value]):
         """What it obtains, if that is before `deadline`, the caller's.
 
         Raises:
-            AudienceError: it failed, or not in time.
+            AudienceError: it failed, or its last attempt in this time did; else DeadlineExceededError.
         """
         left = deadline - time.monotonic()
         await asyncio.wait({self._task}, timeout=None if math.isinf(left) else max(0.0, left))
         if not self._task.done():
+            if (failure := self._why()) is not None and failure is not self._before:
+                raise failure.with_traceback(None)  # Many may raise it.
             raise DeadlineExceededError("the caller's time is over")
         if self._task.cancelled():
             raise UnavailableError("the client is closed")

@@ -26,6 +26,9 @@ export type OnAttempt = (attempt: Attempt) => void;
 
 /** Makes calls over a transport. */
 export class Calling {
+  /** The error of the last attempt after which another one was to come. */
+  failure: AudienceError | undefined;
+
   constructor(
     private readonly transport: Transport,
     private readonly session: Session,
@@ -88,6 +91,7 @@ export class Calling {
       deadline.check();
       if (!(outcome instanceof UnauthenticatedError)) {
         if (!isSafe && !wasRefused(outcome)) throw outcome;
+        this.failure = outcome;
         await attempts.pause(outcome);
       } else if (isRenewed || outcome.reason !== RENEWED_REASON || !this.session.refused(token)) {
         throw outcome;

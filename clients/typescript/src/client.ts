@@ -105,11 +105,13 @@ export class Client {
       token,
       this.#closing,
       retries,
+      () => this.#public.failure,
     );
     this.#asking = new Shared(
       async (deadline) => (this.#limits = await this.#askLimits(deadline)),
       retries,
       this.#closing,
+      () => this.#calling.failure ?? this.#public.failure,
     );
     this.#calling = new Calling(connection.transport, this.#session, retries, onAttempt);
     this.#streaming = new Streaming({

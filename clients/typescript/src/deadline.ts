@@ -1,4 +1,4 @@
-import { DeadlineExceededError, UnavailableError } from "./errors.js";
+import { type AudienceError, DeadlineExceededError, UnavailableError } from "./errors.js";
 
 /** The longest timeout of a timer: with a longer one, it would fire at once. */
 export const MOST_TIMER_MS = 2 ** 31 - 1;
@@ -47,6 +47,11 @@ export class Closing {
     this.#told.add(tell);
     return () => this.#told.delete(tell);
   }
+}
+
+/** The error of what a caller's deadline ends. */
+export function overdue(): DeadlineExceededError {
+  return new DeadlineExceededError("the caller's time is over");
 }
 
 function closed(): UnavailableError {
@@ -112,17 +117,17 @@ export class Deadline {
   /**
    * The promise's result, if it is available before the deadline.
    *
-   * @throws DeadlineExceededError it is not; the signal's reason; or UnavailableError, if the client is closed.
+   * @throws what `late` says, if it is not; the signal's reason; or UnavailableError, if the client is closed.
    */
-  async bound<Result>(promise: Promise<Result>): Promise<Result> {
+  async bound<Result>(promise: Promise<Result>, late: () => AudienceError = overdue): Promise<Result> {
     promise.catch(() => undefined); // Where this has ended before, nobody else hears of it: Node.js would end the process.
     this.check();
     let stop = (): void => undefined;
-    const late = new Promise<never>((_, reject) => {
-      stop = after(this.leftMs, () => reject(new DeadlineExceededError("the caller's time is over")));
+    const ended = new Promise<never>((_, reject) => {
+      stop = after(this.leftMs, () => reject(late()));
     });
     try {
-      return await this.#orEnded(Promise.race([promise, late]));
+      return await this.#orEnded(Promise.race([promise, ended]));
     } finally {
       stop();
     }

@@ -38,15 +38,19 @@ export class Session {
   #diesMs = 0;
   readonly #signingIn: Shared<string> | undefined;
 
-  /** Without `signIn`, the given token is used until the service rejects it. */
+  /**
+   * Without `signIn`, the given token is used until the service rejects it. `why` is the error of the last attempt to
+   * sign in after which another one was to come.
+   */
   constructor(
     signIn: ((deadline: Deadline) => Promise<Issued>) | undefined,
     token: string | undefined,
     private readonly closing = new Closing(),
     retries = DEFAULT_RETRIES,
+    why: () => AudienceError | undefined = () => undefined,
   ) {
     this.#token = token;
-    this.#signingIn = signIn && new Shared((deadline) => this.#obtain(signIn, deadline), retries, closing);
+    this.#signingIn = signIn && new Shared((deadline) => this.#obtain(signIn, deadline), retries, closing, why);
   }
 
   /**

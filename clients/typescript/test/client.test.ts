@@ -280,6 +280,14 @@ test("a token of another form is told at once", async () => {
   }
 });
 
+test("a call that waits for others learns what fails when its time is over", async () => {
+  for (const credentials of [{ username: "x", password: "y" }, { token: "hbapi:1:0:0" }]) {
+    const client = createClient({ endpoint: "127.0.0.1:1", credentials, plaintext: true });
+    await assert.rejects(client.apply([], { deadlineMs: 300 }), UnavailableError);
+    client.close();
+  }
+});
+
 test("an endpoint with a scheme is refused", () => {
   assert.throws(() => createClient({ endpoint: "http://127.0.0.1:1" }), /has a scheme: name host:port/);
   const tls = { roots: "" };

@@ -15,12 +15,13 @@ from instantaudience import (
     Limits,
     Password,
     Retries,
+    Token,
     UnauthenticatedError,
     UnavailableError,
     block,
     user,
 )
-from instantaudience.credentials import Session
+from instantaudience.credentials import Credentials, Session
 from instantaudience.pacing import Pacer
 from instantaudience.testing import FakeService
 from instantaudience.turns import Shared
@@ -143,6 +144,14 @@ async def test_a_refusal_is_told_to_all_who_wait() -> None:
     with pytest.raises(UnauthenticatedError):
         await shared.value(lambda: None, math.inf)
     assert asked == 2
+
+
+@pytest.mark.parametrize("credentials", [DEMO, Token("hbapi:1:0:0")], ids=["sign-in", "limits"])
+async def test_who_has_less_time_learns_why_the_last_attempt_failed(credentials: Credentials) -> None:
+    async with AsyncClient("127.0.0.1:1", credentials, plaintext=True) as client:
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="connect"):
+                await client.apply([user(1, block(7))], deadline_seconds=0.3)
 
 
 async def test_only_who_has_more_time_than_what_failed_goes_on() -> None:

@@ -34,6 +34,7 @@ final class Calling {
   private final Session session;
   private final Retries retries;
   private final Consumer<Attempt> onAttempt;
+  private volatile AudienceException failure;
 
   Calling(ManagedChannel channel, Session session, Retries retries, Consumer<Attempt> onAttempt) {
     this.channel = channel;
@@ -48,6 +49,11 @@ final class Calling {
 
   Retries retries() {
     return retries;
+  }
+
+  /** The failure of the last attempt after which another one was to come; null if there is none. */
+  AudienceException failure() {
+    return failure;
   }
 
   /**
@@ -115,6 +121,7 @@ final class Calling {
         if (!isRepeatable && !wasRefused(failure)) {
           throw failure;
         }
+        this.failure = failure;
         pause(failure, number - 1, deadline);
       } else if (isRenewed || !isRenewable(failure, token)) {
         throw failure;

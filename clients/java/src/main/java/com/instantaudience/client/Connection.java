@@ -54,8 +54,8 @@ final class Connection {
     this.clock = clock;
     session = credentials instanceof Credentials.Token given
         ? new Session(null, given.token())
-        : new Session(signIn(credentials), null, retries, System::nanoTime);
-    asking = new Shared<>(this::obtainLimits, retries, session::sleep);
+        : new Session(signIn(credentials), null, retries, System::nanoTime, this::whyNoToken);
+    asking = new Shared<>(this::obtainLimits, retries, session::sleep, this::whyNoLimits);
     pacer = new Pacer(System::nanoTime, session::sleep);
     reading = new Pacer(System::nanoTime, session::sleep);
     calling = new Calling(channel, session, retries, onAttempt);
@@ -94,6 +94,15 @@ final class Connection {
   private Limits obtainLimits(Deadline deadline) {
     limits = askLimits(deadline);
     return limits;
+  }
+
+  private AudienceException whyNoLimits() {
+    AudienceException own = calling.failure();
+    return own == null ? whyNoToken() : own;
+  }
+
+  private AudienceException whyNoToken() {
+    return publicCalling.failure();
   }
 
   private Limits askLimits(Deadline deadline) {

@@ -6,6 +6,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
+import java.util.function.Supplier;
 
 /** The token of a client: obtained once for all calls, and renewed before it ends. */
 final class Session {
@@ -42,14 +43,20 @@ final class Session {
    * Without {@code signIn} (null), the given token is used until the service rejects it; it is null if none is needed.
    */
   Session(Function<Deadline, Issued> signIn, String token) {
-    this(signIn, token, Retries.DEFAULT, System::nanoTime);
+    this(signIn, token, Retries.DEFAULT, System::nanoTime, () -> null);
   }
 
-  Session(Function<Deadline, Issued> signIn, String token, Retries retries, LongSupplier clock) {
+  /** {@code why} is the failure of the last attempt to sign in after which another one was to come (null: none). */
+  Session(
+      Function<Deadline, Issued> signIn,
+      String token,
+      Retries retries,
+      LongSupplier clock,
+      Supplier<AudienceException> why) {
     this.signIn = signIn;
     this.token = token;
     this.clock = clock;
-    signingIn = new Shared<>(this::obtain, retries, this::sleep);
+    signingIn = new Shared<>(this::obtain, retries, this::sleep, why);
   }
 
   /**

@@ -16,30 +16,33 @@ import java.util.function.Supplier;
  * end that: what takes longer than any of them waits would never be had.
  */
 final class Shared<V> {
-  /** What callers wait for, with a deadline of its own. */
-  private record Getting<V>(CompletableFuture<V> result, Deadline deadline) {}
+  /** What callers wait for, with a deadline of its own; {@code before} is what {@code why} was when it began. */
+  private record Getting<V>(CompletableFuture<V> result, Deadline deadline, AudienceException before) {}
 
   private final Function<Deadline, V> get;
   private final Retries retries;
   private final LongConsumer sleep;
+  private final Supplier<AudienceException> why;
   /** Null if nothing is under way. */
   private Getting<V> getting;
 
   /**
    * {@code get} obtains the value, after which it is known; {@code sleep} pauses, for so many nanoseconds, before that is
-   * tried again.
+   * tried again; {@code why} is the failure of the last of its attempts after which another one was to come, or null.
    */
-  Shared(Function<Deadline, V> get, Retries retries, LongConsumer sleep) {
+  Shared(Function<Deadline, V> get, Retries retries, LongConsumer sleep, Supplier<AudienceException> why) {
     this.get = get;
     this.retries = retries;
     this.sleep = sleep;
+    this.why = why;
   }
 
   /**
    * The value that is {@code known} (null: none yet), else the one that is obtained. Callers wait for that only until
    * their own deadlines.
    *
-   * @throws AudienceException it could not be obtained, or not in time.
+   * @throws AudienceException it could not be obtained, or its last attempt in this time failed; else
+   *     DeadlineExceededException.
    * @throws java.util.concurrent.CancellationException the thread was interrupted; its interrupt status is kept.
    */
   V value(Supplier<V> known, Deadline deadline) {
@@ -56,7 +59,7 @@ final class Shared<V> {
         underWay = getting;
       }
       try {
-        return await(underWay.result(), deadline);
+        return await(underWay, deadline);
       } catch (AudienceException failure) {
         OptionalLong pause = retries.pauseNanos(failure, failures);
         long left = deadline.leftNanos();
@@ -74,7 +77,8 @@ final class Shared<V> {
     if (callers.leftNanos() <= 0) {
       throw Failure.late("the caller's time was over before it could be sent");
     }
-    var begun = new Getting<V>(new CompletableFuture<>(), Deadline.after(Duration.ofMillis(Rules.DEADLINE_MS)));
+    Deadline own = Deadline.after(Duration.ofMillis(Rules.DEADLINE_MS));
+    var begun = new Getting<V>(new CompletableFuture<>(), own, why.get());
     // With the caller's values in gRPC's context, but not with its cancellation.
     Thread thread = new Thread(Context.current().fork().wrap(() -> run(begun)), "instantaudience-shared");
     thread.setDaemon(true);
@@ -100,11 +104,12 @@ final class Shared<V> {
     }
   }
 
-  private static <V> V await(CompletableFuture<V> result, Deadline deadline) {
+  private V await(Getting<V> underWay, Deadline deadline) {
     try {
-      return result.get(Math.max(0, deadline.leftNanos()), TimeUnit.NANOSECONDS);
+      return underWay.result().get(Math.max(0, deadline.leftNanos()), TimeUnit.NANOSECONDS);
     } catch (TimeoutException late) {
-      throw Failure.late("the caller's time is over");
+      AudienceException failure = why.get();
+      throw failure == null || failure == underWay.before() ? Failure.late("the caller's time is over") : failure;
     } catch (InterruptedException interrupt) {
       throw Deadline.givenUp();
     } catch (ExecutionException failed) {

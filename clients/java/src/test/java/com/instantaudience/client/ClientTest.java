@@ -22,6 +22,8 @@ import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What the client does beside the cases of clients/conformance, on a live service and one that does wrong. */
 @Timeout(120)
@@ -85,6 +87,18 @@ class ClientTest {
     try (AudienceClient client = AudienceClient.builder("127.0.0.1:1").plaintext().limits(given).build()) {
       Limits kept = client.limits();
       assertEquals(List.of(1000, 7), List.of(kept.getUsersPerCall(), kept.getUsersPerSecond()));
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void aCallThatWaitsForOthersLearnsWhatFailsWhenItsTimeIsOver(boolean signsIn) {
+    Credentials credentials =
+        signsIn ? Credentials.password("demo", "demo") : Credentials.token("hbapi:1:0:0");
+    try (AudienceClient client =
+        AudienceClient.builder("127.0.0.1:1").plaintext().credentials(credentials).build()) {
+      AudienceClient hurried = client.withDeadline(Duration.ofMillis(300));
+      assertThrows(UnavailableException.class, () -> hurried.apply(List.of(user(1))));
     }
   }
 

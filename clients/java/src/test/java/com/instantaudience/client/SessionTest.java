@@ -159,7 +159,8 @@ class SessionTest {
               new Failure(Status.Code.UNAUTHENTICATED, "wrong", "", "", null, Map.of(), null));
         },
         Retries.DEFAULT,
-        pause -> {});
+        pause -> {},
+        () -> null);
     List<CompletableFuture<String>> calls = IntStream.range(0, 5)
         .mapToObj(i -> CompletableFuture.supplyAsync(
             () -> shared.value(
@@ -193,7 +194,8 @@ class SessionTest {
               new Failure(Status.Code.UNAVAILABLE, "away", "", "", later, Map.of(), null));
         },
         new Retries(Duration.ZERO, Duration.ZERO, Duration.ofSeconds(10)),
-        slept::set);
+        slept::set,
+        () -> null);
     assertEquals("a", shared.value(() -> null, patient()));
     assertEquals(TimeUnit.SECONDS.toNanos(40), slept.get());
     Deadline hurried = Deadline.after(Duration.ofSeconds(20));
@@ -319,7 +321,8 @@ class SessionTest {
         },
         null,
         Retries.DEFAULT,
-        now::get);
+        now::get,
+        () -> null);
     assertEquals("a", session.token(patient()));
     now.set(lifetime / 100 * 92);
     assertEquals("a", session.token(patient()));
@@ -348,7 +351,8 @@ class SessionTest {
         },
         null,
         Retries.DEFAULT,
-        now::get));
+        now::get,
+        () -> null));
     assertEquals("a", session.get().token(patient()));
     now.set(lifetime / 100 * 92);
     assertEquals("a", session.get().token(patient()));
@@ -373,7 +377,8 @@ class SessionTest {
         },
         null,
         Retries.DEFAULT,
-        now::get));
+        now::get,
+        () -> null));
     assertEquals("a", session.get().token(patient()));
     now.set(92);
     assertThrows(UnavailableException.class, () -> session.get().token(patient()));
@@ -402,7 +407,8 @@ class SessionTest {
         },
         null,
         Retries.DEFAULT,
-        now::get));
+        now::get,
+        () -> null));
     assertEquals("t1", session.get().token(patient()));
     now.set(lifetime / 100 * 99);
     assertEquals("t3", session.get().token(patient()));

@@ -383,6 +383,7 @@ async def test_whatever_fails_and_whoever_leaves_each_call_counts_once(
 ) -> None:
     """Two workers, which forget hours as soon as they can, hold lines back, and are closed while they send."""
     monkeypatch.setattr(counting, "RETRY_SECONDS", 0.003)
+    monkeypatch.setattr(counting, "CLOSE_SECONDS", 30.0)
     monkeypatch.setattr(counting, "MOST_HOURS", 3)
     monkeypatch.setattr(samples, "CHARACTERS_AT_ONCE", 1)
     choose, time = random.Random(seed), asyncio.get_running_loop().time

@@ -187,9 +187,11 @@ class Streaming:
                             yield result
                     outcome = None
                 finally:
-                    watched.end(stream.failure or outcome)
-                    stream.call.cancel()
-                    await _end(sending)
+                    try:
+                        watched.end(stream.failure or outcome)
+                    finally:
+                        stream.call.cancel()
+                        await _end(sending)
                 with suppress(asyncio.CancelledError, *_OF_THE_END):
                     sending.result()  # Raises what the users' iterator has raised.
                 if stream.failure is None and stream.is_exhausted and not window.sent:

@@ -88,6 +88,22 @@ async def test_a_stream_that_does_not_go_on_is_told_as_what_is_raised(service: F
     assert [raised.value.code] == of_streams(told) == [grpc.StatusCode.UNAVAILABLE]
 
 
+async def test_what_is_told_of_a_streams_end_may_raise(service: FakeService) -> None:
+    """Then nothing of the stream is left running."""
+
+    def tell(attempt: Attempt) -> None:
+        if attempt.method == streaming.PATH:
+            raise ValueError("of the caller")
+
+    users = (user(index, block(7)) for index in range(10**9))
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, on_attempt=tell) as client:
+        results = client.stream(users)
+        await anext(results)
+        with pytest.raises(ValueError, match="of the caller"):
+            await results.aclose()
+        assert "_send" not in repr(asyncio.all_tasks())
+
+
 async def test_an_answer_to_nothing_is_a_defect_of_the_service() -> None:
     told: list[Attempt] = []
 

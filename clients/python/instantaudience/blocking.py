@@ -212,11 +212,8 @@ class _Work(Generic[Result]):
             self._loop.call_soon_threadsafe(self._cancel)
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._made())
+        self._task = self._loop.create_task(self._make())
         self._task.add_done_callback(self._pass_on)
-
-    async def _made(self) -> Result:
-        return await self._make()
 
     def _cancel(self) -> None:
         if self._task is not None:

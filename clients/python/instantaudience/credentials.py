@@ -220,8 +220,9 @@ class Session:
         self._process = Process()
         self.closed = asyncio.Event()
         """Set once the client is closed."""
-        obtain = None if sign_in is None else partial(self._obtain, sign_in)
-        self._signing_in = None if obtain is None else Shared(obtain, retries or Retries(), self.sleep, why)
+        self._signing_in: Shared[str] | None = None
+        if sign_in is not None:
+            self._signing_in = Shared(partial(self._obtain, sign_in), retries or Retries(), self.sleep, why)
 
     async def token(self, deadline: float) -> str | None:
         """The token for a call; None if none is needed. `deadline` is a time of `time.monotonic`.
@@ -232,8 +233,9 @@ class Session:
         self.check_open()
         if self._signing_in is None:
             return self._token
-        at_hand = self._living(time.monotonic())
-        if at_hand is not None and self._standing() is None:
+        if (token := self._standing()) is not None:
+            return token
+        if (at_hand := self._living(time.monotonic())) is not None:
             return await self._renewed(self._signing_in, at_hand, deadline)
         return await self._signing_in.value(self._standing, deadline)
 

@@ -63,9 +63,11 @@ export class Session {
     this.closing.check();
     if (signingIn === undefined) return this.#token;
     const standing = (): string | undefined => (performance.now() < this.#endsMs ? this.#token : undefined);
+    const token = standing();
+    if (token !== undefined) return token;
     const began = performance.now();
     const old = this.#living(began);
-    if (old === undefined || standing() !== undefined) return signingIn.value(standing, deadline);
+    if (old === undefined) return signingIn.value(standing, deadline);
     // It is good as long as it lives: nobody else waits for another one, and this call does not for long.
     this.#endsMs = Math.min(this.#diesMs, began + RENEWAL_PAUSE_SECONDS * 1000);
     const briefMs = Math.min(RENEWAL_SECONDS * 1000, deadline.leftMs / 2);

@@ -39,7 +39,7 @@ class Event(StrEnum):
     CALL_DEFECT = "call_defect"  # request_id, method, exception; nodes, where they refused a command
     OUTCOME_NOT_NOTED = "outcome_not_noted"  # request_id, method, exception: metric or usage lack a call's outcome
     CATALOG_SEEDED = "catalog_seeded"  # added: how many objects of the file; left_out: the first whose name is taken
-    CATALOG_STALE = "catalog_stale"  # the cluster does not answer; the worker goes on with what it knows
+    CATALOG_STALE = "catalog_stale"  # error, or exception: why it learns of no changes; it goes on with what it knows
     CATALOG_CURRENT = "catalog_current"
     BATCH_JOB_ENDED = "batch_job_ended"  # job_id, member_id, outcome
     BATCH_JOB_INTERRUPTED = "batch_job_interrupted"  # job_id, member_id: it goes on here or elsewhere

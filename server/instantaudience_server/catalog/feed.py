@@ -76,8 +76,8 @@ class CatalogFeed:
                 async with self._lock:
                     await self._load()
                 break
-            except AudienceError:
-                self._report(stale=True)
+            except AudienceError as error:
+                self._report(stale=True, error=error.message)
             await asyncio.sleep(FOLLOW_SECONDS)
         self._report(stale=False)
 
@@ -147,16 +147,17 @@ class CatalogFeed:
                         await self._load()
                         CATALOG_RELOADS.inc()
                 self._report(stale=False)
-            except AudienceError:
-                self._report(stale=True)
+            except AudienceError as error:
+                self._report(stale=True, error=error.message)
             except Exception as defect:
-                self._report(stale=True, defect=defect)
+                self._report(stale=True, exc_info=defect)
             await asyncio.sleep(FOLLOW_SECONDS)
 
-    def _report(self, *, stale: bool, defect: Exception | None = None) -> None:
+    def _report(self, *, stale: bool, **why: str | Exception) -> None:
+        """Set the metric, and log a change; `why` is for the log: an `error`, or the `exc_info` of a defect."""
         CATALOG_STALE.set(stale)
         if stale and not self._is_stale:
-            log.warning(Event.CATALOG_STALE, exc_info=defect)
+            log.warning(Event.CATALOG_STALE, **why)
         elif self._is_stale and not stale:
             log.info(Event.CATALOG_CURRENT)
         self._is_stale = stale
@@ -173,7 +174,7 @@ class CatalogFeed:
         while True:
             version = await self._store.version(self._loop.time() + ANSWER_SECONDS)
             if self._served.version and not version:
-                raise unavailable("the cluster has no catalog any more")
+                raise unavailable("the catalog has gone, or a backup is being put back")
             loaded = _Copy(await self._read(), version)
             if await self._take_changes(loaded):
                 break

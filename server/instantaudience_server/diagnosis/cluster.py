@@ -188,6 +188,13 @@ def _replicas(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def _members(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
+    if wanted.wishes.is_partial:
+        yield problem(
+            "members",
+            "a part of the catalog is there: a restore is at work, or was cut short. Until it has ended, nobody can "
+            "sign in, and no worker begins to serve",
+            "wait for the restore; where none runs, run it again, with the same file",
+        )
     if wanted.wishes.unknown:
         text = f"what they want of acknowledgements is not known: {wanted.wishes.unknown}"
         yield warning("members", text, wanted.wishes.mend)

@@ -1,4 +1,4 @@
-"""Reads which members ask for a durability other than the service's default."""
+"""Reads which members ask for a durability other than the service's default, where the catalog is a whole one."""
 
 import asyncio
 import contextlib
@@ -16,17 +16,22 @@ from instantaudience_server.store.interfaces.catalog import Kind
 
 SECONDS = 5.0
 PENDING_BYTES = 2**20
-_AS_READER = "run this as a user that may read the catalog (HSCAN on c:*)"
+_AS_READER = "run this as a user that may read the catalog (GET and HSCAN on c:*)"
 _WITH_ITS_NODE = "bring back the node of the slot of {catalog} (CLUSTER KEYSLOT tells it), and look again"
 
 
 class Wishes(NamedTuple):
     """Members by the durability that they ask for; if they could not be read, `unknown` says why, and `mend` what to
-    do."""
+    do. `is_partial`: there are none to be read, as a restore is writing the catalog, or was cut short."""
 
     members: dict[Durability, list[int]]
     unknown: str = ""
     mend: str = ""
+    is_partial: bool = False
+
+
+class _PartialCatalogError(Exception):
+    """A restore is writing the catalog, or was cut short."""
 
 
 async def wishes(redis: str) -> Wishes:
@@ -41,6 +46,8 @@ async def wishes(redis: str) -> Wishes:
                     if member.durability:
                         name = pb.Durability.Name(member.durability).removeprefix("DURABILITY_")
                         members.setdefault(Durability[name], []).append(member.id)
+    except _PartialCatalogError:
+        return Wishes({}, is_partial=True)
     except RefusedCommandError as error:
         return Wishes({}, str(error), error.mend(_AS_READER))
     except (StoreUnusableError, AudienceError) as error:
@@ -54,7 +61,10 @@ async def _members(cluster: Cluster) -> AsyncGenerator[pb.Member, None]:
     """Yields the catalog's members; keeps the cluster open meanwhile."""
     try:
         await cluster.open()
-        async with contextlib.aclosing(ClusterCatalogStore(cluster).load(SECONDS)) as pages:
+        store = ClusterCatalogStore(cluster)
+        if await store.is_partial(asyncio.get_running_loop().time() + SECONDS):
+            raise _PartialCatalogError
+        async with contextlib.aclosing(store.load(SECONDS)) as pages:
             async for kind, records in pages:
                 if kind is not Kind.MEMBER:
                     break

@@ -225,6 +225,11 @@ class ClusterCatalogStore:
         """Get the newest change's ID."""
         return await self._ask(commands.get(keys.CATALOG_VERSION), deadline) or b""
 
+    async def is_partial(self, deadline: float) -> bool:
+        """Whether a restore writes the catalog, or was cut short while it did (docs/deployment.md, "Backup and
+        restore")."""
+        return await self._ask(commands.get(keys.CATALOG_PARTIAL), deadline) is not None
+
     async def load(self, page_seconds: float) -> AsyncGenerator[Page, None]:
         """Scan the hashes of members, users and segments, in this order. The next page is read while the caller uses
         the one before.
@@ -260,7 +265,7 @@ class ClusterCatalogStore:
         Raises:
             AudienceError: UNAVAILABLE, the catalog is there in part.
         """
-        if await self._ask(commands.get(keys.CATALOG_PARTIAL), deadline) is not None:
+        if await self.is_partial(deadline):
             raise unavailable("a backup is being put back; nothing is lost")
 
     async def _scan(self, key: bytes, cursor: bytes, seconds: float) -> tuple[bytes, list[bytes]]:

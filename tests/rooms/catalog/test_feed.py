@@ -26,6 +26,7 @@ from instantaudience_server.store.interfaces.catalog import Kind, NextChanges, O
 from instantaudience_server.store.keys import (
     CATALOG_CHANGES,
     CATALOG_MEMBERS,
+    CATALOG_PARTIAL,
     CATALOG_SEGMENTS,
     CATALOG_VERSION,
     key_slot,
@@ -210,6 +211,17 @@ class TestLoading:
             await loading
         assert list(worker.catalog.members) == [1]
         assert catalog_events(logs) == [Event.CATALOG_STALE, Event.CATALOG_CURRENT]
+
+    async def test_why_it_waits_is_logged(self, store: CountingStore, worker: Worker, plain: RedisCluster) -> None:
+        """As a restore was cut short: nothing in the log told that from a node that is away."""
+        await create(store, MEMBER)
+        await plain.set(CATALOG_PARTIAL, "name of a restore")
+        with capture_logs() as logs:
+            loading = asyncio.create_task(worker.feed.load())
+            await eventually(lambda: says(logs, Event.CATALOG_STALE))
+            await plain.delete(CATALOG_PARTIAL)
+            await loading
+        assert [each["error"] for each in logs if "error" in each] == ["a backup is being put back; nothing is lost"]
 
 
 class TestCatchingUp:

@@ -18,7 +18,7 @@ from instantaudience_server.store.cluster.topology import NEEDED
 from instantaudience_server.store.inspection.durability_settings import CHECKS
 from instantaudience_server.store.inspection.facts import ANSWER_SECONDS
 from instantaudience_server.store.inspection.permissions import COMMANDS, KEY_LETTERS
-from instantaudience_server.store.keys import CATALOG_MEMBERS, SLOTS
+from instantaudience_server.store.keys import CATALOG_MEMBERS, CATALOG_PARTIAL, SLOTS
 from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
 from support.cluster.nodes import on_node
@@ -288,6 +288,17 @@ async def members_that_want(url: str, durabilities: dict[int, "pb.Durability"]) 
             await client.hset(CATALOG_MEMBERS, number, pb.Member(id=number, durability=durability).SerializeToString())
         yield
         await client.delete(CATALOG_MEMBERS)
+
+
+async def test_a_part_of_a_catalog_is_told(embedded: EmbeddedCluster) -> None:
+    """A restore that was killed leaves it: all was well then, and nobody could sign in."""
+    async with RedisCluster.from_url(embedded.url) as client:
+        await client.set(CATALOG_PARTIAL, "name of a restore")
+        findings = await found(embedded.url, acl_user=None)
+        await client.delete(CATALOG_PARTIAL)
+    (told,) = [each for each in findings if each.topic == "members"]
+    assert (told.level, told.text.partition(":")[0]) == (Level.PROBLEM, "a part of the catalog is there")
+    assert "run it again, with the same file" in told.mend
 
 
 async def test_members_that_want_what_they_cannot_have_are_named(embedded: EmbeddedCluster) -> None:

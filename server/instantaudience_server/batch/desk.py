@@ -176,8 +176,8 @@ class JobDesk:
             await upload.finish()
         except UploadRefusedError as error:
             error_code = error.limit.error_code
-            reason = Reason.LIMIT if error.limit is Limit.FILE_BYTES else Reason.RATE_LIMIT_EXCEEDED
-            raise AudienceError(reason, error.limit.text, retry_after_seconds=error.retry_after_seconds) from None
+            refused = error.limit
+            raise AudienceError(refused.reason, refused.text, retry_after_seconds=error.retry_after_seconds) from None
         except NoSuchUploadError:
             raise AudienceError(Reason.NOT_FOUND, f"Job {job.job_id} takes no file any more") from None
         except AudienceError as error:

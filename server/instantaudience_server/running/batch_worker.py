@@ -19,15 +19,24 @@ from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.batch.yielding import PATIENCE_SECONDS, Yielding
 from instantaudience_server.health import HealthService
 from instantaudience_server.observations import keep_writing
-from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, lay_ground, run, run_beside
+from instantaudience_server.running.ground import (
+    WORKER_NAME_BYTES,
+    WorkerConfig,
+    asked_to_stop,
+    lay_ground,
+    run,
+    run_beside,
+)
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.readings import note_build, readings_of
 from instantaudience_server.running.standstill import end_when_stuck
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.node_states import ClusterNodeStates
+from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.uploads import UploadServer
+from instantaudience_server.usage.counting import Usage
 
 log = structlog.get_logger()
 
@@ -56,7 +65,9 @@ async def serve(config: WorkerConfig) -> None:
         runner = JobRunner(jobs, files, applying.apply, ground.feed.member, clock, draw)
         uploads = Uploads(jobs, files, ground.feed.member, clock, draw, randint, settings.batch_upload_seconds)
         health = HealthService(states)
-        server = UploadServer(uploads, CallLog(lambda: health.problems))
+        usage = Usage(ClusterUsageStore(cluster, worker=draw(WORKER_NAME_BYTES)), catalog, clock)
+        stack.push_async_callback(usage.close)
+        server = UploadServer(uploads, usage, CallLog(lambda: health.problems))
         metrics.WORKER_STARTS.labels(metrics.WORKER).inc()
         note_build("batch")
         assert config.upload_marks is not None

@@ -40,7 +40,14 @@ from instantaudience_server.quotas import Quotas
 from instantaudience_server.running import standstill
 from instantaudience_server.running.certificate_copies import Certificates, follow
 from instantaudience_server.running.cluster_certificate import keep_noting
-from instantaudience_server.running.ground import Ground, Work, WorkerConfig, lay_ground, run_beside
+from instantaudience_server.running.ground import (
+    WORKER_NAME_BYTES,
+    Ground,
+    Work,
+    WorkerConfig,
+    lay_ground,
+    run_beside,
+)
 from instantaudience_server.running.memory import give_back
 from instantaudience_server.running.readings import note_build, readings_of
 from instantaudience_server.running.traces import begin_traces
@@ -87,8 +94,6 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000
 BACKLOG_BYTES = 2**22
 """How much of the gateway's memory is allowed for each stream that sends faster than it is read; such a stream holds
 1.4 to 1.9 MB."""
-WORKER_NAME_BYTES = 8
-"""Random bytes in a worker's name, which is unique among all workers, on other machines and before a restart too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 """Background work: a coroutine function, or a `functools.partial` of one."""
 Counting = Callable[[str], Callable[[], None]]
 """Begins to count the defects of background work of this name; returns what counts one more."""
+WORKER_NAME_BYTES = 8
+"""Random bytes in a worker's name, which is unique among all workers, on other machines and before a restart too."""
 AGAIN_SECONDS = 1.0
 """The pause before background work that raised an exception is started again."""
 TOLD_SECONDS = 60.0

@@ -23,8 +23,11 @@ from instantaudience_server.batch.uploads.uploading import (
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.metrics import BATCH_UPLOADS
 from instantaudience_server.settings import UPLOAD_PATH
+from instantaudience_server.store.interfaces.jobs import Job
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.status import DEFECT_TEXT, ROWS
+from instantaudience_server.usage.counting import Usage
+from instantaudience_server.usage.failures import REASONS
 
 METHODS = ("POST", "PUT")
 METHOD_NOT_ALLOWED = 405
@@ -45,10 +48,12 @@ _count_outcome = {
 
 
 class UploadServer:
-    """An HTTP server for uploads, on a unix socket that only the gateway uses."""
+    """An HTTP server for uploads, on a unix socket that only the gateway uses. Uploads that fail count in the usage of
+    their member, except those that break off."""
 
-    def __init__(self, uploads: Uploads, log: CallLog) -> None:
+    def __init__(self, uploads: Uploads, usage: Usage, log: CallLog) -> None:
         self._uploads = uploads
+        self._usage = usage
         self._log = log
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], _Connection] = {}
@@ -71,7 +76,7 @@ class UploadServer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Not a coroutine: asyncio would run it in a task of its own, and log an error when that is cancelled.
-        connection = _Connection(self._uploads, self._log, reader, writer)
+        connection = _Connection(self._uploads, self._usage, self._log, reader, writer)
         task = asyncio.create_task(_serve(connection, writer))
         self._connections[task] = connection
         task.add_done_callback(self._connections.pop)
@@ -92,9 +97,15 @@ class _Connection:
     """A connection of the gateway, with one or several requests after each other."""
 
     def __init__(
-        self, uploads: Uploads, log: CallLog, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        uploads: Uploads,
+        usage: Usage,
+        log: CallLog,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self._uploads = uploads
+        self._usage = usage
         self._log = log
         self._reader = reader
         self._writer = writer
@@ -123,42 +134,56 @@ class _Connection:
             self._http.start_next_cycle()
 
     async def _answer(self, request: h11.Request) -> None:
+        job: Job | None = None
         upload: Upload | None = None
+        failure: Reason | None = None
         retry_seconds: int | None = None
         try:
             if request.method.decode() not in METHODS:
                 outcome, answer = "unknown", _error(METHOD_NOT_ALLOWED, "SYNTAX", "This path takes POST and PUT")
             else:
-                upload = await self._uploads.begin_by_url(_url_end(request), _announced_bytes(request))
+                job = await self._uploads.find(_url_end(request))
+                upload = await self._uploads.begin(job, _announced_bytes(request))
                 await self._receive(upload)
                 await upload.finish()
-                outcome, answer = "ok", (200, {"status": "OK", "segment_upload": {"job_id": upload.job.job_id}})
+                outcome, answer = "ok", (200, {"status": "OK", "segment_upload": {"job_id": job.job_id}})
         except UploadRefusedError as error:
-            outcome, answer = "refused", _refusal(error.limit)
+            outcome, answer, failure = "refused", _refusal(error.limit), error.limit.reason
             retry_seconds = error.retry_after_seconds
             await _fail(upload, error.limit.error_code)
         except NoSuchUploadError:
-            outcome, answer = "unknown", _error(404, "SYNTAX", NO_SUCH_URL)
+            outcome, answer, failure = "unknown", _error(404, "SYNTAX", NO_SUCH_URL), Reason.NOT_FOUND
             await _fail(upload, UPLOAD_INCOMPLETE)
         except (ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
             _count_outcome["incomplete"]()
             await _fail(upload, UPLOAD_INCOMPLETE)
             raise
         except AudienceError as error:
-            row = ROWS[error.reason]
+            failure = error.reason
+            row = ROWS[failure]
             outcome, answer = "failed", _error(row.http_status, row.error_id, error.message)
             retry_seconds = error.retry_after_seconds
-            member_id = None if upload is None else upload.job.member_id
+            member_id = None if job is None else job.member_id
             self._log.failed(UPLOAD_PATH, _header(request, REQUEST_ID), error, member_id)
             await _fail(upload, UPLOAD_FAILED)
         except Exception as error:
             self._log.defect(UPLOAD_PATH, _header(request, REQUEST_ID), error)
-            row = ROWS[Reason.INTERNAL]
+            failure = Reason.INTERNAL
+            row = ROWS[failure]
             outcome, answer = "failed", _error(row.http_status, row.error_id, DEFECT_TEXT)
             await _fail(upload, UPLOAD_FAILED)
         _count_outcome[outcome]()
+        if job is not None and failure is not None:
+            await self._count(job.member_id, failure)
         await self._pass_over()
         await self._send(*answer, retry_seconds, has_body=request.method != b"HEAD")
+
+    async def _count(self, member_id: int, failure: Reason) -> None:
+        """Count a failed upload before its answer, except after UNAVAILABLE, when the cluster may be out of reach."""
+        counted = self._usage.count_failure(member_id, REASONS[failure])
+        if failure is not Reason.UNAVAILABLE:
+            with contextlib.suppress(AudienceError):
+                await counted
 
     async def _receive(self, upload: Upload) -> None:
         """Pass the body on to the upload.

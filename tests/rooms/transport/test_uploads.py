@@ -17,7 +17,7 @@ from support.waiting import until
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 NOBODY = cast(Any, None)
-"""Nobody asks the cluster: these requests are for URLs that are none."""
+"""Nobody asks the cluster, and nothing is counted: these requests are for URLs that are none."""
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def server(tmp_path: Path) -> UploadServer:
     uploads = Uploads(
         NOBODY, FileStore(tmp_path.as_uri()), NOBODY, SystemClock(), lambda: "word", secrets.SystemRandom().randint, 60
     )
-    server = UploadServer(uploads, CallLog(lambda: {}))
+    server = UploadServer(uploads, NOBODY, CallLog(lambda: {}))
     await server.start(str(tmp_path / "socket"))
     return server
 

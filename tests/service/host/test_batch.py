@@ -88,6 +88,13 @@ async def ended(http: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
     return job
 
 
+async def failures(http: httpx.AsyncClient) -> int:
+    """How many calls of the member failed in the last two weeks."""
+    answer = await http.get("/rt-segment-processed", params={"agg": "true"})
+    found: int = answer.json()["response"]["report"]["num_other_errors"]
+    return found
+
+
 async def pieces(*all_of_them: bytes) -> AsyncIterator[bytes]:
     for each in all_of_them:
         yield each
@@ -356,8 +363,10 @@ async def test_a_url_serves_one_upload(service: Service, demo: httpx.AsyncClient
     assert read.headers["allow"] == "POST, PUT"
     head = await demo.head(job["upload_url"])
     assert (head.status_code, head.headers["allow"], head.content) == (405, "POST, PUT", b"")
+    before = await failures(demo)
     answers = await asyncio.gather(*[demo.put(job["upload_url"], content=b"") for _ in range(20)])
     assert sorted(answer.status_code for answer in answers) == [200, *[404] * 19]
+    assert await failures(demo) == before + 19
     assert (await ended(demo, job["job_id"]))["phase"] == "completed"
 
 
@@ -378,9 +387,12 @@ def limited_files() -> Iterator[tuple[str, bytes, tuple[int, str, str]]]:
 async def test_a_file_that_is_too_much(
     private: httpx.AsyncClient, content: bytes, refusal: tuple[int, str, str], announced: bool
 ) -> None:
+    """Its member finds it among the calls that failed, although the URL has no token."""
     job = await created(private)
+    before = await failures(private)
     body = content if announced else pieces(content[:7], content[7:])
     assert_refused(await private.put(job["upload_url"], content=body), *refusal)
+    assert await failures(private) == before + 1
     failed = await shown(private, job["job_id"])
     if not (announced and refusal is TOO_LARGE):  # else the upload has not begun
         assert (failed["phase"], failed["error_code"]) == ("error", refusal[1])

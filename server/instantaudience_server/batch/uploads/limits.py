@@ -5,6 +5,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from instantaudience_server.catalog.batch_settings import UNLIMITED, BatchSettings
+from instantaudience_server.errors import Reason
 from instantaudience_server.store.interfaces.jobs import Room, UploadLimits
 
 
@@ -34,6 +35,11 @@ class Limit(Enum):
     def text(self) -> str:
         """The message for people."""
         return self.value[2]
+
+    @property
+    def reason(self) -> Reason:
+        """The reason of the answer over gRPC, and in the member's usage."""
+        return Reason.LIMIT if self is Limit.FILE_BYTES else Reason.RATE_LIMIT_EXCEEDED
 
 
 class UploadRefusedError(Exception):

@@ -83,14 +83,19 @@ class Uploads:
         self._withdrawing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
-    async def begin_by_url(self, end: str, announced_bytes: int | None) -> "Upload":
-        """Begin the upload whose URL has this last part; otherwise as `begin`."""
+    async def find(self, end: str) -> Job:
+        """The job whose upload URL has this last part.
+
+        Raises:
+            NoSuchUploadError: there is none.
+            AudienceError: UNAVAILABLE.
+        """
         job = None
         if found := URL_END.fullmatch(end):
             job = await self._jobs.find_by_url(hash_secret(found[1]), self._loop.time() + STORE_SECONDS)
         if job is None:
             raise NoSuchUploadError
-        return await self.begin(job, announced_bytes)
+        return job
 
     async def begin(self, job: Job, announced_bytes: int | None) -> "Upload":
         """Begin the upload of a job's file. `announced_bytes` is its size if the sender has announced it.

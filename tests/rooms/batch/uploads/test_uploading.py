@@ -26,6 +26,7 @@ from instantaudience_server.store.interfaces.jobs import Job, Phase, Room
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.uploads import UploadServer
+from instantaudience_server.usage.counting import Usage
 from support.clocks import FakeClock
 from support.parts.files import members_of
 from support.parts.readings import CATALOG
@@ -75,7 +76,7 @@ class Place:
     async def send(self, *pieces: bytes) -> Job:
         """Upload a file; the job then."""
         job, secret = await self.job()
-        upload = await self.uploads.begin_by_url(secret, None)
+        upload = await self.uploads.begin(await self.uploads.find(secret), None)
         try:
             for piece in pieces:
                 await upload.add(piece)
@@ -128,7 +129,7 @@ async def test_an_announced_length_that_is_too_much_ends_its_job(place: Place) -
     place.limit(bytes_per_day=9)
     job, secret = await place.job()
     with pytest.raises(UploadRefusedError, match="bytes per day"):
-        await place.uploads.begin_by_url(secret, 10)
+        await place.uploads.begin(await place.uploads.find(secret), 10)
     ended = await place.found(job)
     assert (ended.phase, ended.error_code) == (Phase.ERROR, Limit.DAY_BYTES.error_code)
 
@@ -152,7 +153,7 @@ async def test_files_that_come_at_once_have_what_is_left_between_them(place: Pla
     begun = []
     for _ in range(3):
         _, secret = await place.job()
-        begun.append(await place.uploads.begin_by_url(secret, None))
+        begun.append(await place.uploads.begin(await place.uploads.find(secret), None))
     first, second, third = begun
     await first.add(b"12345\n")
     await second.add(b"12345\n")
@@ -173,17 +174,17 @@ async def test_files_that_come_at_once_have_what_is_left_between_them(place: Pla
 async def test_what_is_announced_is_left_to_nobody_else_until_it_has_failed(place: Place) -> None:
     place.limit(bytes_per_hour=9)
     _, secret = await place.job()
-    first = await place.uploads.begin_by_url(secret, 6)
+    first = await place.uploads.begin(await place.uploads.find(secret), 6)
     _, secret = await place.job()
     with pytest.raises(UploadRefusedError, match="bytes per hour"):
-        await place.uploads.begin_by_url(secret, 4)
+        await place.uploads.begin(await place.uploads.find(secret), 4)
     _, secret = await place.job()
-    second = await place.uploads.begin_by_url(secret, None)
+    second = await place.uploads.begin(await place.uploads.find(secret), None)
     await second.add(b"123")
     with pytest.raises(UploadRefusedError, match="bytes per hour"):
         await second.add(b"4")
     _, secret = await place.job()
-    third = await place.uploads.begin_by_url(secret, None)
+    third = await place.uploads.begin(await place.uploads.find(secret), None)
     await second.fail("RATE_LIMIT_EXCEEDED")
     await third.add(b"123")
     await first.fail("UPLOAD_INCOMPLETE")
@@ -195,7 +196,7 @@ async def test_others_files_show_while_one_comes(place: Place, monkeypatch: pyte
     """Not at its end alone: the rest of it would come for nothing."""
     place.limit(bytes_per_day=9)
     _, secret = await place.job()
-    upload = await place.uploads.begin_by_url(secret, None)
+    upload = await place.uploads.begin(await place.uploads.find(secret), None)
     await upload.add(b"123456")
     await place.send(b"1234")
     monkeypatch.setattr(upload, "_renew_at", 0.0)
@@ -228,7 +229,7 @@ async def test_lines_that_do_not_show_are_bounded_later(place: Place) -> None:
 async def test_a_job_that_is_cancelled_takes_no_file(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploading, "RENEW_SECONDS", 0.0)
     job, secret = await place.job()
-    upload = await place.uploads.begin_by_url(secret, 5)
+    upload = await place.uploads.begin(await place.uploads.find(secret), 5)
     await upload.add(b"1")
     assert await place.jobs.cancel(job, "CANCELLED", place.clock.now_ms(), seconds_from_now())
     with pytest.raises(NoSuchUploadError):
@@ -283,7 +284,7 @@ async def test_an_upload_that_callers_were_told_is_over_stays_so(
     after the next one."""
     monkeypatch.setattr(uploading, "RENEW_SECONDS", 0)
     job, secret = await place.job()
-    upload = await place.uploads.begin_by_url(secret, None)
+    upload = await place.uploads.begin(await place.uploads.find(secret), None)
     await upload.add(b"1\n")
     place.clock.ms += uploading.LEASE_MS
     assert (await place.send(b"2\n")).phase is Phase.VALIDATING
@@ -327,7 +328,7 @@ async def test_an_upload_that_began_and_nobody_knows_it_does_not_keep_the_next_o
     with monkeypatch.context() as patched:
         patched.setattr(place.jobs, "begin_upload", losing)
         with pytest.raises(type(lost)):
-            await place.uploads.begin_by_url(secret, None)
+            await place.uploads.begin(await place.uploads.find(secret), None)
 
     async def is_over() -> None:
         assert (await place.found(job)).error_code == "UPLOAD_FAILED"
@@ -340,7 +341,7 @@ async def test_a_file_stays_where_it_is_not_known_that_its_job_waits(place: Plac
     place.jobs = DeafStore(cluster)
     place.take_uploads()
     job, secret = await place.job()
-    upload = await place.uploads.begin_by_url(secret, None)
+    upload = await place.uploads.begin(await place.uploads.find(secret), None)
     await upload.add(b"1;1:0\n")
     with pytest.raises(AudienceError):
         await upload.finish()
@@ -358,7 +359,7 @@ async def test_an_upload_is_over_also_where_the_cluster_refuses_to_note_it(
         raise RefusedCommandError("node", "NOPERM")
 
     _, secret = await place.job()
-    upload = await place.uploads.begin_by_url(secret, None)
+    upload = await place.uploads.begin(await place.uploads.find(secret), None)
     monkeypatch.setattr(place.jobs, "end_upload", refuses)
     monkeypatch.setattr(place.jobs, "fail_upload", refuses)
     with pytest.raises(RefusedCommandError):
@@ -386,7 +387,7 @@ async def test_a_file_of_which_a_part_could_not_be_kept_has_not_come(
     files.lost_part = lost_part
     place.take_uploads()
     job, secret = await place.job()
-    upload = await place.uploads.begin_by_url(secret, None)
+    upload = await place.uploads.begin(await place.uploads.find(secret), None)
 
     async def send() -> None:
         await upload.add(bytes(2 * PART_BYTES + 1))
@@ -397,11 +398,11 @@ async def test_a_file_of_which_a_part_could_not_be_kept_has_not_come(
     assert (await place.found(job)).phase is Phase.UPLOADING
 
 
-async def test_who_is_refused_may_send_on_until_it_has_read_why(place: Place, tmp_path: Path) -> None:
+async def test_who_is_refused_may_send_on_until_it_has_read_why(place: Place, tmp_path: Path, usage: Usage) -> None:
     """The gateway, which is cut off, would say that nobody is there."""
     place.limit(file_bytes=9)
     _, secret = await place.job()
-    server, path = UploadServer(place.uploads, CallLog()), str(tmp_path / "uploads")
+    server, path = UploadServer(place.uploads, usage, CallLog()), str(tmp_path / "uploads")
     await server.start(path)
     reader, writer = await asyncio.open_unix_connection(path)
     try:
@@ -419,7 +420,7 @@ async def test_who_is_refused_may_send_on_until_it_has_read_why(place: Place, tm
 @pytest.mark.parametrize("secret", ["", "x", MARK, "0" * 40, "0" * 56, "0" * 57, "../" + "0" * 53, "é" * 56])
 async def test_an_unknown_url(place: Place, secret: str) -> None:
     with pytest.raises(NoSuchUploadError):
-        await place.uploads.begin_by_url(secret, None)
+        await place.uploads.begin(await place.uploads.find(secret), None)
 
 
 async def test_a_member_that_was_made_just_now(place: Place, cluster: Cluster) -> None:
@@ -429,14 +430,14 @@ async def test_a_member_that_was_made_just_now(place: Place, cluster: Cluster) -
     find_member = CatalogFeed(store, Catalog()).member
     uploads = Uploads(place.jobs, place.files, find_member, place.clock, secrets.token_hex, draw_last, 3600)
     job, secret = await place.job(424_242)
-    await (await uploads.begin_by_url(secret, None)).finish()
+    await (await uploads.begin(await uploads.find(secret), None)).finish()
     assert (await place.found(job)).phase is Phase.VALIDATING
 
 
 async def test_the_url_of_a_member_that_is_gone_is_none(place: Place) -> None:
     _, secret = await place.job(424_242)
     with pytest.raises(NoSuchUploadError):
-        await place.uploads.begin_by_url(secret, None)
+        await place.uploads.begin(await place.uploads.find(secret), None)
 
 
 @pytest.mark.parametrize(
@@ -448,12 +449,12 @@ async def test_one_more_than_may_be_uploaded_or_wait(place: Place, limits: dict[
     """Its job goes on waiting for its file."""
     place.limit(**limits)
     _, secret = await place.job()
-    first = await place.uploads.begin_by_url(secret, None)
+    first = await place.uploads.begin(await place.uploads.find(secret), None)
     if limit is Limit.WAITING:
         await first.finish()
     job, secret = await place.job()
     with pytest.raises(UploadRefusedError) as raised:
-        await place.uploads.begin_by_url(secret, None)
+        await place.uploads.begin(await place.uploads.find(secret), None)
     assert raised.value.limit is limit
     assert raised.value.retry_after_seconds == 3  # drawn, as above
     assert (await place.found(job)).phase is Phase.STARTING
@@ -462,7 +463,7 @@ async def test_one_more_than_may_be_uploaded_or_wait(place: Place, limits: dict[
 async def test_time_is_over(place: Place) -> None:
     _, secret = await place.job()
     place.take_uploads(upload_seconds=0.5)
-    upload = await place.uploads.begin_by_url(secret, None)
+    upload = await place.uploads.begin(await place.uploads.find(secret), None)
     assert upload.patience_seconds <= 0.5
     await asyncio.sleep(0.5)
     with pytest.raises(UploadRefusedError, match="Maximum upload time exceeded"):
@@ -470,7 +471,9 @@ async def test_time_is_over(place: Place) -> None:
     await upload.fail("RATE_LIMIT_EXCEEDED")
 
 
-async def test_only_so_many_at_once(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_only_so_many_at_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, usage: Usage
+) -> None:
     """Each takes memory; those of others can go on."""
     monkeypatch.setattr(uploading, "MOST_UPLOADS", 2)
     begun = [await place.uploads.begin((await place.job())[0], None) for _ in range(2)]
@@ -478,7 +481,7 @@ async def test_only_so_many_at_once(place: Place, monkeypatch: pytest.MonkeyPatc
         await place.uploads.begin((await place.job())[0], None)
     assert raised.value.reason is Reason.UNAVAILABLE
     assert raised.value.retry_after_seconds == 3  # drawn: not all come again at once
-    server, path = UploadServer(place.uploads, CallLog()), str(tmp_path / "uploads")
+    server, path = UploadServer(place.uploads, usage, CallLog()), str(tmp_path / "uploads")
     await server.start(path)
     async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path)) as http:
         answer = await http.put(f"http://service{UPLOAD_PATH}{(await place.job())[1]}", content=b"1;2:3")

@@ -38,31 +38,29 @@ class Content:
         self.name = "standard input" if path is None else str(path)
         self.size_bytes: int | None = None
         self.modified_ns: int | None = None
+        self._is_gzip = False
         try:
             if path is None:
-                stdin = StandardInput()
-                self._raw: io.BufferedIOBase = stdin
-                head = stdin.head(HEAD_BYTES)
+                self._coming: StandardInput | None = StandardInput()
+                self._raw: io.BufferedIOBase = self._coming
+                head = self._coming.head(HEAD_BYTES)
             else:
-                opened = path.open("rb")
-                self._raw, head = opened, opened.read(HEAD_BYTES)
+                self._coming = None
+                self._raw = opened = path.open("rb")
+                head = opened.read(HEAD_BYTES)
                 stat = os.fstat(opened.fileno())
                 self.size_bytes, self.modified_ns = stat.st_size, stat.st_mtime_ns
                 opened.seek(0)
+                self._is_gzip = head.startswith(GZIP)
+                if self._is_gzip:
+                    head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head)
         except OSError as error:
             raise SourceError(f"{self.name}: {error.strerror}") from error
-        self._is_gzip = head.startswith(GZIP)
+        except (EOFError, zlib.error) as error:
+            raise SourceError(f"{self.name}: after line 0: {error}") from error
         self._file: io.BufferedIOBase = gzip.GzipFile(fileobj=self._raw) if self._is_gzip else self._raw
-        self._coming = self._file if isinstance(self._file, StandardInput) else None
-        self._some: Callable[[int], bytes] = self._file.read if path is not None else self._file.read1
-        if self._coming is not None:
-            self._some = self._coming.some_lines
+        self._some = self._file.read if self._coming is None else self._coming.some_lines
         self.offset = self.line = 0
-        if self._is_gzip:
-            try:
-                head = zlib.decompressobj(31).decompress(head)
-            except zlib.error as error:
-                raise self._broken(error) from error
         self.head = head.removeprefix(_BOM)
         if head.startswith(_BOM):
             self.pass_by(len(self._file.read(len(_BOM))), 0)
@@ -130,18 +128,10 @@ class Content:
         self.pass_by(len(data), len(lines))
         return lines
 
-    def has_more(self, since: float) -> bool:
-        """Whether what was read may wait for more, which it does `since` this time of the monotonic clock: always, but
-        for standard input that comes slowly. Compressed input counts as a file: what its compressor holds back cannot
-        be told.
-
-        Raises:
-            SourceError: as for `lines`.
-        """
-        try:
-            return self._coming is None or self._coming.has_more(since)
-        except OSError as error:
-            raise self._broken(error) from error
+    def has_more(self, since: float, ending: bytes = b"\n") -> bool:
+        """Whether what was read may wait for more (a line; if `ending` is empty, any byte), which it does `since` this
+        time of the monotonic clock: always, but for standard input that comes slowly."""
+        return self._coming is None or self._coming.has_more(since, ending)
 
     def lines(self) -> Iterator[str]:
         """The remaining lines, with their line ends. Invalid UTF-8 is decoded with `surrogateescape`.

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import CsvForm
-from instantaudience_server.sending.json_forms import array_records, holds_array, ndjson_records
-from instantaudience_server.sending.records import Batch, Place, batches_of
+from instantaudience_server.sending.json_forms import array_batches, holds_array, ndjson_batches
+from instantaudience_server.sending.records import Batch, Place
 
 FORMS = ("csv", "ndjson", "json")
 
@@ -28,6 +28,4 @@ def read_batches(content: Content, form: str | None, csv_form: CsvForm, start: P
     form = form or form_of(content.head)
     if form == "csv":
         return csv_form.batches(content, start)
-    if form == "ndjson":
-        return batches_of(ndjson_records(content, start), start, content.has_more)
-    return batches_of(array_records(content, start), start)
+    return ndjson_batches(content, start) if form == "ndjson" else array_batches(content, start)

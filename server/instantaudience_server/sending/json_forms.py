@@ -1,19 +1,20 @@
 """JSON files: one user per line (NDJSON), or an array of users, either bare or in an object as in the contract."""
 
 import codecs
+import contextlib
 import json
 import re
+import time
 from collections.abc import Iterator
 
 from instantaudience_server.sending.content import Content
-from instantaudience_server.sending.records import Place, Record, SourceError, user_of
+from instantaudience_server.sending.records import Batch, Place, Record, SourceError, batches_of, user_of
 
 CHUNK_BYTES = 2**16
 MOST_USER_CHARACTERS = 2**24
 
-_opening = re.compile(r'\ufeff?\s*(?:\{\s*"rt_segment"\s*:\s*)?\[\s*')
-_comma = re.compile(r"\s*,\s*")
-_closing = re.compile(r"\s*\]\s*\}?\s*")
+_opening = re.compile(r'\ufeff?\s*(?:\{\s*"rt_segment"\s*:\s*)?\[')
+_between = re.compile(r"[\s,]*+")
 _may_open = re.compile(r'\s*(?:\[|\{\s*"rt_segment")')
 _decoder = json.JSONDecoder()
 
@@ -23,12 +24,16 @@ def holds_array(head: str) -> bool:
     return _may_open.match(head) is not None
 
 
-def ndjson_records(content: Content, start: Place) -> Iterator[Record]:
+def ndjson_batches(content: Content, start: Place) -> Iterator[Batch]:
     """The users from `start` on, one per line.
 
     Raises:
         SourceError: the file cannot be read any further.
     """
+    return batches_of(_ndjson_records(content, start), start, content.has_more)
+
+
+def _ndjson_records(content: Content, start: Place) -> Iterator[Record]:
     if start.offset:
         content.seek(start)
     for text in content.lines():
@@ -37,25 +42,30 @@ def ndjson_records(content: Content, start: Place) -> Iterator[Record]:
             yield _record(content.place, content.place.line, text)
 
 
-def array_records(content: Content, start: Place) -> Iterator[Record]:
+def array_batches(content: Content, start: Place) -> Iterator[Batch]:
     """The users of an array from `start` on.
 
     Raises:
         SourceError: the file cannot be read any further, or is not an array.
     """
     text = _Text(content)
+    return batches_of(_array_records(text, content, start), start, text.has_more)
+
+
+def _array_records(text: "_Text", content: Content, start: Place) -> Iterator[Record]:
     if start.offset:
         content.seek(start)
     else:
-        text.drop(_opening)
+        text.drop_opening()
     is_first = not start.offset
-    while not text.drop(_closing, whole=True):
-        if not is_first and not text.drop(_comma):
+    while not text.drop("]"):
+        if not is_first and not text.drop(","):
             raise text.error("here should be , or ]")
         is_first = False
-        line = content.place.line + 1
-        user = text.value()
-        yield _record(content.place, line, user)
+        yield text.record()
+    text.drop("}")
+    if text.goes_on():
+        raise text.error("there is something behind the array's end")
 
 
 def _record(end: Place, line: int, text: str) -> Record:
@@ -64,6 +74,12 @@ def _record(end: Place, line: int, text: str) -> Record:
     except (ValueError, RecursionError) as error:
         return Record(end, [(line, text)], problem=str(error))
     return Record(end, [(line, text)], user, max(1, len(user.seg_block)))
+
+
+def _end_of(pattern: re.Pattern[str], text: str) -> int:
+    """The length of what matches at the text's beginning."""
+    found = pattern.match(text)
+    return 0 if found is None else found.end()
 
 
 class _Text:
@@ -79,44 +95,74 @@ class _Text:
         """An error at the current position."""
         return SourceError(f"{self._content.name}: line {self._content.place.line + 1}: {problem}")
 
-    def drop(self, pattern: re.Pattern[str], whole: bool = False) -> bool:
-        """Consume text that matches the pattern; returns whether it did. Matches are shorter than a chunk. If `whole`,
-        nothing may follow.
-
-        Raises:
-            SourceError: something follows.
-        """
-        while len(self._text) < CHUNK_BYTES // 2 and self._more():
+    def drop_opening(self) -> None:
+        """Consume what precedes the first value, if it is there: it is shorter than a chunk."""
+        while "[" not in self._text and len(self._text) < CHUNK_BYTES and self._more():
             pass
-        found = pattern.match(self._text)
-        if found is None:
-            return False
-        if whole and found.end() < len(self._text):
-            raise self.error("there is something behind the array's end")
-        self._drop(found.end())
+        self._drop(_end_of(_opening, self._text))
+
+    def goes_on(self) -> bool:
+        """Consume white space; returns whether there is something behind it."""
+        while not self._text or self._text[0].isspace():
+            self._drop(len(self._text) - len(self._text.lstrip()))
+            if not (self._text or self._more()):
+                return False
         return True
 
-    def value(self) -> str:
-        """Consume the next JSON value; returns its text.
+    def drop(self, character: str) -> bool:
+        """Consume white space, and this character if it is the next one; returns whether it is."""
+        is_next = self.goes_on() and self._text[0] == character
+        if is_next:
+            self._drop(1)
+        return is_next
+
+    def record(self) -> Record:
+        """Consume the next JSON value; returns its record.
 
         Raises:
             SourceError: there is no valid value.
         """
+        self.goes_on()
+        line = self._content.place.line + 1
         while True:
             try:
-                _, end = _decoder.raw_decode(self._text)
+                end = self._end_of_value(0)
             except (ValueError, RecursionError) as error:
                 size = len(self._text)
-                # Doubled each time: parsing again after each chunk would take quadratic time, a minute for a few
-                # megabytes.
+                # Doubled each time, but for pauses: parsing again after each chunk would take quadratic time, a minute
+                # for a few megabytes.
                 while size <= MOST_USER_CHARACTERS and len(self._text) < max(2 * size, CHUNK_BYTES) and self._more():
-                    pass
-                if len(self._text) == size:
+                    if not self._content.has_more(time.monotonic(), ending=b""):
+                        break
+                if size > MOST_USER_CHARACTERS or (self._ended and len(self._text) == size):
                     raise self.error(f"no JSON: {error}") from None
                 continue
             value = self._text[:end]
             self._drop(end)
-            return value
+            return _record(self._content.place, line, value)
+
+    def has_more(self, since: float) -> bool:
+        """Whether what was read may wait for the next value, as `Content.has_more` for a line."""
+        while self._content.size_bytes is None and not self._ended:
+            with contextlib.suppress(ValueError, RecursionError):
+                self._end_of_value(_end_of(_between, self._text))
+                break
+            if not self._content.has_more(since, ending=b""):
+                return False
+            self._more()
+        return True
+
+    def _end_of_value(self, begin: int) -> int:
+        """Where the value ends that begins here.
+
+        Raises:
+            ValueError: it is not valid, or may go on.
+            RecursionError: it is too deep.
+        """
+        _, end = _decoder.raw_decode(self._text, begin)
+        if not self._ended and self._text[end - 1].isdigit() and not self._text[end : end + 3].strip("+-.Ee"):
+            raise ValueError("a number may go on")
+        return end
 
     def _more(self) -> bool:
         if not self._ended:

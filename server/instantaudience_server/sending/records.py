@@ -90,9 +90,7 @@ def _too_long(user: RtSegment) -> str | None:
     return "seg_code" if size + longest + FRAME_BYTES > BODY_BYTES else None
 
 
-def batches_of(
-    records: Iterable[Record], start: Place, has_more: Callable[[float], bool] = lambda _since: True
-) -> Iterator[Batch]:
+def batches_of(records: Iterable[Record], start: Place, has_more: Callable[[float], bool]) -> Iterator[Batch]:
     """Group records, read from `start` on, into batches. A batch is smaller if there is no more for it, which is asked
     with the time of the monotonic clock since when it waits; and at the end, also if that is because reading fails."""
     some: list[Record] = []

@@ -5,6 +5,8 @@ import os
 import select
 import sys
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,7 +66,7 @@ def test_standard_input_is_read_to_its_end(
     assert users == [str(number) for number in range(MANY)]
 
 
-TOLD: dict[str, tuple[str, list[tuple[str, list[str]]]]] = {
+TOLD: dict[str, tuple[str, list[tuple[str, list[str]]], str]] = {
     "csv": (
         "user_id,seg_id\n",
         [
@@ -76,6 +78,7 @@ TOLD: dict[str, tuple[str, list[tuple[str, list[str]]]]] = {
             ('",10001\n', ["8\n"]),
             ("9,10001\n" * 2, ["9"]),
         ],
+        "1,10001",
     ),
     "ndjson": (
         "",
@@ -84,29 +87,48 @@ TOLD: dict[str, tuple[str, list[tuple[str, list[str]]]]] = {
             ('{"user_id":"2"}\n{"user_id":"3"}\n{"user', ["2", "3"]),
             ('_id":"4"}\n[\n', ["4", "["]),
         ],
+        '{"user_id":"1"}',
     ),
+    "array": (
+        "[",
+        [
+            ('{"user_id":"1","seg_block":[{"seg_id":10001}]}', ["1"]),
+            (',{"user_id":"2"},\n{"user_id":"3"},{"user', ["2", "3"]),
+            ('_id":"4"} , 5', ["4"]),
+            ("6,", ["56"]),
+            ('{"user_id":"7"}\n,', ["7"]),
+        ],
+        '{"user_id":"1"}]',
+    ),
+    "request": ('{"rt_segment":[', [('{"user_id":"1"},', ["1"]), ('{"user_id":"2"}]}', ["2"])], "\n"),
 }
-"""What begins input of a form; and what comes after it each time, with the users, and lines that are none, in it."""
+"""What begins input of a form; what comes after it each time, with the users, and lines that are none, in it; and what
+ends it."""
 
 
+@pytest.mark.parametrize("is_gzip", [False, True], ids=["", "gzip"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "mark"])
 @pytest.mark.parametrize("form", TOLD)
 def test_what_has_come_on_standard_input_does_not_wait_for_more(
-    monkeypatch: pytest.MonkeyPatch, form: str, mark: str
+    monkeypatch: pytest.MonkeyPatch, form: str, mark: str, is_gzip: bool
 ) -> None:
     """A line is there when its end is; a user whose rows might go on does not wait for that."""
-    begin, steps = TOLD[form]
+    begin, steps, end = TOLD[form]
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     reading, writing = os.pipe()
-    with os.fdopen(reading) as stdin, os.fdopen(writing, "w", newline="") as program:
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "wb", buffering=0) as program:
         monkeypatch.setattr(sys, "stdin", stdin)
-        program.write(mark + begin + steps[0][0])
-        program.flush()
+
+        def write(text: str, mode: int = zlib.Z_SYNC_FLUSH) -> None:
+            data = text.encode()
+            program.write(packer.compress(data) + packer.flush(mode) if is_gzip else data)
+
+        write(mark + begin + steps[0][0])
         with Content(None) as content:
             batches = read_batches(content, None, CsvForm(), Place())
             for text, expected in steps:
                 if text is not steps[0][0]:
-                    program.write(text)
-                    program.flush()
+                    write(text)
                 found: list[str] = []
                 while len(found) < len(expected):
                     batch = next(batches)
@@ -116,9 +138,62 @@ def test_what_has_come_on_standard_input_does_not_wait_for_more(
                         said = row if isinstance(row, str) else ",".join(row)
                         found.append(said if record.problem else next(users).user_id)
                 assert found == expected
-            program.write(steps[0][0].rstrip("\n"))
+            write(end, zlib.Z_FINISH)
             program.close()
-            assert [user.user_id for batch in batches for user in batch.request.rt_segment] == ["1"]
+            left = [user.user_id for batch in batches for user in batch.request.rt_segment]
+            assert left == (["1"] if end.strip() else [])
+
+
+PACKED = gzip.compress(LINES := "".join(map(FORMS["ndjson"][1].format, range(MANY))).encode())
+DAMAGED = {
+    "cut": (PACKED[:-9], "Compressed file ended before the end-of-stream marker was reached"),
+    "wrong": (PACKED[:-8] + b"12345678", "Error -3 while decompressing data: incorrect data check"),
+    "followed by something else": (PACKED + b"123", "Error -3 while decompressing data: incorrect header check"),
+}
+
+
+@pytest.mark.parametrize(("packed", "problem"), DAMAGED.values(), ids=DAMAGED)
+def test_of_damaged_gzip_what_can_be_read_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bytes, problem: str
+) -> None:
+    (tmp_path / "users").write_bytes(packed)
+    users: list[str] = []
+    with (tmp_path / "users").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with Content(None) as content:
+            batches = read_batches(content, None, CsvForm(), Place())
+            said = (user.user_id for batch in batches for user in batch.request.rt_segment)
+            with pytest.raises(SourceError) as raised:
+                users.extend(said)
+    assert str(raised.value) == f"standard input: after line {len(users)}: {problem}"
+    assert users == [str(number) for number in range(len(users))]
+    assert len(users) > MANY // 2
+
+
+def test_gzip_of_several_files_with_zeros_between_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = bytes(100_000)
+    half = len(LINES) // 2
+    packed = zeros.join([gzip.compress(LINES[:half]), gzip.compress(b""), gzip.compress(LINES[half:]), b""])
+    (tmp_path / "users").write_bytes(packed)
+    with (tmp_path / "users").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with Content(None) as content:
+            batches = read_batches(content, None, CsvForm(), Place())
+            assert sum(batch.users for batch in batches) == MANY
+
+
+def test_gzip_that_grows_large_is_unpacked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "users").write_bytes(gzip.compress(LINES[: LINES.index(b"\n") + 1] + (b" " * 4095 + b"\n") * 2**12))
+    with (tmp_path / "users").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with Content(None) as content:
+            tracemalloc.start()
+            try:
+                assert [batch.users for batch in read_batches(content, None, CsvForm(), Place())] == [1]
+                _, most = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+    assert most < 2**21
 
 
 @pytest.mark.parametrize("form", FORMS)

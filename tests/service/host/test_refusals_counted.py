@@ -1,6 +1,7 @@
 """Calls that the gateway refuses count as failed ones of their member, and a token counts before a body (source:
 contract-neighbours, "num_other_errors" and "order of checks")."""
 
+import time
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -14,7 +15,7 @@ from support.contract.answers import assert_grpc_error, assert_http_error
 from support.contract.json_bodies import chunks
 from support.contract.messages import LIMIT_BYTES
 from support.service.running import Service
-from support.service.usage import failed_calls, usage_of
+from support.service.usage import assert_counted, failed_calls, usage_of
 from support.waiting import eventually
 
 Send = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
@@ -68,9 +69,10 @@ async def test_a_refused_call_is_its_members(
 ) -> None:
     before = await failed_calls(service)
     async with service.http(port, headers={"authorization": await service.token()}) as http:
+        began = time.monotonic()
         answer = await send(http)
     assert_http_error(answer, status, "LIMIT" if status == 413 else "SYNTAX")
-    assert await failed_calls(service) == before | {failure: before.get(failure, 0) + 1}
+    await assert_counted(lambda: failed_calls(service), before | {failure: before.get(failure, 0) + 1}, began)
 
 
 @pytest.mark.parametrize(("port", "send", "status", "_"), CASES)
@@ -102,10 +104,11 @@ async def test_what_a_port_does_not_take_is_the_members_too(service: Service) ->
 
 
 async def test_a_token_in_the_query_counts_too(service: Service, http: httpx.AsyncClient) -> None:
-    before = await failed_calls(service)
-    answer = await http.post(f"/rt-segment?access_token={await service.token()}", content="{")
+    before, token = await failed_calls(service), await service.token()
+    began = time.monotonic()
+    answer = await http.post(f"/rt-segment?access_token={token}", content="{")
     assert_http_error(answer, 400, "SYNTAX", "The body is not JSON (byte 2).")
-    assert await failed_calls(service) == before | {"syntax": before.get("syntax", 0) + 1}
+    await assert_counted(lambda: failed_calls(service), before | {"syntax": before.get("syntax", 0) + 1}, began)
     assert_http_error(await http.post("/rt-segment?access_token=x", content="{"), 401, "NOAUTH", tokens.UNKNOWN)
 
 
@@ -150,9 +153,10 @@ async def test_who_tells_of_refusals_directly_tells_of_their_own(service: Servic
     metadata = (("authorization", await service.token()),)
     async with service.channel("direct") as channel:
         count = channel.unary_unary(COUNT_PATH)
+        began = time.monotonic()
         await count(HttpResponse(status=404).SerializeToString(), metadata=metadata)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await count(HttpResponse(status=200).SerializeToString(), metadata=metadata)
         assert_grpc_error(caught.value, grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX")
     more = {name: before.get(name, 0) + 1 for name in ("not_found", "syntax")}
-    assert await failed_calls(service) == before | more
+    await assert_counted(lambda: failed_calls(service), before | more, began)

@@ -160,6 +160,7 @@ class AsyncClient:
         await self._session.close()
         await self._public_session.close()
         await self._asking.close()
+        self._streaming.close()
         await self._channel.close()
 
     async def apply(

@@ -124,6 +124,11 @@ class Source:
         asked, self._asked = self._asked, None
         return asked.result()
 
+    def give_up(self) -> None:
+        """Cancel a pending read."""
+        if self._asked is not None:
+            self._asked.cancel()
+
     async def aclose(self) -> None:
         """Stop reading. What the users' iterator raises then is not raised."""
         try:
@@ -151,6 +156,14 @@ class Streaming:
         self._pacer = pacer
         self._retries = retries
         self._window = window
+        self._under_way: dict[asyncio.Task[None], Source] = {}
+
+    def close(self) -> None:
+        """End what goes on of streams whose results nobody takes; `session` is closed. Who asks for the next result
+        learns that."""
+        for sending, source in self._under_way.items():
+            sending.cancel()
+            source.give_up()
 
     async def apply(
         self, source: Source, limits: Limits, patience_seconds: float
@@ -177,6 +190,7 @@ class Streaming:
                 watched = self._watchers.attempt(PATH, 1, request_id)
                 stream = _Stream(self._open(metadata=watched.metadata(token)), request_id)
                 sending = asyncio.create_task(self._send(stream, window, source, limits))
+                self._under_way[sending] = source
                 outcome: AudienceError | None = GIVEN_UP
                 try:
                     async for response in self._answers(stream):
@@ -190,6 +204,7 @@ class Streaming:
                     try:
                         watched.end(stream.failure or outcome)
                     finally:
+                        del self._under_way[sending]
                         stream.call.cancel()
                         await _end(sending)
                 with suppress(asyncio.CancelledError, *_OF_THE_END):

@@ -12,12 +12,14 @@ from instantaudience import (
     Attempt,
     Client,
     Limits,
+    Password,
     Retries,
     Token,
     UnavailableError,
     block,
     user,
 )
+from instantaudience.testing import FakeService
 from instantaudience.v1.audience_pb2 import RtSegment
 
 NOWHERE = "127.0.0.1:1"
@@ -97,6 +99,33 @@ async def test_calls_that_pause_fail(call: str) -> None:
             _ = [result async for result in client.stream(users, patience_seconds=6000.0)]
 
     await _fails_when_closed(client, work(), has_failed)
+
+
+@pytest.mark.parametrize("users_there", [1, 10**9])
+async def test_of_streams_whose_results_nobody_takes_nothing_goes_on(service: FakeService, users_there: int) -> None:
+    """Whether they wait for a user or for room; who asks for the next result learns why."""
+    is_given_up = asyncio.Event()
+
+    async def users() -> AsyncIterator[RtSegment]:
+        for index in range(users_there):
+            yield user(index, block(7))
+        try:
+            await asyncio.Future()
+        finally:
+            is_given_up.set()
+
+    client = AsyncClient(service.endpoint, Password("demo", "demo"), plaintext=True, limits=Limits())
+    results = client.stream(users())
+    assert (await anext(results)).error is None
+    sending = {task for task in asyncio.all_tasks() if "_send()" in repr(task)}
+    assert len(sending) == 1
+    await client.close()
+    _, going_on = await asyncio.wait(sending, timeout=5.0)
+    assert not going_on
+    if users_there == 1:
+        await asyncio.wait_for(is_given_up.wait(), timeout=5.0)
+    with pytest.raises(UnavailableError, match="the client is closed"):
+        _ = [result async for result in results]
 
 
 async def test_calls_that_wait_for_their_members_limit_fail() -> None:

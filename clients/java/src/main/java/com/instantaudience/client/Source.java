@@ -71,7 +71,8 @@ final class Source implements AutoCloseable {
     try {
       do {
         awaitAsked();
-        while (!isClosed && !isReady() && users.hasNext()) {
+        // It may be closed while it waits for a user.
+        while (!isClosed && !isReady() && users.hasNext() && !isClosed) {
           add(users.next());
         }
       } while (!isClosed && isGiven());

@@ -218,6 +218,23 @@ class StreamingTest {
   }
 
   @Test
+  void noUserIsTakenAfterTheEndThoughTheIteratorHasOne() throws Exception {
+    Users users = users(2, number -> {
+      if (number > 1) {
+        assertThrows(InterruptedException.class, new CountDownLatch(1)::await);
+      }
+    });
+    try (AudienceClient client = client((number, responses) -> new Answering(responses))) {
+      assertThrows(
+          IllegalStateException.class,
+          () -> client.stream(users, result -> {
+            throw new IllegalStateException("enough");
+          }));
+    }
+    assertEquals(1, users.given().get());
+  }
+
+  @Test
   void anIteratorThatTakesNoNoticeOfAnInterruptKeepsNoStreamFromItsEnd() throws Exception {
     CountDownLatch never = new CountDownLatch(1);
     Users users = users(2, number -> {

@@ -140,10 +140,18 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         "typed_per_filter_config": _without_service(settings) | _with(GRPC_WEB),
         "direct_response": {"status": ROWS[Reason.NO_SUCH_METHOD].http_status},
     }
+    # Envoy joins several Host headers, which are an error (RFC 9112, section 3.2). No host's name has a comma.
+    several_hosts: dict[str, Any] = {
+        "name": "several-hosts",
+        "match": {"prefix": "/", "headers": [_header(":authority", {"contains": ","})]},
+        "typed_per_filter_config": _without_service(settings),
+        "direct_response": {"status": ROWS[Reason.SYNTAX].http_status},
+    }
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
     connect = [_connect(grpc), _connect_json(rest), _connect_streams(grpc)] if settings.connect else []
     large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
     return [
+        several_hosts,
         *_uploads(settings),
         *large,
         grpc_web,

@@ -48,6 +48,8 @@ EDGES = {
     "no HTTP": Edge("nonsense\r\n\r\n", 400, False),
     "TLS": Edge("\x16\x03\x01\x00\xa5\x01\x00", 400, False),
     "no host": Edge("GET /healthz HTTP/1.1\r\n\r\n", 400, True),
+    "two hosts": Edge(POST + "content-length: 2\r\nhost: b\r\n\r\n{{}}", 400, False),
+    "a host twice, of a page": Edge("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400, True),
     "an empty host": Edge(POST.replace("host: a", "host:") + "content-length: 2\r\n\r\n{{}}", 200, True),
     "an empty host, to the transcoder": Edge(f"{NO_NAME}\r\n\r\n", 200, True),
     "a host that is no authority": Edge(f"{NO_NAME} ::1\r\n\r\n", 200, True),

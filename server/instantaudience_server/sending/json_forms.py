@@ -16,7 +16,8 @@ MOST_USER_CHARACTERS = 2**24
 _opening = re.compile(r'\ufeff?\s*(?:\{\s*"rt_segment"\s*:\s*)?\[')
 _between = re.compile(r"[\s,]*+")
 _may_open = re.compile(r'\s*(?:\[|\{\s*"rt_segment")')
-_decoder = json.JSONDecoder()
+_decoder = json.JSONDecoder(parse_int=float)
+"""Finds where values end, also where Python reads no such number, for which `int` has a limit of digits."""
 
 
 def holds_array(head: str) -> bool:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from instantaudience_server.sending.json_forms import CHUNK_BYTES
 from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, SourceError
 
 USERS = [{"user_id": str(number), "seg_block": [{"seg_id": number, "value": 1}] * 3} for number in range(1, 3000)]
+LINE = json.dumps(USERS[0])
 LINES = "\n".join(map(json.dumps, USERS)).encode()
 
 
@@ -92,6 +94,15 @@ def test_lines_that_are_no_users(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_user_is_told_in_the_words_of_the_api(tmp_path: Path, user: Any, problem: str) -> None:
     (tmp_path / "file").write_text(json.dumps(user))
     assert told(batches(tmp_path / "file")) == [(1, problem)]
+
+
+@pytest.mark.parametrize("form", ["[{}\n,{}]", "{}\n{}"], ids=["array", "lines"])
+def test_a_number_that_python_does_not_read_keeps_no_other_user_back(tmp_path: Path, form: str) -> None:
+    digits = "9" * (sys.int_info.default_max_str_digits + 1)
+    (tmp_path / "file").write_text(form.format(f'{{"user_id":"1","seg_block":[{{"seg_id":{digits}}}]}}', LINE))
+    (first, problem), second = told(batches(tmp_path / "file"))
+    assert (first, second) == (1, (2, "1", 3))
+    assert "Exceeds the limit" in problem
 
 
 @pytest.mark.parametrize("is_whole", [True, False])

@@ -12,6 +12,8 @@ from instantaudience_server.transport.calls.call_log import CallLog
 from structlog.testing import capture_logs
 from support.waiting import eventually
 
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+"""Logs of other tests, whose second is not over yet, would write lines on their loop."""
 PATH, MEMBER = "/audience.Segments/Apply", 123
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from instantaudience_server.sending.records import Place, SourceError
-from instantaudience_server.sending.standard_input import GZIP, StandardInput
+from instantaudience_server.sending.standard_input import FAILURES, GZIP, StandardInput
 
 HEAD_BYTES = 4096
 """How much of a file is used to detect its format and to recognise it again."""
@@ -36,6 +36,7 @@ class Content:
             SourceError: it cannot be opened.
         """
         self.name = "standard input" if path is None else str(path)
+        self.offset = self.line = 0
         self.size_bytes: int | None = None
         self.modified_ns: int | None = None
         self._is_gzip = False
@@ -57,10 +58,9 @@ class Content:
         except OSError as error:
             raise SourceError(f"{self.name}: {error.strerror}") from error
         except (EOFError, zlib.error) as error:
-            raise SourceError(f"{self.name}: after line 0: {error}") from error
+            raise self._broken(error) from error
         self._file: io.BufferedIOBase = gzip.GzipFile(fileobj=self._raw) if self._is_gzip else self._raw
         self._some = self._file.read if self._coming is None else self._coming.some_lines
-        self.offset = self.line = 0
         self.head = head.removeprefix(_BOM)
         if head.startswith(_BOM):
             self.pass_by(len(self._file.read(len(_BOM))), 0)
@@ -89,7 +89,7 @@ class Content:
         """
         try:
             self._file.seek(place.offset)
-        except (OSError, EOFError, zlib.error) as error:
+        except FAILURES as error:
             raise SourceError(f"{self.name}: {error}") from error
         self.offset, self.line = place
 
@@ -153,7 +153,7 @@ class Content:
     def _tried(self, read: Callable[[int], bytes], size: int) -> bytes:
         try:
             data = read(size)
-        except (OSError, EOFError, zlib.error) as error:
+        except FAILURES as error:
             raise self._broken(error) from error
         if not data and self.size_bytes is not None and self._raw.tell() < self.size_bytes:
             raise self._broken("it has become shorter since it was opened")

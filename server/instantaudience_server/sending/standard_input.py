@@ -16,7 +16,8 @@ _CHUNK_BYTES = 2**16
 _telling = re.compile(rb'(?:\xef\xbb\xbf)?+\s*+(?:\[|\{\s*+"rt_segment"|(?:\{\s*+)?+[^\n]+\n)')
 """What tells the format, as of files that begin like it: what begins an array; or a line, behind empty lines and a
 brace that stands alone."""
-_FAILURES = (OSError, EOFError, zlib.error)
+FAILURES = (OSError, EOFError, zlib.error)
+"""What reading raises that fails, compressed or not."""
 
 
 class StandardInput(io.BufferedIOBase):
@@ -67,7 +68,7 @@ class StandardInput(io.BufferedIOBase):
         """The next whole lines that have come, at most `size` bytes of them; waits only if there is none. A line that
         is longer is cut. Empty at the end."""
         first = min(size, self._first_line(size))
-        with contextlib.suppress(*_FAILURES):
+        with contextlib.suppress(*FAILURES):
             while len(self._come) < size and self._is_ready(0) and self._more():
                 pass
         return self._taken(max(first, self._come.rfind(b"\n", 0, size) + 1))
@@ -76,7 +77,7 @@ class StandardInput(io.BufferedIOBase):
         """Whether what ends another line (if `ending` is empty: any byte), or the end, is there, or comes until what
         was read has waited for `PAUSE_SECONDS`, which it does `since` this time of the monotonic clock."""
         until = since + PAUSE_SECONDS
-        with contextlib.suppress(*_FAILURES):
+        with contextlib.suppress(*FAILURES):
             while not self._has_ended and (not self._come or ending not in self._come):
                 if not self._is_ready(max(0.0, until - time.monotonic())):
                     return False

@@ -182,8 +182,7 @@ class _Connection:
         """Count a failed upload before its answer, except after UNAVAILABLE, when the cluster may be out of reach."""
         counted = self._usage.count_failure(member_id, REASONS[failure])
         if failure is not Reason.UNAVAILABLE:
-            with contextlib.suppress(AudienceError):
-                await counted
+            await asyncio.wait([counted])
 
     async def _receive(self, upload: Upload) -> None:
         """Pass the body on to the upload.

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from support.contract.answers import assert_http_error
 from support.contract.model import UNLIMITED_DEMO
 from support.service.processes import descendants
 from support.service.running import ON_ONE_HOST, Service, new_directory, running_service
+from support.service.usage import assert_counted
 from support.waiting import eventually
 from support.wire.http1 import Connection, answer_to
 
@@ -363,10 +365,10 @@ async def test_a_url_serves_one_upload(service: Service, demo: httpx.AsyncClient
     assert read.headers["allow"] == "POST, PUT"
     head = await demo.head(job["upload_url"])
     assert (head.status_code, head.headers["allow"], head.content) == (405, "POST, PUT", b"")
-    before = await failures(demo)
+    before, began = await failures(demo), time.monotonic()
     answers = await asyncio.gather(*[demo.put(job["upload_url"], content=b"") for _ in range(20)])
     assert sorted(answer.status_code for answer in answers) == [200, *[404] * 19]
-    assert await failures(demo) == before + 19
+    await assert_counted(lambda: failures(demo), before + 19, began)
     assert (await ended(demo, job["job_id"]))["phase"] == "completed"
 
 
@@ -389,10 +391,10 @@ async def test_a_file_that_is_too_much(
 ) -> None:
     """Its member finds it among the calls that failed, although the URL has no token."""
     job = await created(private)
-    before = await failures(private)
+    before, began = await failures(private), time.monotonic()
     body = content if announced else pieces(content[:7], content[7:])
     assert_refused(await private.put(job["upload_url"], content=body), *refusal)
-    assert await failures(private) == before + 1
+    await assert_counted(lambda: failures(private), before + 1, began)
     failed = await shown(private, job["job_id"])
     if not (announced and refusal is TOO_LARGE):  # else the upload has not begun
         assert (failed["phase"], failed["error_code"]) == ("error", refusal[1])

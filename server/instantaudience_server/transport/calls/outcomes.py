@@ -133,14 +133,7 @@ class Outcomes:
                 counted = self._usage.count_failure(member_id, REASONS[reason])
                 # Without a caller, do not wait: the time to refuse a sign-in must not show whether the name exists.
                 if caller is not None and reason is not Reason.UNAVAILABLE:
-                    try:
-                        await counted
-                    except AudienceError:
-                        pass
-                    except asyncio.CancelledError:
-                        # The count may be cancelled without the call being cancelled.
-                        if _is_cancelled():
-                            raise
+                    await asyncio.wait([counted])  # however it ends: it may be cancelled without the call
         return CallError(failure)
 
     def refused(self, path: str, request_id: str, error: BaseException) -> CallError:

@@ -26,7 +26,7 @@ from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.interfaces.jobs import Job
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.status import DEFECT_TEXT, ROWS
-from instantaudience_server.usage.counting import Usage
+from instantaudience_server.usage.counting import Usage, wait_counted
 from instantaudience_server.usage.failures import REASONS
 
 METHODS = ("POST", "PUT")
@@ -174,15 +174,18 @@ class _Connection:
             await _fail(upload, UPLOAD_FAILED)
         _count_outcome[outcome]()
         if job is not None and failure is not None:
-            await self._count(job.member_id, failure)
+            await self._count(job.member_id, failure, request)
         await self._pass_over()
         await self._send(*answer, retry_seconds, has_body=request.method != b"HEAD")
 
-    async def _count(self, member_id: int, failure: Reason) -> None:
+    async def _count(self, member_id: int, failure: Reason, request: h11.Request) -> None:
         """Count a failed upload before its answer, except after UNAVAILABLE, when the cluster may be out of reach."""
-        counted = self._usage.count_failure(member_id, REASONS[failure])
-        if failure is not Reason.UNAVAILABLE:
-            await asyncio.wait([counted])
+        try:
+            counted = self._usage.count_failure(member_id, REASONS[failure])
+            if failure is not Reason.UNAVAILABLE:
+                await wait_counted(counted)
+        except Exception as error:
+            self._log.not_noted(UPLOAD_PATH, _header(request, REQUEST_ID), error)
 
     async def _receive(self, upload: Upload) -> None:
         """Pass the body on to the upload.

@@ -109,6 +109,20 @@ class Usage:
         return hour
 
 
+async def wait_counted(counted: Counted) -> None:
+    """Wait until a call is counted, or is not in time: also if the count is cancelled, and the caller of this is not.
+
+    Raises:
+        Exception: a defect of the count.
+    """
+    await asyncio.wait([counted])
+    if counted.cancelled():
+        return
+    error = counted.exception()
+    if error is not None and not isinstance(error, AudienceError):
+        raise error
+
+
 class _Hour:
     """The counts of an hour of a member. One addition is under way at a time; what comes meanwhile is in the next."""
 

@@ -8,24 +8,52 @@ from typing import Any, cast
 
 import pytest
 from instantaudience_server.batch.uploads.files import FileStore
-from instantaudience_server.batch.uploads.uploading import Uploads
+from instantaudience_server.batch.uploads.uploading import SECRET_BYTES, Uploads
 from instantaudience_server.clock import SystemClock
+from instantaudience_server.store.interfaces.jobs import MARK_BYTES, Job, Phase
+from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.uploads import UploadServer
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 from support.waiting import until
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-NOBODY = cast(Any, None)
-"""Nobody asks the cluster, and nothing is counted: these requests are for URLs that are none."""
+URL_END = "0" * 2 * (MARK_BYTES + SECRET_BYTES)
+
+
+class Jobs:
+    """A job whose member was deleted."""
+
+    async def find_by_url(self, url_hash: bytes, deadline: float) -> Job:
+        return Job("1", 1, 1, Phase.STARTING, 0, 0, 0)
+
+
+class Usage:
+    """Counts nothing, for a defect."""
+
+    def count_failure(self, *_: Any) -> asyncio.Future[None]:
+        counted = asyncio.get_running_loop().create_future()
+        counted.set_exception(KeyError("a defect"))
+        return counted
+
+
+async def no_member(member_id: int, deadline: float) -> None:
+    return None
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> UploadServer:
     uploads = Uploads(
-        NOBODY, FileStore(tmp_path.as_uri()), NOBODY, SystemClock(), lambda: "word", secrets.SystemRandom().randint, 60
+        cast(Any, Jobs()),
+        FileStore(tmp_path.as_uri()),
+        no_member,
+        SystemClock(),
+        lambda: "word",
+        secrets.SystemRandom().randint,
+        60,
     )
-    server = UploadServer(uploads, NOBODY, CallLog(lambda: {}))
+    server = UploadServer(uploads, cast(Any, Usage()), CallLog(lambda: {}))
     await server.start(str(tmp_path / "socket"))
     return server
 
@@ -81,3 +109,13 @@ async def test_an_upload_that_does_not_end_in_time_is_no_error_of_ours(server: U
     await server.drain(0)
     assert await reader.read() == b""
     assert told == []
+
+
+async def test_a_defect_of_the_count_takes_nobody_the_answer(server: UploadServer, gateway: Streams) -> None:
+    reader, writer = gateway
+    with capture_logs() as events:
+        writer.write(f"PUT /batch-segment-upload/{URL_END} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n".encode())
+        async with asyncio.timeout(30):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+            await server.drain(3600)
+    assert [each["event"] for each in events if each["log_level"] == "error"] == [Event.OUTCOME_NOT_NOTED]

@@ -18,7 +18,7 @@ from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.call import is_request_id
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.status import DEFECT_TEXT, ROWS, Failure, describe
-from instantaudience_server.usage.counting import Usage
+from instantaudience_server.usage.counting import Usage, wait_counted
 from instantaudience_server.usage.failures import REASONS
 
 BARE_DEFECT = describe(AudienceError(Reason.INTERNAL, DEFECT_TEXT))
@@ -133,7 +133,7 @@ class Outcomes:
                 counted = self._usage.count_failure(member_id, REASONS[reason])
                 # Without a caller, do not wait: the time to refuse a sign-in must not show whether the name exists.
                 if caller is not None and reason is not Reason.UNAVAILABLE:
-                    await asyncio.wait([counted])  # however it ends: it may be cancelled without the call
+                    await wait_counted(counted)
         return CallError(failure)
 
     def refused(self, path: str, request_id: str, error: BaseException) -> CallError:
@@ -207,13 +207,8 @@ def _ended(error: BaseException) -> BaseException:
     if isinstance(error, CallerLeft):
         raise error
     if isinstance(error, asyncio.CancelledError):
-        if _is_cancelled():
+        task = asyncio.current_task()
+        if task is None or task.cancelling() > 0:
             raise error
         return unavailable(GIVEN_UP)
     return error
-
-
-def _is_cancelled() -> bool:
-    """Whether the call itself was cancelled, and not only what it waited for."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -1,6 +1,7 @@
 """Files that their owner alone can read, and that have their name once they are whole: tokens, passwords, backups."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ def naming(path: Path) -> Iterator[None]:
 
 class Draft:
     """What is to become a file, beside it until `finish`: whoever leaves before that leaves nothing behind, and what
-    had the file's name stays. Raises OSError where it cannot be written."""
+    had the file's name stays. Raises OSError where it cannot be written, and FileExistsError where what has the name is
+    no file: for root, a device can be replaced, /dev/null for example, and then is missing to all programs."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,6 +30,8 @@ class Draft:
 
     def __enter__(self) -> Self:
         with naming(self._path):
+            if self._path.exists() and not (self._path.is_file() or self._path.is_dir()):
+                raise FileExistsError(errno.EEXIST, "not an ordinary file, so nothing takes its place: name another")
             # One that somebody left may be open to others.
             self._draft.unlink(missing_ok=True)
             descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

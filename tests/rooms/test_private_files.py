@@ -27,6 +27,22 @@ def test_what_cannot_take_its_place_leaves_nothing_behind(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [place]
 
 
+@pytest.mark.parametrize("is_link", [False, True])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, is_link: bool) -> None:
+    """Root who named a device, /dev/null for a try, left an ordinary file in its place to all programs."""
+    place = tmp_path / "pipe"
+    os.mkfifo(place)
+    if is_link:
+        place = tmp_path / "link"
+        place.symlink_to("pipe")
+    before = set(tmp_path.iterdir())
+    with pytest.raises(FileExistsError, match="not an ordinary file") as failed:
+        private_files.write(place, "secret")
+    assert failed.value.filename == str(place)
+    assert place.is_fifo()
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as failed:
         private_files.write(tmp_path / "none" / "file", "secret")

@@ -78,6 +78,8 @@ def check(path: Path, told: Progress) -> dict[str, Any]:
         BackupError: it is not a backup, is incomplete or damaged.
         OSError: it cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise BackupError(f"{path} is not an ordinary file, and it is read twice: write it into one first")
     size, checksum = path.stat().st_size, hashlib.sha256()
     with path.open("rb") as file:
         if _taken(file, len(MAGIC), path) != MAGIC:

@@ -15,7 +15,7 @@ import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.backup.connection import Connection, connected, deadline
 from instantaudience_server.backup.contents import NOT_KEPT, SORTS, TOGETHER, Totals
-from instantaudience_server.backup.file import BackupError, Writer
+from instantaudience_server.backup.file import BackupError, Writer, check
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
 from instantaudience_server.catalog import records
@@ -731,6 +731,13 @@ async def test_a_file_that_is_damaged_is_not_begun(
         with pytest.raises(BackupError):
             await put_back(connection, file, clock, told)
         assert await plain.dbsize(target_nodes=RedisCluster.PRIMARIES) == 0
+
+
+def test_a_pipe_is_no_backup(tmp_path: Path) -> None:
+    """It has its bytes once, and is read twice: a pipe that nobody wrote to was waited for without end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BackupError, match="is not an ordinary file, .* write it into one first"):
+        check(tmp_path / "pipe", told)
 
 
 @pytest.mark.parametrize("is_link", [False, True])

@@ -18,6 +18,9 @@ from instantaudience_server.settings import Settings
 SMALLEST_RSA_BITS = 2048
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 """The curves that all hosts support."""
+_CERTIFICATE = re.compile("-----BEGIN (X509 )?CERTIFICATE-----"), "certificate"
+_KEY = re.compile("-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----"), "private key"
+"""How what is in a file begins, and what it is called."""
 _WHOLE = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 _CRL = re.compile(b"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
@@ -49,6 +52,7 @@ def read_certificates(settings: Settings, now: float) -> Certificates:
         begin = 0.0
         try:
             _check_whole(texts[what])
+            _check_contents(what, texts[what])
             if what == "server":
                 _check_version(texts[what])
             elif what == "client_ca":
@@ -62,7 +66,7 @@ def read_certificates(settings: Settings, now: float) -> Certificates:
             else:
                 ends[what] = _end_of(what, texts[what]).timestamp()
                 begin = _begin_of(what, texts[what])
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except (ValueError, UnsupportedAlgorithm) as error:
             raise CertificateError(f"{files[what]}: {_reason(error)}") from error
         if ends.get(what, now + 1) <= now:
             raise CertificateError(f"{files[what]}: it ended at {_moment(ends[what])}")
@@ -97,13 +101,31 @@ def _check_whole(text: str) -> None:
         raise ValueError("it is cut off in the middle")
 
 
+def _check_contents(what: str, text: str) -> None:
+    """Check that there is anything in a file of what it is for. Of revocation lists, `_end_of` says it.
+
+    Raises:
+        ValueError: there is not.
+    """
+    if what == "client_crl":
+        return
+    begin, name = _KEY if what == "key" else _CERTIFICATE
+    if not begin.search(text):
+        raise ValueError(f"there is no {name} in it (PEM)")
+
+
 def _check_pair(chain: str, key_text: str) -> None:
     """Check that the key is usable and is that of the chain's first certificate.
 
     Raises:
-        ValueError, TypeError: it is not.
+        ValueError: it is not.
     """
-    key = load_pem_private_key(key_text.encode(), password=None)
+    try:
+        key = load_pem_private_key(key_text.encode(), password=None)
+    except TypeError as error:
+        raise ValueError(
+            "it has a passphrase, for which nobody can be asked: write it without one (openssl pkey)"
+        ) from error
     if isinstance(key, rsa.RSAPrivateKey):
         usable = key.key_size >= SMALLEST_RSA_BITS
     else:

@@ -116,16 +116,20 @@ def without_number(authority: Authority, *extensions: x509.ExtensionType) -> Non
 BAD: dict[str, tuple[Callable[[Authority], object], str]] = {
     "a file that is not there": (lambda ca: (ca.directory / "server.key").unlink(), r"server\.key: No such file .*"),
     "no text": (put("server.key", b"\xff"), r"server\.key: it is not PEM"),
-    "no certificate": (put("server.pem", b"nothing"), r"server\.pem: .+"),
+    "no certificate": (put("server.pem", b"nothing"), r"server\.pem: there is no certificate in it \(PEM\)"),
     "half a certificate": (put("server.pem", b"-----BEGIN CERTIFICATE-----\nMIIB"), r"server\.pem: .+"),
-    "no key": (put("server.key", b""), r"server\.key: .+"),
+    "no key": (put("server.key", b""), r"server\.key: there is no private key in it \(PEM\)"),
+    "the certificate in place of its key": (
+        lambda ca: (ca.directory / "server.key").write_bytes((ca.directory / "server.pem").read_bytes()),
+        r"server\.key: there is no private key in it \(PEM\)",
+    ),
     "another certificate's key": (
         lambda ca: key_file(ca.directory, ec.generate_private_key(ec.SECP256R1())),
         r"server\.key: it does not belong to the certificate",
     ),
     "a key with a passphrase": (
         lambda ca: key_file(ca.directory, ec.generate_private_key(ec.SECP256R1()), b"s3cret"),
-        r"server\.key: .+",
+        r"server\.key: it has a passphrase, for which nobody can be asked: write it without one \(openssl pkey\)",
     ),
     "a key that not all hosts can use": (
         lambda ca: key_file(ca.directory, ed25519.Ed25519PrivateKey.generate()),
@@ -171,7 +175,7 @@ BAD: dict[str, tuple[Callable[[Authority], object], str]] = {
         r"revoked\.crl: a list in it has only what is new since another one .*: a whole one is needed",
     ),
     "no list": (put("revoked.crl", b""), r"revoked\.crl: there is no list in it that says when it ends"),
-    "no CA": (put("ca.pem", b""), r"ca\.pem: .+"),
+    "no CA": (put("ca.pem", b""), r"ca\.pem: there is no certificate in it \(PEM\)"),
 }
 
 

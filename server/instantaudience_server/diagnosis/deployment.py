@@ -12,6 +12,7 @@ from instantaudience_server.settings import Settings
 from instantaudience_server.store.inspection.facts import ClusterOutOfReachError, inspect
 
 _DENIED = "give the user and the password that the cluster knows: INSTANT_AUDIENCE_REDIS"
+_UNUSABLE = "change the cluster's URL, INSTANT_AUDIENCE_REDIS; docs/cluster.md has its form"
 _OUT_OF_REACH = "start it; compare address, port, rediss:// or redis://, and cluster mode"
 _BY_TLS = "; in the URL, ssl_ca_certs says whom to trust, ssl_certfile and ssl_keyfile what to show"
 
@@ -64,8 +65,12 @@ async def _cluster(
     try:
         facts = await inspect(redis, now=now, user=acl_user)
     except ClusterOutOfReachError as error:
-        out_of_reach = _OUT_OF_REACH + (_BY_TLS if redis.startswith("rediss:") else "")
-        yield problem("cluster", f"cannot be asked: {error}", _DENIED if error.denied else out_of_reach)
+        mend = _OUT_OF_REACH + (_BY_TLS if redis.startswith("rediss:") else "")
+        if error.denied:
+            mend = _DENIED
+        elif error.unusable:
+            mend = _UNUSABLE
+        yield problem("cluster", f"cannot be asked: {error}", mend)
         return
     yield Finding(Level.OK, "cluster", f"{len(facts.nodes)} nodes, {len(facts.primaries)} of them primaries")
     wanted = cluster.Wanted(settings.durability, await wishes(redis), embedded=settings.redis is None)

@@ -736,7 +736,7 @@ async def test_a_file_that_is_damaged_is_not_begun(
 def test_a_pipe_is_no_backup(tmp_path: Path) -> None:
     """It has its bytes once, and is read twice: a pipe that nobody wrote to was waited for without end."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(BackupError, match="is not an ordinary file, .* write it into one first"):
+    with pytest.raises(BackupError, match=r"is not an ordinary file, .* write it into one first"):
         check(tmp_path / "pipe", told)
 
 

@@ -355,13 +355,28 @@ async def test_who_may_not_ask_everything_is_told_so(replicated: ReplicatedClust
     ("url", "text"),
     [
         ("redis://127.0.0.1:1", "Connect call failed"),
-        ("redis://127.0.0.1:1/1", "Argument 'db' must be 0"),
     ],
 )
 async def test_a_cluster_out_of_reach_is_a_problem(url: str, text: str) -> None:
     findings = await found(url)
     assert worst(findings) is Level.PROBLEM
     assert wrong(findings)["cluster"][0].count(text) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis://127.0.0.1:1/1", "Argument 'db' must be 0"),
+        ("rediss://127.0.0.1:1?ssl_ca_cert=/ca.pem", "ssl_ca_cert is no option of it"),
+        ("redis://127.0.0.1:1?startup_nodes=a", "startup_nodes is no option of it"),
+    ],
+)
+async def test_a_url_that_cannot_be_used_is_what_is_to_be_mended(url: str, text: str) -> None:
+    """It said to start the cluster."""
+    (finding, *_) = await found(url)
+    assert (finding.level, finding.topic) == (Level.PROBLEM, "cluster")
+    assert text in finding.text
+    assert finding.mend == "change the cluster's URL, INSTANT_AUDIENCE_REDIS; docs/cluster.md has its form"
 
 
 async def test_a_cluster_without_slots_is_a_problem(tmp_path: Path) -> None:

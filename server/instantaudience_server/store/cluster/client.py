@@ -1,13 +1,39 @@
 """Makes redis-py's cluster client from the cluster's URL."""
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import parse_url
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 USUAL_PORT = 6379
+OPTIONS = (
+    "client_name",
+    "db",
+    "health_check_interval",
+    "max_connections",
+    "password",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "socket_read_size",
+    "socket_timeout",
+    "ssl_ca_certs",
+    "ssl_ca_data",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_ciphers",
+    "ssl_exclude_verify_flags",
+    "ssl_include_verify_flags",
+    "ssl_keyfile",
+    "ssl_min_version",
+    "username",
+)
+"""The options that may follow the address: those of redis-py's whose value is a text or a number. It takes the names of
+all its arguments there, and fails later, in words about Python."""
+UNUSABLE = (ValueError, TypeError, RedisError, RedisClusterException)
+"""What `cluster_client` raises."""
 NO_CONNECTION = (RedisError, OSError, RuntimeError)
 """What redis-py raises when it cannot connect. RuntimeError comes from uvloop when the connection is reset before
 redis-py writes to it, as by a node that shuts down."""
@@ -21,9 +47,12 @@ def cluster_client(url: str, *, timeout_seconds: float, **options: Any) -> Redis
     or several separated by commas (`redis://user:password@a:6379,b:6379`), any of which is enough.
 
     Raises:
-        ValueError, TypeError, RedisError, RedisClusterException: the URL cannot be used.
+        UNUSABLE: the URL cannot be used.
     """
     first, *others = _for_each_node(url)
+    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+        if name not in OPTIONS:
+            raise ValueError(f"{name} is no option of it; those are: {', '.join(OPTIONS)}")
     client: RedisCluster = RedisCluster.from_url(
         first,
         startup_nodes=[_node(other) for other in others],

@@ -12,11 +12,11 @@ from typing import Any
 
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, SSLConnection
-from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
+from redis.exceptions import NoPermissionError, RedisClusterException
 from redis.exceptions import TimeoutError as NoAnswerInTime
 
 from instantaudience_server.errors import RefusedCommandError, unavailable
-from instantaudience_server.store.cluster.client import NO_CONNECTION, cluster_client
+from instantaudience_server.store.cluster.client import NO_CONNECTION, UNUSABLE, cluster_client
 
 NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
 """Product, as `--version` names it → its first version (major, minor) with HSETEX."""
@@ -68,7 +68,7 @@ class Topology:
     def __init__(self, url: str, *, connect_timeout_seconds: float) -> None:
         try:
             self._client = cluster_client(url, timeout_seconds=connect_timeout_seconds)
-        except (ValueError, TypeError, RedisError, RedisClusterException) as error:
+        except UNUSABLE as error:
             raise StoreUnusableError(f"the cluster's URL cannot be used: {error}") from error
         self._named = dict(self._client.nodes_manager.startup_nodes)
         """The nodes that the URL names; redis-py replaces them by those that the cluster reports."""

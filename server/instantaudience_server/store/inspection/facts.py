@@ -23,7 +23,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from instantaudience_server.store.cluster.client import cluster_client
+from instantaudience_server.store.cluster.client import UNUSABLE, cluster_client
 from instantaudience_server.store.cluster.topology import NO_SLOTS
 from instantaudience_server.store.inspection.permissions import COMMANDS, ON_LETTERS
 from instantaudience_server.store.keys import SLOTS
@@ -33,11 +33,12 @@ ANSWER_SECONDS = 3.0
 
 class ClusterOutOfReachError(Exception):
     """No node can be asked; the message has the error of the cluster or of the connection. `denied`: the cluster was
-    reached, but refused the user or the password."""
+    reached, but refused the user or the password. `unusable`: its URL is wrong, so nobody was asked."""
 
-    def __init__(self, message: str, *, denied: bool) -> None:
+    def __init__(self, message: str, *, denied: bool = False, unusable: bool = False) -> None:
         super().__init__(message)
         self.denied = denied
+        self.unusable = unusable
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,9 @@ async def _discovered(url: str) -> AsyncIterator[RedisCluster]:
     async with AsyncExitStack() as stack:
         try:
             cluster = cluster_client(url, timeout_seconds=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0))
+        except UNUSABLE as error:
+            raise ClusterOutOfReachError(str(error), unusable=True) from error
+        try:
             stack.push_async_callback(cluster.nodes_manager.aclose)
             stack.push_async_callback(cluster.nodes_manager.aclose, "startup_nodes")
             # Not cluster.initialize(), which also reads the list of all commands.
@@ -124,7 +128,7 @@ async def _discovered(url: str) -> AsyncIterator[RedisCluster]:
         except AuthenticationError as error:
             raise ClusterOutOfReachError(str(error), denied=True) from error
         except IndexError as error:  # redis-py found no primary
-            raise ClusterOutOfReachError(NO_SLOTS, denied=False) from error
+            raise ClusterOutOfReachError(NO_SLOTS) from error
         except (RedisError, RedisClusterException, OSError, ssl.SSLError, ValueError, TypeError) as error:
             raise ClusterOutOfReachError(_chain(error), denied=_is_denied(error)) from error
         yield cluster

@@ -1,6 +1,7 @@
 """Clusters that cannot be used at all are refused at start, with a text that says why and what is needed."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -200,6 +201,16 @@ def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(StoreUnusableError, match="the cluster's URL cannot be used") as raised:
         Topology(url, connect_timeout_seconds=1)
     assert "user:password" not in str(raised.value)
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_cert", "startup_nodes", "address_remap"])
+def test_an_option_that_cannot_be_given_is_named(option: str) -> None:
+    """Of one that redis-py lacks, the error was Python's of an argument; of one that is no text, there was none yet."""
+    with pytest.raises(StoreUnusableError) as raised:
+        Topology(f"redis://user:password@127.0.0.1:6379?ssl_ca_certs=a&{option}=s3cret", connect_timeout_seconds=1)
+    assert f"{option} is no option of it; those are: " in str(raised.value)
+    assert "ssl_ca_certs" in str(raised.value)
+    assert not re.search("s3cret|user:|__init__", str(raised.value))
 
 
 class TestCredentials:

@@ -246,9 +246,7 @@ class _Reading:
         size = source.seek(0, io.SEEK_END)
         source.seek(0)
         lists: dict[str, list[Any]] = vars(self._entries)
-        for number, entry in enumerate(read_lists(source), 1):
-            if entry.list_name not in _ENTRIES:
-                raise _BrokenRuleError(f"{entry.list_name}: there is no such list; there are {', '.join(_ENTRIES)}")
+        for number, entry in enumerate(read_lists(source, _ENTRIES), 1):
             place = place_of(entry.list_name, entry.position, _id_in(entry.value))
             try:
                 lists[entry.list_name].append(self._checked(entry))

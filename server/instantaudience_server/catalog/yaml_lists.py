@@ -1,6 +1,6 @@
 """Reads YAML that is a mapping of lists, one entry at a time, so that it needs memory for one entry only."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -28,15 +28,15 @@ class ListEntry(NamedTuple):
     value: Any
 
 
-def read_lists(source: BinaryIO) -> Iterator[ListEntry]:
-    """Yield the entries in order. An empty document has none; a list may be null.
+def read_lists(source: BinaryIO, names: Collection[str]) -> Iterator[ListEntry]:
+    """Yield the entries of the lists that have these names, in order. An empty document has none; a list may be null.
 
     Anchors and aliases are supported; merge keys (`<<`) are not.
 
     Raises:
         YamlError: the next entry is invalid; those before it have been yielded.
     """
-    reader = _Reader(source)
+    reader = _Reader(source, names)
     try:
         yield from reader.entries()
     # ValueError: an invalid date, for example, or a number of thousands of digits.
@@ -47,7 +47,8 @@ def read_lists(source: BinaryIO) -> Iterator[ListEntry]:
 class _Reader:
     """Builds values from the parser's events, which is several times as fast as from its nodes."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, names: Collection[str]) -> None:
+        self._names = names
         self._loader = _Loader(source)
         self._anchors: dict[str, Any] = {}
         self._plain = lru_cache(SCALARS_KEPT)(self._resolve)
@@ -70,6 +71,8 @@ class _Reader:
         seen: set[str] = set()
         while not self._ends(yaml.MappingEndEvent):
             name = self._key(seen)
+            if name not in self._names:
+                raise YamlError(f"{name}: there is no such list; there are {', '.join(self._names)}")
             event = self._loader.get_event()
             if isinstance(event, yaml.ScalarEvent) and self._scalar(event) is None:
                 continue

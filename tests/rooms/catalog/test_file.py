@@ -193,6 +193,8 @@ BROKEN = [
     (changed("segments", 0, member_id=3), "segments[0] (id 100): 'member_id': there is no member 3"),
     (changed("segments", 1, member_id=1), "segments[1] (id 101): another segment of the member has this 'code', what"),
     ({"groups": [1]}, "groups: there is no such list; there are members, users, segments"),
+    ({"groups": []}, "groups: there is no such list; there are members, users, segments"),
+    ({"member": None}, "member: there is no such list; there are members, users, segments"),
     ({"members": {}}, "members: this must be a list"),
     ({"members": [1]}, "members[0]: Input should be a valid dictionary"),
     (["members"], "this must be a mapping of lists"),

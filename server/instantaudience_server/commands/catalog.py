@@ -27,11 +27,13 @@ from instantaudience_server.catalog.rules import MOST_IMPORTED
 from instantaudience_server.commands.connection.answers import and_so
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
+from instantaudience_server.commands.endings import end_as_by_ctrl_c
 from instantaudience_server.commands.printing.as_json import json_option
 from instantaudience_server.commands.printing.progress import progress_bar
 
 DASH = Path("-")
 """Stands for standard input or output."""
+IMPORT_AGAIN = "import the file again for the others"
 MOST_BYTES = 500_000
 """Approximate maximum size of a request; the service accepts 1 MB."""
 PASSWORD_BYTES = MOST_BYTES // 10
@@ -79,6 +81,11 @@ class Import:
     def __init__(self) -> None:
         self.created = self.changed = self.unchanged = 0
         self.problems: list[str] = []
+
+    @property
+    def put(self) -> int:
+        """How many entries the service has answered that it has."""
+        return self.created + self.changed + self.unchanged
 
     def run(self, client: Client, entries: CatalogEntries) -> Iterator[int]:
         """Import everything, members first, because the others refer to them; yields how many more entries are
@@ -139,6 +146,7 @@ def import_file(client: Client, file: Path, as_json: bool) -> None:
 
     Nothing is removed. Importing the same file again changes nothing. The exit status is 1 if entries could not be put.
     """
+    end_as_by_ctrl_c()  # how far it has come is told
     done = Import()
     with progress_bar(MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as progress:
         entries = _read(file, progress)
@@ -148,10 +156,13 @@ def import_file(client: Client, file: Path, as_json: bool) -> None:
             for count in done.run(client, entries):
                 progress.advance(task, count)
         except click.ClickException as error:
-            put = done.created + done.changed + done.unchanged
             _tell_problems(file, done)
-            again = [f"{put} of {size} entries were put", "import the file again for the others"] if put else []
+            again = [f"{done.put} of {size} entries were put", IMPORT_AGAIN] if done.put else []
             raise click.ClickException(and_so(error.message, *again)) from error
+        except KeyboardInterrupt as error:
+            _tell_problems(file, done)
+            far = f"{done.put} of {size} entries were put for certain"
+            raise click.ClickException(f"interrupted; {far}; {IMPORT_AGAIN}") from error
     _tell_problems(file, done)
     counts = {"created": done.created, "changed": done.changed, "unchanged": done.unchanged}
     if as_json:
@@ -175,12 +186,18 @@ def export_file(client: Client, file: Path) -> None:
         ("users", "ListUsers", pb.ListUsersRequest()),
         ("segments", "ListSegments", pb.ListSegmentsRequest()),
     )
-    with whole(file) as output:
-        for name, method, request in lists:
-            heading = f"{name}:\n"
-            for message in client.pages(method, request, name):
-                output.write(heading + write_entry(message))
-                heading = ""
+    end_as_by_ctrl_c()  # no part of a file is left
+    try:
+        with whole(file) as output:
+            for name, method, request in lists:
+                heading = f"{name}:\n"
+                for message in client.pages(method, request, name):
+                    output.write(heading + write_entry(message))
+                    heading = ""
+    except KeyboardInterrupt as error:
+        if file == DASH:
+            raise
+        raise click.ClickException(f"interrupted; {file} was not written") from error
 
 
 @contextlib.contextmanager

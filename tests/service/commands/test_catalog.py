@@ -1,14 +1,19 @@
 """`catalog import` and `catalog export`."""
 
+import asyncio
 import json
 import re
+import signal
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from instantaudience_server.processes import free_ports
-from support.service.running import PASSWORDS, Service, credentials, running_service
+from support.service.processes import not_ignoring_ctrl_c
+from support.service.running import COMMAND, PASSWORDS, Service, credentials, environment, running_service
 from support.service.terminals import on_a_terminal
+from support.waiting import until
 
 PASSWORD = "Import-Passw0rd"
 FILE = f"""
@@ -243,3 +248,66 @@ async def test_progress_is_shown_on_a_terminal(admin: dict[str, str], tmp_path: 
     async with on_a_terminal("catalog", "import", "catalog.yaml", cwd=tmp_path, env=admin) as terminal:
         assert await terminal.ended() == 0
     assert re.search("reading.*importing.*created ", terminal.shown, re.DOTALL)
+
+
+INTERRUPTIONS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+
+
+def files_in(directory: Path) -> list[Path]:
+    """All of them, hidden ones too."""
+    return list(directory.iterdir())
+
+
+async def interrupted(*words: str, directory: Path, service: socket.socket, number: signal.Signals) -> str:
+    """What a command says that is interrupted while it waits for the answer of a service that gives none."""
+    address, port = service.getsockname()
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "catalog", *words, "--url", f"http://{address}:{port}"),
+        cwd=directory,
+        env=environment() | {"INSTANT_AUDIENCE_TOKEN": "token"},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=not_ignoring_ctrl_c,
+    )
+    try:
+        async with asyncio.timeout(60):
+            connection, _ = await asyncio.get_running_loop().sock_accept(service)
+            with connection:
+                await until(lambda: files_in(directory) != [])
+                process.send_signal(number)
+                _, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 1
+    return errors.decode()
+
+
+@pytest.fixture
+def silent() -> Any:
+    """The socket of a service that takes connections, and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        yield listening
+
+
+@INTERRUPTIONS
+async def test_an_interrupted_export_leaves_nothing(
+    tmp_path: Path, silent: socket.socket, number: signal.Signals
+) -> None:
+    """What it had written stayed beside the file, under a hidden name, but for Ctrl-C."""
+    words = "export", "catalog.yaml"
+    said = await interrupted(*words, directory=tmp_path, service=silent, number=number)
+    assert said == "Error: interrupted; catalog.yaml was not written\n"
+    assert files_in(tmp_path) == []
+
+
+@INTERRUPTIONS
+async def test_an_interrupted_import_says_how_far_it_has_come(
+    tmp_path: Path, silent: socket.socket, number: signal.Signals
+) -> None:
+    (tmp_path / "catalog.yaml").write_text(FILE)
+    words = "import", "catalog.yaml"
+    said = await interrupted(*words, directory=tmp_path, service=silent, number=number)
+    assert said == "Error: interrupted; 0 of 5 entries were put for certain; import the file again for the others\n"

@@ -173,6 +173,13 @@ class Settings(BaseModel):
             )
         return self
 
+    @field_validator("catalog", "data_dir", "tls_cert", "tls_key", "client_ca", "client_crl")
+    @classmethod
+    def _written(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            _check_path(str(path))
+        return path
+
     @field_validator("host")
     @classmethod
     def _address(cls, host: str) -> str:
@@ -217,6 +224,7 @@ class Settings(BaseModel):
     @field_validator("batch_store")
     @classmethod
     def _known_store(cls, url: str | None) -> str | None:
+        _check_path(url or "")
         parts = urlsplit(url or "")
         if parts.scheme == "file":
             if parts.netloc or not parts.path.startswith("/"):
@@ -235,6 +243,16 @@ class Settings(BaseModel):
     def file_store_url(self) -> str:
         """The URL of the store of files."""
         return self.batch_store or (self.data_dir.absolute() / "batch-files").as_uri()
+
+
+def _check_path(path: str) -> None:
+    """Check that workers can be told a path, which they are in JSON, and nodes, which are in a line for it.
+
+    Raises:
+        ValueError: it has bytes that are no UTF-8, for which Python has surrogates, or a line break.
+    """
+    if any("\ud800" <= each <= "\udfff" for each in path) or "\n" in path:
+        raise ValueError("must be a path in UTF-8 without line breaks")
 
 
 def _origins_in(text: str) -> tuple[str, ...]:

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,21 @@ def test_a_bad_value_is_refused(given: dict[str, Any]) -> None:
         Settings(**given)
     assert refused.value.error_count() == 1
     assert "s3cret" not in refused.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize("file", [b"/caf\xe9", b"/a\nb"], ids=["in Latin-1", "with a line break"])
+@pytest.mark.parametrize(
+    "name", ["catalog", "data_dir", "tls_cert", "tls_key", "client_ca", "client_crl", "batch_store"]
+)
+def test_a_path_that_workers_and_nodes_cannot_be_told_is_refused(name: str, file: bytes) -> None:
+    """Settings go to workers as JSON, which failed with a traceback, or told the operator to set the output's encoding;
+    and the data directory stands in a line of the nodes' configuration."""
+    value = os.fsdecode(b"file://" * (name == "batch_store") + file)
+    with pytest.raises(ValidationError) as refused:
+        Settings(**{"demo": name != "catalog", name: value})
+    (error,) = refused.value.errors()
+    assert error["loc"] == (name,)
+    assert error["msg"] == "Value error, must be a path in UTF-8 without line breaks"
 
 
 def test_each_pattern_is_told_in_words() -> None:

@@ -1,6 +1,7 @@
 """The service's settings and their checks. `commands/serve.py` reads them: flags override the environment, which
 overrides the file, which overrides the defaults here."""
 
+import contextlib
 import enum
 import ipaddress
 import os
@@ -177,7 +178,10 @@ class Settings(BaseModel):
     @classmethod
     def _written(cls, path: Path | None) -> Path | None:
         if path is not None:
-            _check_path(str(path))
+            whole = path
+            with contextlib.suppress(FileNotFoundError):  # the current directory is gone, which who needs it tells
+                whole = path.absolute()
+            _check_path(str(whole))
         return path
 
     @field_validator("host")
@@ -252,7 +256,7 @@ def _check_path(path: str) -> None:
         ValueError: it has bytes that are no UTF-8, for which Python has surrogates, or a line break.
     """
     if any("\ud800" <= each <= "\udfff" for each in path) or "\n" in path:
-        raise ValueError("must be a path in UTF-8 without line breaks")
+        raise ValueError("must be a path in UTF-8 without line breaks, from the root on")
 
 
 def _origins_in(text: str) -> tuple[str, ...]:

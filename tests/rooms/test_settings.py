@@ -120,7 +120,17 @@ def test_a_path_that_workers_and_nodes_cannot_be_told_is_refused(name: str, file
         Settings(**{"demo": name != "catalog", name: value})
     (error,) = refused.value.errors()
     assert error["loc"] == (name,)
-    assert error["msg"] == "Value error, must be a path in UTF-8 without line breaks"
+    assert error["msg"] == "Value error, must be a path in UTF-8 without line breaks, from the root on"
+
+
+def test_a_path_below_a_directory_that_is_not_in_utf_8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / os.fsdecode(b"caf\xe9")
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    with pytest.raises(ValidationError, match="must be a path in UTF-8"):
+        Settings(demo=True, data_dir=Path("data"))
 
 
 def test_each_pattern_is_told_in_words() -> None:

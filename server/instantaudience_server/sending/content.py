@@ -1,5 +1,6 @@
 """The decompressed content of a file or of standard input, and how far it has been read."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -54,7 +55,8 @@ class Content:
                 opened.seek(0)
                 self._is_gzip = head.startswith(GZIP)
                 if self._is_gzip:
-                    head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head)
+                    head = _unpacked_head(opened)
+                    opened.seek(0)
         except OSError as error:
             raise SourceError(f"{self.name}: {error.strerror}") from error
         except (EOFError, zlib.error) as error:
@@ -161,3 +163,12 @@ class Content:
 
     def _broken(self, error: Exception | str) -> SourceError:
         return SourceError(f"{self.name}: after line {self.line}: {error}")
+
+
+def _unpacked_head(file: io.BufferedIOBase) -> bytes:
+    """The first bytes of gzip, whose files may be small or empty; if it is damaged, those before the damage."""
+    head = b""
+    with contextlib.suppress(*FAILURES), gzip.GzipFile(fileobj=file) as unpacked:
+        while len(head) < HEAD_BYTES and (more := unpacked.read1(HEAD_BYTES - len(head))):
+            head += more
+    return head

@@ -42,6 +42,8 @@ FILES = {
     "an array": json.dumps(USERS, indent=1).encode(),
     "a request": b'\n{ "rt_segment" : [' + LINES.replace(b"\n", b"\n,") + b"]\n}\n",
     "two files of gzip in one": gzip.compress(LINES[: len(LINES) // 2]) + gzip.compress(LINES[len(LINES) // 2 :]),
+    "gzip whose first file is empty": gzip.compress(b"") + gzip.compress(LINES),
+    "a byte order mark in two files of gzip": gzip.compress(b"\xef\xbb") + gzip.compress(b"\xbf" + LINES),
 }
 
 
@@ -155,6 +157,8 @@ def test_a_user_that_fits_no_request_is_none(tmp_path: Path, named: str, user: A
         (b'[{"user_id":"1"},\n{"user_id":', "line 2: no JSON"),
         (b'[{"user_id":"1"}] x', "line 1: there is something behind the array's end"),
         (gzip.compress(LINES)[:-20], "after line .*: Compressed file ended"),
+        (gzip.compress(LINES)[:2], "after line 0: Compressed file ended"),
+        (gzip.compress(b"{}\n") + gzip.compress(LINES)[:2], "after line 1: Compressed file ended"),
     ],
 )
 def test_files_that_cannot_be_read_to_their_end(tmp_path: Path, content: bytes, problem: str) -> None:

@@ -46,8 +46,8 @@ would queue half a million requests of a stream whose member may send a hundred 
 UPLOAD_BUFFER_BYTES = 2**18
 """Buffer for an upload on its way to the receiver."""
 RUNTIME = {"http.max_requests_per_io_cycle": 8}
-"""Handle this many requests of an HTTP/2 connection per event loop cycle, so that other connections get their turn. Each
-further one costs Envoy 6 µs, of some 40: it is put off to the next cycle."""
+"""Handle this many requests of an HTTP/2 connection per event loop cycle, so that other connections get their turn. To
+put one off to the next cycle costs Envoy 6 µs, of some 40 for a request."""
 LOOK_BYTES = 65_536
 """How much is read from a connection before others get their turn."""
 ACCEPTED_AT_ONCE = 4

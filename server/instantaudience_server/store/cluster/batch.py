@@ -127,6 +127,7 @@ class Batch:
         "may_go",
         "missing",
         "problem",
+        "problems",
         "redirections",
         "refusals",
         "size",
@@ -155,6 +156,8 @@ class Batch:
         self.refusals: list[Failure] = []
         self.problem: Problem | None = None
         """The latest reason why a command has to be sent again, or was refused."""
+        self.problems: dict[str, Problem] = {}
+        """The latest of each node, by its name."""
         self.missing = self.size
         """How many commands are not answered yet."""
         self._parts: list[Part] = []
@@ -184,6 +187,10 @@ class Batch:
             # Parts refer to their batch: this breaks the cycle, so that both are freed without a garbage collection.
             self._parts = []
             self._end()
+
+    def note(self, node: str, problem: Problem) -> None:
+        """Note why a node has not carried out a command."""
+        self.problem = self.problems[node] = problem
 
     def refused(self, group: Group, index: int, error: Exception) -> None:
         """Note that a command will not be carried out, which is an answer too."""

@@ -223,11 +223,13 @@ class Cluster:
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._waiting else None
 
     def _unanswering(self, batch: Batch) -> list[str]:
-        """The names of the nodes that owe answers to a batch, each with the batch's latest problem where there is
-        one."""
-        why = "" if batch.problem is None else f" ({batch.problem})"
-        nodes = {self._slots[group.slot(index)] for group, indexes in batch.unanswered() for index in indexes}
-        return sorted("no primary" if node is None else node.name + why for node in nodes)
+        """The nodes that owe answers to a batch, each with its latest problem where there is one, and the first slot of
+        it that no node serves."""
+        slots = {group.slot(index) for group, indexes in batch.unanswered() for index in indexes}
+        names = {node.name for slot in slots if (node := self._slots[slot]) is not None}
+        nodes = [f"{name} ({batch.problems[name]})" if name in batch.problems else name for name in names]
+        lost = sorted(slot for slot in slots if self._slots[slot] is None)
+        return sorted([*nodes, *(f"slot {slot} ({Problem.NO_PRIMARY})" for slot in lost[:1])])
 
     def refused(self, node: Node, part: Part, index: int, error: ReplyError) -> None:
         """Redirect, retry or fail a command that a node answered with an error (see `node.Router`)."""
@@ -241,7 +243,7 @@ class Cluster:
         elif prefix == "ASK":
             self._send_on(batch, group, index, self.routes.named(rest.partition(" ")[2], node), asking=True)
         elif prefix in TRANSIENT:
-            batch.problem = _note(node, prefix)
+            batch.note(node.name, _note(node, prefix))
             if prefix in ("CLUSTERDOWN", "READONLY", "MASTERDOWN"):
                 self.routes.look_again()
             elif prefix in ("TRYAGAIN", "OOM") and isinstance(group, Single):
@@ -249,25 +251,25 @@ class Cluster:
             self._retry_later(batch.part(group, [index]))
         else:
             problem = _for_good(str(error))
-            batch.problem = _note(node, problem.partition(" ")[0])
+            batch.note(node.name, _note(node, problem.partition(" ")[0]))
             self._refusals.note(node.name, problem, group.slot(index))
             batch.refused(group, index, RefusedCommandError(node.name, problem))
 
-    def unreachable(self, node: Node, parts: Iterable[Part]) -> None:
+    def unreachable(self, node: Node, parts: Iterable[Part], problem: Problem) -> None:
         """After a pause, send again what a lost node left unanswered (see `node.Router`)."""
         if self._closed:
             return
         STORE_CONNECTION_FAILURES.labels(node.name).inc()
         self.routes.look_again()
         for part in parts:
-            part.batch.problem = node.problem
+            part.batch.note(node.name, problem)
             self._retry_later(part)
 
     def unconfirmed(self, node: Node, parts: Iterable[Part]) -> None:
         """After a pause, send again what was carried out but not confirmed (see `node.Router`)."""
         STORE_REFUSALS.labels(node.name, Problem.NO_CONFIRMATION).inc()
         for part in parts:
-            part.batch.problem = Problem.NO_CONFIRMATION
+            part.batch.note(node.name, Problem.NO_CONFIRMATION)
             self._retry_later(part)
 
     def another_slot(self, node: Node, slot: int) -> int | None:

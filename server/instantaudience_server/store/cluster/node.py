@@ -30,8 +30,8 @@ class Router(Protocol):
     def refused(self, node: "Node", part: Part, index: int, error: ReplyError) -> None:
         """The node answered the command at `index` of the part's group with an error."""
 
-    def unreachable(self, node: "Node", parts: Iterable[Part]) -> None:
-        """The connection was lost, or could not be made; these parts are unanswered."""
+    def unreachable(self, node: "Node", parts: Iterable[Part], problem: Problem) -> None:
+        """The connection was lost, or could not be made, as `problem` says; these parts are unanswered."""
 
     def unconfirmed(self, node: "Node", parts: Iterable[Part]) -> None:
         """The node has not confirmed in time that replicas or disks have the writes of these parts."""
@@ -81,8 +81,6 @@ class Node:
         self._wire: Wire | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._flush_scheduled = False
-        self.problem: Problem | None = None
-        """Why there is no connection, as of the last attempt."""
 
     @property
     def idle(self) -> bool:
@@ -135,13 +133,11 @@ class Node:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
             self._wire = Wire(connection, self, self._stalled_seconds, self._confirmation)
             STORE_CONNECTIONS.labels(self.name).inc()
-            self.problem = None
         except NO_CONNECTION as error:
             denied = isinstance(error, AuthenticationError | NoPermissionError)
-            self.problem = Problem.NO_ACCESS if denied else Problem.NO_CONNECTION
             await connection.disconnect(nowait=True)
             parts, self._outbox = self._outbox, []
-            self._router.unreachable(self, parts)
+            self._router.unreachable(self, parts, Problem.NO_ACCESS if denied else Problem.NO_CONNECTION)
         finally:
             self._connecting = None
         if self._wire is not None:
@@ -155,9 +151,8 @@ class Node:
     def on_lost(self, unanswered: Iterable[Part]) -> None:
         """See `wire.Owner`."""
         self._wire = None
-        self.problem = Problem.NO_CONNECTION
         outbox, self._outbox = self._outbox, []
-        self._router.unreachable(self, [*unanswered, *outbox])
+        self._router.unreachable(self, [*unanswered, *outbox], Problem.NO_CONNECTION)
 
     def on_unconfirmed(self, parts: Iterable[Part]) -> None:
         """See `wire.Owner`."""

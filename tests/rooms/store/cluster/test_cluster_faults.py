@@ -16,7 +16,7 @@ from instantaudience_server.metrics import STORE_REFUSALS
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Listed, Part
 from instantaudience_server.store.interfaces.memberships import NEVER
-from instantaudience_server.store.keys import mark_key
+from instantaudience_server.store.keys import key_slot, mark_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.telemetry import Event
 from structlog.testing import capture_logs
@@ -99,6 +99,35 @@ async def test_not_now_is_asked_again(
         await on_all_nodes(embedded, *repair)
     await waiting
     assert await store.read(KEYS, seconds_from_now()) == [{1: (1, NEVER)}] * len(KEYS)
+
+
+async def test_each_node_is_named_with_its_own_problem(
+    store: ClusterMembershipStore, embedded: EmbeddedCluster
+) -> None:
+    full, lonely, _ = embedded.ports
+    await on_node(full, "CONFIG", "SET", "maxmemory", "1")
+    await on_node(lonely, "CONFIG", "SET", "min-replicas-to-write", "1")
+    try:
+        with pytest.raises(AudienceError) as failed:
+            await write(store, for_each(KEY_OF_NODE, {NEVER: {1: 1}}), seconds_from_now(0.5))
+    finally:
+        await on_node(full, "CONFIG", "SET", "maxmemory", "0")
+        await on_node(lonely, "CONFIG", "SET", "min-replicas-to-write", "0")
+    assert set(failed.value.nodes) == {f"127.0.0.1:{full} (OOM)", f"127.0.0.1:{lonely} (NOREPLICAS)"}
+
+
+async def test_a_slot_that_no_node_serves_is_named(store: ClusterMembershipStore, embedded: EmbeddedCluster) -> None:
+    key = user_of_slots(0, 5460)
+    slot = key_slot(key)
+    for port in embedded.ports:
+        await on_node(port, "CLUSTER", "DELSLOTS", slot)
+    try:
+        with pytest.raises(AudienceError) as failed:
+            await write(store, for_each([key], {NEVER: {1: 1}}), seconds_from_now(2))
+    finally:
+        await on_node(embedded.ports[0], "CLUSTER", "ADDSLOTS", slot)
+        await whole(embedded)
+    assert failed.value.nodes == [f"slot {slot} (no_primary)"]
 
 
 async def test_what_is_asked_again_and_again_is_kept_once(embedded: EmbeddedCluster) -> None:

@@ -36,7 +36,7 @@ class Errors:
         self.seen.append((part.group, index, str(error)))
         part.batch.answered(1)
 
-    def unreachable(self, node: Node, parts: Any) -> None:
+    def unreachable(self, node: Node, parts: Any, problem: Problem) -> None:
         raise AssertionError("the connection was lost")
 
 
@@ -206,6 +206,7 @@ class Unconfirmed(Errors):
         super().__init__()
         self.count = 0
         self.lost: list[list[int]] = []
+        self.problem: Problem | None = None
         self.slots = slots
 
     def unconfirmed(self, node: Node, parts: Any) -> None:
@@ -214,8 +215,9 @@ class Unconfirmed(Errors):
     def another_slot(self, node: Node, slot: int) -> int:
         return self.slots.pop(0)
 
-    def unreachable(self, node: Node, parts: Any) -> None:
+    def unreachable(self, node: Node, parts: Any, problem: Problem) -> None:
         self.lost = [part.unanswered for part in parts]
+        self.problem = problem
 
 
 def confirming_node(socket: Socket, router: Unconfirmed) -> Node:
@@ -273,7 +275,7 @@ async def test_what_waits_for_a_connection_that_is_reset_goes_out_again() -> Non
     node = Node("node", Reset, router, stalled_seconds=60)  # type: ignore[arg-type]
     ask(node)
     await turns()
-    assert (router.lost, node.idle, node.problem) == ([[0]], True, Problem.NO_CONNECTION)
+    assert (router.lost, node.idle, router.problem) == ([[0]], True, Problem.NO_CONNECTION)
 
 
 class Losses(Errors):
@@ -281,7 +283,7 @@ class Losses(Errors):
 
     count = 0
 
-    def unreachable(self, node: Node, parts: Any) -> None:
+    def unreachable(self, node: Node, parts: Any, problem: Problem) -> None:
         self.count += 1
 
 

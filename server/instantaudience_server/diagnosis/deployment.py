@@ -72,7 +72,8 @@ async def _cluster(
             mend = _UNUSABLE
         yield problem("cluster", f"cannot be asked: {error}", mend)
         return
-    yield Finding(Level.OK, "cluster", f"{len(facts.nodes)} nodes, {len(facts.primaries)} of them primaries")
+    if facts.nodes:
+        yield Finding(Level.OK, "cluster", f"{len(facts.nodes)} nodes, {len(facts.primaries)} of them primaries")
     wanted = cluster.Wanted(settings.durability, await wishes(redis), embedded=settings.redis is None)
     for finding in cluster.judge(facts, wanted):
         yield finding

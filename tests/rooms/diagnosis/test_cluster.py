@@ -13,6 +13,8 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.diagnosis.deployment import diagnose
 from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.embedded.node import HOST
+from instantaudience_server.processes import free_ports
 from instantaudience_server.settings import Durability, Settings
 from instantaudience_server.store.cluster.topology import NEEDED
 from instantaudience_server.store.inspection.durability_settings import CHECKS
@@ -385,6 +387,15 @@ async def test_a_cluster_without_slots_is_a_problem(tmp_path: Path) -> None:
         (finding, *_) = await found(f"redis://127.0.0.1:{port}")
     assert (finding.level, finding.topic) == (Level.PROBLEM, "cluster")
     assert finding.text.startswith("cannot be asked: no node serves a slot; create it first")
+
+
+async def test_nodes_that_announce_another_address_are_all_that_is_told(tmp_path: Path) -> None:
+    (closed,) = free_ports(HOST, 1)
+    async with running_node("valkey", tmp_path, "cluster-enabled yes", f"cluster-announce-port {closed}") as port:
+        findings = await found(f"redis://{HOST}:{port}")
+    assert {each.topic for each in findings} == {"nodes", "files"}
+    (text,) = wrong(findings)["nodes"]
+    assert text.startswith(f"{HOST}:{closed} does not answer: ")
 
 
 async def test_a_wrong_password_is_told(replicated: ReplicatedCluster) -> None:

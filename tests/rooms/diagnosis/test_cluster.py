@@ -371,6 +371,7 @@ async def test_a_cluster_out_of_reach_is_a_problem(url: str, text: str) -> None:
         ("redis://127.0.0.1:1/1", "Argument 'db' must be 0"),
         ("rediss://127.0.0.1:1?ssl_ca_cert=/ca.pem", "ssl_ca_cert is no option of it"),
         ("redis://127.0.0.1:1?startup_nodes=a", "startup_nodes is no option of it"),
+        ("redis://127.0.0.1:1?ssl_ca_certs=/ca.pem", "ssl_ca_certs is an option of rediss:// alone"),
     ],
 )
 async def test_a_url_that_cannot_be_used_is_what_is_to_be_mended(url: str, text: str) -> None:

@@ -50,9 +50,12 @@ def cluster_client(url: str, *, timeout_seconds: float, **options: Any) -> Redis
         UNUSABLE: the URL cannot be used.
     """
     first, *others = _for_each_node(url)
-    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+    parts = urlsplit(url)
+    for name in parse_qs(parts.query, keep_blank_values=True):
         if name not in OPTIONS:
             raise ValueError(f"{name} is no option of it; those are: {', '.join(OPTIONS)}")
+        if name.startswith("ssl_") and parts.scheme != "rediss":
+            raise ValueError(f"{name} is an option of rediss:// alone, which encrypts")
     client: RedisCluster = RedisCluster.from_url(
         first,
         startup_nodes=[_node(other) for other in others],

@@ -207,7 +207,7 @@ def test_what_is_no_url_is_refused(url: str) -> None:
 def test_an_option_that_cannot_be_given_is_named(option: str) -> None:
     """Of one that redis-py lacks, the error was Python's of an argument; of one that is no text, there was none yet."""
     with pytest.raises(StoreUnusableError) as raised:
-        Topology(f"redis://user:password@127.0.0.1:6379?ssl_ca_certs=a&{option}=s3cret", connect_timeout_seconds=1)
+        Topology(f"rediss://user:password@127.0.0.1:6379?ssl_ca_certs=a&{option}=s3cret", connect_timeout_seconds=1)
     assert f"{option} is no option of it; those are: " in str(raised.value)
     assert "ssl_ca_certs" in str(raised.value)
     assert not re.search("s3cret|user:|__init__", str(raised.value))

@@ -34,6 +34,16 @@ class DataDirInUseError(EmbeddedClusterError):
         super().__init__(f"{data_dir} is in use by another process: stop it, or use another data directory")
 
 
+class NodeLostError(EmbeddedClusterError):
+    """A node of a cluster that was formed has no files any more."""
+
+    def __init__(self, data_dir: Path, names: Sequence[str]) -> None:
+        super().__init__(
+            f"{data_dir} lacks what {', '.join(names)} had (nodes.conf): put it back from a copy, or start with an "
+            "empty data directory, and restore a backup into that"
+        )
+
+
 class NoClusterError(Exception):
     """No cluster is named, and no embedded one is found; the message says why."""
 
@@ -81,9 +91,16 @@ def introduce(data_dir: Path, ports: Sequence[tuple[int, int]]) -> None:
 
     At their former addresses, there may now be nodes with the same IDs, started on a copy of the directory. Nodes would
     take those for their own peers, and the two clusters would mix.
+
+    Raises:
+        NodeLostError: nodes know each other, but one has no such file: it would begin as another node, whose slots the
+            others take for those of the one that is gone.
     """
     files = [data_dir / f"node-{number}" / "nodes.conf" for number in range(1, len(ports) + 1)]
     texts = [_read(file) for file in files]
+    lost = [file.parent.name for file, text in zip(files, texts, strict=True) if not text]
+    if lost and any(len(_ADDRESS.findall(text)) > 1 for text in texts):
+        raise NodeLostError(data_dir, lost)
     addresses = {
         own[1]: f"{own[1]} {HOST}:{port}@{bus_port}"
         for text, (port, bus_port) in zip(texts, ports, strict=True)

@@ -19,7 +19,7 @@ from instantaudience_server.embedded import data_dir
 from instantaudience_server.embedded import node as node_module
 from instantaudience_server.embedded import server as server_module
 from instantaudience_server.embedded.cluster import EmbeddedCluster, slots_of_nodes
-from instantaudience_server.embedded.data_dir import DataDirInUseError
+from instantaudience_server.embedded.data_dir import DataDirInUseError, NodeLostError
 from instantaudience_server.embedded.node import HOST, Node, NodeStartError
 from instantaudience_server.embedded.server import NoServerError, find_server
 from redis.asyncio import Redis, RedisCluster
@@ -221,6 +221,19 @@ async def test_completes_a_first_start_that_was_cut_short(
             await EmbeddedCluster(tmp_path).start()
     async with running(EmbeddedCluster(tmp_path)) as cluster:
         await assert_whole(cluster)
+
+
+async def test_a_node_whose_files_are_gone_is_named(tmp_path: Path) -> None:
+    """Half a minute went by, and the log of another node was shown."""
+    async with running(EmbeddedCluster(tmp_path)):
+        pass
+    shutil.move(tmp_path / "node-3", tmp_path / "elsewhere")
+    with pytest.raises(NodeLostError, match=r"lacks what node-3 had \(nodes.conf\)"):
+        await EmbeddedCluster(tmp_path).start()
+    assert not (tmp_path / "node-3").exists()
+    shutil.move(tmp_path / "elsewhere", tmp_path / "node-3")
+    async with running(EmbeddedCluster(tmp_path)):
+        pass
 
 
 async def test_starts_over_files_that_a_power_failure_has_left_empty(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ class Suppressions:
 
     async def follow(self) -> None:
         """Follow the list of members that have suppressed users, forever."""
+        # A process that has just begun does much else, and may come late to the first answer.
+        given_until = self._loop.time() + CURRENT_SECONDS
         while True:
             asked = self._loop.time()
             try:
@@ -86,7 +88,7 @@ class Suppressions:
                 self._current_until = asked + CURRENT_SECONDS
                 self._report(is_known=True)
             except STORE_FAILURES:
-                self._report(is_known=self._loop.time() < self._current_until)
+                self._report(is_known=self._loop.time() < max(self._current_until, given_until))
             await asyncio.sleep(FOLLOW_SECONDS)
 
     def _lasts(self, member_id: int) -> bool:

@@ -74,8 +74,8 @@ def store(cluster: Cluster) -> Watched:
     return Watched(cluster)
 
 
-@pytest.fixture
-async def suppressions(store: Watched, clock: FakeClock) -> AsyncIterator[Suppressions]:
+@contextlib.asynccontextmanager
+async def followed(store: Watched, clock: FakeClock) -> AsyncIterator[Suppressions]:
     """They are known."""
     suppressions = Suppressions(store, clock)
     following = asyncio.create_task(suppressions.follow())
@@ -84,6 +84,12 @@ async def suppressions(store: Watched, clock: FakeClock) -> AsyncIterator[Suppre
     following.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await following
+
+
+@pytest.fixture
+async def suppressions(store: Watched, clock: FakeClock) -> AsyncIterator[Suppressions]:
+    async with followed(store, clock) as suppressions:
+        yield suppressions
 
 
 async def known(suppressions: Suppressions, *members: int, concerned: bool = False) -> None:
@@ -370,6 +376,14 @@ async def test_while_it_is_not_known_who_has_some_everyone_is_looked_for(
         assert SUPPRESSIONS_STALE._value.get() == 0
         await known(suppressions, OTHER)
     assert module.FOLLOW_SECONDS + module.ANSWER_SECONDS < module.CURRENT_SECONDS < 1
+
+
+async def test_a_first_answer_that_is_late_is_not_told(store: Watched, clock: FakeClock) -> None:
+    """A process does much else as it begins: each start logged a warning."""
+    store.failing = 1
+    with capture_logs() as logged:
+        async with followed(store, clock):
+            assert not logged
 
 
 async def test_a_question_without_an_answer_is_asked_again(suppressions: Suppressions, store: Watched) -> None:

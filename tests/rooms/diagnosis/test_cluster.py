@@ -405,6 +405,14 @@ async def test_a_wrong_password_is_told(replicated: ReplicatedCluster) -> None:
     assert "wrong" not in finding.text.split()
 
 
+async def test_a_wrong_password_is_told_where_another_node_is_away(replicated: ReplicatedCluster) -> None:
+    (away,) = free_ports(HOST, 1)
+    (finding, *_) = await found(replicated.url.replace("://", f"://nobody:wrong@{HOST}:{away},"))
+    assert f"{HOST}:{away}: " in finding.text
+    assert f"{HOST}:{replicated.nodes[0].port}: " in finding.text
+    assert finding.mend.startswith("give the user and the password")
+
+
 async def test_what_cannot_be_asked_keeps_no_connection(replicated: ReplicatedCluster) -> None:
     for node in replicated.nodes:
         await node.ask("ACL", "SETUSER", "blind", "on", "nopass", "+@all", "-cluster")

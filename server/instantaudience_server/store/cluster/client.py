@@ -1,5 +1,7 @@
 """Makes redis-py's cluster client from the cluster's URL."""
 
+import asyncio
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -66,6 +68,22 @@ def cluster_client(url: str, *, timeout_seconds: float, **options: Any) -> Redis
         **options,
     )
     return client
+
+
+async def causes(nodes: Collection[ClusterNode]) -> dict[str, Exception]:
+    """The name of each of several nodes → why it cannot be asked for the topology. Empty where one of them can be, or
+    there is only one: redis-py tells the cause of whichever it has asked last, and names none."""
+
+    async def ask(node: ClusterNode) -> Exception | None:
+        try:
+            await node.execute_command("CLUSTER SLOTS")
+        except NO_CONNECTION as error:
+            return error
+        return None
+
+    answers = await asyncio.gather(*map(ask, nodes)) if len(nodes) > 1 else []
+    found = {node.name: error for node, error in zip(nodes, answers, strict=False) if error is not None}
+    return found if len(found) == len(nodes) else {}
 
 
 def _for_each_node(url: str) -> list[str]:

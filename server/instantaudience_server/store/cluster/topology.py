@@ -16,7 +16,7 @@ from redis.exceptions import NoPermissionError, RedisClusterException
 from redis.exceptions import TimeoutError as NoAnswerInTime
 
 from instantaudience_server.errors import RefusedCommandError, unavailable
-from instantaudience_server.store.cluster.client import NO_CONNECTION, UNUSABLE, cluster_client
+from instantaudience_server.store.cluster.client import NO_CONNECTION, UNUSABLE, causes, cluster_client
 
 NEEDED = {"Valkey": (9, 0), "Redis": (8, 0)}
 """Product, as `--version` names it → its first version (major, minor) with HSETEX."""
@@ -148,7 +148,9 @@ class Topology:
         try:
             await self._discover()
         except _NO_ANSWER as error:
-            raise StoreUnusableError(f"the cluster cannot be used: {_forbidden(error) or error}") from error
+            found = await causes(self._named.values())
+            each = "; ".join(f"{name}: {str(cause).removesuffix('.')}" for name, cause in found.items())
+            raise StoreUnusableError(f"the cluster cannot be used: {each or _forbidden(error) or error}") from error
         for node in self._client.nodes_manager.get_nodes_by_server_type("primary"):
             try:
                 known: list[Any] = await node.execute_command("COMMAND INFO", "HSETEX")

@@ -23,7 +23,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from instantaudience_server.store.cluster.client import UNUSABLE, cluster_client
+from instantaudience_server.store.cluster.client import UNUSABLE, causes, cluster_client
 from instantaudience_server.store.cluster.topology import NO_SLOTS
 from instantaudience_server.store.inspection.permissions import COMMANDS, ON_LETTERS
 from instantaudience_server.store.keys import SLOTS
@@ -130,7 +130,9 @@ async def _discovered(url: str) -> AsyncIterator[RedisCluster]:
         except IndexError as error:  # redis-py found no primary
             raise ClusterOutOfReachError(NO_SLOTS) from error
         except (RedisError, RedisClusterException, OSError, ssl.SSLError, ValueError, TypeError) as error:
-            raise ClusterOutOfReachError(_chain(error), denied=_is_denied(error)) from error
+            found = await causes(cluster.nodes_manager.startup_nodes.values())
+            why = "; ".join(f"{name}: {_chain(cause)}" for name, cause in found.items()) or _chain(error)
+            raise ClusterOutOfReachError(why, denied=any(map(_is_denied, [*found.values(), error]))) from error
         yield cluster
 
 

@@ -81,6 +81,16 @@ async def test_a_cluster_without_slots_is_refused(product: str, tmp_path: Path) 
         assert "no node serves a slot; create it first" in await refusal(f"redis://{HOST}:{port}")
 
 
+async def test_each_node_that_is_named_is_told_with_its_cause(product: str, tmp_path: Path) -> None:
+    """It was that of one of them, without its name, and of another one at the next start."""
+    (away,) = free_ports(HOST, 1)
+    async with running_node(product, tmp_path, CLUSTERED) as port:
+        await on_node(port, "CONFIG", "SET", "requirepass", "another")
+        said = await refusal(f"redis://:password@{HOST}:{away},{HOST}:{port}")
+    assert f"{HOST}:{away}: " in said
+    assert f"{HOST}:{port}: invalid username-password pair" in said
+
+
 async def test_a_cluster_that_is_made_anew_is_used_again(product: str, tmp_path: Path) -> None:
     async with running_node(product, tmp_path, CLUSTERED) as port, connected(f"redis://{HOST}:{port}") as cluster:
         await on_node(port, "CLUSTER", "RESET", "HARD")

@@ -107,6 +107,8 @@ def list_jobs(client: Client, member_id: int | None, limit: int, as_json: bool) 
 @with_client()
 def show(client: Client, job_id: str, as_json: bool) -> None:
     """Show a job, with the lines that were not taken."""
+    if not job_id:  # the call would list jobs
+        raise click.BadParameter("it is empty", param_hint="JOB")
     job = _job(client, job_id)
     if as_json:
         print_json(job)

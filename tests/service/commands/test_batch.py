@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import shlex
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -168,12 +169,13 @@ async def test_a_file_that_is_not_applied_to_its_end(run: Any, demo: dict[str, s
 FAILURES = {
     "no file": ("batch send nothing", 2, "nothing is no file"),
     "no such job": ("batch show nobody", 1, "SYNTAX: 'job_id': there is no job nobody"),
+    "a variable that is not set": ("batch show ''", 2, "Invalid value for JOB: it is empty"),
     "another member's jobs": ("batch list --member 777", 1, "UNAUTH: This belongs to another member .*"),
 }
 
 
 @pytest.mark.parametrize(("words", "status", "error"), FAILURES.values(), ids=FAILURES)
 async def test_failures(run: Any, demo: dict[str, str], words: str, status: int, error: str) -> None:
-    ended = await run(*words.split(), env=demo)
+    ended = await run(*shlex.split(words), env=demo)
     assert (ended.status, ended.output) == (status, "")
     assert re.search(error, ended.errors)

@@ -5,7 +5,9 @@ import contextlib
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.records import Batch, Place, Record, SourceError, batches_of, user_of
@@ -69,9 +71,25 @@ def _array_records(text: "_Text", content: Content, start: Place) -> Iterator[Re
         raise text.error("there is something behind the array's end")
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, as the API takes it (ADR 3).
+
+    Raises:
+        ValueError: a key stands twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{twice.encode(errors='replace').decode()} stands twice")
+    return found
+
+
+_values = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def _record(end: Place, line: int, text: str) -> Record:
     try:
-        user = user_of(json.loads(text))
+        user = user_of(_values.decode(text))
     except (ValueError, RecursionError) as error:
         return Record(end, [(line, text)], problem=str(error))
     return Record(end, [(line, text)], user, max(1, len(user.seg_block)))

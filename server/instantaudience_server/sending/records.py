@@ -111,6 +111,7 @@ def batches_of(records: Iterable[Record], start: Place, has_more: Callable[[floa
 
 
 _REASONS = {
+    r"must be in \[\]": "must be a list",
     r'no field named "([^"]*)"': r"there is no key '\1'",
     r'multiple "_?(\w+)" oneof fields': r"\1 stands twice",
     "expected string": "must be a string",

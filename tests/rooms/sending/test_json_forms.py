@@ -91,11 +91,19 @@ def test_lines_that_are_no_users(tmp_path: Path) -> None:
         ({"user_id": "1", "seg_block": [{"segment": 1}]}, "seg_block: there is no key 'segment'"),
         ({"user_id": "1", "seg_block": [None]}, "seg_block: null cannot stand in a list"),
         ({"user_id": "1", "seg_block": [1]}, "seg_block: must be an object"),
+        ({"user_id": "1", "seg_block": {"seg_id": 1}}, "seg_block: must be a list"),
     ],
 )
 def test_what_is_wrong_with_a_user_is_told_in_the_words_of_the_api(tmp_path: Path, user: Any, problem: str) -> None:
     (tmp_path / "file").write_text(json.dumps(user))
     assert told(batches(tmp_path / "file")) == [(1, problem)]
+
+
+@pytest.mark.parametrize("form", ["[{}\n,{}\n,{}]", "{}\n{}\n{}"], ids=["array", "lines"])
+def test_a_key_that_stands_twice_is_refused_as_by_the_api(tmp_path: Path, form: str) -> None:
+    users = ('{"user_id":"1","user_id":"2"}', '{"user_id":"1","seg_block":[{"seg_id":1,"value":1,"seg_id":2}]}', LINE)
+    (tmp_path / "file").write_text(form.format(*users))
+    assert told(batches(tmp_path / "file")) == [(1, "user_id stands twice"), (2, "seg_id stands twice"), (3, "1", 3)]
 
 
 @pytest.mark.parametrize("form", ["[{}\n,{}]", "{}\n{}"], ids=["array", "lines"])

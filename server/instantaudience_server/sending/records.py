@@ -1,5 +1,6 @@
 """Users read from files, with their positions in the file, and batches of them."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -133,12 +134,13 @@ def user_of(value: Any) -> RtSegment:
         raise ValueError("a user is an object with 'user_id' and 'seg_block'")
     try:
         return RtSegment(**value)
-    except UnicodeEncodeError:
-        raise ValueError("no UTF-8") from None
     except (TypeError, ValueError):
         pass  # the usual forms are read faster so; this one has others, or is wrong
     try:
+        json.dumps(value, ensure_ascii=False).encode()  # protobuf raises SystemError at a key that is no UTF-8
         return ParseDict(value, RtSegment())
+    except UnicodeEncodeError:
+        raise ValueError("no UTF-8") from None
     except ParseError as error:
         raise ValueError(_reason(error)) from None
 

@@ -92,6 +92,9 @@ def test_lines_that_are_no_users(tmp_path: Path) -> None:
         ({"user_id": "1", "seg_block": [None]}, "seg_block: null cannot stand in a list"),
         ({"user_id": "1", "seg_block": [1]}, "seg_block: must be an object"),
         ({"user_id": "1", "seg_block": {"seg_id": 1}}, "seg_block: must be a list"),
+        ({"user_id": "\ud800"}, "no UTF-8"),
+        ({"user_id": "1", "\ud800": 1}, "no UTF-8"),
+        ({"user_id": "1", "seg_block": [{"\ud800": 1}]}, "no UTF-8"),
     ],
 )
 def test_what_is_wrong_with_a_user_is_told_in_the_words_of_the_api(tmp_path: Path, user: Any, problem: str) -> None:

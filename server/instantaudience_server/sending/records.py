@@ -116,10 +116,10 @@ _REASONS = {
     r'no field named "([^"]*)"': r"there is no key '\1'",
     r'multiple "_?(\w+)" oneof fields': r"\1 stands twice",
     "expected string": "must be a string",
-    "invalid literal for int|parse integer|Bool value": "must be a whole number",
+    r"invalid literal for int|int\(\) argument|parse (non-)?integer|Bool value": "must be a whole number",
     "out of range": "must be a whole number of 32 bits",
     "null is not allowed": "null cannot stand in a list",
-    "object is not iterable": "must be an object",
+    "object is not iterable|unhashable type": "must be an object",
 }
 """What is said in place of protobuf's texts, which are about messages of protobuf's, or of Python's."""
 

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -140,6 +141,8 @@ def _check_files(files: Sequence[Path], rejects: Path | None, *, is_dry: bool) -
     """
     if rejects and len(files) > 1:
         raise click.UsageError("--rejects is for one FILE")
+    if rejects and not os.access(rejects.parent, os.W_OK | os.X_OK):  # else the first one that is refused would tell
+        raise click.UsageError(f"{rejects.parent} is no folder for --rejects, or nothing can be written there")
     sources = {file.resolve() for file in files if file != STDIN}
     for file in files:
         if file != STDIN and not file.is_file():

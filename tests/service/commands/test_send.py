@@ -198,6 +198,7 @@ USAGE = {
         "text --dry-run --rejects ./refused",
         "refused has what was refused of text until now, and the next run goes on with it",
     ),
+    "rejects in no folder": ("text --rejects none/x", "none is no folder for --rejects, or nothing can be written"),
     "rejects in place of a pipe": ("text --rejects pipe", "pipe is no file that what is refused of text may replace"),
     "a pipe": ("pipe", "pipe is a pipe or device, which cannot be read twice: send it as - (`< pipe`)"),
 }

@@ -1,17 +1,15 @@
 """The decompressed content of a file or of standard input, and how far it has been read."""
 
-import contextlib
-import gzip
 import io
 import os
-import zlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from instantaudience_server.sending.incoming import FAILURES, GZIP, Incoming
 from instantaudience_server.sending.records import Place, SourceError
-from instantaudience_server.sending.standard_input import FAILURES, GZIP, StandardInput
 
 HEAD_BYTES = 4096
 """How much of a file is used to detect its format and to recognise it again."""
@@ -40,29 +38,24 @@ class Content:
         self.offset = self.line = 0
         self.size_bytes: int | None = None
         self.modified_ns: int | None = None
-        self._is_gzip = False
+        self._coming: Incoming | None = None
         try:
             if path is None:
-                self._coming: StandardInput | None = StandardInput()
-                self._raw: io.BufferedIOBase = self._coming
-                head = self._coming.head(HEAD_BYTES)
+                self._raw: io.BufferedIOBase = Incoming(sys.stdin.fileno())
+                self._coming = self._raw
             else:
-                self._coming = None
                 self._raw = opened = path.open("rb")
-                head = opened.read(HEAD_BYTES)
                 stat = os.fstat(opened.fileno())
                 self.size_bytes, self.modified_ns = stat.st_size, stat.st_mtime_ns
-                opened.seek(0)
-                self._is_gzip = head.startswith(GZIP)
-                if self._is_gzip:
-                    head = _unpacked_head(opened)
-                    opened.seek(0)
+                head = os.pread(opened.fileno(), HEAD_BYTES, 0)
+                if head.startswith(GZIP):
+                    self._coming = Incoming(opened.fileno())
+            if self._coming is not None:
+                head = self._coming.head(HEAD_BYTES)
         except OSError as error:
             raise SourceError(f"{self.name}: {error.strerror}") from error
-        except (EOFError, zlib.error) as error:
-            raise self._broken(error) from error
-        self._file: io.BufferedIOBase = gzip.GzipFile(fileobj=self._raw) if self._is_gzip else self._raw
-        self._some = self._file.read if self._coming is None else self._coming.some_lines
+        self._file = self._coming or self._raw
+        self._some = self._raw.read if self._coming is None else self._coming.some_lines
         self.head = head.removeprefix(_BOM)
         if head.startswith(_BOM):
             self.pass_by(len(self._file.read(len(_BOM))), 0)
@@ -90,7 +83,11 @@ class Content:
             SourceError: the file has been truncated meanwhile.
         """
         try:
-            self._file.seek(place.offset)
+            if self._coming is None:
+                self._raw.seek(place.offset)
+            else:
+                while (left := place.offset - self.offset) and (passed := self._coming.read1(left)):
+                    self.offset += len(passed)
         except FAILURES as error:
             raise SourceError(f"{self.name}: {error}") from error
         self.offset, self.line = place
@@ -100,7 +97,7 @@ class Content:
         size is unknown."""
         if self.size_bytes is None:
             return 0
-        if not self._is_gzip or not self.offset:
+        if self._coming is None or not self.offset:
             return offset
         return int(self._raw.tell() * min(1.0, offset / self.offset))
 
@@ -133,7 +130,7 @@ class Content:
     def has_more(self, since: float, ending: bytes = b"\n") -> bool:
         """Whether what was read may wait for more (a line; if `ending` is empty, any byte), which it does `since` this
         time of the monotonic clock: always, but for standard input that comes slowly."""
-        return self._coming is None or self._coming.has_more(since, ending)
+        return self._coming is None or self.size_bytes is not None or self._coming.has_more(since, ending)
 
     def lines(self) -> Iterator[str]:
         """The remaining lines, with their line ends. Invalid UTF-8 is decoded with `surrogateescape`.
@@ -163,12 +160,3 @@ class Content:
 
     def _broken(self, error: Exception | str) -> SourceError:
         return SourceError(f"{self.name}: after line {self.line}: {error}")
-
-
-def _unpacked_head(file: io.BufferedIOBase) -> bytes:
-    """The first bytes of gzip, whose files may be small or empty; if it is damaged, those before the damage."""
-    head = b""
-    with contextlib.suppress(*FAILURES), gzip.GzipFile(fileobj=file) as unpacked:
-        while len(head) < HEAD_BYTES and (more := unpacked.read1(HEAD_BYTES - len(head))):
-            head += more
-    return head

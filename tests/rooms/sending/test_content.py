@@ -14,8 +14,8 @@ import pytest
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import CsvForm
 from instantaudience_server.sending.forms import read_batches
+from instantaudience_server.sending.incoming import PAUSE_SECONDS
 from instantaudience_server.sending.records import Place, SourceError
-from instantaudience_server.sending.standard_input import PAUSE_SECONDS
 
 MANY = 20_000
 FORMS = {
@@ -144,30 +144,48 @@ def test_what_has_come_on_standard_input_does_not_wait_for_more(
             assert left == (["1"] if end.strip() else [])
 
 
-PACKED = gzip.compress(LINES := "".join(map(FORMS["ndjson"][1].format, range(MANY))).encode())
-DAMAGED = {
-    "cut": (PACKED[:-9], "Compressed file ended before the end-of-stream marker was reached"),
-    "wrong": (PACKED[:-8] + b"12345678", "Error -3 while decompressing data: incorrect data check"),
-    "followed by something else": (PACKED + b"123", "Error -3 while decompressing data: incorrect header check"),
+LINES = "".join(map(FORMS["ndjson"][1].format, range(MANY))).encode()
+DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut": (lambda packed: packed[:-9], "Compressed file ended before the end-of-stream marker was reached"),
+    "wrong": (lambda packed: packed[:-8] + b"12345678", "Error -3 while decompressing data: incorrect data check"),
+    "followed by something else": (
+        lambda packed: packed + b"123",
+        "Error -3 while decompressing data: incorrect header check",
+    ),
 }
 
 
-@pytest.mark.parametrize(("packed", "problem"), DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("damaged", "problem"), DAMAGED.values(), ids=DAMAGED)
 def test_of_damaged_gzip_what_can_be_read_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bytes, problem: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, damaged: Callable[[bytes], bytes], problem: str
 ) -> None:
-    (tmp_path / "users").write_bytes(packed)
-    users: list[str] = []
-    with (tmp_path / "users").open() as stdin:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        with Content(None) as content:
-            batches = read_batches(content, None, CsvForm(), Place())
-            said = (user.user_id for batch in batches for user in batch.request.rt_segment)
-            with pytest.raises(SourceError) as raised:
-                users.extend(said)
-    assert str(raised.value) == f"standard input: after line {len(users)}: {problem}"
-    assert users == [str(number) for number in range(len(users))]
-    assert len(users) > MANY // 2
+    """The last user of CSV does not: its rows may go on."""
+    head, line = FORMS[form]
+    (tmp_path / "users").write_bytes(damaged(gzip.compress((head + "".join(map(line.format, range(MANY)))).encode())))
+    for path in (tmp_path / "users", None):
+        users: list[str] = []
+        with (tmp_path / "users").open() as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            with Content(path) as content:
+                batches = read_batches(content, None, CsvForm(), Place())
+                said = (user.user_id for batch in batches for user in batch.request.rt_segment)
+                with pytest.raises(SourceError) as raised:
+                    users.extend(said)
+        lines = len(users) + (2 if head else 0)
+        assert str(raised.value) == f"{path or 'standard input'}: after line {lines}: {problem}"
+        assert users == [str(number) for number in range(len(users))]
+        assert len(users) > MANY // 2
+
+
+def test_small_files_of_gzip_that_are_cut_are_read_up_to_there(tmp_path: Path) -> None:
+    head, line = FORMS["csv"]
+    (tmp_path / "users").write_bytes(gzip.compress((head + line.format(1) + line.format(2)).encode())[:-8])
+    with Content(tmp_path / "users") as content:
+        batches = read_batches(content, None, CsvForm(), Place())
+        assert [user.user_id for user in next(batches).request.rt_segment] == ["1"]
+        with pytest.raises(SourceError, match="after line 3: Compressed file ended"):
+            next(batches)
 
 
 def test_gzip_of_several_files_with_zeros_between_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""Standard input, into which programs may write slowly and for ever: what has come does not wait for what will come."""
+"""Bytes that come, perhaps compressed: of gzip, and of standard input, into which programs may write slowly and for
+ever. What has come does not wait for what will come, nor is it lost where that is damaged."""
 
 import contextlib
 import io
@@ -20,13 +21,13 @@ FAILURES = (OSError, EOFError, zlib.error)
 """What reading raises that fails, compressed or not."""
 
 
-class StandardInput(io.BufferedIOBase):
-    """The bytes of standard input, decompressed if they are gzip. All reading raises OSError if it fails, EOFError if
-    gzip ends too early, and zlib.error if it is damaged; and so again each time, once what came before is read."""
+class Incoming(io.BufferedIOBase):
+    """The bytes of a file descriptor, decompressed if they are gzip. All reading raises OSError if it fails, EOFError
+    if gzip ends too early, and zlib.error if it is damaged; and so again each time, once what came before is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, fileno: int) -> None:
         """Wait for the bytes that tell whether it is gzip."""
-        self._fileno = sys.stdin.fileno()
+        self._fileno = fileno
         self._come = bytearray()
         self._has_ended = False
         self._unpacking: _Unpacking | None = None
@@ -41,9 +42,10 @@ class StandardInput(io.BufferedIOBase):
 
     def head(self, most: int) -> bytes:
         """The first bytes, which are read again after this: at most so many, and of text no more lines than are there
-        when its format can be told."""
-        while len(self._come) < most and not _telling.match(self._come) and self._more():
-            pass
+        when its format can be told, or those before what cannot be read."""
+        with contextlib.suppress(*FAILURES):
+            while len(self._come) < most and not _telling.match(self._come) and self._more():
+                pass
         return bytes(self._come[:most])
 
     def read(self, size: int | None = -1, /) -> bytes:

@@ -231,7 +231,7 @@ def _follow(
         journal.keep(following.place, now=True)
         problem = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         again = [] if journal.path is None else ["the same command goes on there"]
-        reached = f"{content.name} was sent up to line {following.place.line:,}"
+        reached = f"{content.name} was {'checked' if way.is_dry else 'sent'} up to line {following.place.line:,}"
         raise click.ClickException(and_so(problem, reached, *again)) from error
     following.finish()
     journal.keep(following.place, now=True, is_done=following.failure is None)

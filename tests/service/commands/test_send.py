@@ -174,6 +174,29 @@ async def test_lines_of_a_pipe_that_does_not_end_are_applied(
 
 
 @ON_ONE_HOST
+async def test_an_interrupted_dry_run_has_sent_nothing(demo: dict[str, str], tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "send", "--dry-run", "-"),
+        cwd=tmp_path,
+        env=os.environ | demo,
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=not_ignoring_ctrl_c,
+    )
+    assert process.stdin is not None
+    async with asyncio.timeout(60):
+        process.stdin.write(b"user_id,seg_id,expiration\nx,10001,0\n")
+        rejects = tmp_path / "standard-input.dry-run.rejects.csv"
+        while not (rejects.exists() and rejects.read_text().endswith('"x,10001,0"\n')):
+            assert process.returncode is None, "it has ended"
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        errors = await process.stderr.read() if process.stderr is not None else b""
+        assert await process.wait() == 2
+    assert errors.decode() == "Error: interrupted; standard input was checked up to line 2\n"
+
+
+@ON_ONE_HOST
 async def test_progress_is_shown_on_a_terminal(demo: dict[str, str], tmp_path: Path) -> None:
     """And it ends well with a name that looks like markup."""
     (tmp_path / "[b].csv").write_text("user_id,seg_id\n1,10001\n")

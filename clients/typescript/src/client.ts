@@ -20,7 +20,7 @@ import { checkRetries, DEFAULT_RETRIES, type Retries } from "./retrying.js";
 import { DEADLINE_MS, STREAM_WINDOW, TOKEN_CHARACTERS } from "./rules.js";
 import { type Issued, Session, canBeSent, issuedBy } from "./session.js";
 import { Shared } from "./shared.js";
-import { DEFAULT_LIMITS, type Limits, joined, ofCalls, ofReads, split, usersPerRead } from "./splitting.js";
+import { DEFAULT_LIMITS, type Limits, joined, ofCalls, ofReads, split, unreadable, usersPerRead } from "./splitting.js";
 import { Streaming } from "./streaming.js";
 import { type User, textOf } from "./users.js";
 import type { StreamResult } from "./window.js";
@@ -149,6 +149,8 @@ export class Client {
     const parts = split(users, ofCalls(limits));
     const results: ApplySegmentsResult[] = [];
     for (const part of parts) {
+      const refused = unreadable(part);
+      if (refused !== undefined) throw refused;
       await this.#pacer.wait(part.users.length, limits, deadline);
       const request = { rtSegment: part.users, validateOnly };
       const { applySegments } = AudienceService.method;

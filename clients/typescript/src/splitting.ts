@@ -9,7 +9,8 @@ import {
   type ApplyWarning,
   WarningCode,
 } from "./gen/instantaudience/v1/audience_pb.js";
-import { type User, textOf } from "./users.js";
+import { InvalidRequestError } from "./errors.js";
+import { type User, isText, textOf } from "./users.js";
 import {
   BATCH_USERS,
   BODY_BYTES,
@@ -82,6 +83,16 @@ export interface Part {
 /** The users that a part changes. */
 export function keys(part: Part): Set<string> {
   return new Set(part.users.map(({ domain = "", userId = "" }) => `${domain}\0${userId}`.toLowerCase()));
+}
+
+/** Why a request cannot be encoded; undefined if it can. */
+export function unreadable(part: Part): InvalidRequestError | undefined {
+  const texts = ({ userId, domain, segBlock }: RtSegment): (string | undefined)[] =>
+    [userId, domain].concat(segBlock.map(({ segCode }) => segCode));
+  const user = part.users.find((each) => !texts(each).every(isText));
+  if (user === undefined) return undefined;
+  const id = JSON.stringify(user.userId);
+  return new InvalidRequestError(`the user ID, domain or a segment's code of user ${id} is no UTF-8`);
 }
 
 /** Divides users into parts. */

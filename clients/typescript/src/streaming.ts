@@ -23,7 +23,7 @@ import type { Pacer } from "./pacing.js";
 import { type Retries, waitMs } from "./retrying.js";
 import { RENEWED_REASON } from "./rules.js";
 import type { Session } from "./session.js";
-import type { Limits, Part } from "./splitting.js";
+import { type Limits, type Part, unreadable } from "./splitting.js";
 import type { User } from "./users.js";
 import { type Sent, Source, type StreamResult, Window, resultOf } from "./window.js";
 
@@ -35,7 +35,7 @@ const LOOK_MS = 250;
 class Stream {
   readonly requestId = newRequestId();
   readonly pending: Sent[] = [];
-  /** There are no more users. */
+  /** There is nothing more to send: no more users, or first those of a request that cannot be sent. */
   isExhausted = false;
   /** What the caller's users threw, to be thrown again. */
   usersFailure: { readonly thrown: unknown } | undefined;
@@ -137,6 +137,11 @@ export class Streaming {
           const next = await caller.bound(source.next());
           if (next.done === true) return;
           source.taken();
+          const refused = unreadable(next.value);
+          if (refused !== undefined) {
+            yield resultOf(next.value, refused);
+            continue;
+          }
           window.add(next.value);
         }
         const token = await this.means.session.token(
@@ -155,10 +160,7 @@ export class Streaming {
           this.means.calling.tell(pathOf(METHOD), 1, began, stream.requestId, stream.failure ?? outcome);
         }
         if (stream.usersFailure !== undefined) throw stream.usersFailure.thrown;
-        if (stream.failure === undefined) {
-          if (window.isEmpty) return;
-          continue;
-        }
+        if (stream.failure === undefined) continue;
         const attempt = window.failed();
         if (stream.failure instanceof UnauthenticatedError) {
           if (window.isRenewed || !this.#isRenewable(stream.failure, token)) throw stream.failure;
@@ -211,6 +213,8 @@ export class Streaming {
 
   /** The outcome of a request that is sent by a unary call. */
   async #outcome(part: Part, limits: Limits, patience: Deadline): Promise<ApplySegmentsResult | AudienceError> {
+    const refused = unreadable(part);
+    if (refused !== undefined) return refused;
     await this.means.pacer.wait(part.users.length, limits, patience);
     const request = { rtSegment: part.users };
     try {
@@ -310,11 +314,11 @@ export class Streaming {
       }
       if (next === undefined) return;
       ending.check(); // Else the end of a source that was told to end would be that of the users.
-      source.taken();
-      if (next.done === true) {
+      if (next.done === true || unreadable(next.value) !== undefined) {
         stream.isExhausted = true;
         return;
       }
+      source.taken();
       yield await this.#begin(stream, window.add(next.value), limits, ending);
     }
   }

@@ -28,3 +28,22 @@ export function textOf(userId: string | undefined): string {
   if (typeof userId === "number") throw new TypeError(`userId: ${userId} is a number; IDs are text`);
   return userId ?? "";
 }
+
+/** Half of a surrogate pair, without the other half. */
+const HALF_A_PAIR = /\p{Surrogate}/u;
+
+/** Whether a text can be UTF-8: encoded, all halves of surrogate pairs would be U+FFFD, and different IDs one ID. */
+export function isText(text = ""): boolean {
+  return !HALF_A_PAIR.test(text);
+}
+
+/** Where a request has text that cannot be UTF-8; undefined if it has none. */
+export function placeOfNoText(request: unknown): string | undefined {
+  if (typeof request === "string") return isText(request) ? undefined : "";
+  if (typeof request !== "object" || request === null || ArrayBuffer.isView(request)) return undefined;
+  for (const [name, value] of Object.entries(request)) {
+    const place = placeOfNoText(value);
+    if (place !== undefined) return (Array.isArray(request) ? `[${name}]` : `.${name}`) + place;
+  }
+  return undefined;
+}

@@ -9,10 +9,12 @@ import {
   createClient,
 } from "instantaudience";
 import { CatalogService } from "instantaudience/v1/catalog";
+import { IdentityService } from "instantaudience/v1/identity";
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { createClient as createBrowserClient } from "../src/browser.js";
 import { randomNumbers } from "./random.js";
 import { control, skip, told } from "./surroundings.js";
 
@@ -276,6 +278,29 @@ test("a token of another form is told at once", async () => {
   for (const token of ["", "x", "hbapi:x:y:z", "hbapi:99999999999:y:z"]) {
     const client = createClient({ endpoint: "127.0.0.1:1", credentials: { token }, plaintext: true });
     await assert.rejects(client.limits({ deadlineMs: 500 }), /none of this service's/);
+    client.close();
+  }
+});
+
+test("what is no UTF-8 is refused: encoded, it would be another user's ID", async () => {
+  const half = "crm-\ud800";
+  const segBlock = [{ segId: SEGMENT }];
+  const options = { endpoint: "127.0.0.1:1", credentials: { token: "x" }, plaintext: true, limits: {} };
+  const name = "InvalidRequestError";
+  const refused = (user: string): string => `the user ID, domain or a segment's code of user ${user} is no UTF-8`;
+  for (const client of [createClient(options), createBrowserClient(options)]) {
+    await assert.rejects(client.apply([{ userId: half, segBlock }]), { name, rawMessage: refused('"crm-\\ud800"') });
+    await assert.rejects(client.apply([{ userId: "1", domain: half, segBlock }]), { name, rawMessage: refused('"1"') });
+    await assert.rejects(client.apply([{ userId: "1", segBlock: [{ segCode: half }] }]), {
+      name,
+      rawMessage: refused('"1"'),
+    });
+    await assert.rejects(client.memberships([half]), { name, rawMessage: "users[0].userId is no UTF-8" });
+    const mapped = { mapuid: { userId: "1", externalIds: ["\u{1f600}", half] } };
+    const rawMessage = "mapuid.externalIds[1] is no UTF-8";
+    await assert.rejects(client.call(IdentityService.method.mapUser, mapped), { name, rawMessage });
+    const { value } = await client.stream([{ userId: half, segBlock }]).next();
+    assert.equal(value?.error?.rawMessage, refused('"crm-\\ud800"'));
     client.close();
   }
 });

@@ -270,3 +270,30 @@ test("a stream whose answers are no more taken is told as given up", async () =>
     [Code.Canceled],
   );
 });
+
+test("what is no UTF-8 is refused in its place, and a stream goes on", async () => {
+  const half = "\ud800";
+  for (const ids of [[half], [half, "1"], ["1", half], ["1", half, half, "1", "2"]]) {
+    await withClient(answers, {}, [], async (client) => {
+      let tell = (): void => undefined;
+      async function* users(): AsyncGenerator<User> {
+        for (const userId of ids) {
+          const settled = new Promise<void>((resolve) => {
+            tell = resolve;
+          });
+          yield { ...USER, userId };
+          await settled; // As a queue that is acknowledged user by user.
+        }
+      }
+      const refused: (boolean | undefined)[] = [];
+      for await (const { firstUser, result, error } of client.stream(users())) {
+        refused[firstUser] = error?.kind === "InvalidRequest" && result === undefined;
+        tell();
+      }
+      assert.deepEqual(
+        refused,
+        ids.map((id) => id === half),
+      );
+    });
+  }
+});

@@ -171,6 +171,10 @@ public final class AudienceClient implements AutoCloseable {
     List<Part> parts = Splitter.split(users, limits.ofCalls());
     List<ApplySegmentsResult> results = new ArrayList<>();
     for (Part part : parts) {
+      AudienceException refused = part.unreadable();
+      if (refused != null) {
+        throw refused;
+      }
       connection.pacer().await(part.users().size(), limits, deadline);
       ApplySegmentsRequest request =
           ApplySegmentsRequest.newBuilder().addAllRtSegment(part.users()).setValidateOnly(validateOnly).build();

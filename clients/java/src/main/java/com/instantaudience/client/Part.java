@@ -1,6 +1,7 @@
 package com.instantaudience.client;
 
 import com.instantaudience.v1.RtSegment;
+import com.instantaudience.v1.SegBlock;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -26,6 +27,18 @@ record Part(List<RtSegment> users, List<Place> places, boolean continues) {
       keys.add((user.getDomain() + "\0" + user.getUserId()).toLowerCase(Locale.ROOT));
     }
     return keys;
+  }
+
+  /** Why the request cannot be encoded; null if it can. */
+  AudienceException unreadable() {
+    for (RtSegment user : users) {
+      boolean isText = Text.isText(user.getUserId()) && Text.isText(user.getDomain());
+      if (!isText || !user.getSegBlockList().stream().map(SegBlock::getSegCode).allMatch(Text::isText)) {
+        return Failure.invalid(
+            "the user ID, domain or a segment's code of user \"" + user.getUserId() + "\" is no UTF-8");
+      }
+    }
+    return null;
   }
 
   int firstUser() {

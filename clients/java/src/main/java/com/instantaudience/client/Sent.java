@@ -15,6 +15,7 @@ final class Sent {
 
   Sent(Part part) {
     this.part = part;
+    failure = part.unreadable();
   }
 
   Part part() {
@@ -50,7 +51,7 @@ final class Sent {
   /** Discards its answer, as it is to be repeated. */
   void forget() {
     result = null;
-    failure = null;
+    failure = part.unreadable();
   }
 
   /** The result that the caller gets for it. */

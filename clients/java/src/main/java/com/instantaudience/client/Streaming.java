@@ -160,7 +160,9 @@ final class Streaming {
     }
     Sent request = new Sent(part);
     window.add(request);
-    if (current != null) {
+    if (request.isAnswered()) { // It cannot be sent.
+      giveResults();
+    } else if (current != null) {
       current.add(request);
     }
   }

@@ -52,6 +52,9 @@ final class Window {
         continue;
       }
       request.forget();
+      if (request.isAnswered()) { // It cannot be sent at all.
+        continue;
+      }
       changed.addAll(own);
       again.addLast(request);
     }

@@ -6,9 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.instantaudience.v1.CatalogServiceGrpc;
 import com.instantaudience.v1.GetSegmentRequest;
+import com.instantaudience.v1.IdentityServiceGrpc;
 import com.instantaudience.v1.Limits;
+import com.instantaudience.v1.MapUserRequest;
 import com.instantaudience.v1.RtSegment;
 import com.instantaudience.v1.SegBlock;
+import com.instantaudience.v1.UserMapping;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.TlsChannelCredentials;
@@ -22,6 +25,7 @@ import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -100,6 +104,35 @@ class ClientTest {
       AudienceClient hurried = client.withDeadline(Duration.ofMillis(300));
       assertThrows(UnavailableException.class, () -> hurried.apply(List.of(user(1))));
     }
+  }
+
+  @Test
+  void whatIsNoUtf8IsRefusedSinceEncodedItWouldBeAnotherUsersId() {
+    String half = "crm-\ud800";
+    SegBlock byCode = SegBlock.newBuilder().setSegCode(half).build();
+    AudienceClientBuilder builder = AudienceClient.builder("127.0.0.1:1")
+        .plaintext()
+        .credentials(Credentials.token("x"))
+        .limits(Limits.getDefaultInstance());
+    try (AudienceClient client = builder.build()) {
+      for (RtSegment user : List.of(
+          user(1).toBuilder().setUserId(half).build(),
+          user(1).toBuilder().setDomain(half).build(),
+          user(1).toBuilder().addSegBlock(byCode).build())) {
+        String text = "the user ID, domain or a segment's code of user \"" + user.getUserId() + "\" is no UTF-8";
+        assertRefused(text, () -> client.apply(List.of(user(2), user)));
+      }
+      assertRefused("users.user_id is no UTF-8", () -> client.memberships(List.of(half)));
+      UserMapping mapping = UserMapping.newBuilder().setUserId("1").addExternalIds("\ud83d\ude00").addExternalIds(half).build();
+      MapUserRequest request = MapUserRequest.newBuilder().setMapuid(mapping).build();
+      assertRefused(
+          "mapuid.external_ids is no UTF-8", () -> client.call(IdentityServiceGrpc.getMapUserMethod(), request));
+    }
+  }
+
+  private static void assertRefused(String text, Executable call) {
+    String said = assertThrows(InvalidRequestException.class, call).getMessage();
+    assertEquals("INVALID_ARGUMENT: " + text, said);
   }
 
   @Test

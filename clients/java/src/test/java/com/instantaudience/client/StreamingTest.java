@@ -24,6 +24,7 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
@@ -96,11 +97,15 @@ class StreamingTest {
 
     @Override
     public RtSegment next() {
-      return RtSegment.newBuilder()
-          .setUserId(Integer.toString(given.incrementAndGet()))
-          .addSegBlock(SegBlock.newBuilder().setSegId(7))
-          .build();
+      return user(Integer.toString(given.incrementAndGet()));
     }
+  }
+
+  private static RtSegment user(String id) {
+    return RtSegment.newBuilder()
+        .setUserId(id)
+        .addSegBlock(SegBlock.newBuilder().setSegId(7))
+        .build();
   }
 
   private static Users users(int count, Users.Waiting waiting) {
@@ -260,6 +265,56 @@ class StreamingTest {
     try (AudienceClient client = client((number, responses) -> new Answering(responses))) {
       assertThrows(IOException.class, () -> client.stream(users, result -> {}));
     }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"?", "??", "1?", "?1", "1??11"})
+  void whatIsNoUtf8IsRefusedInItsPlaceAndAStreamGoesOn(String ids) throws Exception {
+    StringBuilder told = new StringBuilder();
+    Semaphore settled = new Semaphore(1);
+    Iterator<RtSegment> users = ids.chars()
+        .mapToObj(id -> {
+          settled.acquireUninterruptibly(); // As a queue that is acknowledged user by user.
+          return user(id == '?' ? "\ud800" : "1");
+        })
+        .iterator();
+    try (AudienceClient client = client((number, responses) -> new Answering(responses))) {
+      client.stream(users, result -> {
+        told.append(result.error() instanceof InvalidRequestException ? '?' : '1');
+        settled.release();
+      });
+    }
+    assertEquals(ids, told.toString());
+  }
+
+  @Test
+  void whatIsNoUtf8IsNotSentAgainEither() throws Exception {
+    List<String> sent = new ArrayList<>();
+    Stream stream = (number, responses) -> new Answering(responses) {
+      @Override
+      public void onNext(StreamSegmentsRequest request) {
+        sent.add(request.getRtSegment(0).getUserId());
+        if (number > 1) {
+          super.onNext(request);
+        } else if (sent.size() == 2) {
+          responses.onError(Status.UNAVAILABLE.asRuntimeException());
+        }
+      }
+
+      @Override
+      public void onCompleted() {
+        if (number > 1) { // The first one has ended.
+          super.onCompleted();
+        }
+      }
+    };
+    List<Boolean> refused = new ArrayList<>();
+    try (AudienceClient client = client(stream)) {
+      Iterator<RtSegment> users = List.of(user("1"), user("\ud800"), user("2")).iterator();
+      client.stream(users, result -> refused.add(result.error() instanceof InvalidRequestException));
+    }
+    assertEquals(List.of("1", "2", "1", "2"), sent);
+    assertEquals(List.of(false, true, false), refused);
   }
 
   /** As other languages of the JVM throw, which know no checked exceptions. */

@@ -25,10 +25,12 @@ class Closable extends Http2SessionManager {
   #isClosed = false;
 
   override async request(
-    ...asked: Parameters<Http2SessionManager["request"]>
+    ...[method, path, headers, options]: Parameters<Http2SessionManager["request"]>
   ): ReturnType<Http2SessionManager["request"]> {
     if (this.#isClosed) throw new ConnectError("the client is closed", Code.Unavailable);
-    return super.request(...asked);
+    // Node.js would name an IPv6 address without its brackets, which is none: services refuse it.
+    const authority = new URL(this.authority).host;
+    return super.request(method, path, { ...headers, ":authority": authority }, options);
   }
 
   close(): void {

@@ -1,7 +1,10 @@
-/** Connections that are never made. */
+/** Connections that are never made, and how those that are name the service. */
+import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { createClient } from "instantaudience";
+import { AudienceService } from "instantaudience/v1/audience";
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { createServer as createHttp2Server } from "node:http2";
 import { type AddressInfo, type Socket, createServer } from "node:net";
 import { test } from "node:test";
 
@@ -24,3 +27,27 @@ test("a handshake that nobody answers is given up with its attempt, and the next
     server.close();
   }
 });
+
+for (const address of ["127.0.0.1", "::1"]) {
+  test(`a service at ${address} is named as its endpoint`, async () => {
+    const named: (string | undefined)[] = [];
+    const routed = connectNodeAdapter({
+      routes: (router) => router.service(AudienceService, { batchGetMemberships: () => ({ response: {} }) }),
+    });
+    const server = createHttp2Server((request, response) => {
+      named.push(request.authority);
+      routed(request, response);
+    }).listen(0, address);
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const endpoint = address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+    const client = createClient({ endpoint, credentials: { token: "x" }, plaintext: true });
+    try {
+      assert.deepEqual(await client.memberships(["1"]), []);
+      assert.deepEqual(named, [endpoint]);
+    } finally {
+      client.close();
+      server.close();
+    }
+  });
+}

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from instantaudience.errors import AudienceError, DeadlineExceededError
 from instantaudience.rules import ATTEMPT_MS, FIRST_PAUSE_MS, MOST_PAUSE_MS, SENT_AGAIN
 
+_MOST_TIMEOUT_SECONDS = 86_400.0
+"""The longest timeout that gRPC is given: a call with one of centuries would neither be sent nor end."""
+
 
 @dataclass(frozen=True)
 class Retries:
@@ -66,7 +69,7 @@ class Attempts:
         if left <= 0:
             raise self._failed or DeadlineExceededError("the caller's time was over before it could be sent")
         self.count += 1
-        return min(left, self._retries.attempt_seconds)
+        return min(left, self._retries.attempt_seconds, _MOST_TIMEOUT_SECONDS)
 
     def wait_seconds(self, error: AudienceError) -> float:
         """The pause before the next attempt.

@@ -421,6 +421,14 @@ async def test_a_window_without_room_is_refused(kind: type[Client] | type[AsyncC
         kind("127.0.0.1:1", DEMO, plaintext=True, window=0)
 
 
+@pytest.mark.parametrize("seconds", [1e10, math.inf])
+async def test_a_call_may_have_all_the_time_there_is(service: FakeService, seconds: float) -> None:
+    retries = Retries(attempt_seconds=seconds)
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, retries=retries) as client:
+        async with asyncio.timeout(30):
+            assert (await client.apply([user(1, block(7))], deadline_seconds=seconds)).message.users_in_request == 1
+
+
 async def test_a_time_that_is_none_is_refused(client: AsyncClient) -> None:
     with pytest.raises(ValueError, match="not NaN"):
         await client.memberships(["1"], deadline_seconds=math.nan)

@@ -43,6 +43,7 @@ func TestOptionsThatContradictEachOtherAreRefused(t *testing.T) {
 		"a key that is none":       {plaintext, instantaudience.WithKeyPair("x", "y", []byte("z"))},
 		"a token and a line's end": {plaintext, instantaudience.WithToken("hbapi:1:x:y\n")},
 		"no window":                {plaintext, token, instantaudience.WithStreamWindow(0)},
+		"a limit below 0":          {plaintext, token, instantaudience.WithLimits(instantaudience.Limits{BodyBytes: -1})},
 	} {
 		if _, err := instantaudience.NewClient("127.0.0.1:1", options...); err == nil {
 			t.Errorf("%s: no error", name)

@@ -91,9 +91,13 @@ func WithPlaintext() Option {
 	}
 }
 
-// WithLimits sets the member's limits. Without it, they are requested from the service once.
+// WithLimits sets the member's limits. Without it, they are requested from the service once. Negative values are an
+// error.
 func WithLimits(limits Limits) Option {
 	return func(s *settings) error {
+		if err := limits.check(); err != nil {
+			return err
+		}
 		limits = limits.orDefaults()
 		s.limits = &limits
 		return nil

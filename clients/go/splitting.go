@@ -19,6 +19,21 @@ type Limits struct {
 	GetsPerSecond   int
 }
 
+func (l Limits) check() error {
+	for _, each := range []struct {
+		name  string
+		limit int
+	}{
+		{"UsersPerCall", l.UsersPerCall}, {"SegmentsPerUser", l.SegmentsPerUser}, {"BodyBytes", l.BodyBytes},
+		{"PostsPerSecond", l.PostsPerSecond}, {"UsersPerSecond", l.UsersPerSecond}, {"GetsPerSecond", l.GetsPerSecond},
+	} {
+		if each.limit < 0 {
+			return fmt.Errorf("%s is %d: a limit is 1 at least", each.name, each.limit)
+		}
+	}
+	return nil
+}
+
 func (l Limits) orDefaults() Limits {
 	return Limits{
 		UsersPerCall:    orElse(l.UsersPerCall, usersPerCall),

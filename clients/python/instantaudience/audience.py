@@ -115,7 +115,7 @@ class AsyncClient:
             interceptors: gRPC interceptors.
 
         Raises:
-            ValueError: both `tls` and `plaintext`, an endpoint with a scheme, or a `window` below 1.
+            ValueError: both `tls` and `plaintext`, an endpoint with a scheme, or a `window` or a limit below 1.
             RuntimeError: this process was forked from one that had a client.
         """
         Process()
@@ -123,8 +123,10 @@ class AsyncClient:
             raise ValueError(f"{endpoint} has a scheme: name host:port, with plaintext=True where it is without TLS")
         if plaintext and tls is not None:
             raise ValueError("tls and plaintext exclude each other")
-        if window < 1:
+        if not window >= 1:
             raise ValueError("a stream's window is 1 at least")
+        if limits is not None:
+            limits.check()
         retries = retries or Retries()
         tls = None if plaintext else tls or Tls()
         certificate_end = None if tls is None else tls.certificate_end

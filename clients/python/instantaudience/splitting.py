@@ -44,6 +44,16 @@ class Limits:
     users_per_second: int = USERS_PER_SECOND
     gets_per_second: int = GETS_PER_SECOND
 
+    def check(self) -> None:
+        """Check that there is room for something.
+
+        Raises:
+            ValueError: a limit is below 1, or NaN.
+        """
+        for name, limit in vars(self).items():
+            if not limit >= 1:
+                raise ValueError(f"{name} is {limit}: a limit is 1 at least")
+
     @property
     def users_per_request(self) -> int:
         """The maximum number of users in a request; one with more than a second's quota would never be accepted."""

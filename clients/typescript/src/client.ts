@@ -20,7 +20,17 @@ import { checkRetries, DEFAULT_RETRIES, type Retries } from "./retrying.js";
 import { DEADLINE_MS, STREAM_WINDOW, TOKEN_CHARACTERS } from "./rules.js";
 import { type Issued, Session, canBeSent, issuedBy } from "./session.js";
 import { Shared } from "./shared.js";
-import { DEFAULT_LIMITS, type Limits, joined, ofCalls, ofReads, split, unreadable, usersPerRead } from "./splitting.js";
+import {
+  DEFAULT_LIMITS,
+  type Limits,
+  checkLimits,
+  joined,
+  ofCalls,
+  ofReads,
+  split,
+  unreadable,
+  usersPerRead,
+} from "./splitting.js";
 import { Streaming } from "./streaming.js";
 import { type User, textOf } from "./users.js";
 import type { StreamResult } from "./window.js";
@@ -96,6 +106,7 @@ export class Client {
     }
     this.#connection = connection;
     this.#limits = limits === undefined ? undefined : orDefaults(DEFAULT_LIMITS, limits);
+    if (this.#limits !== undefined) checkLimits(this.#limits);
     const publicSession = new Session(undefined, undefined, this.#closing); // Of calls that get a token.
     this.#public = new Calling(connection.transport, publicSession, retries, onAttempt);
     this.#session = new Session(

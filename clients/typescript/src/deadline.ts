@@ -68,14 +68,16 @@ export class Deadline {
   /**
    * `ms` is the time from now; Infinity for none.
    *
-   * @throws TypeError it is NaN.
+   * @throws TypeError it is NaN, or no number, which callers without types may pass.
    */
   constructor(
     ms: number,
     readonly signal?: AbortSignal,
     readonly closing?: Closing,
   ) {
-    if (Number.isNaN(ms)) throw new TypeError("deadlineMs is NaN: it has to be a number of milliseconds");
+    if (typeof ms !== "number" || Number.isNaN(ms)) {
+      throw new TypeError(`deadlineMs is ${ms}: it has to be a number of milliseconds`);
+    }
     this.#endsMs = performance.now() + ms;
   }
 

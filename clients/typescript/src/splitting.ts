@@ -46,6 +46,13 @@ export const DEFAULT_LIMITS: Limits = {
   getsPerSecond: GETS_PER_SECOND,
 };
 
+/** @throws TypeError a limit is below 1, or NaN. */
+export function checkLimits(limits: Limits): void {
+  for (const [name, limit] of Object.entries(limits)) {
+    if (!(limit >= 1)) throw new TypeError(`${name} is ${limit}: a limit is 1 at least`);
+  }
+}
+
 /**
  * The limits of unary calls. The service refuses one that exceeds what is left of a second, so one that needs all of it
  * would be refused as long as anybody else of the member writes. Requests of streams wait there.

@@ -342,7 +342,9 @@ test("what no type is there to refuse is refused: IDs that are numbers, which ot
   for (const userIds of ["123", new Set(["123"]), undefined] as unknown as string[][]) {
     await assert.rejects(client.memberships(userIds), /^TypeError: userIds is an array of IDs; for one user, an array/);
   }
-  await assert.rejects(client.memberships(["1"], { deadlineMs: NaN }), /deadlineMs is NaN/);
+  for (const deadlineMs of [NaN, "5000", null] as number[]) {
+    await assert.rejects(client.memberships(["1"], { deadlineMs }), new RegExp(`deadlineMs is ${deadlineMs}`));
+  }
   await assert.rejects(client.stream([], { deadlineMs: NaN }).next(), /deadlineMs is NaN/);
   client.close();
 });

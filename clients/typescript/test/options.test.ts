@@ -13,6 +13,16 @@ test("a limit that is undefined is the service's default, as one that is absent"
   assert.deepEqual([usersPerCall, usersPerSecond], [1000, 7]);
 });
 
+test("a limit without room is refused", () => {
+  for (const [name, limit] of [
+    ["usersPerCall", 0],
+    ["getsPerSecond", NaN],
+  ] as const) {
+    const options = { endpoint: "127.0.0.1:1", plaintext: true, limits: { [name]: limit } };
+    assert.throws(() => createClient(options), new RegExp(`^TypeError: ${name} is ${limit}: a limit is 1 at least`));
+  }
+});
+
 test("no time of retries is below 0, and an attempt takes some", () => {
   for (const [name, time] of [
     ["firstMs", -1],

@@ -416,9 +416,12 @@ async def test_an_endpoint_with_a_scheme_is_refused(kind: type[Client] | type[As
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-async def test_a_window_without_room_is_refused(kind: type[Client] | type[AsyncClient]) -> None:
-    with pytest.raises(ValueError, match="window is 1 at least"):
-        kind("127.0.0.1:1", DEMO, plaintext=True, window=0)
+async def test_a_window_or_limit_without_room_is_refused(kind: type[Client] | type[AsyncClient]) -> None:
+    for none in (0, math.nan):
+        with pytest.raises(ValueError, match="window is 1 at least"):
+            kind("127.0.0.1:1", DEMO, plaintext=True, window=none)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"^gets_per_second is {none}: a limit is 1 at least$"):
+            kind("127.0.0.1:1", DEMO, plaintext=True, limits=Limits(gets_per_second=none))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seconds", [1e10, math.inf])

@@ -53,8 +53,15 @@ public final class AudienceClientBuilder {
   /**
    * Sets the member's limits; missing fields have the service's defaults. Without this, they are requested from the
    * service once.
+   *
+   * @throws IllegalArgumentException a limit is less than 1.
    */
   public AudienceClientBuilder limits(com.instantaudience.v1.Limits limits) {
+    limits.getAllFields().forEach((field, limit) -> {
+      if ((int) limit < 1) {
+        throw new IllegalArgumentException(field.getName() + " is " + limit + ": a limit is 1 at least");
+      }
+    });
     this.limits = Limits.of(limits);
     return this;
   }

@@ -246,6 +246,14 @@ class ClientTest {
   }
 
   @Test
+  void aLimitWithoutRoomIsRefused() {
+    Limits limits = Limits.newBuilder().setGetsPerSecond(0).build();
+    Executable given = () -> AudienceClient.builder("127.0.0.1:1").limits(limits);
+    String said = assertThrows(IllegalArgumentException.class, given).getMessage();
+    assertEquals("gets_per_second is 0: a limit is 1 at least", said);
+  }
+
+  @Test
   void anEndpointWithASchemeIsRefused() {
     assertThrows(IllegalArgumentException.class, () -> AudienceClient.builder("http://127.0.0.1:1"));
   }

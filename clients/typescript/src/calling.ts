@@ -2,20 +2,11 @@ import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } fro
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Code, Transport } from "@connectrpc/connect";
 import type { Deadline } from "./deadline.js";
-import {
-  AudienceError,
-  InvalidRequestError,
-  RateLimitedError,
-  UnauthenticatedError,
-  givenUp,
-  ofCall,
-  saysNothing,
-} from "./errors.js";
+import { AudienceError, RateLimitedError, UnauthenticatedError, givenUp, ofCall, saysNothing } from "./errors.js";
 import { ErrorCause } from "./gen/instantaudience/v1/errors_pb.js";
 import { Attempts, type Retries } from "./retrying.js";
 import { RENEWED_REASON } from "./rules.js";
 import type { Session } from "./session.js";
-import { placeOfNoText } from "./users.js";
 
 /** The result of an attempt of a call, passed to `onAttempt`, for metrics and logs. */
 export interface Attempt {
@@ -80,8 +71,6 @@ export class Calling {
     for (;;) {
       const token = await this.session.token(deadline);
       const request = await requested();
-      const noText = placeOfNoText(request);
-      if (noText !== undefined) throw new InvalidRequestError(`${noText.slice(1)} is no UTF-8`);
       const timeoutMs = attempts.timeoutMs();
       const began = performance.now();
       let outcome: Said | AudienceError;

@@ -32,7 +32,7 @@ import {
   usersPerRead,
 } from "./splitting.js";
 import { Streaming } from "./streaming.js";
-import { type User, textOf } from "./users.js";
+import { type User, checkText, textOf } from "./users.js";
 import type { StreamResult } from "./window.js";
 
 /** The options of a client, in Node.js and in browsers. */
@@ -211,6 +211,7 @@ export class Client {
       const asked = userIds.slice(first, first + size).map((userId) => ({ userId: textOf(userId), domain }));
       if (limits !== undefined) await this.#reading.wait(asked.length, ofReads(limits), deadline);
       const request = { users: asked };
+      checkText(request);
       const { batchGetMemberships } = AudienceService.method;
       const read = await this.#calling.call(batchGetMemberships, request, deadline, ({ response }) => response);
       users.push(...read.rtSegment);
@@ -229,6 +230,7 @@ export class Client {
     request: MessageInitShape<Input>,
     options: CallOptions = {},
   ): Promise<MessageShape<Output>> {
+    checkText(request);
     return this.#calling.call(method, request, this.#deadline(options), (answer) => answer);
   }
 

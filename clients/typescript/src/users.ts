@@ -1,4 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { InvalidRequestError } from "./errors.js";
 import type { RtSegmentSchema, SegBlockSchema } from "./gen/instantaudience/v1/audience_pb.js";
 
 /** The `expiration` that takes the user out of the segment. */
@@ -37,8 +38,17 @@ export function isText(text = ""): boolean {
   return !HALF_A_PAIR.test(text);
 }
 
-/** Where a request has text that cannot be UTF-8; undefined if it has none. */
-export function placeOfNoText(request: unknown): string | undefined {
+/**
+ * Checks the text in a request.
+ *
+ * @throws InvalidRequestError some of it cannot be UTF-8; the message has its place.
+ */
+export function checkText(request: unknown): void {
+  const place = placeOfNoText(request);
+  if (place !== undefined) throw new InvalidRequestError(`${place.slice(1)} is no UTF-8`);
+}
+
+function placeOfNoText(request: unknown): string | undefined {
   if (typeof request === "string") return isText(request) ? undefined : "";
   if (typeof request !== "object" || request === null || ArrayBuffer.isView(request)) return undefined;
   for (const [name, value] of Object.entries(request)) {

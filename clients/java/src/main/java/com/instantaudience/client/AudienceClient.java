@@ -1,5 +1,6 @@
 package com.instantaudience.client;
 
+import com.google.protobuf.Message;
 import com.instantaudience.v1.ApplySegmentsRequest;
 import com.instantaudience.v1.ApplySegmentsResult;
 import com.instantaudience.v1.AudienceServiceGrpc;
@@ -136,6 +137,7 @@ public final class AudienceClient implements AutoCloseable {
       }
       BatchGetMembershipsRequest.Builder request = BatchGetMembershipsRequest.newBuilder();
       asked.forEach(id -> request.addUsers(GetMembershipsRequest.newBuilder().setUserId(id).setDomain(domain)));
+      Text.check(request);
       var method = AudienceServiceGrpc.getBatchGetMembershipsMethod();
       var read = connection
           .calling()
@@ -152,6 +154,9 @@ public final class AudienceClient implements AutoCloseable {
    * @throws AudienceException the call failed.
    */
   public <Q, A> A call(MethodDescriptor<Q, A> method, Q request) {
+    if (request instanceof Message message) {
+      Text.check(message);
+    }
     return connection.calling().call(method, request, Deadline.after(time), answer -> answer);
   }
 

@@ -1,6 +1,5 @@
 package com.instantaudience.client;
 
-import com.google.protobuf.Message;
 import com.instantaudience.v1.ErrorCause;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
@@ -96,10 +95,6 @@ final class Calling {
     for (int number = 1; ; number++) {
       String token = session.token(deadline);
       Q request = requested.get();
-      String noText = request instanceof Message message ? Text.placeOfNone(message) : null;
-      if (noText != null) {
-        throw Failure.invalid(noText + " is no UTF-8");
-      }
       S said = null;
       AudienceException failure = null;
       Deadline.check();

@@ -2,6 +2,7 @@ package com.instantaudience.client;
 
 import com.google.protobuf.Descriptors.FieldDescriptor;
 import com.google.protobuf.Message;
+import com.google.protobuf.MessageOrBuilder;
 import java.util.List;
 import java.util.Map;
 
@@ -14,8 +15,19 @@ final class Text {
     return text.codePoints().noneMatch(each -> Character.getType(each) == Character.SURROGATE);
   }
 
-  /** The name of a field of the message, or of one in it, that has other text; null if there is none. */
-  static String placeOfNone(Message message) {
+  /**
+   * Checks the text in a message.
+   *
+   * @throws AudienceException some of it is other text; the error has its place.
+   */
+  static void check(MessageOrBuilder message) {
+    String place = placeOfNone(message);
+    if (place != null) {
+      throw Failure.invalid(place + " is no UTF-8");
+    }
+  }
+
+  private static String placeOfNone(MessageOrBuilder message) {
     for (Map.Entry<FieldDescriptor, Object> field : message.getAllFields().entrySet()) {
       Object value = field.getValue();
       for (Object each : value instanceof List<?> values ? values : List.of(value)) {

@@ -25,7 +25,6 @@ from instantaudience_server.store.cluster.routes import Routes
 from instantaudience_server.store.cluster.topology import Topology
 from instantaudience_server.store.interfaces.groups import Group
 from instantaudience_server.store.interfaces.health import Problem
-from instantaudience_server.store.interfaces.memberships import NOT_CONFIRMED
 
 TRANSIENT = frozenset(
     ("TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "BUSY", "OOM", "MISCONF", "NOREPLICAS")
@@ -37,6 +36,9 @@ FORBIDDEN = ("NOPERM ", "ERR ACL failure in script")
 """How errors begin where the ACL forbids a command, or one that a script runs."""
 _COMMAND = re.compile(r"'([a-z|-]{1,40})' command")
 
+OVERDUE = "the cluster did not answer in time"
+"""The message of UNAVAILABLE: commands may or may not have been carried out. Whether to send the call again is safe
+depends on the call: another segment or job would be made."""
 SHORTEST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 SWEEP_SECONDS = 0.02
@@ -99,7 +101,7 @@ class Cluster:
         """Close every connection; calls under way fail with UNAVAILABLE."""
         self._closed = True
         for batch in self._waiting.values():
-            batch.give_up(unavailable(NOT_CONFIRMED))
+            batch.give_up(unavailable(OVERDUE))
         await self.routes.close()
         self._refusals.close()
 
@@ -188,7 +190,7 @@ class Cluster:
         if bounded and self._pending_bytes + batch.held_bytes > self._max_pending_bytes:
             raise overloaded("the service is overloaded; nothing was changed")
         if self._closed or batch.deadline <= batch.started:
-            raise unavailable(NOT_CONFIRMED)
+            raise unavailable(OVERDUE)
         self._pending_bytes += batch.held_bytes
         self._waiting[batch.done] = batch
         if self._sweeper is None:
@@ -217,7 +219,7 @@ class Cluster:
         rarely pass."""
         now = self._loop.time()
         for batch in [batch for batch in self._waiting.values() if batch.deadline <= now]:
-            error = unavailable(NOT_CONFIRMED)
+            error = unavailable(OVERDUE)
             error.nodes = self._unanswering(batch)
             batch.give_up(error)
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._waiting else None

@@ -13,7 +13,7 @@ REMOVE = -1
 """The pseudo-end by which a change removes the user from the segment."""
 
 NOT_CONFIRMED = "the cluster did not answer in time; sending the call again is safe"
-"""The message of UNAVAILABLE where changes may or may not have been made."""
+"""The message of UNAVAILABLE where changes of memberships may or may not have been made."""
 
 UserChanges = Mapping[int, Mapping[int, int]]
 """Changes to a user's memberships: end → segment ID → value. An end is a Unix time in ms, `NEVER` or `REMOVE`; each

@@ -20,6 +20,12 @@ export interface Tls {
   readonly privateKey?: string;
 }
 
+/**
+ * More than any connection has: what is not sent of a request that is refused before, Node.js counts for ever, and from
+ * 10 MB on, by default, it refuses all further requests.
+ */
+const MOST_SESSION_MB = 1_000_000;
+
 /** A connection that stays closed: the library's own reconnects for the next request. */
 class Closable extends Http2SessionManager {
   #isClosed = false;
@@ -104,7 +110,10 @@ export function createClient(options: ClientOptions & { readonly tls?: Tls }): C
   const sessionManager = new Closable(
     baseUrl,
     { pingIntervalMs: PING_EVERY_MS, pingTimeoutMs: PING_ANSWER_MS },
-    { createConnection: (authority) => connectWithin(connectMs, authority, secure) },
+    {
+      createConnection: (authority) => connectWithin(connectMs, authority, secure),
+      maxSessionMemory: MOST_SESSION_MB,
+    },
   );
   const transport = createGrpcTransport({
     baseUrl,

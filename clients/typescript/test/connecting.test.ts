@@ -1,4 +1,4 @@
-/** Connections that are never made, and how those that are name the service. */
+/** Connections that are never made, how those that are name the service, and what they bear. */
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { createClient } from "instantaudience";
 import { AudienceService } from "instantaudience/v1/audience";
@@ -51,3 +51,25 @@ for (const address of ["127.0.0.1", "::1"]) {
     }
   });
 }
+
+test("a connection bears any number of large requests that are refused before they are sent", async () => {
+  const server = createHttp2Server().listen(0, "127.0.0.1");
+  server.on("stream", (stream) => {
+    const status = { ":status": 200, "content-type": "application/grpc", "grpc-status": "8" };
+    stream.respond(status, { endStream: true });
+    stream.close();
+  });
+  await once(server, "listening");
+  const endpoint = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = createClient({ endpoint, credentials: { token: "x" }, plaintext: true });
+  try {
+    for (let call = 0; call < 10; call += 1) {
+      await assert.rejects(client.memberships(["x".repeat(5_000_000)], { deadlineMs: 5000 }), {
+        name: "TooLargeError",
+      });
+    }
+  } finally {
+    client.close();
+    server.close();
+  }
+});

@@ -123,8 +123,8 @@ class ClientTest {
         assertRefused(text, () -> client.apply(List.of(user(2), user)));
       }
       assertRefused("users.user_id is no UTF-8", () -> client.memberships(List.of(half)));
-      UserMapping mapping = UserMapping.newBuilder().setUserId("1").addExternalIds("\ud83d\ude00").addExternalIds(half).build();
-      MapUserRequest request = MapUserRequest.newBuilder().setMapuid(mapping).build();
+      UserMapping.Builder mapping = UserMapping.newBuilder().setUserId("1").addExternalIds("\ud83d\ude00");
+      MapUserRequest request = MapUserRequest.newBuilder().setMapuid(mapping.addExternalIds(half)).build();
       assertRefused(
           "mapuid.external_ids is no UTF-8", () -> client.call(IdentityServiceGrpc.getMapUserMethod(), request));
     }

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
 
@@ -142,18 +143,23 @@ async def test_interrupted_it_says_how_far_it_has_come(demo: dict[str, str], tmp
     assert (process.returncode, errors.decode()) == (2, f"Error: interrupted; {reached}\n")
 
 
-@ON_ONE_HOST
-async def test_lines_of_a_pipe_that_does_not_end_are_applied(
-    demo: dict[str, str], cluster: RedisCluster, tmp_path: Path
-) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "send", "-"),
-        cwd=tmp_path,
+async def sending_a_pipe(demo: dict[str, str], folder: Path, *options: str) -> Process:
+    """The command, which Ctrl-C can interrupt."""
+    return await asyncio.create_subprocess_exec(
+        *(*COMMAND, "send", *options, "-"),
+        cwd=folder,
         env=os.environ | demo,
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=not_ignoring_ctrl_c,
     )
+
+
+@ON_ONE_HOST
+async def test_lines_of_a_pipe_that_does_not_end_are_applied(
+    demo: dict[str, str], cluster: RedisCluster, tmp_path: Path
+) -> None:
+    process = await sending_a_pipe(demo, tmp_path)
     assert process.stdin is not None
     async with asyncio.timeout(60):
         process.stdin.write(b"user_id,seg_id,expiration\n")
@@ -175,14 +181,7 @@ async def test_lines_of_a_pipe_that_does_not_end_are_applied(
 
 @ON_ONE_HOST
 async def test_an_interrupted_dry_run_has_sent_nothing(demo: dict[str, str], tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "send", "--dry-run", "-"),
-        cwd=tmp_path,
-        env=os.environ | demo,
-        stdin=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        preexec_fn=not_ignoring_ctrl_c,
-    )
+    process = await sending_a_pipe(demo, tmp_path, "--dry-run")
     assert process.stdin is not None
     async with asyncio.timeout(60):
         process.stdin.write(b"user_id,seg_id,expiration\nx,10001,0\n")

@@ -111,7 +111,7 @@ async def test_a_call_that_is_cancelled_under_way_does_not_disturb_others(store:
 
 async def test_a_deadline_that_is_over_is_unavailable(store: ClusterMembershipStore) -> None:
     """It does not say that sending the call again is safe: the command may be one that makes a segment."""
-    with pytest.raises(AudienceError, match="the cluster did not answer in time$") as failed:
+    with pytest.raises(AudienceError, match=r"the cluster did not answer in time$") as failed:
         await write(store, of_users({KEYS[0]: {NEVER: {1: 1}}}), seconds_from_now(-1))
     assert failed.value.reason is Reason.UNAVAILABLE
     assert failed.value.retry_after_seconds == 1

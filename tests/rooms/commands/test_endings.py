@@ -21,6 +21,7 @@ def _handlers() -> Iterator[None]:
 @pytest.mark.parametrize("second", ENDING)
 def test_what_comes_together_ends_a_command_once(first: signal.Signals, second: signal.Signals) -> None:
     """It has not told yet how far it has come when the second one comes. A later one ends it again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # may be ignored: the tests, too, run in the background
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     now = 5.0
     end_as_by_ctrl_c(lambda: now)

@@ -1,4 +1,4 @@
-"""What ends a command, besides Ctrl-C."""
+"""What ends a command: Ctrl-C, and signals that count as Ctrl-C."""
 
 import math
 import signal

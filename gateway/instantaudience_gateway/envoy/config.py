@@ -45,9 +45,9 @@ STREAM_BYTES = 2**18
 would queue half a million requests of a stream whose member may send a hundred per second."""
 UPLOAD_BUFFER_BYTES = 2**18
 """Buffer for an upload on its way to the receiver."""
-RUNTIME = {"http.max_requests_per_io_cycle": 8}
-"""Handle this many requests of an HTTP/2 connection per event loop cycle, so that other connections get their turn. To
-put one off to the next cycle costs Envoy 6 µs, of some 40 for a request."""
+RUNTIME = {"http.max_requests_per_io_cycle": 1}
+"""Handle one request of an HTTP/2 connection per event loop cycle, so that other connections get their turn. With two
+already, neighbours of a flood of large calls lose some of theirs (docs/performance.md)."""
 LOOK_BYTES = 65_536
 """How much is read from a connection before others get their turn."""
 ACCEPTED_AT_ONCE = 4

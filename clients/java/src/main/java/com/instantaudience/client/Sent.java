@@ -6,6 +6,8 @@ import java.util.List;
 /** A request in flight, until it has its final answer. */
 final class Sent {
   private final Part part;
+  /** Why it cannot be sent at all; null if it can. */
+  private final AudienceException unreadable;
   private ApplySegmentsResult result;
   private AudienceException failure;
   /** How often it was sent. */
@@ -15,7 +17,8 @@ final class Sent {
 
   Sent(Part part) {
     this.part = part;
-    failure = part.unreadable();
+    unreadable = part.unreadable();
+    failure = unreadable;
   }
 
   Part part() {
@@ -51,7 +54,7 @@ final class Sent {
   /** Discards its answer, as it is to be repeated. */
   void forget() {
     result = null;
-    failure = part.unreadable();
+    failure = unreadable;
   }
 
   /** The result that the caller gets for it. */

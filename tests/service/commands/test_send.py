@@ -155,6 +155,22 @@ async def sending_a_pipe(demo: dict[str, str], folder: Path, *options: str) -> P
     )
 
 
+def is_last(rejects: Path, row: str) -> bool:
+    """Whether a row is the last one in a file of what was refused."""
+    return rejects.exists() and rejects.read_text().endswith(f'"{row}"\n')
+
+
+async def told_when_interrupted(process: Process, rejects: Path, last: str) -> str:
+    """What the command says on Ctrl-C, once this row is the last one in its file of what was refused."""
+    while not is_last(rejects, last):
+        assert process.returncode is None, "it has ended"
+        await asyncio.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    errors = await process.stderr.read() if process.stderr is not None else b""
+    assert await process.wait() == 2
+    return errors.decode()
+
+
 @ON_ONE_HOST
 async def test_lines_of_a_pipe_that_does_not_end_are_applied(
     demo: dict[str, str], cluster: RedisCluster, tmp_path: Path
@@ -169,14 +185,8 @@ async def test_lines_of_a_pipe_that_does_not_end_are_applied(
                 assert process.returncode is None, "it has ended"
                 await asyncio.sleep(0.02)
         process.stdin.write(b"y,10001,0\n")
-        rejects = tmp_path / "standard-input.rejects.csv"
-        while not (rejects.exists() and rejects.read_text().endswith('"y,10001,0"\n')):
-            assert process.returncode is None, "it has ended"
-            await asyncio.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        errors = await process.stderr.read() if process.stderr is not None else b""
-        assert await process.wait() == 2
-    assert errors.decode() == "Error: interrupted; standard input was sent up to line 6\n"
+        errors = await told_when_interrupted(process, tmp_path / "standard-input.rejects.csv", "y,10001,0")
+    assert errors == "Error: interrupted; standard input was sent up to line 6\n"
 
 
 @ON_ONE_HOST
@@ -185,14 +195,8 @@ async def test_an_interrupted_dry_run_has_sent_nothing(demo: dict[str, str], tmp
     assert process.stdin is not None
     async with asyncio.timeout(60):
         process.stdin.write(b"user_id,seg_id,expiration\nx,10001,0\n")
-        rejects = tmp_path / "standard-input.dry-run.rejects.csv"
-        while not (rejects.exists() and rejects.read_text().endswith('"x,10001,0"\n')):
-            assert process.returncode is None, "it has ended"
-            await asyncio.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        errors = await process.stderr.read() if process.stderr is not None else b""
-        assert await process.wait() == 2
-    assert errors.decode() == "Error: interrupted; standard input was checked up to line 2\n"
+        errors = await told_when_interrupted(process, tmp_path / "standard-input.dry-run.rejects.csv", "x,10001,0")
+    assert errors == "Error: interrupted; standard input was checked up to line 2\n"
 
 
 @ON_ONE_HOST

@@ -25,7 +25,7 @@ KEYS_AT_ONCE = 500
 READERS = 4
 """How many lots of keys are read at once."""
 ATTEMPTS = 5
-"""How often slots, or the catalog, are read while they keep moving or changing."""
+"""How often the catalog is read while it keeps changing."""
 
 
 async def take(connection: Connection, path: Path, clock: Clock, told: Progress) -> dict[str, Any]:
@@ -56,22 +56,24 @@ class _Taking:
         self.totals = Totals()
 
     async def read_slots(self, told: Progress) -> None:
-        """Read the keys that are spread over all slots. Slots that have another owner afterwards are read again: keys
-        may have been missed while they migrated."""
+        """Read the keys that are spread over all slots. Slots that have another owner afterwards are read again,
+        as keys may have been missed while they migrated: for as long as any part of the cluster may be away."""
         left: Sequence[int] = range(SLOTS)
-        for attempt in range(ATTEMPTS):
+        until: float | None = None
+        while left:
             await self._topology.refresh()
             owners = self._topology.primaries()
             for start in range(0, len(left), SLOTS_AT_ONCE):
                 names = await self._keys.names(left[start : start + SLOTS_AT_ONCE])
-                await self._read_keys(names, again=attempt > 0)
+                await self._read_keys(names, again=until is not None)
                 told(SLOTS - len(left) + min(start + SLOTS_AT_ONCE, len(left)), SLOTS)
             await self._topology.refresh()
             now = self._topology.primaries()
             left = [slot for slot in range(SLOTS) if owners.get(slot) != now.get(slot)]
-            if not left:
-                return
-        raise BackupError("slots were moved all the time: take it when nobody moves any")
+            if until is None:
+                until = deadline()
+            elif left and asyncio.get_running_loop().time() > until:
+                raise BackupError("slots were moved all the time: take it when nobody moves any")
 
     async def read_together(self) -> None:
         """Read the keys in `TOGETHER`, all of them again if the catalog has changed meanwhile; a restore uses what was

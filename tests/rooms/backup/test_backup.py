@@ -1,6 +1,7 @@
 """What a cluster holds comes back, in a cluster of another shape and product: nothing less, nothing that has ended."""
 
 import asyncio
+import math
 import os
 import random
 import re
@@ -9,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
@@ -26,7 +27,7 @@ from instantaudience_server.settings import Settings
 from instantaudience_server.store import keys, restore_store
 from instantaudience_server.store.catalog_store import OBJECTS
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.cluster.topology import StoreUnusableError
+from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology
 from instantaudience_server.store.inspection.permissions import KEY_LETTERS, WITHOUT_KEYS, name_of
 from instantaudience_server.store.interfaces.catalog import Kind as ObjectKind
 from instantaudience_server.store.interfaces.memberships import NEVER
@@ -37,7 +38,7 @@ from redis import Redis as SyncRedis
 from redis import RedisCluster as SyncRedisCluster
 from redis.asyncio import Redis, RedisCluster
 from support.clocks import FakeClock
-from support.cluster.nodes import migration_of, on_all_nodes, on_node, owner_of
+from support.cluster.nodes import Migration, migration_of, on_all_nodes, on_node, owner_of
 from support.cluster.running import running_node
 from support.cluster.users import users_of_slot
 from support.parts.accounts import AccountWorker, refused
@@ -239,6 +240,50 @@ async def test_slots_that_stand_half_moved_are_read(
             await migration.move_keys(3)
         taken = await take(connection, tmp_path / "backup", clock, told)
     assert (taken["memberships"], taken["catalog_objects"]) == (100, objects)
+
+
+class MovingTopology:
+    """A topology that is read each time just after a slot has moved, up to some number of times."""
+
+    def __init__(self, topology: Topology, embedded: EmbeddedCluster, slot: int, most: float) -> None:
+        self._topology, self._embedded, self._slot = topology, embedded, slot
+        self.left = most
+        self.primaries = topology.primaries
+
+    async def refresh(self) -> None:
+        if self.left:
+            self.left -= 1
+            source = await owner_of(self._embedded, self._slot)
+            target = next(port for port in self._embedded.ports if port != source)
+            migration = Migration(self._embedded, self._slot, source, target)
+            await migration.begin()
+            await migration.move_keys()
+            await migration.end()
+        await self._topology.refresh()
+
+
+@pytest.mark.parametrize("most", [20, math.inf])
+async def test_slots_that_move_again_and_again_are_waited_for(
+    embedded: EmbeddedCluster,
+    plain: RedisCluster,
+    clock: FakeClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most: float,
+) -> None:
+    """As one slot after the other is moved: each time that the backup looks, another node has it."""
+    monkeypatch.setattr("instantaudience_server.backup.connection.PATIENCE_SECONDS", 2 if most == math.inf else 60)
+    for user in users_of_slot(7, 10):
+        await plain.hset(user, "1", 1)
+    async with migration_of(embedded, 7), connected(embedded.url, SETTINGS) as connection:
+        moving = MovingTopology(connection.topology, embedded, 7, most)
+        taking = take(connection._replace(topology=cast("Topology", moving)), tmp_path / "backup", clock, told)
+        if most == math.inf:
+            with pytest.raises(BackupError, match="slots were moved all the time"):
+                await taking
+            assert files_in(tmp_path) == []
+        else:
+            assert ((await taking)["memberships"], moving.left) == (10, 0)
 
 
 def test_of_a_slot_that_begins_anew_the_last_counts() -> None:

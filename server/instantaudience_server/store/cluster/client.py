@@ -1,9 +1,10 @@
 """Makes redis-py's cluster client from the cluster's URL."""
 
 import asyncio
+import math
 from collections.abc import Collection
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import parse_url
@@ -34,6 +35,8 @@ OPTIONS = (
 )
 """The options that may follow the address: those of redis-py's whose value is a text or a number. It takes the names of
 all its arguments there, and fails later, in words about Python."""
+TIMES = ("socket_connect_timeout", "socket_timeout")
+"""The options that are times in seconds. redis-py takes any number for one, and fails at the first answer."""
 UNUSABLE = (ValueError, TypeError, RedisError, RedisClusterException)
 """What `cluster_client` raises."""
 NO_CONNECTION = (RedisError, OSError, RuntimeError)
@@ -53,11 +56,13 @@ def cluster_client(url: str, *, timeout_seconds: float, **options: Any) -> Redis
     """
     first, *others = _for_each_node(url)
     parts = urlsplit(url)
-    for name in parse_qs(parts.query, keep_blank_values=True):
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in OPTIONS:
             raise ValueError(f"{name} is no option of it; those are: {', '.join(OPTIONS)}")
         if name.startswith("ssl_") and parts.scheme != "rediss":
             raise ValueError(f"{name} is an option of rediss:// alone, which encrypts")
+        if name in TIMES and not _is_time(value):
+            raise ValueError(f"{name} is a number of seconds, which is more than 0")
     client: RedisCluster = RedisCluster.from_url(
         first,
         startup_nodes=[_node(other) for other in others],
@@ -68,6 +73,13 @@ def cluster_client(url: str, *, timeout_seconds: float, **options: Any) -> Redis
         **options,
     )
     return client
+
+
+def _is_time(value: str) -> bool:
+    try:
+        return 0 < float(value) < math.inf
+    except ValueError:
+        return False
 
 
 async def causes(nodes: Collection[ClusterNode]) -> dict[str, Exception]:

@@ -223,6 +223,13 @@ def test_an_option_that_cannot_be_given_is_named(option: str) -> None:
     assert not re.search("s3cret|user:|__init__", str(raised.value))
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1", "soon", ""])
+@pytest.mark.parametrize("option", ["socket_timeout", "socket_connect_timeout"])
+def test_a_time_that_is_none_is_refused(option: str, value: str) -> None:
+    with pytest.raises(StoreUnusableError, match=f"{option} is a number of seconds, which is more than 0"):
+        Topology(f"redis://127.0.0.1:6379?{option}={value}", connect_timeout_seconds=1)
+
+
 class TestCredentials:
     @pytest.fixture
     async def address(self, embedded: EmbeddedCluster) -> AsyncIterator[str]:

@@ -1,5 +1,6 @@
 """The decompressed content of a file or of standard input, and how far it has been read."""
 
+import fcntl
 import io
 import os
 import sys
@@ -70,6 +71,20 @@ class Content:
         """Close the file."""
         self._file.close()
         self._raw.close()
+
+    def hold(self) -> None:
+        """Keep other runs from holding the file until this one closes it; not for standard input. Where the file system
+        has no locks, as over a network, nobody is kept from it.
+
+        Raises:
+            SourceError: another run holds it.
+        """
+        try:
+            fcntl.flock(self._raw.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SourceError(f"{self.name} is being sent by another command: wait for its end") from error
+        except OSError:
+            pass
 
     @property
     def place(self) -> Place:

@@ -57,10 +57,16 @@ def _beside(file: Path, ending: str) -> Path:
 
 
 class Journal:
-    """The position and the rejects of a file that is being sent."""
+    """The position and the rejects of a file that is being sent, by one run at a time.
+
+    Raises:
+        SourceError: another run sends the file.
+    """
 
     def __init__(self, way: Way, file: Path, content: Content) -> None:
         self.path = way.position_path(file)
+        if self.path is not None:
+            content.hold()
         whose = (content.size_bytes, content.modified_ns, content.head)
         rejects = way.rejects_path(file)
         self._rejects_path = rejects.resolve()

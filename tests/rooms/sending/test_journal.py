@@ -1,5 +1,6 @@
 """How far files were sent is kept beside them."""
 
+import gzip
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from instantaudience_server.sending.content import HEAD_BYTES, Content
 from instantaudience_server.sending.csv_form import CsvForm
 from instantaudience_server.sending.journal import STDIN, Journal, Way, rejects_kept
-from instantaudience_server.sending.records import Place
+from instantaudience_server.sending.records import Place, SourceError
 
 WAY = Way(None, CsvForm(), None, False, ("http://127.0.0.1:1", "1001"))
 BEGINNING = b"user_id,seg_id\n" + b"1,10001\n" * HEAD_BYTES
@@ -17,6 +18,22 @@ BEGINNING = b"user_id,seg_id\n" + b"1,10001\n" * HEAD_BYTES
 def begun(file: Path, way: Way = WAY) -> Journal:
     with Content(file) as content:
         return Journal(way, file, content)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_is_sent_by_one_run_at_a_time(tmp_path: Path, packed: bool) -> None:
+    """Two at once had one position, and wrote what was refused into the same file. A dry run keeps nobody away."""
+    file = tmp_path / "users.csv"
+    file.write_bytes(gzip.compress(BEGINNING) if packed else BEGINNING)
+    dry = replace(WAY, is_dry=True)
+    with Content(file) as content:
+        Journal(WAY, file, content)
+        with pytest.raises(SourceError, match=r"users\.csv is being sent by another command: wait for its end"):
+            begun(file)
+        begun(file, dry)
+    with Content(file) as content:
+        Journal(dry, file, content)
+        begun(file)
 
 
 def test_what_was_written_since_is_another_file(tmp_path: Path) -> None:

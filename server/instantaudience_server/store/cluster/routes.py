@@ -1,6 +1,7 @@
 """Which node serves which slot, by the topology and by the redirections (MOVED) since it was read."""
 
 import asyncio
+import math
 from bisect import bisect
 from collections.abc import Callable
 
@@ -16,7 +17,13 @@ from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 
-REFRESH_PAUSE_SECONDS = 0.1
+REFRESH_PAUSE_SECONDS, LONGEST_REFRESH_PAUSE_SECONDS = 0.1, 1.0
+"""The pause after each read of the topology: over TLS, ten reads a second take a quarter of a core."""
+REFRESH_PAUSE_SHARE = 0.05
+"""The pause as a share of the time for which there have been reasons to read: what ends an outage of a part of the
+cluster is learnt by so much later."""
+CALM_SECONDS = 2.0
+"""After so long without a read, the next one is the first."""
 
 MakeNode = Callable[[str, Callable[[], AbstractConnection]], Node]
 """Makes a node from its name and a factory of connections to it."""
@@ -36,6 +43,8 @@ class Routes:
         self._refreshing: asyncio.Task[None] | None = None
         self._outdated = False
         """Whether there was a reason to read the topology again since it was last read."""
+        self._first_read = self._last_read = -math.inf
+        """Of those that have followed each other without calm, by the event loop's clock."""
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -112,6 +121,8 @@ class Routes:
 
     async def _ask_topology(self) -> bool:
         self._outdated = False
+        if self._loop.time() - self._last_read > CALM_SECONDS:
+            self._first_read = self._loop.time()
         try:
             await self._topology.refresh()
         except AudienceError:
@@ -120,7 +131,9 @@ class Routes:
             self._apply_topology()
             return True
         finally:
-            await asyncio.sleep(REFRESH_PAUSE_SECONDS)
+            self._last_read = self._loop.time()
+            pause = REFRESH_PAUSE_SHARE * (self._last_read - self._first_read)
+            await asyncio.sleep(min(LONGEST_REFRESH_PAUSE_SECONDS, max(REFRESH_PAUSE_SECONDS, pause)))
 
     def _apply_topology(self) -> None:
         primaries = self._topology.primaries()

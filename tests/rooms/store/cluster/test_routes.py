@@ -121,3 +121,28 @@ def test_the_topology_is_asked_for_once_for_all_reasons_until_then_and_no_more(r
         assert topology.asked == 3
 
     run_on_told_time(run())
+
+
+def test_while_a_part_of_the_cluster_is_away_for_long_the_topology_is_asked_for_less_often() -> None:
+    """It took a quarter of a core over TLS. What comes back is learnt a twentieth of the time later, a second at most;
+    after a calm, all begins anew."""
+
+    async def asked(topology: Told, known: Routes, seconds: int) -> int:
+        before = topology.asked
+        for _ in range(100 * seconds):
+            known.look_again()
+            await go_by(0.01)
+        return topology.asked - before
+
+    async def run() -> None:
+        topology = Told(a=0)
+        known = await opened(topology)
+        for calm in (0, 10):
+            await go_by(calm)
+            assert 16 <= await asked(topology, known, 2) <= 20
+            assert 12 <= await asked(topology, known, 2) <= 15
+            await asked(topology, known, 20)
+            assert 9 <= await asked(topology, known, 10) <= 10
+        await known.close()
+
+    run_on_told_time(run())

@@ -20,7 +20,8 @@ final class Deadline {
   }
 
   static Deadline after(Duration time, LongSupplier clock) {
-    return new Deadline(clock, clock.getAsLong() + nanos(time));
+    long nanos = Math.max(0, nanos(time)); // The longest ago would become never: its difference to now has no room.
+    return new Deadline(clock, clock.getAsLong() + nanos);
   }
 
   /** A duration in nanoseconds, at most the largest that fits, 292 years. */

@@ -8,6 +8,7 @@ import io.grpc.Status;
 import java.time.Duration;
 import java.time.temporal.ChronoUnit;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 
@@ -18,6 +19,13 @@ class DeadlineTest {
   @Test
   void aDeadlineMayBeNever() {
     assertTrue(Deadline.after(FOREVER).leftNanos() > Duration.ofDays(100_000).toNanos());
+  }
+
+  @Test
+  void aDeadlineMayBeOverForEver() {
+    AtomicLong clock = new AtomicLong();
+    Deadline deadline = Deadline.after(Duration.ofSeconds(Long.MIN_VALUE), clock::incrementAndGet);
+    assertTrue(deadline.leftNanos() < 0);
   }
 
   @Test

@@ -145,6 +145,9 @@ func (c *Client) apply(ctx context.Context, users []*pb.RtSegment, only bool) (*
 func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...string) ([]*pb.UserMemberships, error) {
 	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
+	if err := c.session.ended(ctx); err != nil {
+		return nil, err
+	}
 	// One user is read at once, without a question for the limits.
 	isOne, limits := len(userIDs) <= 1, Limits{}.orDefaults()
 	if !isOne {
@@ -185,8 +188,8 @@ func (c *Client) Limits(ctx context.Context) (Limits, error) {
 
 func (c *Client) knownLimits() (Limits, bool, error) {
 	known := c.limits.Load()
-	if known == nil {
-		return Limits{}, false, nil
+	if known == nil || c.closing.Err() != nil {
+		return Limits{}, false, context.Cause(c.closing)
 	}
 	return *known, true, nil
 }

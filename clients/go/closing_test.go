@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,6 +31,24 @@ func closedMeanwhile(t *testing.T, client *instantaudience.Client, isAtIt <-chan
 		}
 	case <-time.After(time.Minute):
 		t.Error("the call goes on")
+	}
+}
+
+func TestCallsThatComeLaterFail(t *testing.T) {
+	client := newClient(t, "127.0.0.1:1", instantaudience.WithToken("x"), instantaudience.WithPlaintext(),
+		instantaudience.WithLimits(instantaudience.Limits{}))
+	client.Close()
+	ctx := context.Background()
+	_, none := client.Memberships(ctx, "")
+	_, limits := client.Limits(ctx)
+	_, applied := client.Apply(ctx, nil)
+	var streamed error
+	for _, streamed = range client.Stream(ctx, slices.Values([]*pb.RtSegment{})) {
+	}
+	for _, err := range []error{none, limits, applied, streamed} {
+		if err == nil || err.Error() != "Unavailable: the client is closed" {
+			t.Error(err)
+		}
 	}
 }
 

@@ -231,6 +231,7 @@ class AsyncClient:
         if isinstance(user_ids, str):  # A sequence of text, too: its characters would be the users.
             raise TypeError("user_ids is a sequence of IDs; for one user, a list with one")
         deadline = _deadline(deadline_seconds)
+        self._session.check_open()
         # One user is read at once, without a question for the limits.
         limits = await self.limits(deadline_seconds=deadline_seconds) if len(user_ids) > 1 else None
         size = 1 if limits is None else limits.users_per_read
@@ -252,6 +253,7 @@ class AsyncClient:
         Raises:
             AudienceError: the call failed.
         """
+        self._session.check_open()
         return await self._asking.value(lambda: self._limits, _deadline(deadline_seconds))
 
     async def _stream(

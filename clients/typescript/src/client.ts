@@ -244,7 +244,9 @@ export class Client {
   }
 
   #deadline({ deadlineMs = DEADLINE_MS, signal }: CallOptions): Deadline {
-    return new Deadline(deadlineMs, signal, this.#closing);
+    const deadline = new Deadline(deadlineMs, signal, this.#closing);
+    deadline.check();
+    return deadline;
   }
 
   async #knownLimits(deadline: Deadline): Promise<Limits> {

@@ -89,6 +89,15 @@ async function all(results: AsyncIterable<unknown>): Promise<void> {
   for await (const _ of results);
 }
 
+test("calls that come later fail", async () => {
+  const client = createClient({ ...NOWHERE, limits: {} });
+  client.close();
+  const reads = [() => client.memberships([]), () => client.limits()];
+  for (const call of [...reads, () => client.apply([]), () => all(client.stream([]))]) {
+    await assert.rejects(call, { name: "UnavailableError", rawMessage: "the client is closed" });
+  }
+});
+
 for (const [where, make] of Object.entries({ Node: createClient, browsers: createBrowserClient })) {
   test(`a stream that waits for users fails, in ${where}`, async () => {
     const asked = event();

@@ -34,6 +34,10 @@ async def test_calls_that_come_later_fail() -> None:
         await client.apply([user(1, block(7))])
     with pytest.raises(UnavailableError, match="the client is closed"):
         await anext(client.stream([user(1, block(7))]))
+    with pytest.raises(UnavailableError, match="the client is closed"):
+        await client.memberships([])
+    with pytest.raises(UnavailableError, match="the client is closed"):
+        await client.limits()
 
 
 def test_calls_of_the_blocking_client_that_come_later_fail() -> None:

@@ -122,6 +122,7 @@ public final class AudienceClient implements AutoCloseable {
    * domain.
    */
   public List<UserMemberships> memberships(Iterable<String> userIds, String domain) {
+    connection.checkOpen();
     Deadline deadline = Deadline.after(time);
     List<String> ids = new ArrayList<>();
     userIds.forEach(ids::add);

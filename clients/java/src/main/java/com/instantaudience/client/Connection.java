@@ -86,8 +86,14 @@ final class Connection {
     new Streaming(calling, pacer, known, window, patience, clock, results).apply(users);
   }
 
+  /** @throws UnavailableException the client is closed. */
+  void checkOpen() {
+    session.checkOpen();
+  }
+
   /** The member's limits: as given to the client, or as requested from the service, once. */
   Limits limits(Deadline deadline) {
+    checkOpen();
     return asking.value(() -> limits, deadline);
   }
 

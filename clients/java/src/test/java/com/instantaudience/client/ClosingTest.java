@@ -16,6 +16,7 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Iterator;
 import java.util.List;
 import java.util.concurrent.CancellationException;
@@ -27,6 +28,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.function.Executable;
 
 /** Calls that wait, for whatever it is, end with their client. */
 @Timeout(120)
@@ -60,6 +62,22 @@ class ClosingTest {
       }
     } finally {
       threads.shutdownNow();
+    }
+  }
+
+  @Test
+  void callsThatComeLater() {
+    AudienceClient client = nowhere().limits(Limits.getDefaultInstance()).build();
+    client.close();
+    List<Executable> calls = List.of(
+        () -> client.memberships(List.of()),
+        client::limits,
+        () -> client.apply(List.of()),
+        () -> client.stream(Collections.emptyIterator(), result -> {}));
+    for (Executable call : calls) {
+      assertEquals(
+          "UNAVAILABLE: the client is closed",
+          assertThrows(UnavailableException.class, call).getMessage());
     }
   }
 

@@ -176,7 +176,8 @@ def _forget(way: Way, files: Iterable[Path]) -> None:
 def _audience(client: Client, token: str | None) -> instantaudience.Client:
     """The Python client, signed in. It sends requests that are small enough for a warning about each membership."""
     parts = service_url(client.url)
-    endpoint = f"{parts.netloc.removesuffix(f':{parts.port}')}:{port_of(parts)}"
+    host = parts.hostname or ""
+    endpoint = f"[{host}]:{port_of(parts)}" if ":" in host else f"{host}:{port_of(parts)}"
     tls = None if parts.scheme == "http" else instantaudience.Tls(*client.tls.pem())
     credentials = instantaudience.ClientCertificate() if token is None else instantaudience.Token(token)
     options: dict[str, Any] = {"credentials": credentials, "tls": tls, "plaintext": tls is None}

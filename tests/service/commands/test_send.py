@@ -246,6 +246,14 @@ def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, prob
 
 
 @ON_ONE_HOST
+async def test_a_port_with_zeros_before_it(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text("user_id,seg_id\n5,10001\n")
+    host, _, port = demo["INSTANT_AUDIENCE_URL"].rpartition(":")
+    ended = await run("send", "users.csv", "--dry-run", env=demo | {"INSTANT_AUDIENCE_URL": f"{host}:0{port}"})
+    assert ended.status == 0, ended.errors
+
+
+@ON_ONE_HOST
 async def test_a_folder_where_nothing_can_be_written(run: Any, demo: dict[str, str], tmp_path: Path) -> None:
     """Its place has to be beside it. Standard input has none, and its rejects are in the working directory."""
     folder = tmp_path / "folder"

@@ -5,7 +5,6 @@ package instantaudience
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,11 +41,12 @@ type Client struct {
 	end     context.CancelCauseFunc
 }
 
-// NewClient creates a client of host:port, secured by TLS unless WithPlaintext is given. It needs exactly one of
-// WithPassword, WithKeyPair, WithToken and WithClientCertificate. The connection is made by the first call.
+// NewClient creates a client of host:port, with brackets around an IPv6 address. It is secured by TLS unless
+// WithPlaintext is given, and needs exactly one of WithPassword, WithKeyPair, WithToken and WithClientCertificate. The
+// connection is made by the first call.
 func NewClient(endpoint string, options ...Option) (*Client, error) {
-	if strings.Contains(endpoint, "://") {
-		return nil, fmt.Errorf("%s has a scheme: name host:port, and WithPlaintext where it is without TLS", endpoint)
+	if err := checkEndpoint(endpoint); err != nil {
+		return nil, err
 	}
 	s, err := settingsOf(options)
 	if err != nil {

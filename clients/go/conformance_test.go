@@ -35,6 +35,9 @@ type testCase struct {
 	Steps       []step           `json:"steps"`
 	Seen        map[string]int   `json:"seen"`
 	Wait        bool             `json:"wait"`
+
+	Endpoints        []string `json:"endpoints"`
+	RefusedEndpoints []string `json:"refused_endpoints"`
 }
 
 type limits struct {
@@ -115,6 +118,16 @@ func TestConformance(t *testing.T) {
 }
 
 func (c testCase) run(t *testing.T, service environment) {
+	token := instantaudience.WithToken("x")
+	for _, endpoint := range c.Endpoints {
+		newClient(t, endpoint, token)
+	}
+	for _, endpoint := range c.RefusedEndpoints {
+		_, err := instantaudience.NewClient(endpoint, token)
+		if err == nil || !strings.HasPrefix(err.Error(), "endpoint is ") {
+			t.Errorf("%q: %v", endpoint, err)
+		}
+	}
 	endpoint := service["GRPC"]
 	if c.Faults != nil {
 		endpoint = service["FAULTS"]

@@ -13,6 +13,7 @@ import grpc
 
 from instantaudience.calling import Calling, Rpc
 from instantaudience.credentials import Credentials, KeyPair, Password, Session, Tls, Token, issued
+from instantaudience.endpoint import check
 from instantaudience.errors import AudienceError, InvalidRequestError
 from instantaudience.pacing import Pacer
 from instantaudience.processes import Process
@@ -103,7 +104,7 @@ class AsyncClient:
         """Create a client; the connection is made by the first call.
 
         Args:
-            endpoint: `host:port`.
+            endpoint: `host:port`, with brackets around an IPv6 address.
             credentials: who signs in.
             tls: how the connection is secured; by default, with TLS and gRPC's root certificates.
             plaintext: use no TLS.
@@ -115,12 +116,11 @@ class AsyncClient:
             interceptors: gRPC interceptors.
 
         Raises:
-            ValueError: both `tls` and `plaintext`, an endpoint with a scheme, or a `window` or a limit below 1.
+            ValueError: an endpoint that is none, both `tls` and `plaintext`, or a `window` or a limit below 1.
             RuntimeError: this process was forked from one that had a client.
         """
         Process()
-        if "://" in endpoint:
-            raise ValueError(f"{endpoint} has a scheme: name host:port, with plaintext=True where it is without TLS")
+        check(endpoint)
         if plaintext and tls is not None:
             raise ValueError("tls and plaintext exclude each other")
         if not window >= 1:

@@ -8,7 +8,7 @@ export * from "./index.js";
  * Creates a client over gRPC-Web, for the port that serves REST. Pages of other origins may call if the operator allows
  * it (CORS).
  *
- * @throws TypeError an endpoint with a scheme, an invalid token, or a window or a limit below 1.
+ * @throws TypeError an endpoint that is none, an invalid token, or a window or a limit below 1.
  */
 export function createClient(options: ClientOptions): Client {
   const { interceptors = [] } = options;

@@ -37,7 +37,7 @@ import type { StreamResult } from "./window.js";
 
 /** The options of a client, in Node.js and in browsers. */
 export interface ClientOptions {
-  /** `host:port`, secured by TLS unless `plaintext` is set. */
+  /** `host:port`, with brackets around an IPv6 address, secured by TLS unless `plaintext` is set. */
   readonly endpoint: string;
   /** Who signs in; absent if the connection's client certificate identifies the account. */
   readonly credentials?: Credentials;

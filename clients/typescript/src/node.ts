@@ -95,7 +95,7 @@ function connectWithin(ms: number, { protocol, hostname, port }: URL, tls: Secur
 /**
  * Creates a client over gRPC.
  *
- * @throws TypeError both `tls` and `plaintext`, an endpoint with a scheme, an invalid token, a window or a limit below
+ * @throws TypeError both `tls` and `plaintext`, an endpoint that is none, an invalid token, a window or a limit below
  * 1, an incomplete client certificate, or certificates or a key that cannot be used.
  */
 export function createClient(options: ClientOptions & { readonly tls?: Tls }): Client {

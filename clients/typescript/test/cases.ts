@@ -62,11 +62,16 @@ export interface Case {
   readonly steps: readonly Step[];
   readonly seen?: Readonly<Record<string, number>>;
   readonly wait?: boolean;
+  readonly endpoints?: readonly string[];
+  readonly refused_endpoints?: readonly string[];
 }
 
 /** The keys that cases, steps and expectations may have; another one is an error: the runner does not know it. */
 const WORDS = {
-  case: ["name", "credentials", "limits", "retries", "faults", "steps", "seen", "wait"],
+  case: [
+    ...["name", "credentials", "limits", "retries", "faults", "steps", "seen", "wait"],
+    ...["endpoints", "refused_endpoints"],
+  ],
   step: [
     "call",
     "users",

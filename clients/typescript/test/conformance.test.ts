@@ -3,6 +3,7 @@ import { createClient } from "instantaudience";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { createClient as createBrowserClient } from "../src/browser.js";
 import { cases } from "./cases.js";
 import { checkStep, optionsOf } from "./checking.js";
 import { control, skip } from "./surroundings.js";
@@ -12,6 +13,12 @@ const WAIT_MS = 1500;
 
 for (const one of cases("../conformance")) {
   test(`${one.file}: ${one.name}`, { skip }, async () => {
+    for (const make of [createClient, createBrowserClient]) {
+      for (const endpoint of one.endpoints ?? []) make({ endpoint }).close();
+      for (const endpoint of one.refused_endpoints ?? []) {
+        assert.throws(() => make({ endpoint }), /^TypeError: endpoint is /);
+      }
+    }
     if (one.faults !== undefined) await control(one.faults);
     const client = createClient(optionsOf(one));
     try {

@@ -184,7 +184,7 @@ def _audience(client: Client, token: str | None) -> instantaudience.Client:
     try:
         with instantaudience.Client(endpoint, **options) as asking:
             limits = asking.limits()
-    except instantaudience.AudienceError as error:
+    except (instantaudience.AudienceError, ValueError) as error:  # a host, too, that no endpoint has
         raise click.ClickException(str(error)) from error
     limits = replace(limits, body_bytes=min(limits.body_bytes, MOST_BODY_BYTES))
     return instantaudience.Client(endpoint, limits=limits, window=WINDOW, **options)

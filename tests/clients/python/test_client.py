@@ -410,12 +410,6 @@ async def test_the_blocking_client(service: FakeService) -> None:
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-async def test_an_endpoint_with_a_scheme_is_refused(kind: type[Client] | type[AsyncClient]) -> None:
-    with pytest.raises(ValueError, match="has a scheme: name host:port"):
-        kind("http://127.0.0.1:1", DEMO)
-
-
-@pytest.mark.parametrize("kind", [Client, AsyncClient])
 async def test_a_window_or_limit_without_room_is_refused(kind: type[Client] | type[AsyncClient]) -> None:
     for none in (0, math.nan):
         with pytest.raises(ValueError, match="window is 1 at least"):

@@ -48,7 +48,12 @@ async def environment() -> AsyncIterator[Mapping[str, str]]:
 @pytest.mark.parametrize("case", CASES, ids=[f"{case['file']}: {case['name']}" for case in CASES])
 async def test_conformance(environment: Mapping[str, str], case: Case) -> None:
     known = {"file", "name", "credentials", "limits", "retries", "faults", "steps", "seen", "wait"}
-    assert set(case) <= known
+    assert set(case) <= known | {"endpoints", "refused_endpoints"}
+    for endpoint in case.get("endpoints", []):
+        await AsyncClient(endpoint, Token("x")).close()
+    for endpoint in case.get("refused_endpoints", []):
+        with pytest.raises(ValueError, match=r"^endpoint is "):
+            AsyncClient(endpoint, Token("x"))
     async with httpx.AsyncClient(base_url=environment["INSTANT_AUDIENCE_FAULTS_CONTROL"], trust_env=False) as control:
         if "faults" in case:
             (await control.post("/", content=json.dumps(case["faults"]))).raise_for_status()

@@ -159,6 +159,9 @@ async def test_who_has_a_users_name_in_its_certificate_need_not_sign_in(
     for each in (("send", "users.csv"), ("get", "2"), ("segment", "list", "--json"), ("batch", "list")):
         ended = await run(*each, *words, env=secured.env)
         assert ended.status == 0, (each, ended.errors)
+    ended = await run("send", "users.csv", *words, "--url", "https://a b")
+    assert (ended.status, ended.output) == (2, ""), ended.errors
+    assert ended.errors.startswith("Error: endpoint is 'a b:443': "), ended.errors
     for each in (("get", "2"), ("segment", "list")):
         ended = await run(*each, *secured.trusting, *secured.showing, env=secured.env)
         assert (ended.status, ended.output) == (1, "")

@@ -44,8 +44,9 @@ public final class AudienceClient implements AutoCloseable {
   /**
    * Creates a builder of a client; the connection is made by the first call.
    *
-   * @param endpoint {@code host:port}, secured by TLS unless the builder is configured otherwise.
-   * @throws IllegalArgumentException the endpoint has a scheme.
+   * @param endpoint {@code host:port}, with brackets around an IPv6 address, secured by TLS unless the builder is
+   *     configured otherwise.
+   * @throws IllegalArgumentException the endpoint is none.
    */
   public static AudienceClientBuilder builder(String endpoint) {
     return new AudienceClientBuilder(endpoint);

@@ -9,9 +9,17 @@ import io.grpc.TlsChannelCredentials;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** Configures a client: how it connects and signs in, and how it makes calls. */
 public final class AudienceClientBuilder {
+  /** A name or an IPv4 address, or one of IPv6 in brackets, and a port, which may be missing. */
+  private static final Pattern FORM =
+      Pattern.compile("(?:[A-Za-z0-9._-]+|\\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\\])(?::([1-9][0-9]{0,4}))?");
+
+  private static final int MOST_PORT = 65535;
+
   private final String endpoint;
   private Credentials credentials;
   private ChannelCredentials security;
@@ -22,9 +30,12 @@ public final class AudienceClientBuilder {
   private ClientInterceptor[] interceptors = {};
 
   AudienceClientBuilder(String endpoint) {
-    if (endpoint.contains("://")) {
+    Matcher form = FORM.matcher(endpoint);
+    if (!form.matches() || form.group(1) != null && Integer.parseInt(form.group(1)) > MOST_PORT) {
       throw new IllegalArgumentException(
-          endpoint + " has a scheme: name host:port, with plaintext() where it is without TLS");
+          ("endpoint is \"%s\": it has to be host:port and nothing else, with a port from 1 to %d and brackets around"
+                  + " an IPv6 address; without TLS, add plaintext()")
+              .formatted(endpoint, MOST_PORT));
     }
     this.endpoint = endpoint;
   }

@@ -17,8 +17,17 @@ import java.util.stream.Stream;
 /** A case that clients in every language have to pass; clients/conformance/README.md says what it means. */
 record Case(String file, JsonObject written) {
   /** The keys that a case may have; another one is an error, as the runner does not know what it means. */
-  private static final Set<String> WORDS =
-      Set.of("name", "credentials", "limits", "retries", "faults", "steps", "seen", "wait");
+  private static final Set<String> WORDS = Set.of(
+      "name",
+      "credentials",
+      "limits",
+      "retries",
+      "faults",
+      "steps",
+      "seen",
+      "wait",
+      "endpoints",
+      "refused_endpoints");
   private static final Set<String> STEP_WORDS = Set.of(
       "call", "users", "user_ids", "domain", "validate_only", "deadline_ms", "expect", "at_least_ms", "closed_after_ms");
   private static final Set<String> EXPECT_WORDS = Set.of(
@@ -56,6 +65,11 @@ record Case(String file, JsonObject written) {
 
   JsonObject object(String word) {
     return written.has(word) ? written.getAsJsonObject(word) : new JsonObject();
+  }
+
+  List<String> texts(String word) {
+    JsonArray texts = written.has(word) ? written.getAsJsonArray(word) : new JsonArray();
+    return texts.asList().stream().map(JsonElement::getAsString).toList();
   }
 
   List<JsonObject> steps() {

@@ -252,9 +252,4 @@ class ClientTest {
     String said = assertThrows(IllegalArgumentException.class, given).getMessage();
     assertEquals("gets_per_second is 0: a limit is 1 at least", said);
   }
-
-  @Test
-  void anEndpointWithASchemeIsRefused() {
-    assertThrows(IllegalArgumentException.class, () -> AudienceClient.builder("http://127.0.0.1:1"));
-  }
 }

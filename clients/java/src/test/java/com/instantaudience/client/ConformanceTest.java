@@ -1,6 +1,7 @@
 package com.instantaudience.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.gson.JsonObject;
@@ -25,6 +26,13 @@ class ConformanceTest {
   }
 
   private static void pass(Case one) throws InterruptedException {
+    for (String endpoint : one.texts("endpoints")) {
+      AudienceClient.builder(endpoint).build().close();
+    }
+    for (String endpoint : one.texts("refused_endpoints")) {
+      var refused = assertThrows(IllegalArgumentException.class, () -> AudienceClient.builder(endpoint));
+      assertTrue(refused.getMessage().startsWith("endpoint is "), refused.getMessage());
+    }
     if (one.has("faults")) {
       Surroundings.plan(one.written().get("faults").toString());
     }

@@ -12,6 +12,7 @@ from instantaudience_server.admission.admission import RETRY_SECONDS
 from instantaudience_server.batch.content import AVRO, GZIP
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.batch.uploads.limits import Allowance, Limit, UploadRefusedError, limits_of
+from instantaudience_server.catalog.batch_settings import BatchSettings
 from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, AudienceError, overloaded
@@ -108,14 +109,26 @@ class Uploads:
         member = await self._find_member(job.member_id, self._loop.time() + STORE_SECONDS)
         if member is None:
             raise NoSuchUploadError
-        settings = member.batch
-        if (announced_bytes or 0) > settings.file_bytes:
+        if (announced_bytes or 0) > member.batch.file_bytes:
             raise UploadRefusedError(Limit.FILE_BYTES)
         if len(self._under_way) >= MOST_UPLOADS:
             raise overloaded(TOO_MANY, self._randint(*RETRY_SECONDS))
-        held = HeldJob(self._jobs, self._clock, job, self._draw(), limits_of(settings))
+        held = HeldJob(self._jobs, self._clock, job, self._draw(), limits_of(member.batch))
+        # Before the cluster is asked, else any number could begin while it answers.
+        self._under_way.add(held.lease)
+        ended = partial(self._under_way.discard, held.lease)
         try:
-            room = await held.begin(announced_bytes or 0)
+            return await self._begin(held, announced_bytes or 0, member.batch, ended)
+        except BaseException:
+            ended()
+            raise
+
+    async def _begin(
+        self, held: "HeldJob", announced_bytes: int, settings: BatchSettings, ended: Callable[[], None]
+    ) -> "Upload":
+        """As `begin`, for one of those under way; the upload calls `ended`."""
+        try:
+            room = await held.begin(announced_bytes)
         except (AudienceError, asyncio.CancelledError):
             task = self._loop.create_task(_withdraw(held))
             self._withdrawing.add(task)
@@ -126,11 +139,9 @@ class Uploads:
                 raise UploadRefusedError(_REFUSALS[room], self._randint(*RETRY_SECONDS))
             raise NoSuchUploadError
         seconds = min(self._most_seconds, 60.0 * settings.upload_minutes)
-        self._under_way.add(held.lease)
-        ended = partial(self._under_way.discard, held.lease)
         upload = Upload(held, self._files, Allowance(settings.file_bytes, room), seconds, ended)
         try:
-            upload.expect(announced_bytes or 0)
+            upload.expect(announced_bytes)
         except UploadRefusedError as error:
             await upload.fail(error.limit.error_code)
             raise

@@ -491,3 +491,33 @@ async def test_only_so_many_at_once(
     await begun[1].fail("UPLOAD_INCOMPLETE")
     for _ in range(2):
         await place.uploads.begin((await place.job())[0], None)
+
+
+async def test_those_that_begin_together_are_counted_before_the_cluster_has_answered(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploading, "MOST_UPLOADS", 2)
+    jobs = [(await place.job())[0] for _ in range(5)]
+    begun = await asyncio.gather(*(place.uploads.begin(job, None) for job in jobs), return_exceptions=True)
+    refused = [each for each in begun if isinstance(each, AudienceError)]
+    assert [each.reason for each in refused] == [Reason.UNAVAILABLE] * 3
+    for each in begun:
+        if isinstance(each, uploading.Upload):
+            await each.fail("UPLOAD_INCOMPLETE")
+
+
+async def test_those_that_do_not_begin_leave_their_place_to_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploading, "MOST_UPLOADS", 1)
+    place.limit(bytes_per_day=10)
+    job, _ = await place.job()
+    with pytest.raises(UploadRefusedError):
+        await place.uploads.begin(job, 11)
+    with pytest.raises(NoSuchUploadError):  # its job has ended
+        await place.uploads.begin(job, None)
+    interrupted = asyncio.create_task(place.uploads.begin((await place.job())[0], None))
+    await asyncio.sleep(0)
+    interrupted.cancel()
+    await asyncio.wait([interrupted])
+    await place.uploads.begin((await place.job())[0], None)

@@ -32,7 +32,6 @@ class UsageHours:
     def __init__(self, store: UsageStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
         self._readers: OrderedDict[tuple[int, Form], _Reader] = OrderedDict()
         """In the order of their last use."""
         self._size = 0

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from instantaudience_server.catalog.batch_settings import DEFAULTS, BatchField, BatchSettings, Separators
+from instantaudience_server.catalog.batch_settings import BatchField, BatchSettings, Separators
 
 LONGEST_LINE_BYTES = 256 * 1024
 """The most bytes of a line, without its end."""
@@ -36,6 +36,3 @@ class BatchFormat:
             **{field.lower(): place for field, place in places.items()},
             most_segments=settings.segments_per_line,
         )
-
-
-DEFAULT = BatchFormat.of(DEFAULTS)

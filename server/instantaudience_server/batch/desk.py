@@ -108,7 +108,7 @@ class JobDesk:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
         await self.count_get(caller, deadline)
-        return self._as_it_is(await self._own(job_id, caller, deadline))
+        return await self._own(job_id, caller, deadline)
 
     async def page(
         self, member_id: int, order: Order, start: int, size: int, caller: Caller, deadline: float
@@ -154,11 +154,11 @@ class JobDesk:
             AudienceError: IN_USE, the job has ended already; RATE_LIMIT_EXCEEDED; others as above.
         """
         await self.count_get(caller, deadline)
-        job = self._as_it_is(await self._own(job_id, caller, deadline))
+        job = await self._own(job_id, caller, deadline)
         if job.phase in ENDED or not await self._jobs.cancel(job, CANCELLED, self._clock.now_ms(), deadline):
             raise AudienceError(Reason.IN_USE, f"Job {job_id} has ended before", field="job_id")
         await self._files.discard(job_id)
-        return self._as_it_is(await self._own(job_id, caller, deadline))
+        return await self._own(job_id, caller, deadline)
 
     async def upload(self, job: Job, pieces: AsyncIterator[bytes]) -> Job:
         """Upload a new job's file.
@@ -194,11 +194,12 @@ class JobDesk:
         return await self._found(job.job_id, asyncio.get_running_loop().time() + STORE_SECONDS)
 
     async def _own(self, job_id: str, caller: Caller, deadline: float) -> Job:
+        """A job that the caller may use, `_as_it_is`."""
         if not job_id:
             raise required("job_id")
         job = await self._found(job_id, deadline)
         require_member(caller, job.member_id)
-        return job
+        return self._as_it_is(job)
 
     async def _found(self, job_id: str, deadline: float) -> Job:
         job = await self._jobs.find(job_id, deadline) if job_id.isascii() and job_id.isalnum() else None

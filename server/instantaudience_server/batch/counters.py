@@ -96,8 +96,8 @@ class Counters:
         for count, numbers in later._different.items():
             for number in numbers:
                 self.add_segment(count, number)
-        for totals, more in ((self.added, later.added), (self.removed, later.removed)):
-            _merge(totals, more)
+        _merge(self.added, later.added)
+        _merge(self.removed, later.removed)
         self._error_lines += later._error_lines[: self.most_error_lines - len(self._error_lines)]
 
     @property
@@ -120,8 +120,8 @@ class Counters:
             "num_lines": self.num_lines,
             "num_bytes": self.num_bytes,
             "most_error_lines": self.most_error_lines,
-            "added": _pairs(self.added),
-            "removed": _pairs(self.removed),
+            "added": list(self.added.items()),
+            "removed": list(self.removed.items()),
             "counts": {count.value: number for count, number in self._counts.items()},
             "different": {count.value: sorted(numbers) for count, numbers in self._different.items() if numbers},
             "error_lines": self._error_lines.copy(),
@@ -147,10 +147,6 @@ def _merge(totals: dict[int, int], more: Mapping[int, int]) -> None:
         known = totals.get(segment_id)
         if known is not None or len(totals) < MOST_DIFFERENT:
             totals[segment_id] = (known or 0) + number
-
-
-def _pairs(numbers: Mapping[int, int]) -> list[tuple[int, int]]:
-    return list(numbers.items())
 
 
 def _largest(numbers: Mapping[int, int]) -> Iterable[str]:

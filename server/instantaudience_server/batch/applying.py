@@ -199,35 +199,34 @@ class FileApplying:
 
 
 class _Readings:
-    """The readers of a job's rows, replaced when the catalog or the member has changed, or when one is full."""
+    """The readers of a job's rows, replaced when the catalog has changed, or when one is full."""
 
     def __init__(self, catalog: Catalog, job: JobView) -> None:
         self._catalog = catalog
         self._uploaded_ms = job.uploaded_ms
-        self._state: tuple[int, Member] | None = None
+        self._version: int | None = None
+        """The catalog's version that the readers are for; it changes with the member, too."""
         self._text: TextReading | None = None
         self._avro: AvroReading | None = None
 
     def text(self, member: Member, layout: BatchFormat) -> TextReading:
         """The reader of lines."""
-        if self._is_new(member) or self._text is None or self._text.is_full:
+        if self._is_new() or self._text is None or self._text.is_full:
             self._text = TextReading(layout, self._resolver(member), member.external_member_id)
         return self._text
 
     def avro(self, member: Member, schema: RecordSchema) -> AvroReading:
         """The reader of Avro records."""
-        if self._is_new(member) or self._avro is None or self._avro.is_full:
+        if self._is_new() or self._avro is None or self._avro.is_full:
             self._avro = AvroReading(schema, self._resolver(member), member)
         return self._avro
 
     def _resolver(self, member: Member) -> Resolver:
         return Resolver(self._catalog, member, self._uploaded_ms)
 
-    def _is_new(self, member: Member) -> bool:
-        state = self._catalog.version, member
-        is_new = self._state is None or self._state[0] != state[0] or self._state[1] is not member
-        self._state = state
-        return is_new
+    def _is_new(self) -> bool:
+        known, self._version = self._version, self._catalog.version
+        return known != self._version
 
 
 class _Run:

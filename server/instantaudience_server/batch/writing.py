@@ -41,8 +41,8 @@ class FileWriter:
         sizes: SegmentSizes,
         counters: Counters,
         yielding: Yielding,
-        durability: Durability | None = None,
-        is_ours: Callable[[], bool] | None = None,
+        durability: Durability | None,
+        is_ours: Callable[[], bool] | None,
     ) -> None:
         self._yielding = yielding
         self._is_ours = is_ours

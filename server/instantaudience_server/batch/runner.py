@@ -191,14 +191,14 @@ class JobRunner:
             AudienceError: UNAVAILABLE; the job has to go on later.
         """
         checkpoint: Checkpoint | None = None
-        counted = _counted(None)
+        counted = 0, 0
         error_code = ""
         noted_at = 0.0
         file = self._files.file(job.job_id, job.size_bytes)
         try:
             if job.checkpoint:
                 checkpoint = Checkpoint.load(job.checkpoint)
-                counted = _counted(checkpoint)
+                counted = _counted(checkpoint.counters)
             if job.tries > MOST_TRIES:
                 raise FileFailedError(ErrorCode.PROCESS_ENDED, f"{MOST_TRIES} processes in a row were lost with it")
             async with aclosing(self._apply(file, await self._view(job, lease), checkpoint)) as checkpoints:
@@ -244,14 +244,14 @@ class JobRunner:
         """End the job, and make room for the member's next one. False: another process has it, or it is gone."""
         counters = Counters(0) if checkpoint is None else checkpoint.counters
         report = report_of(counters).dump()
-        lines = 0 if job.most_lines < 0 else counters.num_lines
+        lines, memberships = _counted(counters)
+        uncounted = 0 if job.most_lines < 0 else lines
         now_ms, deadline = self._clock.now_ms(), self._deadline()
-        ended_with = await self._jobs.finish(job, report, error_code, lines, now_ms, deadline)
+        ended_with = await self._jobs.finish(job, report, error_code, uncounted, now_ms, deadline)
         if ended_with is None:
             return False
         outcome = ended_with or Phase.COMPLETED.value
         BATCH_JOBS.labels(outcome).inc()
-        lines, memberships = _counted(checkpoint)
         BATCH_LINES.inc(lines - counted[0])
         BATCH_MEMBERSHIPS.inc(memberships - counted[1])
         log.info(Event.BATCH_JOB_ENDED, job_id=job.job_id, member_id=job.member_id, outcome=outcome)
@@ -261,8 +261,6 @@ class JobRunner:
         return self._loop.time() + STORE_SECONDS
 
 
-def _counted(checkpoint: Checkpoint | None) -> tuple[int, int]:
-    """The lines and memberships counted up to a checkpoint."""
-    if checkpoint is None:
-        return 0, 0
-    return checkpoint.counters.num_lines, checkpoint.counters[Count.NUM_VALID]
+def _counted(counters: Counters) -> tuple[int, int]:
+    """The lines and memberships that were counted."""
+    return counters.num_lines, counters[Count.NUM_VALID]

@@ -20,7 +20,7 @@ from instantaudience_server.batch.reading.record_form import RecordForm, platfor
 from instantaudience_server.batch.reading.regular import Reading, Regular, RegularRecords
 from instantaudience_server.batch.reading.resolving import Resolved, Resolver
 from instantaudience_server.batch.reading.rows import Rows
-from instantaudience_server.batch.reading.text import DOMAINS, Block, Said
+from instantaudience_server.batch.reading.text import DOMAINS, Block, FormatError, Said
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.memberships.reading import identity, rules
 
@@ -150,21 +150,26 @@ class AvroReading:
             record, end = self._decode(data, place)
         except _UNREADABLE:
             return None, Meaning(None, {}), 0
-        segments = record.segments if isinstance(record.segments, list) else []
-        blocks = [] if len(segments) > self._most_segments else [_block(each) for each in segments]
-        if len(segments) > self._most_segments:
-            fault = f"there are more than {self._most_segments} segments"
-        elif not blocks:
-            fault = "there is no segment"
-        else:
-            fault = next((each for each in blocks if isinstance(each, str)), "")
-        if fault:
-            return None, Meaning(None, {}, fault=fault), end
-        said = Said(None, [each for each in blocks if isinstance(each, Block)])
+        try:
+            said = Said(None, self._blocks(record.segments))
+        except FormatError as error:
+            return None, Meaning(None, {}, fault=str(error)), end
         meaning = meaning_of(said, self._resolver)
         if self._native is not None and not meaning.untimely:
             self._native.learn(data, place, said.blocks)
         return self._key(record), meaning, end
+
+    def _blocks(self, segments: Any) -> list[Block]:
+        """The blocks of a record.
+
+        Raises:
+            FormatError: they are unreadable.
+        """
+        if not isinstance(segments, list) or not segments:
+            raise FormatError("there is no segment")
+        if len(segments) > self._most_segments:
+            raise FormatError(f"there are more than {self._most_segments} segments")
+        return [_block(each) for each in segments]
 
     def _decode(self, data: bytes, place: int) -> tuple[_Record, int]:
         source = io.BytesIO(data[place : place + LONGEST_LINE_BYTES])
@@ -256,26 +261,30 @@ def _text(value: bytes) -> str:
     return value.decode("latin-1")
 
 
-def _block(segment: Mapping[str, Any]) -> Block | str:
-    """The block of a segment, or the reason why it is unreadable."""
+def _block(segment: Mapping[str, Any]) -> Block:
+    """The block of a segment.
+
+    Raises:
+        FormatError: it is unreadable.
+    """
     numbers: dict[str, int] = {}
     for name, absent in _NUMBERS.items():
         number = segment.get(name)
         if number is None:
             number = absent
         if type(number) is not int or (name != "timestamp" and number not in _INT32):
-            return f"'{name}' is no number, or out of range"
+            raise FormatError(f"'{name}' is no number, or out of range")
         numbers[name] = number
     code = segment.get("code") or ""
     if not isinstance(code, str):
-        return "'code' is no text"
+        raise FormatError("'code' is no text")
     segment_id, expiration = numbers["id"], numbers["expiration"]
     if expiration < DEFAULT_EXPIRATION:
-        return f"'expiration' is less than {DEFAULT_EXPIRATION}"
+        raise FormatError(f"'expiration' is less than {DEFAULT_EXPIRATION}")
     if segment_id < 0 or (not segment_id and not code):
-        return "neither 'id' nor 'code' names a segment"
+        raise FormatError("neither 'id' nor 'code' names a segment")
     if segment_id and code:
-        return "'id' and 'code' cannot be used together"
+        raise FormatError("'id' and 'code' cannot be used together")
     return Block(
         segment_id or code,
         numbers["member_id"] or None,

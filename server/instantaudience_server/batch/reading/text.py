@@ -35,7 +35,7 @@ class Said(NamedTuple):
 
 
 class FormatError(Exception):
-    """A line is unreadable; the message is the reason."""
+    """A line or record is unreadable; the message is the reason."""
 
 
 def decode(text: bytes) -> str:

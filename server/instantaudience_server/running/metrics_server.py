@@ -61,7 +61,8 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if len(self._open) >= MOST_CONNECTIONS:
-            self._end(next(iter(self._open.copy()), None))
+            for oldest in list(self._open)[:1]:  # none, if all have just ended
+                self._end(oldest)
         self._open[request] = (time.monotonic(), request.dup())
         super().process_request(request, client_address)
 
@@ -75,9 +76,9 @@ class _Server(ThreadingHTTPServer):
         self._end(request)
         super().shutdown_request(request)
 
-    def _end(self, request: socket.socket | None) -> None:
+    def _end(self, request: socket.socket) -> None:
         """Shut a connection down, which ends its thread's waiting."""
-        _, handle = self._open.pop(request, (0.0, None))  # type: ignore[arg-type]
+        _, handle = self._open.pop(request, (0.0, None))
         if handle is not None:
             with handle, contextlib.suppress(OSError):
                 handle.shutdown(socket.SHUT_RDWR)

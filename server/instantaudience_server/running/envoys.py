@@ -74,14 +74,6 @@ class Envoys:
         await asyncio.gather(*(each.drain(most_seconds) for each in self._all))
 
 
-def admin_sockets(directory: Path, workers: int) -> dict[str, Path]:
-    """Label in the metrics → the Envoy's admin socket. Labels are the numbers of `workers` Envoys around a worker each,
-    or "0" for the gateway, where `workers` is 0."""
-    if not workers:
-        return {"0": directory / "envoy.sock"}
-    return {str(number): directory / f"envoy-{number}.sock" for number in range(workers)}
-
-
 def gateway_settings(
     settings: Settings,
     admin_socket: Path,

@@ -13,7 +13,7 @@ from instantaudience_gateway.envoy.settings import GatewaySettings
 
 from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Program, bare
-from instantaudience_server.running.envoys import admin_sockets, envoy_command, gateway_settings
+from instantaudience_server.running.envoys import envoy_command, gateway_settings
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.running.metrics_server import MetricsConfig
 from instantaudience_server.settings import HostMode, Settings
@@ -47,8 +47,11 @@ class Programs:
 
     @cached_property
     def admin_sockets(self) -> dict[str, Path]:
-        """Label in the metrics → the Envoy's admin socket."""
-        return admin_sockets(self.directory, self.settings.workers if self.in_envoy else 0)
+        """Label in the metrics → the Envoy's admin socket. Labels are the numbers of workers inside Envoys; the
+        gateway's is "0"."""
+        if not self.in_envoy:
+            return {"0": self.directory / "envoy.sock"}
+        return {str(number): self.directory / f"envoy-{number}.sock" for number in range(self.settings.workers)}
 
     @property
     def upload_sockets(self) -> tuple[Path, ...]:
@@ -111,11 +114,12 @@ class Programs:
         )
         return config.model_dump_json().encode()
 
-    def gateway(self, sockets: tuple[Path, ...]) -> Program:
-        """The gateway in front of the workers with these sockets; writes Envoy's configuration."""
-        (admin_socket,) = self.admin_sockets.values()
+    def gateway(self) -> Program:
+        """The gateway in front of the workers; writes Envoy's configuration."""
         gateway = replace(
-            self._gateway_settings(admin_socket), upstream_sockets=sockets, passes_json=self.host == "native"
+            self._gateway_settings(self.admin_sockets["0"]),
+            upstream_sockets=tuple(map(self.worker_socket, range(self.settings.workers))),
+            passes_json=self.host == "native",
         )
         argv = envoy_command(self.directory / "envoy.json", gateway, concurrency=self.settings.workers)
         return Program("gateway", argv, bare(os.environ))

@@ -152,9 +152,7 @@ class Service:
         await asyncio.gather(*self._starting)
         if not programs.in_envoy:
             self._progress("starting the gateway")
-            sockets = tuple(map(programs.worker_socket, range(settings.workers)))
-            (admin_socket,) = programs.admin_sockets.values()
-            await self._envoys.await_ready(await self._run(programs.gateway(sockets)), admin_socket)
+            await self._envoys.await_ready(await self._run(programs.gateway()), programs.admin_sockets["0"])
         return (await reaching).catalog_is_empty
 
     def _watched_servers(self) -> list[Watched]:

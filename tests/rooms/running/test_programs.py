@@ -29,7 +29,7 @@ GATEWAY: dict[str, Any] = {
 def configured(directory: Path, **settings: Any) -> Any:
     """The configuration of the gateway in front of workers."""
     programs = Programs(Settings(**settings), "native", directory, 8080, 50051, 3, None, WorkerMetrics(None))
-    program = programs.gateway((programs.worker_socket(0),))
+    program = programs.gateway()
     written = directory / "envoy.json"
     assert str(written) in program.argv
     return json.loads(written.read_text())

@@ -8,6 +8,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog import rules
 from instantaudience_server.catalog.access import Caller, require_admin
 from instantaudience_server.catalog.editor import CatalogEditor, not_found
+from instantaudience_server.catalog.records import generation_of
 from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
 from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
@@ -29,7 +30,7 @@ class AccountService:
         Raises:
             AudienceError: SYNTAX, the password breaks the rule for passwords; UNAVAILABLE.
         """
-        rules.check_password(password, "password")
+        rules.check_password(password)
         return await self._passwords.hash(password, deadline)
 
     async def change_password(
@@ -95,7 +96,7 @@ class AccountService:
         data, password_hash = await self._store.credentials(user_id, deadline)
         if data is None:
             raise not_found(Kind.USER, user_id)
-        return pb.User.FromString(data).token_generation, password_hash
+        return generation_of(data), password_hash
 
 
 def subject_of(user_id: int, caller: Caller) -> int:

@@ -184,6 +184,21 @@ class CatalogEntries:
     users: list[pb.ImportedUser] = field(default_factory=list, repr=False)
     segments: list[pb.Segment] = field(default_factory=list)
 
+    @property
+    def lists(self) -> dict[str, list[Any]]:
+        """The entries by the names of their lists: members first, because the others refer to them."""
+        return vars(self)
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return sum(map(len, self.lists.values()))
+
+
+def object_of(entry: Entry) -> Object:
+    """The object in an entry, which may have a secret beside it."""
+    return entry.user if isinstance(entry, pb.ImportedUser) else entry
+
 
 _ENTRIES: dict[str, type[MemberEntry] | type[UserEntry] | type[SegmentEntry]] = {
     "members": MemberEntry,
@@ -245,11 +260,10 @@ class _Reading:
             source = io.BytesIO(source.read())
         size = source.seek(0, io.SEEK_END)
         source.seek(0)
-        lists: dict[str, list[Any]] = vars(self._entries)
         for number, entry in enumerate(read_lists(source, _ENTRIES), 1):
             place = place_of(entry.list_name, entry.position, _id_in(entry.value))
             try:
-                lists[entry.list_name].append(self._checked(entry))
+                self._entries.lists[entry.list_name].append(self._checked(entry))
             except ValidationError as error:
                 raise _BrokenRuleError(f"{place}: {_first_line(error)}") from None
             except (AudienceError, ValueError, OverflowError) as error:
@@ -263,7 +277,7 @@ class _Reading:
 
     def _checked(self, entry: ListEntry) -> Message:
         message = _ENTRIES[entry.list_name].model_validate(entry.value).message()
-        checked: Object = message.user if isinstance(message, pb.ImportedUser) else message
+        checked = object_of(message)
         rules.tidy(checked)
         rules.check(checked)
         if isinstance(message, pb.ImportedUser) and message.HasField("password"):

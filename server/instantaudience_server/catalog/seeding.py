@@ -9,8 +9,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import records
 from instantaudience_server.catalog.editor import write_of
-from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Entry
-from instantaudience_server.catalog.records import Object
+from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Entry, object_of
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Version, Write
 from instantaudience_server.threads import Progress
 
@@ -52,11 +51,9 @@ async def seed(
     """
     if not add_missing and not await store.begin_seeding(_deadline()):
         return Seeded(0, [])
-    size = len(entries.members) + len(entries.users) + len(entries.segments)
-    lists: tuple[Sequence[Entry], ...] = (entries.members, entries.users, entries.segments)
     added = done = 0
     left_out: list[str] = []
-    for entries_of_kind in lists:
+    for entries_of_kind in entries.lists.values():
         for start in range(0, len(entries_of_kind), OBJECTS_AT_ONCE):
             batch = entries_of_kind[start : start + OBJECTS_AT_ONCE]
             part = await _seed(store, batch, hash_password, now_ms, seeds=not add_missing)
@@ -64,7 +61,7 @@ async def seed(
             if add_missing:
                 left_out += part.left_out
             done += len(batch)
-            progress(done, size)
+            progress(done, entries.size)
     await store.end_seeding(_deadline())
     return Seeded(added, left_out)
 
@@ -72,8 +69,8 @@ async def seed(
 async def _seed(
     store: CatalogStore, batch: Sequence[Entry], hash_password: HashPassword, now_ms: int, *, seeds: bool
 ) -> Seeded:
-    kind = records.kind_of(_object_of(batch[0]))
-    ids = [_object_of(entry).id for entry in batch]
+    kind = records.kind_of(object_of(batch[0]))
+    ids = [object_of(entry).id for entry in batch]
     found = await store.find(kind, ids, _deadline())
     missing = [entry for entry, record in zip(batch, found, strict=True) if record is None]
     former = await store.former_generation(_deadline()) if kind is Kind.USER and missing else 0
@@ -87,7 +84,7 @@ async def _seed(
         ]
     outcomes = await store.write(writes, _deadline(), seeds=seeds)
     added = {write.id for write, outcome in zip(writes, outcomes, strict=True) if outcome is Outcome.DONE}
-    left_out = [f"{kind} {each}" for each in (_object_of(entry).id for entry in missing) if each not in added]
+    left_out = [f"{kind} {each}" for each in (object_of(entry).id for entry in missing) if each not in added]
     return Seeded(len(added), left_out)
 
 
@@ -109,7 +106,7 @@ async def _taken_certificate_names(store: CatalogStore) -> tuple[Version, set[st
 
 
 async def _write(entry: Entry, hash_password: HashPassword, now_ms: int, former_generation: int) -> Write:
-    message = _object_of(entry)
+    message = object_of(entry)
     records.stamp(message, now_ms, is_new=True, former_generation=former_generation)
     password_hash = await _hash_of(entry, hash_password) if isinstance(entry, pb.ImportedUser) else None
     return write_of(None, message, password_hash)
@@ -125,10 +122,6 @@ async def _hash_of(entry: pb.ImportedUser, hash_password: HashPassword) -> str:
         )
     # In a thread, because it takes some 50 ms, and the start must remain interruptible.
     return await asyncio.to_thread(hash_password, entry.password)
-
-
-def _object_of(entry: Entry) -> Object:
-    return entry.user if isinstance(entry, pb.ImportedUser) else entry
 
 
 def _deadline() -> float:

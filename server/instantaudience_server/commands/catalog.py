@@ -18,6 +18,7 @@ from instantaudience_server.catalog.file import (
     CatalogEntries,
     CatalogError,
     Entry,
+    object_of,
     place_of,
     read_catalog,
     read_entries,
@@ -88,14 +89,8 @@ class Import:
         return self.created + self.changed + self.unchanged
 
     def run(self, client: Client, entries: CatalogEntries) -> Iterator[int]:
-        """Import everything, members first, because the others refer to them; yields how many more entries are
-        finished."""
-        lists: tuple[tuple[str, Sequence[Entry]], ...] = (
-            ("members", entries.members),
-            ("users", entries.users),
-            ("segments", entries.segments),
-        )
-        for list_name, entries_of_list in lists:
+        """Import everything; yields how many more entries are finished."""
+        for list_name, entries_of_list in entries.lists.items():
             failed = yield from self._put(client, batches(list_name, enumerate(entries_of_list)))
             # An entry may succeed once others have been imported: the member that it refers to came in a later request,
             # or the code or user name that it takes was given up by a later entry.
@@ -105,8 +100,7 @@ class Import:
                 if len(failed) == len(left):
                     break
             for position, (entry, text) in sorted(failed.items()):
-                object_id = entry.user.id if isinstance(entry, pb.ImportedUser) else entry.id
-                self.problems.append(f"{place_of(list_name, position, object_id)}: {text}")
+                self.problems.append(f"{place_of(list_name, position, object_of(entry).id)}: {text}")
             yield len(failed)
 
     def _put(self, client: Client, to_send: Iterator[Batch]) -> Generator[int, None, Failed]:
@@ -150,18 +144,17 @@ def import_file(client: Client, file: Path, as_json: bool) -> None:
     done = Import()
     with progress_bar(MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as progress:
         entries = _read(file, progress)
-        size = len(entries.members) + len(entries.users) + len(entries.segments)
-        task = progress.add_task("importing", total=size)
+        task = progress.add_task("importing", total=entries.size)
         try:
             for count in done.run(client, entries):
                 progress.advance(task, count)
         except click.ClickException as error:
             _tell_problems(file, done)
-            again = [f"{done.put} of {size} entries were put", IMPORT_AGAIN] if done.put else []
+            again = [f"{done.put} of {entries.size} entries were put", IMPORT_AGAIN] if done.put else []
             raise click.ClickException(and_so(error.message, *again)) from error
         except KeyboardInterrupt as error:
             _tell_problems(file, done)
-            far = f"{done.put} of {size} entries were put for certain"
+            far = f"{done.put} of {entries.size} entries were put for certain"
             raise click.ClickException(f"interrupted; {far}; {IMPORT_AGAIN}") from error
     _tell_problems(file, done)
     counts = {"created": done.created, "changed": done.changed, "unchanged": done.unchanged}

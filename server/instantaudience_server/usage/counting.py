@@ -184,10 +184,10 @@ class _Hour:
 
     async def close(self) -> None:
         """Make the last additions, within `CLOSE_SECONDS`; calls that still wait then fail."""
-        self._samples.hurry()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 while self.open:
+                    self._samples.hurry()
                     if self._addition is None:
                         self._send()
                     if self._addition is not None:

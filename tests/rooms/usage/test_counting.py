@@ -633,6 +633,27 @@ class TestLines:
         assert found is not None
         assert (found.tally.calls, found.lines.segments[-3]) == (41, "Valid users: 4711")
 
+    async def test_those_that_come_during_the_end_are_not_held_back(
+        self, usage: Usage, usage_store: ClusterUsageStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The end would wait for them without letting anything else run."""
+        monkeypatch.setattr(samples, "CHARACTERS_AT_ONCE", 1000)
+        monkeypatch.setattr(samples, "CHARACTERS_PER_SECOND", 100)
+        keys = [b"m:p:%d" % user_id for user_id in range(10**15, 10**15 + 100)]
+        call = Applied(clock.ms, [Alike(keys, {NEVER: (10001,)})], (), (), Totals(100, 100, 0))
+        counted = usage.count(DEMO, call, seconds_from_now())
+        loop = asyncio.get_running_loop()
+        began, ending = loop.time(), asyncio.create_task(usage.close())
+        for _ in range(3):  # each time, the addition of the one before is under way
+            await asyncio.sleep(0)
+            before, counted = counted, usage.count(DEMO, call, seconds_from_now())
+            await before
+        await ending
+        assert loop.time() < began + 10
+        found = await hour_of(usage_store, clock)
+        assert found is not None
+        assert (found.tally.calls, len(found.lines.segments)) == (4, 12)
+
 
 def joining(user_id: int) -> dict[str, Any]:
     return {"rt_segment": [{"user_id": str(user_id), "seg_block": [{"seg_id": 10001, "expiration": 60}]}]}

@@ -287,7 +287,7 @@ class Admission:
         if self._ended != self._ended_at_look or not self._under_way:
             self._ended_at_look, self._progress = self._ended, now
         started = self._started
-        while started and (not started[0].running or self._waits(started[0], now)):
+        while started and (not started[0].running or self._is_slow(started[0], now)):
             ticket = started.popleft()
             self._give_all_room_back(ticket)
             if ticket.running:
@@ -299,7 +299,7 @@ class Admission:
         if started or self._queues:
             self._arm()
 
-    def _waits(self, ticket: Ticket, now: float) -> bool:
+    def _is_slow(self, ticket: Ticket, now: float) -> bool:
         """Whether a call is slow (see `SLOW_SECONDS`)."""
         stuck = now - self._progress > SLOW_SECONDS or self._ended - ticket.ended_before > self._places
         return stuck and now - ticket.since > SLOW_SECONDS * min(LARGE_SLOW, max(1.0, ticket.most_parts / prices.PARTS))

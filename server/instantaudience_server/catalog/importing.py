@@ -46,7 +46,6 @@ class _Step(NamedTuple):
     names in certificates, which no other user may have."""
 
     entry: _Entry
-    is_new: bool
     certificates: bool
     write: Write | None
 
@@ -151,17 +150,17 @@ class _Putting:
 
     async def _carry_out(self, steps: Sequence[_Step]) -> list[tuple[_Entry, Outcome]]:
         """Make the writes of some steps, count what was done, and note problems. Returns the outcomes of the writes."""
-        self.result.unchanged += sum(step.write is None for step in steps)
+        entries = [step.entry for step in steps if step.write is not None]
         writes = [step.write for step in steps if step.write is not None]
-        outcomes = iter(await self._store.write(writes, self.deadline()))
-        carried_out = [(step, next(outcomes)) for step in steps if step.write is not None]
-        for step, outcome in carried_out:
+        self.result.unchanged += len(steps) - len(writes)
+        outcomes = await self._store.write(writes, self.deadline())
+        for entry, write, outcome in zip(entries, writes, outcomes, strict=True):
             if outcome is Outcome.DONE:
-                self.result.created += step.is_new
-                self.result.changed += not step.is_new
+                self.result.created += write.before is None
+                self.result.changed += write.before is not None
             elif outcome is not Outcome.CONFLICT and outcome not in _LATER:
-                self._tell(step.entry, refusal_of(outcome, step.entry.message)[1])
-        return [(step.entry, outcome) for step, outcome in carried_out]
+                self._tell(entry, refusal_of(outcome, entry.message)[1])
+        return list(zip(entries, outcomes, strict=True))
 
     async def _plan(self, entries: Sequence[_Entry]) -> list[_Step]:
         """Compare entries with the stored objects; those that cannot be imported become problems in `result`."""
@@ -210,10 +209,10 @@ class _Putting:
         same = before is not None and records.encode(message) == records.encode(before)
         new_hash = await self._new_hash(entry, None if before is None else stored_hash)
         if same and new_hash is None:
-            return _Step(entry, is_new=False, certificates=False, write=None)
+            return _Step(entry, certificates=False, write=None)
         records.stamp(message, self._clock.now_ms(), is_new=before is None, former_generation=former_generation)
         certificates = not same and isinstance(message, pb.User) and bool(message.certificate_names)
-        return _Step(entry, before is None, certificates, write_of(before, message, new_hash, references))
+        return _Step(entry, certificates, write_of(before, message, new_hash, references))
 
     def _givers(self, message: Object) -> Set[int]:
         """The other users who still have a user's names in certificates, and give them up in this request."""

@@ -92,5 +92,5 @@ class Resolver:
 
 
 def _number_of_code(block: pb.SegBlock) -> int:
-    name = f"{block.member_id}:{block.seg_code}".encode("utf-8", "surrogatepass")
+    name = f"{block.member_id}:{block.seg_code}".encode()
     return _BEYOND_IDS + int.from_bytes(hashlib.blake2b(name, digest_size=6).digest())

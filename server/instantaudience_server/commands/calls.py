@@ -1,7 +1,6 @@
 """`apply` and `get`: the REST contract from the command line."""
 
 import codecs
-from collections import Counter
 from typing import Any, BinaryIO
 
 import click
@@ -15,6 +14,8 @@ from instantaudience_server.commands.typed import text
 REFUSED_USERS = ("UNKNOWN_USER_ID", "SUPPRESSED_USER_ID")
 REFUSED_SEGMENTS = ("UNKNOWN_SEGMENT", "UNAUTHORIZED_SEGMENT", "INACTIVE_SEGMENT")
 """Warnings about well-formed users and segments (source: audience.proto, WarningCode)."""
+LEAVE = -1
+"""The `expiration` of a block that takes a user out."""
 
 
 @click.command(short_help="Post a file of JSON to /rt-segment, and show the answer.")
@@ -35,13 +36,23 @@ def apply(client: Client, file: BinaryIO) -> None:
 
 
 def _is_nothing(response: dict[str, Any]) -> bool:
-    """Whether nothing in a request was applied. The counts in the response do not consider the catalog yet, so refusals
-    are subtracted."""
-    codes = Counter(warning.get("code", "").removeprefix("WARNING_CODE_") for warning in response["warnings"])
-    users: int = response["message"]["users_in_request"]
-    segments: int = response["message"]["segments_in_request"]
-    refused_users, refused_segments = (sum(codes[code] for code in each) for each in (REFUSED_USERS, REFUSED_SEGMENTS))
-    return users <= refused_users or segments <= refused_segments
+    """Whether nothing in a request was applied. The response counts blocks before the catalog is asked, so what was
+    refused later is subtracted: single blocks, and those of refused users; but a suppressed user is taken out."""
+    warnings = [(each.get("code", "").removeprefix("WARNING_CODE_"), each) for each in response["warnings"]]
+    places = {each.get("path") for _, each in warnings}
+    past_the_most = {
+        each["path"]: len(each["entity"]["seg_block"]) for code, each in warnings if code == "TOO_MANY_SEGMENTS"
+    }
+    left: int = response["message"]["segments_in_request"]
+    for code, each in warnings:
+        if code in REFUSED_SEGMENTS:
+            left -= 1
+        elif code in REFUSED_USERS:
+            path, blocks = each["path"], each["entity"]["seg_block"]
+            for index, block in enumerate(blocks[: len(blocks) - past_the_most.get(path, 0)]):
+                is_applied = code == "SUPPRESSED_USER_ID" and block.get("expiration") == LEAVE
+                left -= not is_applied and f"{path}.seg_block[{index}]" not in places
+    return left <= 0
 
 
 @click.command()

@@ -66,6 +66,27 @@ async def test_apply_what_has_nothing_valid(run: Any, demo: dict[str, str]) -> N
         assert ended.errors.endswith("Error: nothing in the request was valid\n")
 
 
+async def test_apply_what_is_of_a_suppressed_user(run: Any, demo: dict[str, str]) -> None:
+    """It is taken out, but not put in: beside a user whose only block is refused, and alone."""
+    suppressed = str(int(USER) + 1)
+    ended = await run("user-data", "delete", suppressed, "--suppress-minutes", "5", "--yes", env=demo)
+    assert ended.status == 0
+    joins, leaves, unreadable = {"seg_id": 10001}, {"seg_id": 10002, "expiration": -1}, {"seg_id": 1, "expiration": -2}
+    for blocks, status in (
+        ([joins], 1),
+        ([unreadable, joins], 1),
+        ([joins] * 101, 1),
+        ([joins, leaves], 0),
+        ([leaves], 0),
+    ):
+        users = [{"user_id": suppressed, "seg_block": blocks}, {"user_id": USER, "seg_block": [{"seg_id": 99}]}]
+        ended = await run("apply", "-", env=demo, stdin=json.dumps({"rt_segment": users}))
+        assert (ended.status, "nothing in the request was valid" in ended.errors) == (status, status == 1), blocks
+        ended = await run("apply", "-", env=demo, stdin=json.dumps({"rt_segment": users[:1]}))
+        assert (ended.status, "nothing in the request was valid" in ended.errors) == (status, status == 1), blocks
+    assert (await run("user-data", "lift", suppressed, env=demo)).status == 0
+
+
 async def test_get(run: Any, demo: dict[str, str], cluster: RedisCluster) -> None:
     await put(cluster, {("", USER): {10001: (3, 0), 12: (-1, 0)}, ("idfa", UUID): {20001: (4, 0)}})
     users = [(USER,), (UUID.upper(), "--domain", "idfa"), (NOBODY,)]

@@ -54,7 +54,7 @@ class Content:
         """Recognise the kind of a file's content by its first bytes.
 
         Raises:
-            FileFailedError: the file begins like gzip, but is not.
+            FileFailedError: the file begins like gzip, but not even the first bytes of its content can be read.
             AudienceError: UNAVAILABLE.
         """
         compressed = await _begins(_pieces_of(file, 0), GZIP)

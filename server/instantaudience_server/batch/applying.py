@@ -86,7 +86,7 @@ class FileApplying:
         start = checkpoint or Checkpoint(0, 0, 0, Counters(member.batch.error_lines))
         start = start._replace(layout=start.layout or Layout.of(member.batch))
         writer = FileWriter(self._store, self._sizes, start.counters, self._yielding, member.durability, job.is_ours)
-        run = _Run(job, start, member.batch.num_invalid_before_error)
+        run = _Run(start, job.most_lines, member.batch.num_invalid_before_error)
         reached = start
         next_position, next_time = start.position + self._block_bytes, self._loop.time() + BLOCK_SECONDS
         failure: FileFailedError | None = None
@@ -232,20 +232,19 @@ class _Readings:
 class _Run:
     """How many lines and unreadable lines of a file were read so far, and how many may be."""
 
-    def __init__(self, job: JobView, start: Checkpoint, most_faults: int | None) -> None:
-        self._job = job
+    def __init__(self, start: Checkpoint, most_lines: int | None, most_faults: int | None) -> None:
         self._lines = start.counters.num_lines
         self._faults = start.counters[Count.NUM_INVALID_FORMAT]
+        self._most_lines = most_lines
         self._most_faults = most_faults
 
     def admit(self, reading: Reading) -> tuple[Reading, FileFailedError | None]:
         """The rows that may still be applied, and the error if some may not."""
         failure = None
-        most_lines = self._job.most_lines
-        if most_lines is not None and self._lines + reading.number > most_lines:
+        if self._most_lines is not None and self._lines + reading.number > self._most_lines:
             # `self._lines` may exceed the limit already, which may have been higher when the job began.
-            reading = Reading(reading.by_python().rows.first(max(0, most_lines - self._lines)))
-            failure = FileFailedError(ErrorCode.RATE_LIMIT_EXCEEDED, f"There are more than {most_lines} lines")
+            reading = Reading(reading.by_python().rows.first(max(0, self._most_lines - self._lines)))
+            failure = FileFailedError(ErrorCode.RATE_LIMIT_EXCEEDED, f"There are more than {self._most_lines} lines")
         if self._most_faults is not None and self._faults + reading.rows.faults > self._most_faults:
             # `self._faults` may exceed the limit already, likewise.
             reading = Reading(reading.by_python().rows.until_faults(max(0, self._most_faults - self._faults)))

@@ -100,7 +100,7 @@ class JobRunner:
                 if len(self._tasks) < MOST_JOBS and not self._alone:
                     lease = _Lease(self._lease_end())
                     with contextlib.suppress(*STORE_FAILURES):
-                        job = await self._take()
+                        job = await self._jobs.take(self._draw(), LEASE_MS, self._clock.now_ms(), self._deadline())
                     if job is not None:
                         if ALONE_FROM <= job.tries <= MOST_TRIES:
                             await self._give_back_all()
@@ -125,9 +125,6 @@ class JobRunner:
             await asyncio.wait(self._tasks, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         else:
             await asyncio.sleep(LOOK_SECONDS)
-
-    async def _take(self) -> Job | None:
-        return await self._jobs.take(self._draw(), LEASE_MS, self._clock.now_ms(), self._deadline())
 
     async def _work(self, job: Job, lease: _Lease) -> None:
         work = asyncio.create_task(self._apply_file(job, lease))

@@ -8,7 +8,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog import records
 from instantaudience_server.catalog.access import Caller, allowed_to, require_admin, require_member
 from instantaudience_server.catalog.accounts import AccountService
-from instantaudience_server.catalog.catalog import Catalog, Role
+from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.catalog.editor import CatalogEditor, Check, no_such_code, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.paging import page_of
@@ -41,14 +41,11 @@ class CatalogService:
     ) -> None:
         self._store = store
         self._feed = feed
+        self._catalog = feed.catalog
         self._editor = editor
         self._accounts = accounts
         self._quotas = quotas
         self._sizes = sizes
-
-    @property
-    def _catalog(self) -> Catalog:
-        return self._feed.catalog
 
     async def create_member(
         self, request: pb.CreateMemberRequest, caller: Caller, deadline: float

@@ -15,8 +15,6 @@ from pydantic import ValidationError
 from instantaudience_server.commands.typed import PathType
 from instantaudience_server.settings import Settings
 
-DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
-
 URLS = ("redis", "batch_store", "traces_endpoint")
 """Settings that may contain a password."""
 NOT_NOTHING = {
@@ -82,7 +80,7 @@ def _variable(name: str) -> str:
 def option(flag: str, description: str, **kwargs: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The Click option of a setting."""
     name = flag.removeprefix("--").replace("-", "_")
-    default = DEFAULTS[name]
+    default = Settings.model_fields[name].default
     if isinstance(default, enum.Enum):
         default = default.value  # as it can be written; Click shows an enum's name
     if default not in (None, ""):

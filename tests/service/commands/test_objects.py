@@ -1,6 +1,7 @@
 """`member`, `user` and `segment`."""
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.commands.connection import client
 from service.commands.conftest import rows
 from support.credentials.key_pairs import private_pem, public_pem, signed
 from support.service.running import Service, credentials
@@ -301,3 +304,20 @@ async def test_failures(run: Any, admin: dict[str, str], words: str, status: int
     assert re.fullmatch(f"Error: {line}", last), ended.errors
     assert len(usage) == (3 if status == 2 else 0)
     assert PASSWORD not in ended.errors
+
+
+async def test_after_the_last_wait_for_a_limit_comes_another_try(
+    changed: Service, done: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be in vain."""
+    monkeypatch.setattr(client, "MOST_WAITS", 1)
+    await done("member", "set", "777", "--gets-per-second", "1")
+    token = await changed.token("private")
+
+    def list_segments() -> None:
+        with contextlib.closing(client.Client(changed.url, token, None)) as calling:
+            for _ in range(4):
+                assert len(calling.catalog("ListSegments", pb.ListSegmentsRequest()).segments) == 1
+
+    await asyncio.to_thread(list_segments)
+    await done("member", "set", "777", "--unset", "limits.gets_per_second")

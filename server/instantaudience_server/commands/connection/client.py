@@ -130,15 +130,16 @@ class Client:
 
     def _patiently(self, attempt: Callable[[str | None], Result]) -> Result:
         """The result of an attempt, signed in; waits for rate limits."""
-        for _ in range(MOST_WAITS):
+        waits = 0
+        while True:
             try:
                 return self._signed_in(attempt)
             except CallFailedError as error:
-                if error.reason != "RATE_LIMIT_EXCEEDED" or error.retry_seconds is None:
+                seconds = error.retry_seconds
+                if error.reason != "RATE_LIMIT_EXCEEDED" or seconds is None or waits == MOST_WAITS:
                     raise self._explained(error) from None
-                failure = error
-            time.sleep(failure.retry_seconds or 0)
-        raise self._explained(failure)
+            time.sleep(seconds)
+            waits += 1
 
     def pages(self, method: str, request: Any, field: str) -> Iterator[Any]:
         """All objects that a List method returns, page by page; `field` is the responses' field that holds them."""

@@ -181,6 +181,8 @@ class AvroReading:
             handle_unicode_errors="replace",
         )
         uid, segments = decoded["uid"], decoded["segments"]
+        if isinstance(segments, list):
+            segments = [each[1] if isinstance(each, tuple) else each for each in segments]
         if isinstance(uid, tuple):
             return _Record(uid[0].rpartition(".")[2], uid[1], segments), place + source.tell()
         return _Record(self._schema.uid, uid, segments), place + source.tell()
@@ -261,12 +263,14 @@ def _text(value: bytes) -> str:
     return value.decode("latin-1")
 
 
-def _block(segment: Mapping[str, Any]) -> Block:
+def _block(segment: Mapping[str, Any] | None) -> Block:
     """The block of a segment.
 
     Raises:
         FormatError: it is unreadable.
     """
+    if segment is None:
+        raise FormatError("a segment is null")
     numbers: dict[str, int] = {}
     for name, absent in _NUMBERS.items():
         number = segment.get(name)

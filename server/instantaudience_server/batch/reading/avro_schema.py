@@ -44,7 +44,7 @@ _FORMS = {
 
 class RecordSchema(NamedTuple):
     """A schema that is safe to read with. `uid` is the name of the record type of the field `uid`, empty if that is a
-    union or a plain value.
+    plain value, or a union of several types.
 
     If records have only `uid` and `segments`, they may be regular: `uid_long` are the encoded bytes before the number
     of a plain `uid`, `segment_form` is a regular expression for encoded segments with short texts, and `segment_fields`
@@ -72,20 +72,22 @@ def read_schema(encoded: bytes) -> RecordSchema:
     Raises:
         FileFailedError: it is not a schema, is unsafe, or its records lack required fields.
     """
+    checker = _Checker()
     try:
-        checked = _Checker().check(json.loads(encoded), "", 0)
+        schema = checker.check(json.loads(encoded), "", 0).schema
     except (ValueError, RecursionError):
         raise _refusal("is no JSON") from None
-    schema = checked.schema
     fields = {each["name"]: each["type"] for each in schema["fields"]} if _is(schema, "record") else {}
-    segments: Any = fields.get("segments")
-    item: Any = segments["items"] if _is(segments, "array") else None
+    segments = checker.meant(fields.get("segments"))
+    items = segments["items"] if _is(segments, "array") else None
+    item = checker.meant(items)
     names = {each["name"] for each in item["fields"]} if _is(item, "record") else set()
     if "uid" not in fields or not names & {"id", "code"}:
         raise _refusal("has no records of 'uid' and 'segments', an array of records with 'id' or 'code'")
-    uid = fields["uid"]
-    form = _form(item)
-    uid_long = _long_in(uid) if form is not None and list(fields) == ["uid", "segments"] else None
+    uid = checker.meant(fields["uid"])
+    is_plain = list(fields) == ["uid", "segments"] and _is(fields["segments"], "array")
+    form = _form(items) if is_plain else None
+    uid_long = _long_in(fields["uid"]) if form is not None else None
     try:
         parsed = fastavro.parse_schema(schema)
     except Exception as error:  # fastavro raises many kinds, and this is the sender's fault
@@ -158,6 +160,13 @@ class _Checker:
         if checked.nodes > MOST_NODES or self._nodes > MOST_DEPTH * MOST_NODES:
             raise _refusal("is too large")
         return checked
+
+    def meant(self, schema: Any) -> Any:
+        """The type that a name stands for, or a union of one type and null; any other type as it is."""
+        others = [each for each in schema if each != "null"] if isinstance(schema, list) else []
+        schema = others[0] if len(others) == 1 else schema
+        found = self._named.get(schema) if isinstance(schema, str) else None
+        return schema if found is None else found.schema
 
     def _by_name(self, name: str, namespace: str) -> _Type:
         if name in _LEAST_BYTES:

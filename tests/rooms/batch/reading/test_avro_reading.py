@@ -153,6 +153,15 @@ async def test_error_lines_show_the_record() -> None:
 KIND = {"name": "k", "type": "enum", "symbols": ["A", "B"]}
 LONG_CODE = {"code": "x" * 60, "flag": True, "kind": "B"}
 SMALL = record("segment", id="int")
+NULLABLE = record(
+    "user",
+    uid=["long", "null"],
+    segments=[
+        {"type": "array", "items": [record("segment", id=["int", "null"], value=["int", "null"]), "null"]},
+        "null",
+    ],
+)
+"""As Spark writes columns that may be null."""
 OTHER_SCHEMAS: list[tuple[Any, dict[str, Any], State]] = [
     (user_schema("long", SMALL), {"uid": USER, "segments": [{"id": 5848}]}, {("", str(USER)): {5848: (0, end(30))}}),
     (
@@ -196,6 +205,18 @@ OTHER_SCHEMAS: list[tuple[Any, dict[str, Any], State]] = [
         {"uid": USER, "segments": [{"id": 5848, "size": b"abc", "rate": 1.5}]},
         {("", str(USER)): {5848: (0, end(30))}},
     ),
+    (
+        NULLABLE,
+        {"uid": USER, "segments": [{"id": 5848, "value": 3}, {"id": 5849, "value": None}]},
+        {("", str(USER)): {5848: (3, end(30)), 5849: (0, end(30))}},
+    ),
+    (NULLABLE, {"uid": USER, "segments": None}, {}),
+    (NULLABLE, {"uid": USER, "segments": [{"id": 5848, "value": 3}, None]}, {}),
+    (
+        record("user", first=SMALL, uid="long", segments={"type": "array", "items": "segment"}),
+        {"uid": USER, "first": {"id": 1}, "segments": [{"id": 5848}]},
+        {("", str(USER)): {5848: (0, end(30))}},
+    ),
 ]
 
 
@@ -207,6 +228,13 @@ async def test_any_schema_with_these_names_is_taken(schema: Any, written: dict[s
         assert job.failure is None
         assert job.store.state == state
         assert (counters.num_lines, counters.values()["num_valid_user"]) == (400, 400 if state else 0)
+
+
+async def test_error_lines_show_segments_that_may_be_null() -> None:
+    written = {"uid": 5, "segments": [{"id": 1, "value": None}, None]}
+    counters = await Job(batch_catalog()).run(avro_file([written], NULLABLE))
+    line = json.dumps(written, separators=(",", ":"))
+    assert counters.error_log_lines == f"num_invalid_format-{line} a segment is null"
 
 
 async def test_a_field_of_another_type_cannot_be_read() -> None:

@@ -70,7 +70,11 @@ class _Lease:
 
 
 class JobRunner:
-    """Takes jobs and works on them. `draw` makes random words for leases."""
+    """Takes jobs and works on them. `draw` makes random words for leases.
+
+    `find_member` is `CatalogFeed.current_member`, so that a file is read with all changes of the catalog that were
+    answered before its turn.
+    """
 
     def __init__(
         self,

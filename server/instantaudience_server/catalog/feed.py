@@ -31,7 +31,7 @@ UNSPARED_RECORDS = 2000
 look at all of them each time: 0.1 s for 100,000 members. (Segments are no objects that it looks at.)"""
 
 FindMember = Callable[[int, float], Awaitable[Member | None]]
-"""See `CatalogFeed.member`."""
+"""See `CatalogFeed.member` and `current_member`."""
 
 
 @dataclass
@@ -126,6 +126,16 @@ class CatalogFeed:
         """
         if member_id not in self.catalog.members:
             await self.catch_up(deadline)
+        return self.catalog.members.get(member_id)
+
+    async def current_member(self, member_id: int, deadline: float) -> Member | None:
+        """A member, including changes that any worker made before this call, which `catalog` then has, too; None: there
+        is none.
+
+        Raises:
+            AudienceError: as `catch_up`.
+        """
+        await self.catch_up(deadline)
         return self.catalog.members.get(member_id)
 
     async def segment_by_code(self, member_id: int, code: str, deadline: float) -> Segment | None:

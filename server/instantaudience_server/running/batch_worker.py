@@ -62,7 +62,7 @@ async def serve(config: WorkerConfig) -> None:
         yielding = Yielding(lambda: states.look(asyncio.get_running_loop().time() + PATIENCE_SECONDS))
         applying = FileApplying(catalog, ground.memberships, ground.sizes, suppressions, yielding=yielding)
         draw, randint = secrets.token_hex, random.SystemRandom().randint
-        runner = JobRunner(jobs, files, applying.apply, ground.feed.member, clock, draw)
+        runner = JobRunner(jobs, files, applying.apply, ground.feed.current_member, clock, draw)
         uploads = Uploads(jobs, files, ground.feed.member, clock, draw, randint, settings.batch_upload_seconds)
         health = HealthService(states)
         usage = Usage(ClusterUsageStore(cluster, worker=draw(WORKER_NAME_BYTES)), catalog, clock)

@@ -221,13 +221,21 @@ async def test_a_member_that_is_gone(jobs: ClusterJobStore, files: FileStore) ->
         assert (await ended(jobs, job)).error_code == "MEMBER_DELETED"
 
 
-async def test_a_member_that_was_made_just_now(jobs: ClusterJobStore, files: FileStore, cluster: Cluster) -> None:
+async def test_a_member_that_was_made_or_changed_just_now(
+    jobs: ClusterJobStore, files: FileStore, cluster: Cluster
+) -> None:
     """Another worker's catalog had it first."""
-    store = ClusterCatalogStore(cluster)
-    await store.write([write_of(None, pb.Member(id=424_242, name="New"))], seconds_from_now())
-    job = await waiting(jobs, files, b"...", 424_242)
-    async with running(jobs, files, Script(), CatalogFeed(store, Catalog()).member):
-        assert (await ended(jobs, job)).error_code == ""
+    store, script = ClusterCatalogStore(cluster), Script()
+    feed = CatalogFeed(store, Catalog())
+    member = None
+    for day_bytes in (1, 2):
+        changed = pb.Member(id=424_242, name="New", batch=pb.BatchSettings(file_bytes=1, bytes_per_day=day_bytes))
+        await store.write([write_of(member, changed)], seconds_from_now())
+        member = changed
+        job = await waiting(jobs, files, b".", 424_242)
+        async with running(jobs, files, script, feed.current_member):
+            assert (await ended(jobs, job)).error_code == ""
+    assert script.most_bytes == [1, 2]
 
 
 @pytest.mark.parametrize(

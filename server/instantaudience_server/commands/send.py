@@ -17,7 +17,7 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from instantaudience_server.commands.connection.answers import and_so
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
-from instantaudience_server.commands.connection.reaching import port_of, service_url
+from instantaudience_server.commands.connection.reaching import endpoint_of, service_url
 from instantaudience_server.commands.endings import end_as_by_ctrl_c
 from instantaudience_server.commands.printing.as_json import json_option, print_json
 from instantaudience_server.commands.printing.progress import Shown, progress_bar
@@ -176,8 +176,7 @@ def _forget(way: Way, files: Iterable[Path]) -> None:
 def _audience(client: Client, token: str | None) -> instantaudience.Client:
     """The Python client, signed in. It sends requests that are small enough for a warning about each membership."""
     parts = service_url(client.url)
-    host = parts.hostname or ""
-    endpoint = f"[{host}]:{port_of(parts)}" if ":" in host else f"{host}:{port_of(parts)}"
+    endpoint = endpoint_of(parts)
     tls = None if parts.scheme == "http" else instantaudience.Tls(*client.tls.pem())
     credentials = instantaudience.ClientCertificate() if token is None else instantaudience.Token(token)
     options: dict[str, Any] = {"credentials": credentials, "tls": tls, "plaintext": tls is None}

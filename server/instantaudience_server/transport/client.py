@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 import grpc
 from google.protobuf.message import Message
@@ -53,26 +52,19 @@ class CallFailedError(Exception):
 class ServiceClient:
     """A connection to the service, opened with the first call.
 
-    With `https`, `authorities` (PEM) are the trusted CA certificates, by default those of gRPC. `certificate` and `key`
-    (PEM) are the client certificate; calls without a token are made as the user that it names.
-
-    Raises:
-        ValueError: the URL does not have the scheme `http` or `https` and a host.
+    `endpoint` is `host:port`. With TLS, `authorities` (PEM) are the trusted CA certificates, by default those of gRPC.
+    `certificate` and `key` (PEM) are the client certificate; calls without a token are made as the user that it names.
     """
 
-    def __init__(self, url: str, authorities: bytes | None, certificate: bytes | None, key: bytes | None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url} is no URL of a service")
-        secure = parts.scheme == "https"
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        target = f"{host}:{parts.port or (443 if secure else 80)}"
+    def __init__(
+        self, endpoint: str, authorities: bytes | None, certificate: bytes | None, key: bytes | None, *, secure: bool
+    ) -> None:
         # A usage report may be of any size.
         options = (("grpc.keepalive_time_ms", KEEPALIVE_MS), ("grpc.max_receive_message_length", -1))
         self._channel = (
-            grpc.secure_channel(target, grpc.ssl_channel_credentials(authorities, key, certificate), options)
+            grpc.secure_channel(endpoint, grpc.ssl_channel_credentials(authorities, key, certificate), options)
             if secure
-            else grpc.insecure_channel(target, options)
+            else grpc.insecure_channel(endpoint, options)
         )
         self._catalog = _catalog_on(self._channel)
         self._usage = _usage_on(self._channel)

@@ -38,7 +38,7 @@ from redis import Redis as SyncRedis
 from redis import RedisCluster as SyncRedisCluster
 from redis.asyncio import Redis, RedisCluster
 from support.clocks import FakeClock
-from support.cluster.nodes import Migration, migration_of, on_all_nodes, on_node, owner_of
+from support.cluster.nodes import away_from_owner, migration_of, on_all_nodes, on_node, owner_of
 from support.cluster.running import running_node
 from support.cluster.users import users_of_slot
 from support.parts.accounts import AccountWorker, refused
@@ -253,12 +253,8 @@ class MovingTopology:
     async def refresh(self) -> None:
         if self.left:
             self.left -= 1
-            source = await owner_of(self._embedded, self._slot)
-            target = next(port for port in self._embedded.ports if port != source)
-            migration = Migration(self._embedded, self._slot, source, target)
-            await migration.begin()
-            await migration.move_keys()
-            await migration.end()
+            migration = await away_from_owner(self._embedded, self._slot)
+            await migration.carry_out()
         await self._topology.refresh()
 
 

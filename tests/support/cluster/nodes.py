@@ -100,19 +100,27 @@ class Migration:
         for port in (self._target, self._source, *others):
             await on_node(port, "CLUSTER", "SETSLOT", self._slot, "NODE", target_id)
 
+    async def carry_out(self) -> None:
+        """All steps, one after the other."""
+        await self.begin()
+        await self.move_keys()
+        await self.end()
+
+
+async def away_from_owner(cluster: Ported, slot: int) -> Migration:
+    """The migration of a slot from the node that serves it to another one."""
+    source = await owner_of(cluster, slot)
+    return Migration(cluster, slot, source, next(port for port in cluster.ports if port != source))
+
 
 @asynccontextmanager
 async def migration_of(cluster: EmbeddedCluster, slot: int) -> AsyncIterator[Migration]:
     """Prepare the migration of a slot; at the end, the slot is moved back."""
     source = await owner_of(cluster, slot)
-    target = next(port for port in cluster.ports if port != source)
     try:
-        yield Migration(cluster, slot, source, target)
+        yield await away_from_owner(cluster, slot)
     finally:
         await on_all_nodes(cluster, "CLUSTER", "SETSLOT", slot, "STABLE")
-        if await owner_of(cluster, slot) != source:
-            back = Migration(cluster, slot, target, source)
-            await back.begin()
-            await back.move_keys()
-            await back.end()
+        if (owner := await owner_of(cluster, slot)) != source:
+            await Migration(cluster, slot, owner, source).carry_out()
         await whole(cluster)

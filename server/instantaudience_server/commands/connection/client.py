@@ -25,7 +25,13 @@ from instantaudience_server.commands.connection.answers import (
 )
 from instantaudience_server.commands.connection.demo import Credentials, demo_credentials
 from instantaudience_server.commands.connection.profiles import own_directory, write_secret
-from instantaudience_server.commands.connection.reaching import REACH_SECONDS, is_loopback, reach, service_url
+from instantaudience_server.commands.connection.reaching import (
+    REACH_SECONDS,
+    endpoint_of,
+    is_loopback,
+    reach,
+    service_url,
+)
 from instantaudience_server.commands.connection.tls import Tls
 from instantaudience_server.transport.client import CallFailedError, ServiceClient
 
@@ -236,7 +242,9 @@ class Client:
     def _connected(self) -> ServiceClient:
         if self._grpc is None:
             self._reach()
-            self._grpc = self._closing.enter_context(ServiceClient(self.url, *self.tls.pem()))
+            self._grpc = self._closing.enter_context(
+                ServiceClient(endpoint_of(self._where), *self.tls.pem(), secure=self._is_secure)
+            )
         return self._grpc
 
     def _reach(self) -> None:

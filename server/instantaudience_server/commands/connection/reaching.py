@@ -45,6 +45,12 @@ def port_of(parts: SplitResult) -> int:
     return parts.port or SCHEMES.get(parts.scheme, 0)
 
 
+def endpoint_of(parts: SplitResult) -> str:
+    """The host and port of a URL, as gRPC takes them: with brackets around an IPv6 address."""
+    host = parts.hostname or ""
+    return f"[{host}]:{port_of(parts)}" if ":" in host else f"{host}:{port_of(parts)}"
+
+
 def reach(parts: SplitResult) -> None:
     """Connect and disconnect, to find out early whether the service can be reached.
 

@@ -81,6 +81,7 @@ class FileApplying:
             FileFailedError: the rest of the file cannot be applied. The last checkpoint says how much was; there is
                 none where the member was deleted before.
             AudienceError: UNAVAILABLE; to be resumed from the last checkpoint.
+            RefusedCommandError: the cluster refused to say who is meant, or who is suppressed; likewise.
         """
         member = self._member(job)
         start = checkpoint or Checkpoint(0, 0, 0, Counters(member.batch.error_lines))

@@ -23,7 +23,7 @@ from instantaudience_server.catalog.batch_settings import DEFAULTS
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
-from instantaudience_server.errors import STORE_FAILURES, AudienceError
+from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
 from instantaudience_server.store.interfaces.jobs import Job, JobStore, Phase
 from instantaudience_server.telemetry import Event
@@ -41,7 +41,7 @@ NOTE_SECONDS = 0.25
 """The shortest time between notes of a job's progress. What is applied after the last one is applied again after a
 crash."""
 PAUSE_SECONDS = 2.0
-"""How long a job rests when the cluster or the store of files is out of reach."""
+"""How long a job rests when the cluster or the store of files is out of reach, or the cluster refuses a command."""
 ALONE_FROM = 2
 """From this try on, a process works on no other job beside this one, until the job's progress is noted."""
 MOST_TRIES = 3
@@ -54,7 +54,7 @@ class Apply(Protocol):
     def __call__(
         self, file: StoredFile, job: JobView, checkpoint: Checkpoint | None
     ) -> AsyncGenerator[Checkpoint, None]:
-        """See `applying.FileApplying`; raises FileFailedError, AudienceError UNAVAILABLE."""
+        """See `applying.FileApplying`; raises FileFailedError, AudienceError UNAVAILABLE, RefusedCommandError."""
 
 
 class _Lease:
@@ -138,7 +138,7 @@ class JobRunner:
             try:
                 if await work:
                     await self._files.discard(job.job_id)
-            except AudienceError:
+            except STORE_FAILURES:
                 log.warning(Event.BATCH_JOB_INTERRUPTED, job_id=job.job_id, member_id=job.member_id)
                 await asyncio.sleep(PAUSE_SECONDS)
                 await self._give_back(job, self._lease_end())
@@ -190,6 +190,7 @@ class JobRunner:
 
         Raises:
             AudienceError: UNAVAILABLE; the job has to go on later.
+            RefusedCommandError: likewise, once the cluster's configuration or its keys are mended.
         """
         checkpoint: Checkpoint | None = None
         counted = 0, 0
@@ -211,7 +212,7 @@ class JobRunner:
                         noted_at = self._loop.time()
         except FileFailedError as error:
             error_code = error.code
-        except AudienceError:
+        except STORE_FAILURES:
             raise
         except Exception as error:
             log.error(Event.BATCH_JOB_DEFECT, exc_info=error, job_id=job.job_id, member_id=job.member_id)

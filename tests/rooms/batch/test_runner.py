@@ -26,7 +26,7 @@ from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed, FindMember
 from instantaudience_server.clock import Clock, SystemClock
-from instantaudience_server.errors import unavailable
+from instantaudience_server.errors import RefusedCommandError, unavailable
 from instantaudience_server.metrics import BATCH_JOBS
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -47,8 +47,8 @@ FIND_MEMBER = members_of(CATALOG)
 
 
 class Script:
-    """Applies files a byte at a time: `.` counts one, `w` waits until it may go on, `d` is a defect, `f` a failure, `u`
-    an outage that is over the next time."""
+    """Applies files a byte at a time: `.` counts one, `w` waits until it may go on, `d` is a defect, `f` a failure. `u`
+    is an outage and `r` a refusal of the cluster, which are over the next time."""
 
     def __init__(self) -> None:
         self.may_go_on = asyncio.Event()
@@ -98,6 +98,9 @@ class Script:
                 case b"u" if not self.outages:
                     self.outages += 1
                     raise unavailable("away")
+                case b"r" if not self.outages:
+                    self.outages += 1
+                    raise RefusedCommandError("node", "NOPERM")
             yield Checkpoint(place + 1, 0, place + 1, counters)
 
 
@@ -154,6 +157,7 @@ OUTCOMES = {
     "a file that is none": (b"..f.", "CORRUPT_FILE", 2),
     "a defect": (b"..d.", "INTERNAL", 2),
     "an outage": (b"..u.", "", 3),
+    "a refusal, as of an ACL": (b"..r.", "", 3),
 }
 
 

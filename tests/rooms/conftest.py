@@ -16,12 +16,12 @@ from instantaudience_server.store.segment_size_store import ClusterSegmentSizeSt
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.usage.counting import Usage
 from support.clocks import FakeClock
-from support.cluster.fixtures import cluster, plain
+from support.cluster.fixtures import cluster, plain, plain_client
 from support.cluster.running import running_cluster
 from support.parts.accounts import AccountWorker
 from support.parts.readings import CATALOG
 
-__all__ = ["cluster", "plain"]
+__all__ = ["cluster", "plain", "plain_client"]
 """Fixtures that are imported."""
 
 

@@ -6,11 +6,11 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from support.cluster.fixtures import cluster, plain
+from support.cluster.fixtures import cluster, plain, plain_client
 from support.cluster.running import running_cluster
 from support.cluster.servers import PRODUCTS
 
-__all__ = ["cluster", "plain"]
+__all__ = ["cluster", "plain", "plain_client"]
 """Fixtures that are imported."""
 
 

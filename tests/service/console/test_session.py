@@ -11,9 +11,9 @@ from playwright.async_api import Browser, Route, expect
 from playwright.async_api import Error as PageError
 from support.console import traffic
 from support.console.browsers import TOKEN_KEY, Console, console_page
-from support.service.processes import standing_still
 from support.service.running import ON_ONE_HOST, PASSWORDS, Service
-from support.waiting import eventually
+
+pytestmark = ON_ONE_HOST
 
 ACCOUNT, PASSWORD = traffic.ACCOUNT, PASSWORDS[traffic.ACCOUNT]
 OTHER_ACCOUNT = "external"
@@ -90,28 +90,6 @@ async def test_a_reload_keeps_session_and_view(console: Console) -> None:
     await expect(console.page.locator("#segment-rows tr")).to_have_count(25)
 
 
-async def test_a_session_that_ends(console: Console, service: Service) -> None:
-    console.expected_statuses = {401}
-    await console.open("segments")
-    await console.sign_in(ACCOUNT, PASSWORD)
-    await expect(console.heading("Segments")).to_be_visible()
-    token = await console.stored_token() or ""
-    async with service.cluster() as cluster:
-        assert await cluster.delete(f"t:{hashlib.sha256(token.encode()).hexdigest()}") == 1
-
-    async def refused() -> None:  # workers trust what they know of a session for a second
-        with contextlib.suppress(PageError):  # the answer to the last click may just have come
-            await console.page.get_by_role("button", name="Search").click(timeout=1000)
-        await expect(console.heading("Sign in")).to_be_visible(timeout=500)
-
-    await eventually(refused)
-    assert await console.alert() == "Your session has ended. Sign in again."
-    await expect(console.page.get_by_label("User name")).to_be_focused()
-    assert await console.stored_token() is None
-    await console.sign_in(ACCOUNT, PASSWORD)
-    await expect(console.heading("Segments")).to_be_visible()
-
-
 async def end_session(console: Console, service: Service) -> None:
     """End the tab's session behind its back; every worker knows it then."""
     token = await console.stored_token() or ""
@@ -120,7 +98,6 @@ async def end_session(console: Console, service: Service) -> None:
     await service.refused(token)
 
 
-@ON_ONE_HOST
 async def test_what_is_typed_outlasts_a_session_that_ends(console: Console, service: Service) -> None:
     """It was lost, and had to be typed again."""
     page, form = console.page, console.page.get_by_role("dialog")
@@ -179,25 +156,6 @@ async def test_a_kept_token_that_is_none(browser: Browser, service: Service) -> 
         assert await console.stored_token() is None
 
 
-async def test_where_the_token_goes(console: Console, service: Service) -> None:
-    await console.open()
-    await console.sign_in(ACCOUNT, PASSWORD)
-    for view in ("Samples", "Segments", "Users", "Overview"):
-        await console.go_to(view)
-        await console.answered()
-    token = await console.stored_token() or ""
-    carrying = [await request.header_value("authorization") == token for request in console.requests]
-    paths = {request.url.removeprefix(service.url).partition("?")[0] for request in console.requests}
-    assert paths >= {"/auth", "/console/usage", "/console/overview", "/rt-segment-processed", "/segment"}
-    assert all(request.url.startswith(f"{service.url}/") for request in console.requests)
-    assert not any(token in request.url or PASSWORD in request.url for request in console.requests)
-    for request, has_token in zip(console.requests, carrying, strict=True):
-        assert has_token == (request.resource_type == "fetch" and not request.url.endswith("/auth")), request.url
-        assert not await request.header_value("referer") or request.resource_type != "fetch"
-    kept = "[document.cookie, JSON.stringify(localStorage), location.href, document.documentElement.outerHTML]"
-    assert not any(token in text for text in await console.page.evaluate(kept))
-
-
 async def test_no_answer(console: Console) -> None:
     await console.open()
     await console.page.context.set_offline(True)
@@ -209,26 +167,6 @@ async def test_no_answer(console: Console) -> None:
     await expect(console.heading("Overview")).to_be_visible()
 
 
-async def test_a_reload_while_the_cluster_is_away(browser: Browser, service: Service) -> None:
-    """The session stands, and the page shows what it would have shown when the cluster is back."""
-    token = await service.token("admin")
-    async with console_page(browser, service) as console:
-        console.expected_statuses = {503}
-        await console.open()
-        await console.page.evaluate(f"sessionStorage.setItem('{TOKEN_KEY}', '{token}')")
-        await console.open("members")
-        pids = [(await service.on_node(port, "INFO", "server"))["process_id"] for port in service.node_ports]
-        with standing_still(*pids):
-            await console.page.reload()
-            assert (await console.alert()).startswith("The service is busy or cannot reach its data.")
-            assert await console.stored_token() == token
-            await expect(console.page.get_by_role("button", name="Sign out")).to_be_visible()
-            await expect(console.heading("Sign in")).to_be_hidden()
-        await expect(console.page.locator("#members-place")).to_have_text("1–5 of 5")
-        await expect(console.page.locator("[role=alert]:visible")).to_have_count(0)
-
-
-@ON_ONE_HOST
 async def test_a_reload_while_a_proxy_has_no_service(partner: Console) -> None:
     """Its answer was taken for a defect of the service: the session was forgotten."""
     page = partner.page
@@ -241,7 +179,6 @@ async def test_a_reload_while_a_proxy_has_no_service(partner: Console) -> None:
     await expect(page.locator("[role=alert]:visible")).to_have_count(0)
 
 
-@ON_ONE_HOST
 @pytest.mark.parametrize("file", ["words.js", "third_party/chart.js/chart.umd.min.js"])
 async def test_a_file_of_the_page_that_does_not_come(partner: Console, file: str) -> None:
     """The page stayed empty, or said that the service had failed."""
@@ -256,7 +193,6 @@ async def test_a_file_of_the_page_that_does_not_come(partner: Console, file: str
     await expect(hint).to_be_hidden()
 
 
-@ON_ONE_HOST
 async def test_without_javascript(browser: Browser, service: Service) -> None:
     async with console_page(browser, service, java_script_enabled=False) as console:
         await console.open()
@@ -277,7 +213,6 @@ async def test_the_list_of_members_comes_late(browser: Browser, service: Service
         console.complaints.clear()  # of the answers that did not come
 
 
-@ON_ONE_HOST
 async def test_an_answer_that_comes_after_signing_out_is_shown_to_nobody(console: Console) -> None:
     """Whoever signed in next in the tab saw whom the other one had looked up, or that that session was over."""
     page = console.page

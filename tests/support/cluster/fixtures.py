@@ -7,14 +7,21 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.store.cluster.cluster import Cluster
 from redis.asyncio import RedisCluster
 
-from support.cluster.running import connected, emptied
+from support.cluster.running import connected
+
+
+@pytest.fixture(scope="module")
+async def plain_client(embedded: EmbeddedCluster) -> AsyncIterator[RedisCluster]:
+    """A redis-py client of the cluster, once for a module's tests: to begin, it asks for all commands there are."""
+    async with RedisCluster.from_url(embedded.url) as client:
+        yield client
 
 
 @pytest.fixture
-async def plain(embedded: EmbeddedCluster) -> AsyncIterator[RedisCluster]:
-    """A redis-py client of the cluster."""
-    async with emptied(embedded) as client:
-        yield client
+async def plain(plain_client: RedisCluster) -> RedisCluster:
+    """A redis-py client of the cluster, which is empty."""
+    await plain_client.flushall(target_nodes=RedisCluster.PRIMARIES)
+    return plain_client
 
 
 @pytest.fixture

@@ -41,9 +41,9 @@ $(NATIVE_STAMP): $(STAMP) $(NATIVE_SOURCES)
 run: setup ## Run the service on its embedded cluster with the demo catalog
 	@PATH='$(CALLERS_PATH)' $(BIN)/instant-audience serve --demo # which says what to type in the caller's shell
 
-# Most tests wait more than they work: three processes share them. Those that measure have the machine.
+# Most tests wait more than they work: four processes share them. Those that measure have the machine.
 test: setup ## Run every test
-	$(BIN)/python -m pytest --reruns 1 -rR -m 'not alone' --numprocesses 3 --no-loadscope-reorder; beside=$$?; \
+	$(BIN)/python -m pytest --reruns 1 -rR -m 'not alone' --numprocesses 4 --no-loadscope-reorder; beside=$$?; \
 		$(BIN)/python -m pytest --reruns 1 -rR -m alone && exit $$beside
 
 test-changed: setup ## Run the tests of what differs from the last commit (or SINCE=<commit>)

@@ -7,7 +7,7 @@ clients/conformance/README.md describes the environment of the tests.
 import asyncio
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -144,37 +144,76 @@ def chosen(languages: list[str]) -> list[str]:
     return names
 
 
-def run(name: str, command: tuple[str, ...], environment: dict[str, str]) -> None:
-    """Run a command of a client.
+class FailedError(Exception):
+    """A command of a client failed; the message says which."""
+
+
+async def run(name: str, command: tuple[str, ...], environment: dict[str, str]) -> None:
+    """Run a command of a client, and print what it has printed at its end, as another one may run beside it. It is
+    killed, with what it has started, when this is cancelled.
 
     Raises:
-        SystemExit: it failed.
+        FailedError: it failed.
     """
     host = environment.get("INSTANT_AUDIENCE_HOST")
+    what = f"{name}: {' '.join(command)}" + (f" (host {host})" if host else "")
     began = time.monotonic()
-    print(f"{name}: {' '.join(command)}" + (f" (host {host})" if host else ""), flush=True)  # noqa: T201
-    done = subprocess.run(command, cwd=directory(name), env=os.environ | environment)
-    print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
-    if done.returncode != 0:
-        sys.exit(f"{name}: {' '.join(command)} failed")
+    print(what, flush=True)  # noqa: T201
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=directory(name),
+        env=os.environ | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        raise
+    print(f"{output.decode(errors='replace')}{what}: {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
+    if process.returncode != 0:
+        raise FailedError(f"{what} failed")
+
+
+async def test(host: str, names: list[str], free: dict[str, asyncio.Lock], *, whole: bool) -> None:
+    """Test these clients against a service on a host: all their tests, or those in which hosts could differ. A lock of
+    `free` keeps a client's directory for one command at a time."""
+    async with surroundings(host) as environment:
+        for name in names:
+            language = LANGUAGES[name]
+            if command := language.test if whole else language.conformance:
+                async with free[name]:
+                    await run(name, command, environment)
 
 
 async def main() -> None:
-    """Test the clients and hosts named in CLIENTS and HOSTS; by default, all of them."""
+    """Test the clients and hosts named in CLIENTS and HOSTS; by default, all of them.
+
+    The hosts behind the first one are tested at once, each beginning with another client: most of these tests wait.
+    """
     names = chosen(os.environ.get("CLIENTS", "").split())
     hosts = os.environ.get("HOSTS", "").split() or HOST_MODES
     if unknown := sorted(set(hosts) - set(HOST_MODES)):
         sys.exit(f"these hosts cannot run here: {', '.join(unknown)}")
     for name in names:
         for command in LANGUAGES[name].prepare:
-            run(name, command, {})
-    for host in hosts:
-        async with surroundings(host) as environment:
-            for name in names:
-                language = LANGUAGES[name]
-                if command := language.test if host == hosts[0] else language.conformance:
-                    await asyncio.to_thread(run, name, command, environment)
+            await run(name, command, {})
+    free = {name: asyncio.Lock() for name in names}
+    await test(hosts[0], names, free, whole=True)
+    others = [name for name in names if LANGUAGES[name].conformance]
+    async with asyncio.TaskGroup() as group:
+        for number, host in enumerate(hosts[1:]):
+            first = number * len(others) // max(1, len(hosts) - 1)
+            group.create_task(test(host, others[first:] + others[:first], free, whole=False))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    problem = ""
+    try:
+        asyncio.run(main())
+    except* FailedError as failed:
+        problem = "\n".join(map(str, failed.exceptions))
+    sys.exit(problem or None)

@@ -5,6 +5,7 @@ clients/conformance/README.md describes the environment of the tests.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -170,7 +171,8 @@ async def run(name: str, command: tuple[str, ...], environment: dict[str, str]) 
     try:
         output, _ = await process.communicate()
     except asyncio.CancelledError:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         raise
     print(f"{output.decode(errors='replace')}{what}: {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
@@ -178,15 +180,13 @@ async def run(name: str, command: tuple[str, ...], environment: dict[str, str]) 
         raise FailedError(f"{what} failed")
 
 
-async def test(host: str, names: list[str], free: dict[str, asyncio.Lock], *, whole: bool) -> None:
-    """Test these clients against a service on a host: all their tests, or those in which hosts could differ. A lock of
-    `free` keeps a client's directory for one command at a time."""
+async def test(host: str, commands: list[tuple[str, tuple[str, ...]]], free: dict[str, asyncio.Lock]) -> None:
+    """Run commands of clients, each with its client's name, against a service on a host. A lock of `free` keeps a
+    client's directory for one command at a time."""
     async with surroundings(host) as environment:
-        for name in names:
-            language = LANGUAGES[name]
-            if command := language.test if whole else language.conformance:
-                async with free[name]:
-                    await run(name, command, environment)
+        for name, command in commands:
+            async with free[name]:
+                await run(name, command, environment)
 
 
 async def main() -> None:
@@ -202,12 +202,12 @@ async def main() -> None:
         for command in LANGUAGES[name].prepare:
             await run(name, command, {})
     free = {name: asyncio.Lock() for name in names}
-    await test(hosts[0], names, free, whole=True)
-    others = [name for name in names if LANGUAGES[name].conformance]
+    await test(hosts[0], [(name, command) for name in names if (command := LANGUAGES[name].test)], free)
+    others = [(name, command) for name in names if (command := LANGUAGES[name].conformance)]
     async with asyncio.TaskGroup() as group:
         for number, host in enumerate(hosts[1:]):
-            first = number * len(others) // max(1, len(hosts) - 1)
-            group.create_task(test(host, others[first:] + others[:first], free, whole=False))
+            first = number * len(others) // (len(hosts) - 1)
+            group.create_task(test(host, others[first:] + others[:first], free))
 
 
 if __name__ == "__main__":

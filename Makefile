@@ -43,8 +43,8 @@ run: setup ## Run the service on its embedded cluster with the demo catalog
 
 # Most tests wait more than they work: four processes share them. Those that measure have the machine.
 test: setup ## Run every test
-	$(BIN)/python -m pytest --reruns 1 -rR -m 'not alone' --numprocesses 4 --no-loadscope-reorder; beside=$$?; \
-		$(BIN)/python -m pytest --reruns 1 -rR -m alone && exit $$beside
+	$(BIN)/python -m pytest --reruns 1 --rerun-show-tracebacks -m 'not alone' --numprocesses 4 --no-loadscope-reorder; beside=$$?; \
+		$(BIN)/python -m pytest --reruns 1 --rerun-show-tracebacks -m alone && exit $$beside
 
 test-changed: setup ## Run the tests of what differs from the last commit (or SINCE=<commit>)
 	$(BIN)/python tools/changed_tests.py $(SINCE)

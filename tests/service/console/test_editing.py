@@ -1,6 +1,7 @@
 """Making and changing segments in the console."""
 
 import asyncio
+import secrets
 
 import pytest
 from playwright.async_api import Locator, Route, expect
@@ -8,6 +9,11 @@ from support.console.browsers import Console
 from support.service.running import ON_ONE_HOST, Service
 
 pytestmark = ON_ONE_HOST
+
+
+def code_of_nothing() -> str:
+    """A code that no segment has, however often a test runs on a service."""
+    return f"code_{secrets.token_hex(4)}"
 
 
 async def fill(form: Locator, **values: str) -> None:
@@ -20,18 +26,19 @@ async def fill(form: Locator, **values: str) -> None:
 async def test_a_segment_is_made_changed_and_deactivated(demo_tab: Console, service: Service) -> None:
     page = demo_tab.page
     demo_tab.expected_statuses = {409}
-    await demo_tab.open("segments?search=tea")
+    code = code_of_nothing()
+    await demo_tab.open(f"segments?search={code}")
     form = page.get_by_role("dialog")
     rows = page.locator("#segment-rows tr")
-    await expect(rows).to_have_text(["No segment's code, name or ID is or holds “tea”."])
+    await expect(rows).to_have_text([f"No segment's code, name or ID is or holds “{code}”."])
     await page.get_by_role("button", name="New segment").click()
     await expect(form.get_by_role("heading")).to_have_text("New segment")
     await expect(form.get_by_label("Name")).to_be_focused()
     await fill(form, Name="Tea drinkers", Code="sports_fans")
     await expect(form.get_by_role("alert")).to_contain_text("This does not fit what is there:")
-    await fill(form, Code="tea", Membership_lasts="1440")
+    await fill(form, Code=code, Membership_lasts="1440")
     await expect(form).to_be_hidden()
-    await expect(rows.locator("th")).to_have_text("Tea drinkerstea")
+    await expect(rows.locator("th")).to_have_text(f"Tea drinkers{code}")
     cells = rows.locator("td")
     number = await cells.first.inner_text()
     await expect(cells.nth(2)).to_have_text("about 24 hours")
@@ -47,7 +54,7 @@ async def test_a_segment_is_made_changed_and_deactivated(demo_tab: Console, serv
         await expect(page.get_by_role("button", name=f"Edit segment {number}")).to_be_focused()
         segment = (await http.get("/segment", params={"id": number})).json()["response"]["segment"]
     names = ("code", "short_name", "description", "state", "expire_minutes")
-    assert [segment[name] for name in names] == ["tea", "Drinkers of tea", "black or green", "inactive", None]
+    assert [segment[name] for name in names] == [code, "Drinkers of tea", "black or green", "inactive", None]
 
 
 async def test_enter_once_more_makes_no_other_segment(demo_tab: Console) -> None:
@@ -112,7 +119,8 @@ async def test_a_form_stays_that_is_opened_while_another_one_is_saved(demo_tab: 
     await page.get_by_role("button", name="Edit segment 10001").click()
     await fill(form, Description="the first")
     await page.keyboard.press("Escape")
-    await page.get_by_role("button", name="Edit segment 10002").click()
+    other = page.get_by_role("button", name="Edit segment 10002")
+    await other.click()
     await form.get_by_label("Description").fill("the second")
     async with page.expect_response("**/segment?id=10001"):
         late.set()
@@ -121,23 +129,40 @@ async def test_a_form_stays_that_is_opened_while_another_one_is_saved(demo_tab: 
     await fill(form)
     await expect(page.get_by_role("status").filter(has_text="Segment 10002 is saved.")).to_have_count(1)
     await expect(form).to_be_hidden()
+    await expect(other).to_be_focused()  # although the rows were made anew while the form was open
+
+
+async def test_who_edits_goes_on_at_the_beginning_where_the_segment_is_shown_no_more(
+    demo_tab: Console, service: Service
+) -> None:
+    page = demo_tab.page
+    async with service.http(headers={"authorization": await service.token()}) as http:
+        number = (await http.post("/segment", json={"segment": {"short_name": "Over"}})).json()["response"]["id"]
+    await demo_tab.open(f"segments?search={number}&state=active")
+    form = page.get_by_role("dialog")
+    await page.get_by_role("button", name=f"Edit segment {number}").click()
+    await form.get_by_label("Whether users can join").select_option("inactive")
+    await fill(form)
+    await expect(page.locator("#segment-rows")).to_contain_text("No active segment")
+    await expect(page.get_by_role("heading", name="Segments")).to_be_focused()
 
 
 async def test_a_name_is_as_long_as_the_service_lets_it_be(demo_tab: Console, service: Service) -> None:
     """The page counted halves of such letters, and left out what it thought too much, as of an ID, without a word."""
     page = demo_tab.page
     demo_tab.expected_statuses = {400}
-    await demo_tab.open("segments?search=tall")
+    code = code_of_nothing()
+    await demo_tab.open(f"segments?search={code}")
     form = page.get_by_role("dialog")
     await page.get_by_role("button", name="New segment").click()
     await form.get_by_label("Name").focus()
     await page.keyboard.insert_text("🦒" * 256)
-    await fill(form, Code="tall")
+    await fill(form, Code=code)
     await expect(form.get_by_role("alert")).to_contain_text("short_name")
     await fill(form, Name="🦒" * 255)
     await expect(form).to_be_hidden()
     async with service.http(headers={"authorization": await service.token()}) as http:
-        segment = (await http.get("/segment", params={"code": "tall"})).json()["response"]["segment"]
+        segment = (await http.get("/segment", params={"code": code})).json()["response"]["segment"]
     assert segment["short_name"] == "🦒" * 255
 
 

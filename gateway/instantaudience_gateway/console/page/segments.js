@@ -100,18 +100,19 @@ function load(news = "") {
     const { response } = await ask(question(), pages.first, pages.size, signal);
     showProblem(problem, "");
     const segments = response.segments ?? [];
-    showRows(segments.length ? segments.map(row) : [emptyRow()]);
+    showRows(segments);
     const text = pages.show(segments.length, response.count);
     announce(news || (text ? `Segments ${text}.` : "No segment found."));
   });
 }
 
-// Whoever edits by the keyboard goes on at the same button, which is made anew.
-function showRows(shown) {
+// Whoever edits by the keyboard goes on at the same button; where its segment is shown no more, at the view's beginning.
+function showRows(segments) {
   const rows = byId("segment-rows");
-  const focused = rows.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-  rows.replaceChildren(...shown);
-  if (focused) rows.querySelector(`[aria-label="${focused}"]`)?.focus({ preventScroll: true });
+  const { activeElement: focused } = document;
+  const wasWithin = rows.contains(focused);
+  rows.replaceChildren(...(segments.length ? segments.map(row) : [emptyRow()]));
+  if (wasWithin) (rows.contains(focused) ? focused : byId("segments-title")).focus({ preventScroll: true });
 }
 
 // All that fit, not only the page; what is looked for meanwhile is another question.
@@ -161,10 +162,13 @@ function titleCell({ id, code, short_name: name, state }) {
   return element("th", { scope: "row" }, ...title);
 }
 
+// Its button stays while its row is made anew: a form that is open meanwhile gives the focus back to it.
 function editCell(segment) {
   const name = `Edit segment ${segment.id}`;
-  const button = element("button", { type: "button", class: "quiet small", "aria-label": name }, "Edit");
-  button.addEventListener("click", () => openForm(segment, member));
+  const button =
+    byId("segment-rows").querySelector(`[aria-label="${name}"]`) ??
+    element("button", { type: "button", class: "quiet small", "aria-label": name }, "Edit");
+  button.onclick = () => openForm(segment, member);
   return element("td", {}, button);
 }
 

@@ -2,11 +2,11 @@
 
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from instantaudience import StreamResult
-from instantaudience.v1.audience_pb2 import StreamSegmentsRequest, WarningCode
+from instantaudience.v1.audience_pb2 import SegBlock, StreamSegmentsRequest, WarningCode
 
 from instantaudience_server.sending.records import Batch, Place, Record, SourceError
 from instantaudience_server.sending.rejects import Rejects
@@ -15,6 +15,10 @@ MOST_UNREADABLE = 100_000
 """After this many unreadable records in a row, the file is considered not to be one of users, and sending stops."""
 UNREADABLE = "UNREADABLE"
 """The reason for records that could not be sent; other reasons are those of the service's warnings and errors."""
+SUPPRESSED = "SUPPRESSED_USER_ID"
+"""The reason that refuses a user's memberships but those that it leaves (source: contract-neighbours, "Privacy")."""
+LEAVE = -1
+"""The expiration of a membership that the user leaves (source: contract, "POST /rt-segment")."""
 
 _PATH = re.compile(r"rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?")
 
@@ -31,7 +35,8 @@ class Totals:
 @dataclass(frozen=True)
 class _Refusal:
     block: int | None
-    """Index of the membership; None for all memberships of the user that have no reason of their own."""
+    """Index of the membership; None for all memberships of the user that have no reason of their own, except those that
+    a suppressed user leaves."""
     reason: str
     message: str
 
@@ -80,9 +85,9 @@ class Following:
                 self._refusals[user].append(refusal)
         elif result.result is not None:
             for warning in result.result.warnings:
+                reason = WarningCode.Name(warning.code).removeprefix("WARNING_CODE_")
                 if (found := _PATH.fullmatch(warning.path)) is not None:
                     block = None if found[2] is None else int(found[2])
-                    reason = WarningCode.Name(warning.code).removeprefix("WARNING_CODE_")
                     self._refusals[int(found[1])].append(_Refusal(block, reason, warning.message))
         self._settle(result.first_user + result.users - result.continues)
 
@@ -114,29 +119,27 @@ class Following:
             if record.problem:
                 self._count(record, [_Refusal(None, UNREADABLE, record.problem)])
             else:
-                self._count(record, self._refusals.pop(user, []))
+                blocks = batch.request.rt_segment[user - self._answered].seg_block
+                self._count(record, self._refusals.pop(user, []), blocks)
                 user += 1
 
-    def _count(self, record: Record, refusals: list[_Refusal]) -> None:
-        own = {each.block: each for each in refusals if each.block is not None}
-        others = next((each for each in refusals if each.block is None), None)
-        taken = 0 if others else record.memberships - len(own)
+    def _count(self, record: Record, refusals: list[_Refusal], blocks: Sequence[SegBlock] = ()) -> None:
+        refused = {each.block: each for each in refusals if each.block is not None}
+        if (others := next((each for each in refusals if each.block is None), None)) is not None:
+            for index in range(record.memberships):
+                if others.reason != SUPPRESSED or blocks[index].expiration != LEAVE:
+                    refused.setdefault(index, others)
+        taken = record.memberships - len(refused)
         self.totals.users += taken > 0
         self.totals.memberships += taken
-        for each in own.values():
-            self.totals.refused[each.reason] += 1
-        if others and (rest := record.memberships - len(own)):
-            self.totals.refused[others.reason] += rest
-        self._write(record, own, others)
+        self.totals.refused.update(each.reason for each in refused.values())
+        self._write(record, refused)
 
-    def _write(self, record: Record, own: dict[int, _Refusal], others: _Refusal | None) -> None:
+    def _write(self, record: Record, refused: Mapping[int, _Refusal]) -> None:
         if len(record.rows) == record.memberships:
             for index, row in enumerate(record.rows):
-                if (refusal := own.get(index, others)) is not None:
+                if (refusal := refused.get(index)) is not None:
                     self._rejects.write(row, refusal.reason, refusal.message)
             return
-        told = {(each.reason, each.message): each for each in own.values()}
-        if others and len(own) < record.memberships:
-            told[others.reason, others.message] = others
-        for refusal in told.values():
-            self._rejects.write(record.rows[0], refusal.reason, refusal.message)
+        for reason, message in dict.fromkeys((each.reason, each.message) for each in refused.values()):
+            self._rejects.write(record.rows[0], reason, message)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from instantaudience import InvalidRequestError, StreamResult
-from instantaudience.v1.audience_pb2 import ApplySegmentsResult, RtSegment, WarningCode
+from instantaudience.v1.audience_pb2 import ApplySegmentsResult, RtSegment, SegBlock, WarningCode
 from instantaudience_server.sending import following
 from instantaudience_server.sending.following import Following, Totals
 from instantaudience_server.sending.positions import Position, read_position, write_position
@@ -97,6 +97,26 @@ def test_a_user_without_a_valid_segment_is_told_once_a_line(rejects: Rejects, on
     assert followed.totals == Totals(0, 0, following.Counter({"UNKNOWN_SEGMENT": 2}))
     rejects.saved_bytes()
     assert [reason for _, reason, *_ in rows(rejects.path)] == ["UNKNOWN_SEGMENT"] * len(one.rows)
+
+
+def test_of_a_suppressed_user_what_it_leaves_is_taken(rejects: Rejects) -> None:
+    blocks = [SegBlock(seg_id=1, expiration=-1), SegBlock(seg_id=2), SegBlock(seg_id=9, expiration=-1)]
+    in_csv, in_json = user(1, 3), user(4)
+    for record in (in_csv, in_json):
+        record.user, record.memberships = RtSegment(seg_block=blocks), len(blocks)
+    followed = follow(rejects, [in_csv, in_json])
+    unknown = [(f"rt_segment[{index}].seg_block[2]", "UNKNOWN_SEGMENT") for index in (0, 1)]
+    suppressed = [(f"rt_segment[{index}]", "SUPPRESSED_USER_ID") for index in (0, 1)]
+    followed.take(answer(0, 2, *unknown, *suppressed))
+    followed.finish()
+    assert followed.totals == Totals(2, 2, following.Counter({"UNKNOWN_SEGMENT": 2, "SUPPRESSED_USER_ID": 2}))
+    rejects.saved_bytes()
+    assert [(line, reason) for line, reason, *_ in rows(rejects.path)] == [
+        ("2", "SUPPRESSED_USER_ID"),
+        ("3", "UNKNOWN_SEGMENT"),
+        ("4", "UNKNOWN_SEGMENT"),
+        ("4", "SUPPRESSED_USER_ID"),
+    ]
 
 
 def test_a_file_without_users_is_given_up(rejects: Rejects, monkeypatch: pytest.MonkeyPatch) -> None:

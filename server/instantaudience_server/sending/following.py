@@ -15,6 +15,9 @@ MOST_UNREADABLE = 100_000
 """After this many unreadable records in a row, the file is considered not to be one of users, and sending stops."""
 UNREADABLE = "UNREADABLE"
 """The reason for records that could not be sent; other reasons are those of the service's warnings and errors."""
+NO_VALID_SEGMENTS = "NO_VALID_SEGMENTS"
+"""Says nothing new: each membership that it is about has a reason of its own. The user may have others, in another
+request."""
 SUPPRESSED = "SUPPRESSED_USER_ID"
 """The reason that refuses a user's memberships but those that it leaves (source: contract-neighbours, "Privacy")."""
 LEAVE = -1
@@ -86,7 +89,7 @@ class Following:
         elif result.result is not None:
             for warning in result.result.warnings:
                 reason = WarningCode.Name(warning.code).removeprefix("WARNING_CODE_")
-                if (found := _PATH.fullmatch(warning.path)) is not None:
+                if (found := _PATH.fullmatch(warning.path)) is not None and reason != NO_VALID_SEGMENTS:
                     block = None if found[2] is None else int(found[2])
                     self._refusals[int(found[1])].append(_Refusal(block, reason, warning.message))
         self._settle(result.first_user + result.users - result.continues)

@@ -119,6 +119,17 @@ def test_of_a_suppressed_user_what_it_leaves_is_taken(rejects: Rejects) -> None:
     ]
 
 
+def test_a_user_without_a_valid_segment_in_one_request_may_have_some_in_the_next(rejects: Rejects) -> None:
+    followed = follow(rejects, [user(1, 3)])
+    blocks = [(f"rt_segment[0].seg_block[{index}]", "INVALID_EXPIRATION") for index in (0, 1)]
+    followed.take(answer(0, 1, *blocks, ("rt_segment[0]", "NO_VALID_SEGMENTS"), continues=True))
+    followed.take(answer(0, 1))
+    followed.finish()
+    assert followed.totals == Totals(1, 1, following.Counter({"INVALID_EXPIRATION": 2}))
+    rejects.saved_bytes()
+    assert [line for line, *_ in rows(rejects.path)] == ["1", "2"]
+
+
 def test_a_file_without_users_is_given_up(rejects: Rejects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "MOST_UNREADABLE", 3)
     followed = follow(rejects, [unreadable(1), user(2)], [unreadable(3)], [unreadable(4), unreadable(5)], [user(6)])

@@ -33,7 +33,8 @@ from instantaudience_server.sending.records import SourceError
 PATIENCE_SECONDS = 60.0
 """How long the service may be unavailable while files are sent."""
 MOST_BODY_BYTES = 65_536
-"""A request of this size has no more memberships than a response has room for warnings (10,000)."""
+"""A request of this size has no more memberships than a response has room for warnings (10,000), unless they are tiny:
+see `following.LEFT_OUT`."""
 WINDOW = 16
 """Requests in flight. The records that they were read from are kept in memory, for the rejects."""
 MORE_OBJECTS = 100_000
@@ -174,7 +175,7 @@ def _forget(way: Way, files: Iterable[Path]) -> None:
 
 
 def _audience(client: Client, token: str | None) -> instantaudience.Client:
-    """The Python client, signed in. It sends requests that are small enough for a warning about each membership."""
+    """The Python client, signed in. Its requests are mostly small enough for a warning about each membership."""
     parts = service_url(client.url)
     endpoint = endpoint_of(parts)
     tls = None if parts.scheme == "http" else instantaudience.Tls(*client.tls.pem())

@@ -18,6 +18,8 @@ UNREADABLE = "UNREADABLE"
 NO_VALID_SEGMENTS = "NO_VALID_SEGMENTS"
 """Says nothing new: each membership that it is about has a reason of its own. The user may have others, in another
 request."""
+LEFT_OUT = "LEFT_OUT"
+"""The reason for what comes behind the last warning that is told, where more were left out: it may be refused."""
 SUPPRESSED = "SUPPRESSED_USER_ID"
 """The reason that refuses a user's memberships but those that it leaves (source: contract-neighbours, "Privacy")."""
 LEAVE = -1
@@ -82,21 +84,27 @@ class Following:
 
     def take(self, result: StreamResult) -> None:
         """Process an answer."""
+        user, end = result.first_user, result.first_user + result.users
         if result.error is not None:
-            refusal = _Refusal(None, result.error.reason or result.error.code.name, result.error.message)
-            for user in range(result.first_user, result.first_user + result.users):
-                self._refusals[user].append(refusal)
+            reason = result.error.reason or result.error.code.name
+            self._refuse(range(user, end), _Refusal(None, reason, result.error.message))
         elif result.result is not None:
             for warning in result.result.warnings:
                 reason = WarningCode.Name(warning.code).removeprefix("WARNING_CODE_")
                 if (found := _PATH.fullmatch(warning.path)) is not None and reason != NO_VALID_SEGMENTS:
-                    block = None if found[2] is None else int(found[2])
-                    self._refusals[int(found[1])].append(_Refusal(block, reason, warning.message))
-        self._settle(result.first_user + result.users - result.continues)
+                    user, block = int(found[1]), None if found[2] is None else int(found[2])
+                    self._refuse([user], _Refusal(block, reason, warning.message))
+                elif reason == LEFT_OUT:
+                    self._refuse(range(user, end), _Refusal(None, reason, warning.message))
+        self._settle(end - result.continues)
 
     def finish(self) -> None:
         """Called after the last answer."""
         self._settle(None)
+
+    def _refuse(self, users: Iterable[int], refusal: _Refusal) -> None:
+        for user in users:
+            self._refusals[user].append(refusal)
 
     def _settle(self, before: int | None) -> None:
         """Count the batches before a user (None: all), and record what was refused of them."""

@@ -130,6 +130,16 @@ def test_a_user_without_a_valid_segment_in_one_request_may_have_some_in_the_next
     assert [line for line, *_ in rows(rejects.path)] == ["1", "2"]
 
 
+def test_what_comes_behind_the_last_of_too_many_warnings_is_not_taken(rejects: Rejects) -> None:
+    followed = follow(rejects, [user(1, 2), user(3, 2), user(5)], [user(6)])
+    followed.take(answer(0, 3, ("rt_segment[1].seg_block[0]", "UNKNOWN_SEGMENT"), ("", "LEFT_OUT")))
+    followed.take(answer(3, 1))
+    followed.finish()
+    assert followed.totals == Totals(2, 3, following.Counter({"UNKNOWN_SEGMENT": 1, "LEFT_OUT": 2}))
+    rejects.saved_bytes()
+    assert [line for line, *_ in rows(rejects.path)] == ["3", "4", "5"]
+
+
 def test_a_file_without_users_is_given_up(rejects: Rejects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "MOST_UNREADABLE", 3)
     followed = follow(rejects, [unreadable(1), user(2)], [unreadable(3)], [unreadable(4), unreadable(5)], [user(6)])

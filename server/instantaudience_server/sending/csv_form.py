@@ -43,7 +43,8 @@ class CsvForm:
                     f"{content.name} is no text in UTF-8: convert it (`iconv -f UTF-16 -t UTF-8`), or unpack it"
                 )
             try:
-                row = next(csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True), None)
+                rows = csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True)
+                row = next(filter(None, rows), None)
             except csv.Error as error:
                 raise ColumnsError(f"{content.name} begins with no CSV: {reason_of(error)}") from error
             if row is None:

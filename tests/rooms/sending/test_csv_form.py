@@ -64,6 +64,11 @@ CASES = {
         CsvForm(),
         [(3, "1", "", {"seg_id": 5}), (5, "2", "", {"seg_id": 6})],
     ),
+    "empty lines before the heading": (
+        b"\n\r\nuser_id,seg_id\n1,5\n",
+        CsvForm(),
+        [(4, "1", "", {"seg_id": 5})],
+    ),
     "a cell of two lines": (
         b'user_id,seg_code\n1,"a\nb"\n2,"c,d"\n',
         CsvForm(),
@@ -170,7 +175,7 @@ def test_empty_lines_take_no_memory(tmp_path: Path, empty: bytes) -> None:
         (b"", (), "file is empty$"),
         (b"\xef\xbb\xbf", (), "file is empty$"),
         (gzip.compress(b"", mtime=0), (), "file is empty$"),
-        (b"\n", (), "has the columns none"),
+        (b"\n\r\n", (), "file is empty$"),
         (b"user_id;seg_id\n", (), "say .* with --delimiter what stands between them"),
         (b"1,5\n", (), "or with --no-header that these are no names$"),
         ("user_id,seg_id\n1,5\n".encode("utf-16"), (), "file is no text in UTF-8: convert it .*, or unpack it$"),

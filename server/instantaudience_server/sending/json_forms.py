@@ -15,7 +15,7 @@ from instantaudience_server.sending.records import Batch, Place, Record, SourceE
 CHUNK_BYTES = 2**16
 MOST_USER_CHARACTERS = 2**24
 
-_opening = re.compile(r'\ufeff?\s*(?:\{\s*"rt_segment"\s*:\s*)?\[')
+_opening = re.compile(r'\s*(?:\{\s*"rt_segment"\s*:\s*)?\[')
 _between = re.compile(r"[\s,]*+")
 _may_open = re.compile(r'\s*(?:\[|\{\s*"rt_segment")')
 _decoder = json.JSONDecoder(parse_int=float)

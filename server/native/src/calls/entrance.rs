@@ -34,7 +34,7 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
     }
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
         let found = rest::find(&parts, peer, service);
-        if found.is_some() && parts.headers.get(EXPECT).is_some_and(|value| value == "100-continue") {
+        if found.is_some() && waits_to_send(&parts.headers) {
             rest::have_it_sent(&mut respond);
         }
         match found {
@@ -126,6 +126,11 @@ async fn refuse_rest(
 
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value == MEDIA_TYPE || value == "application/grpc+proto")
+}
+
+/// Whether the caller sends the body only once it is told to (RFC 9110, section 10.1.1).
+fn waits_to_send(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 fn refuse_media_type(respond: &mut SendResponse<Piece>) {

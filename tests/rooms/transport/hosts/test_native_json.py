@@ -342,7 +342,8 @@ async def test_more_long_bodies_at_once_than_there_is_room_for_are_all_read(call
 
 async def test_who_waits_until_a_body_is_wanted_is_told(caller: Peer) -> None:
     put = (b":method", b"PUT")
-    for more, expect, interim in [((), b"100-continue", ["100"]), ((put,), b"100-continue", ["100"]), ((), b"x", [])]:
+    cases = [((), b"100-continue", ["100"]), ((put,), b"100-Continue", ["100"]), ((), b"x", [])]
+    for more, expect, interim in cases:
         stream_id = caller.begin(posting(*more, (b"expect", expect)))
         await caller.send(stream_id, GOOD, end=True)
         assert (await caller.answer(stream_id)).interim == interim

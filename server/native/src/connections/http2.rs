@@ -29,6 +29,9 @@ const GATEWAYS_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// How many streams the host may reset because of what arrived on them before it closes the connection.
 const MOST_ERRORS: usize = 1024;
+/// How many times as much as a caller's windows its short DATA frames may count as: enough for all of them to be full of
+/// messages of 52 bytes in frames of their own, as many clients send them.
+const SHORT_FRAMES_TIMES: usize = 4;
 /// Rate at which a caller may cancel calls, beyond the burst: enough for all of its streams with deadlines of a second.
 const GIVEN_UP_EVERY: Duration = Duration::from_millis(10);
 
@@ -44,6 +47,9 @@ struct Bounds {
     /// block others.
     stream_window_bytes: u32,
     window_bytes: u32,
+    /// How much short DATA frames that have not been read yet may count as; beyond it, the connection is closed. h2
+    /// counts what each is shorter than 256 bytes.
+    short_frames_bytes: usize,
     /// Whether the windows of streams shrink when they are read slowly (`calls/window.rs`).
     narrows: bool,
     /// Memory budget of requests that arrive in several pieces, until they are answered; beyond it they are not read
@@ -62,12 +68,14 @@ struct Bounds {
 
 /// The limits of a caller's connection.
 const fn callers(most_streams: u32, headers_bytes: u32) -> Bounds {
+    let window_bytes = most_streams.saturating_mul(STREAM_WINDOW_BYTES);
     Bounds {
         most_streams,
         headers_bytes,
         share: Share { turn_bytes: 16 * 1024, block_bytes: 2 * headers_bytes as usize },
         stream_window_bytes: STREAM_WINDOW_BYTES,
-        window_bytes: most_streams.saturating_mul(STREAM_WINDOW_BYTES),
+        window_bytes,
+        short_frames_bytes: SHORT_FRAMES_TIMES * window_bytes as usize,
         narrows: true,
         held_bytes: Some(32 * 1024 * 1024),
         unwritten_bytes: Some(64 * 1024),
@@ -85,6 +93,7 @@ const GATEWAYS: Bounds = Bounds {
     share: Share { turn_bytes: usize::MAX, block_bytes: usize::MAX },
     stream_window_bytes: GATEWAYS_STREAM_WINDOW_BYTES,
     window_bytes: 4096 * GATEWAYS_STREAM_WINDOW_BYTES,
+    short_frames_bytes: 2048 * GATEWAYS_STREAM_WINDOW_BYTES as usize,
     narrows: false,
     held_bytes: None,
     unwritten_bytes: None,
@@ -191,6 +200,7 @@ fn builder(bounds: Bounds) -> Builder {
         .max_concurrent_streams(bounds.most_streams)
         .initial_window_size(bounds.stream_window_bytes)
         .initial_connection_window_size(bounds.window_bytes)
+        .data_frame_budget(bounds.short_frames_bytes)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(bounds.headers_bytes)
         .max_pending_accept_reset_streams(bounds.most_reset)

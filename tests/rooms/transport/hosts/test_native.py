@@ -174,6 +174,19 @@ async def test_a_stream_that_is_not_read_holds_its_sender(address: str, peer: Pe
     assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == 0
 
 
+@pytest.mark.parametrize(("piece", "status"), [(frame(bytes(47)), 0), (b"\0", None)], ids=["messages", "bytes"])
+async def test_all_streams_may_be_full_of_short_messages_in_frames_of_their_own(
+    peer: Peer, piece: bytes, status: int | None
+) -> None:
+    """Many clients send each message in a frame of its own. Shorter frames, which take much more memory than what is in
+    them, end the connection."""
+    for _ in range(99):
+        stream_id = peer.begin(grpc_headers("/test/Deaf"))
+        peer.write(http2_frame(DATA, 0, stream_id, piece) * (WINDOW_BYTES // len(piece)))
+    assert (await peer.call(grpc_headers(path("Empty")), EMPTY)).grpc_status == status
+    assert peer.lost == (status is None)
+
+
 async def test_a_stream_that_is_read_slowly_holds_what_is_read_soon(address: str, peer: Peer, methods: Methods) -> None:
     """Else small messages waited for seconds in what is a good window for large ones."""
     message = frame(struct(payload="x" * 30).SerializeToString())

@@ -53,6 +53,9 @@ their costs (docs/adr/0031-turns-by-cost.md)."""
 MANY_REFUSED = 10
 """Once so many calls were refused over a quota in a window, the host refuses the window's further ones: they cost next
 to nothing then, but are counted a little later."""
+MOST_NOTED = 100
+"""The most refused REST calls whose tokens are looked up at once to count them for a member. Their callers have been
+answered, so that nothing else bounds them; past it, those whose tokens this worker does not know are nobody's."""
 COUNT_SECONDS = 0.5
 """The interval at which the host's refusals are counted."""
 _COUNT_REFUSALS = tuple(NATIVE_REFUSALS.labels(reason).inc for reason in ("connections", "certificates"))
@@ -331,8 +334,9 @@ class NativeHost:
         """Record a REST call that the host has refused and answered, once its token is verified."""
         call, entrance = Call(authorization, request_id, None), self._direct.entrance
         answered = partial(self._pipeline.outcomes.answered, self._methods[index].path, request_id, flawed(Flaw(flaw)))
-        if not authorization:
-            answered(None)
+        caller = self._direct.caller(authorization)
+        if caller is not None or not authorization or len(self._noting) >= MOST_NOTED:
+            answered(caller)
             return
 
         async def note() -> None:

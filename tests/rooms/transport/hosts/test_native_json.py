@@ -23,6 +23,7 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.processes import free_ports
 from instantaudience_server.transport.calls.call import Call
+from instantaudience_server.transport.calls.entrance import Entrance
 from instantaudience_server.transport.calls.kinds import Method, PublicMethod
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.hosts import native
@@ -347,6 +348,26 @@ async def test_who_waits_until_a_body_is_wanted_is_told(caller: Peer) -> None:
         stream_id = caller.begin(posting(*more, (b"expect", expect)))
         await caller.send(stream_id, GOOD, end=True)
         assert (await caller.answer(stream_id)).interim == interim
+
+
+async def test_who_is_refused_on_a_port_leaves_few_tokens_to_look_up(
+    caller: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for what is only counted, so it has a bound of its own: the cluster may take seconds to tell."""
+    asked = 0
+
+    async def ask_in_vain(*_: Any) -> Caller:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(Entrance, "caller", ask_in_vain)
+    monkeypatch.setattr(native, "MOST_NOTED", 20)
+    put = posting((b":method", b"PUT"), (b"authorization", b"made-up"))
+    assert {(await caller.call(put, GOOD)).http_status for _ in range(30)} == {404}
+    await until(lambda: asked >= 20)
+    assert asked == 20
 
 
 async def test_who_is_refused_on_a_port_may_send_on(caller: Peer, service: Service) -> None:

@@ -1,12 +1,14 @@
 """Making and changing segments in the console."""
 
 import asyncio
+import re
 import secrets
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.async_api import Locator, Route, expect
 from support.console.browsers import Console
-from support.service.running import ON_ONE_HOST, Service
+from support.service.running import ON_ONE_HOST, PASSWORDS, Service
 
 pytestmark = ON_ONE_HOST
 
@@ -145,6 +147,29 @@ async def test_who_edits_goes_on_at_the_beginning_where_the_segment_is_shown_no_
     await fill(form)
     await expect(page.locator("#segment-rows")).to_contain_text("No active segment")
     await expect(page.get_by_role("heading", name="Segments")).to_be_focused()
+
+
+async def test_what_is_saved_twice_is_not_loaded_again_after_signing_out(console: Console) -> None:
+    """The first save's later load went on, without a token, and said that the session had ended."""
+    page = console.page
+    await page.clock.install()
+    await console.open(f"segments?search={code_of_nothing()}")
+    await console.sign_in("demo", PASSWORDS["demo"])
+    form = page.get_by_role("dialog")
+    await expect(page.locator("#segment-rows")).to_contain_text("No segment")
+    await page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))  # both are saved in no time
+    for number in range(2):
+        await page.get_by_role("button", name="New segment").click()
+        await fill(form, Name=f"Saved {number}")
+        await expect(page.locator("#news")).to_have_text(re.compile("is saved"))
+        await expect(form).to_be_hidden()
+    await page.get_by_role("button", name="Sign out").click()
+    await console.answered()
+    before = len(console.requests)
+    await page.clock.run_for(10_000)
+    await console.answered()
+    assert console.requests[before:] == []
+    await expect(page.locator("#sign-in-problem")).to_be_hidden()
 
 
 async def test_a_name_is_as_long_as_the_service_lets_it_be(demo_tab: Console, service: Service) -> None:

@@ -357,6 +357,7 @@ async def test_segments(partner: Console) -> None:
     await expect(back).to_be_disabled()
     await on.click()
     await expect(place).to_have_text("26–50 of 200")
+    await expect(partner.page.get_by_role("status").filter(has_text="26–50 of 200")).to_have_count(1)  # told once
     await partner.open("segments?start=175")
     await expect(place).to_have_text("176–200 of 200")
     await expect(on).to_be_disabled()

@@ -52,9 +52,10 @@ byId("segments-download").addEventListener("click", (event) => whileBusy(event.t
 byId("segment-new").addEventListener("click", () => openForm(null, member));
 whenSegmentSaved(({ id }) => {
   if (!isShown) return;
-  const news = `Segment ${id} is saved.`;
-  load(news);
-  reload = setTimeout(() => load(news), KNOWN_MS);
+  announce(`Segment ${id} is saved.`);
+  load(false);
+  clearTimeout(reload);
+  reload = setTimeout(() => load(false), KNOWN_MS);
 });
 
 export function show(shown, _own, { search = "", state = "", size = "", sort = FIRST_ORDER, start = "0" }) {
@@ -66,7 +67,7 @@ export function show(shown, _own, { search = "", state = "", size = "", sort = F
   byId("segment-state").value = state;
   byId("segment-size").value = size;
   showOrder();
-  load();
+  load(true);
 }
 
 export function hide() {
@@ -95,14 +96,14 @@ function question() {
 const ask = (whose, first, size, signal) =>
   get("segment", { ...whose, start_element: first, num_elements: size }, signal);
 
-function load(news = "") {
+function load(isAsked) {
   return place.load(async (signal) => {
     const { response } = await ask(question(), pages.first, pages.size, signal);
     showProblem(problem, "");
     const segments = response.segments ?? [];
     showRows(segments);
     const text = pages.show(segments.length, response.count);
-    announce(news || (text ? `Segments ${text}.` : "No segment found."));
+    if (isAsked) announce(text ? `Segments ${text}.` : "No segment found.");
   });
 }
 

@@ -53,6 +53,32 @@ async def test_a_job(demo_tab: Console, job_number: int) -> None:
     await expect(demo_tab.page.locator("#jobs-place")).to_have_text("1–1 of 1")
 
 
+WATCH = """place => {
+  window.told = 0;
+  new MutationObserver(() => (window.told += 1)).observe(place, { childList: true });
+}"""
+
+
+@pytest.mark.parametrize(
+    ("place", "is_away"), [("#jobs-place", False), ("#jobs-problem", True)], ids=["place", "problem"]
+)
+async def test_what_stays_is_told_once(demo_tab: Console, job_number: int, place: str, is_away: bool) -> None:
+    """Screen readers read it again each few seconds, as it was written anew with each answer."""
+    page = demo_tab.page
+    if is_away:
+        demo_tab.expected_statuses = {503}
+        await page.route("**/batch-segment?*", lambda route: route.fulfill(status=503))
+    await demo_tab.open("files")
+    told = page.locator(place)
+    await expect(told).not_to_be_empty()
+    await told.evaluate(WATCH)
+    for _ in range(2):  # when it asks for the second time, it has shown the answer to the first
+        async with page.expect_response(lambda answer: "/batch-segment?" in answer.url):
+            pass
+    assert await page.evaluate("window.told") == 0
+    await expect(told).not_to_be_empty()
+
+
 async def test_an_address_past_the_last_file(demo_tab: Console, job_number: int) -> None:
     await demo_tab.open("files?start=10")
     await expect(demo_tab.page.get_by_text("There are fewer files now: go back.")).to_be_visible()

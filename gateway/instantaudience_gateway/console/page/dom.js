@@ -34,9 +34,9 @@ export function setText(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
-// Shows a problem in its place, or takes it away (`text` empty).
+// Shows a problem in its place, or takes it away (`text` empty). One that stays is told once, however often it is met.
 export function showProblem(place, text) {
-  place.textContent = text;
+  setText(place, text);
   place.hidden = !text;
 }
 

@@ -125,7 +125,7 @@ function tell(part, error) {
   if (error) failed.set(part, explain(error));
   else failed.delete(part);
   const [text = ""] = failed.values();
-  if (problem.textContent !== text) showProblem(problem, text);
+  showProblem(problem, text);
 }
 
 function loadUsage(isAsked) {

@@ -1,7 +1,7 @@
 // A list that is shown a page at a time: the buttons below it, and which part of it is shown.
 
 import { changeAddress } from "./address.js";
-import { byId, letPress, mayPress } from "./dom.js";
+import { byId, letPress, mayPress, setText } from "./dom.js";
 import { count } from "./words.js";
 
 export class Pages {
@@ -25,7 +25,7 @@ export class Pages {
     this.all = all;
     const last = this.first + shown;
     const text = shown ? `${count(this.first + 1)}–${count(last)} of ${count(all)}` : "";
-    this.place.textContent = text;
+    setText(this.place, text);
     letPress(this.back, this.first > 0);
     letPress(this.on, last < all);
     return text;

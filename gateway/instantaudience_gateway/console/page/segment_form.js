@@ -76,6 +76,7 @@ async function save() {
     ? [put, `segment?id=${edited.id}`, explain]
     : [post, `segment?member_id=${member.id}`, segment.code ? explain : explainNew];
   letPress(button, false);
+  showProblem(problem, "");
   try {
     const { response } = await send(path, { segment });
     if (saved === opened) {

@@ -50,11 +50,13 @@ async def test_names_are_there_before_what_their_members_sent(admin_tab: Console
     view_is_shown.set()
     row = page.get_by_role("row", name="Private Member (777)")
     await expect(row.locator("td")).to_have_text(["…"] * 7)
+    await row.get_by_role("link").focus()
     for button in ("Back", "Next"):
         await expect(page.locator("#view-members").get_by_role("button", name=button)).to_be_disabled()
     for route in held:
         await route.continue_()
     await expect(row.locator("td").first).to_have_text("16")
+    await expect(row.get_by_role("link")).to_be_focused()
 
 
 async def test_more_members_than_reads_in_a_second(admin_tab: Console) -> None:

@@ -2,7 +2,7 @@
 
 import { addressOf } from "./address.js";
 import { get } from "./api.js";
-import { byId, element, messageRow, showProblem } from "./dom.js";
+import { byId, element, messageRow, setText, showProblem } from "./dom.js";
 import { newestOf } from "./loading.js";
 import { Pages } from "./pages.js";
 import { lastHours } from "./spans.js";
@@ -40,7 +40,8 @@ export function show(_member, own, { start = "0" }, members) {
     const missing = shown.filter(({ id }) => !totals.has(id));
     await Promise.all(missing.map(async ({ id }) => totals.set(id, await totalOf(id, signal))));
     showProblem(problem, "");
-    rows.replaceChildren(...(shown.length ? shown.map((member) => row(member, own, totals.get(member.id))) : [none()]));
+    if (shown.length) shown.forEach(({ id }, index) => fill(rows.children[index], totals.get(id)));
+    else rows.replaceChildren(none());
     pages.show(shown.length, members.length);
   });
 }
@@ -63,10 +64,15 @@ async function totalOf(id, signal) {
 
 const none = () => messageRow(COLUMNS.length + 1, "There are fewer members now: go back.");
 
-// Without a total, it is on its way.
-function row({ id, name }, own, total) {
+// Its total is on its way.
+function row({ id, name }, own) {
   const address = addressOf("overview", { member: id === own.id ? null : id });
   const link = element("a", { href: address }, named({ name, id }));
-  const cells = COLUMNS.map(([, of]) => element("td", { class: "number" }, total ? of(total) : "…"));
+  const cells = COLUMNS.map(() => element("td", { class: "number" }, "…"));
   return element("tr", {}, element("th", { scope: "row" }, link), ...cells);
+}
+
+// The row stays, and with it the focus of its link.
+function fill(row, total) {
+  row.querySelectorAll("td").forEach((cell, index) => setText(cell, COLUMNS[index][1](total)));
 }

@@ -213,6 +213,28 @@ async def test_the_list_of_members_comes_late(browser: Browser, service: Service
         console.complaints.clear()  # of the answers that did not come
 
 
+async def test_a_form_that_is_open_when_the_list_of_members_comes(admin_tab: Console) -> None:
+    """The view was shown once more then, and what was typed was lost."""
+    page = admin_tab.page
+    form_is_open = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await form_is_open.wait()
+        await route.continue_()
+
+    await page.route("**/console/members?*", hold)
+    await admin_tab.open("overview")
+    await admin_tab.go_to("Segments")
+    await page.get_by_role("button", name="New segment").click()
+    name = page.get_by_role("dialog").get_by_label("Name")
+    await name.fill("Tea drinkers")
+    form_is_open.set()
+    await expect(page.locator("#member option")).to_have_count(5)
+    await admin_tab.answered()
+    await expect(name).to_be_visible()
+    await expect(name).to_have_value("Tea drinkers")
+
+
 async def test_an_answer_that_comes_after_signing_out_is_shown_to_nobody(console: Console) -> None:
     """Whoever signed in next in the tab saw whom the other one had looked up, or that that session was over."""
     page = console.page

@@ -95,7 +95,7 @@ async function enter(signal) {
   members = [own];
   areAllListed = !caller.isAdmin;
   if (caller.isAdmin) await listMembers();
-  if (isSignedIn()) showAddress();
+  if (isSignedIn() && !shown) showAddress(); // else the user has gone on meanwhile
 }
 
 function leave(text) {

@@ -1,7 +1,7 @@
 """Jobs of files, as the console shows them."""
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 from support.console.browsers import Console
 from support.service.running import ON_ONE_HOST, Service
 from support.waiting import eventually
@@ -51,6 +51,33 @@ async def test_a_job(demo_tab: Console, job_number: int) -> None:
     await expect(lines).to_be_focused()
     assert await lines.evaluate("lines => lines.scrollTop") == 9
     await expect(demo_tab.page.locator("#jobs-place")).to_have_text("1–1 of 1")
+
+
+async def test_whoever_reads_in_a_job_that_comes_further_keeps_the_place(demo_tab: Console, job_number: int) -> None:
+    page = demo_tab.page
+    applied = 1
+
+    async def come_further(route: Route) -> None:
+        response = await route.fetch()
+        answer = await response.json()
+        answer["response"]["batch_segment_upload_job"][0]["num_valid"] = applied
+        await route.fulfill(response=response, json=answer)
+
+    await page.route("**/batch-segment?*", come_further)
+    await demo_tab.open("files")
+    job = page.get_by_role("article", name=f"Job {job_number}", exact=True)
+    number = job.locator("dd").first
+    await expect(number).to_have_text("1")
+    name = f"Lines of job {job_number} that were not taken"
+    await job.get_by_text(name).focus()
+    await page.keyboard.press("Enter")
+    applied = 2
+    await expect(number).to_have_text("2")
+    await expect(job.get_by_text(name)).to_be_focused()
+    await page.keyboard.press("Tab")
+    applied = 3
+    await expect(number).to_have_text("3")
+    await expect(job.get_by_role("region", name=name)).to_be_focused()
 
 
 WATCH = """place => {

@@ -44,9 +44,23 @@ function load() {
     showProblem(problem, "");
     const shownCards = jobs.map(cardOf);
     cards = new Map(shownCards.map((each) => [each.job, each]));
-    keepChildren(byId("jobs"), jobs.length ? shownCards.map((each) => each.card) : [none()]);
+    showCards(jobs.length ? shownCards.map((each) => each.card) : [none()]);
     pages.show(jobs.length, response.count);
   });
+}
+
+// Whoever is in the lines of a job that has come further goes on in those of its new card.
+function showCards(shown) {
+  const { activeElement: focused } = document;
+  const { scrollTop } = focused;
+  const place = byId("jobs");
+  const wasWithin = place.contains(focused);
+  keepChildren(place, shown);
+  if (!wasWithin || place.contains(focused)) return;
+  const { key } = focused.closest("details").dataset;
+  const again = place.querySelector(`[data-key="${key}"] > ${focused.localName}`);
+  again?.focus({ preventScroll: true });
+  again?.scrollTo({ top: scrollTop });
 }
 
 function none() {
@@ -95,7 +109,7 @@ function lines(job, field, title) {
   if (!job[field]) return [];
   const key = `${job.job_id} ${field}`;
   const text = element("pre", { tabIndex: 0, role: "region", "aria-label": title }, inOrder(job[field]));
-  const details = element("details", { open: opened.has(key) }, element("summary", {}, title), text);
+  const details = element("details", { open: opened.has(key), "data-key": key }, element("summary", {}, title), text);
   details.addEventListener("toggle", () => (details.open ? opened.add(key) : opened.delete(key)));
   return [details];
 }

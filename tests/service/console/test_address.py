@@ -52,6 +52,20 @@ async def test_segments(partner: Console) -> None:
     await expect(rows).to_have_text(["No inactive segment's code, name or ID is or holds “40001”."])
 
 
+async def test_an_address_with_what_is_no_choice(partner: Console) -> None:
+    """A state that is none stayed in the address, and pages of a size that the service does not give led nowhere."""
+    page, place = partner.page, partner.page.locator("#segments-place")
+    await partner.open("segments?state=gone&size=1000&search=more_")
+    await expect(place).to_have_text(f"1–25 of {MORE}")
+    await expect(page.get_by_label("State")).to_have_value("")
+    await page.get_by_role("button", name="Next").click()
+    await expect(place).to_have_text(f"26–50 of {MORE}")
+    await page.get_by_label("Code, name or ID").fill("more_1")
+    await page.get_by_role("button", name="Search").click()
+    await expect(place).to_have_text("1–25 of 110")
+    assert page.url.partition("#")[2] == "segments?search=more_1"
+
+
 async def test_segments_as_csv(partner: Console) -> None:
     """All that are found, which are more than are shown, and than an answer has."""
     await partner.open("segments?search=more_")

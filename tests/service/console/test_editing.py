@@ -134,6 +134,28 @@ async def test_a_form_stays_that_is_opened_while_another_one_is_saved(demo_tab: 
     await expect(other).to_be_focused()  # although the rows were made anew while the form was open
 
 
+async def test_a_save_that_fails_behind_a_closed_form_is_told(demo_tab: Console) -> None:
+    """It was written into the form, where nobody saw it."""
+    page = demo_tab.page
+    late = asyncio.Event()
+
+    async def fail(route: Route) -> None:
+        if route.request.method != "PUT":
+            await route.continue_()
+            return
+        await late.wait()
+        await route.fulfill(status=503, json={"response": {"error_id": "UNAVAILABLE", "error": ""}})
+
+    demo_tab.expected_statuses = {503}
+    await page.route("**/segment?id=10001", fail)
+    await demo_tab.open("segments")
+    await page.get_by_role("button", name="Edit segment 10001").click()
+    await fill(page.get_by_role("dialog"), Description="in vain")
+    await page.keyboard.press("Escape")
+    late.set()
+    assert (await demo_tab.alert()).startswith("Segment 10001: The service is busy or cannot reach its data.")
+
+
 async def test_who_edits_goes_on_at_the_beginning_where_the_segment_is_shown_no_more(
     demo_tab: Console, service: Service
 ) -> None:

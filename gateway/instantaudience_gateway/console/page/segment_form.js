@@ -6,12 +6,14 @@ import { explain, explainNew } from "./words.js";
 
 const dialog = byId("segment-dialog");
 const form = byId("segment-form");
+const title = byId("segment-form-title");
 const problem = byId("segment-form-problem");
 const button = byId("segment-save");
 let edited = null; // null: a new one
 let member = null;
 let opened = {}; // what the fields said then: they show no line's end, for example; another object each time
 let onSaved = () => {};
+let onFailure = () => {};
 
 byId("segment-cancel").addEventListener("click", () => dialog.close());
 form.addEventListener("submit", (event) => {
@@ -22,6 +24,11 @@ form.addEventListener("submit", (event) => {
 // `listener(segment)` is called when a segment has been saved.
 export function whenSegmentSaved(listener) {
   onSaved = listener;
+}
+
+// `listener(text)` is called when a segment could not be saved, whose form has been closed meanwhile.
+export function whenSegmentFails(listener) {
+  onFailure = listener;
 }
 
 export const closeForm = () => dialog.close();
@@ -39,7 +46,7 @@ export function resume({ segment, owner, texts }) {
 export function openForm(segment, owner) {
   edited = segment;
   member = owner;
-  byId("segment-form-title").textContent = segment ? `Segment ${segment.id}` : "New segment";
+  title.textContent = segment ? `Segment ${segment.id}` : "New segment";
   say(form, written(segment ?? {}));
   opened = said(form);
   showProblem(problem, "");
@@ -71,6 +78,7 @@ const minutes = (text) => (text === "" ? null : Number(text));
 // The form may be closed meanwhile, and opened for another segment: then that one stays as it is.
 async function save() {
   const saved = opened;
+  const name = title.textContent;
   const segment = changes();
   const [send, path, tell] = edited
     ? [put, `segment?id=${edited.id}`, explain]
@@ -86,7 +94,8 @@ async function save() {
     }
     onSaved(response.segment);
   } catch (error) {
-    if (saved === opened) showProblem(problem, tell(error));
+    if (saved === opened && dialog.open) showProblem(problem, tell(error));
+    else onFailure(`${name}: ${tell(error)}`);
   } finally {
     if (saved === opened) letPress(button, true);
   }

@@ -3,10 +3,10 @@
 import { changeAddress } from "./address.js";
 import { get, isAbort } from "./api.js";
 import { download } from "./csv.js";
-import { announce, byId, element, messageRow, said, showProblem, whileBusy } from "./dom.js";
+import { announce, byId, element, messageRow, said, say, showProblem, whileBusy } from "./dom.js";
 import { newestOf, withinLimits } from "./loading.js";
 import { Pages } from "./pages.js";
-import { closeForm, openForm, whenSegmentSaved } from "./segment_form.js";
+import { closeForm, openForm, whenSegmentFails, whenSegmentSaved } from "./segment_form.js";
 import { apart, count, explain, lifetime } from "./words.js";
 
 export { resume, typed } from "./segment_form.js";
@@ -57,15 +57,16 @@ whenSegmentSaved(({ id }) => {
   clearTimeout(reload);
   reload = setTimeout(() => load(false), KNOWN_MS);
 });
+whenSegmentFails((text) => isShown && showProblem(problem, text));
 
 export function show(shown, _own, { search = "", state = "", size = "", sort = FIRST_ORDER, start = "0" }) {
   isShown = true;
   member = shown;
-  asked = { search, state, sort };
-  pages.begin(start, Number(size) || PAGE);
-  byId("segment-text").value = search;
-  byId("segment-state").value = state;
-  byId("segment-size").value = size;
+  say(form, { search, state, size });
+  // An address that is written by hand may say what is no choice.
+  for (const choice of form.querySelectorAll("select")) choice.selectedIndex = Math.max(0, choice.selectedIndex);
+  asked = { search, state: said(form).state, sort };
+  pages.begin(start, Number(said(form).size) || PAGE);
   showOrder();
   load(true);
 }

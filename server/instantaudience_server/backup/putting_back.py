@@ -61,12 +61,13 @@ async def put_back(
         raise BackupError(
             f"the cluster's ACL forbids {', '.join(forbidden)}; docs/deployment.md has the rights that it takes"
         )
-    if not await connection.restore.hold():
-        raise BackupError(
-            "another restore into this cluster is under way, or was killed less than two minutes ago: wait for its end"
-        )
     keeping = asyncio.create_task(connection.restore.keep())
     try:
+        if not await connection.restore.hold():
+            raise BackupError(
+                "another restore into this cluster is under way, or was killed less than two minutes ago: "
+                "wait for its end"
+            )
         if not over and await connection.catalog.version(deadline()):
             raise BackupError(
                 "the cluster has a catalog already: put it into an empty one, or over this one, with --overwrite"

@@ -495,6 +495,31 @@ async def test_one_that_stood_still_writes_nothing_into_what_another_puts_back(
         assert await client.get(keys.RESTORE_LEASE) == b"another"
 
 
+async def test_one_that_is_interrupted_before_it_knows_its_turn_keeps_nobody_out(
+    embedded: EmbeddedCluster, plain: RedisCluster, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease stood for two minutes."""
+    async with connected(embedded.url, SETTINGS) as connection:
+        hold = connection.restore.hold
+
+        async def hold_unheard() -> bool:
+            await hold()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        monkeypatch.setattr(connection.restore, "hold", hold_unheard)
+        restoring = asyncio.create_task(put_back(connection, tmp_path / "backup", clock, told))
+
+        async def has_begun() -> None:
+            assert await plain.exists(keys.RESTORE_LEASE)
+
+        await eventually(has_begun)
+        restoring.cancel()
+        await asyncio.wait([restoring])
+        assert restoring.cancelled()
+    assert not await plain.exists(keys.RESTORE_LEASE)
+
+
 async def test_others_are_kept_out_for_as_long_as_a_file_is_checked(
     embedded: EmbeddedCluster,
     worker: AccountWorker,

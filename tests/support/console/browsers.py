@@ -1,5 +1,6 @@
 """Headless Chromium, and pages of the console in it."""
 
+import asyncio
 import csv
 import shutil
 from collections.abc import AsyncIterator, Sequence
@@ -80,8 +81,12 @@ class Console:
         """Wait for all answers, also to what the page asks for meanwhile. (The load state `networkidle` is no use here:
         a page that has reached it once does not leave it.)"""
         for request in self.requests:  # which grow
-            if answer := await request.response():
-                await answer.finished()
+            try:
+                async with asyncio.timeout(TIMEOUT_MS / 1000):
+                    if answer := await request.response():
+                        await answer.finished()
+            except TimeoutError:
+                raise AssertionError(f"neither answered nor failed: {request.method} {request.url}") from None
 
     async def sign_in(self, username: str, password: str) -> None:
         """Fill in and submit the form."""

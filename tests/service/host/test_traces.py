@@ -139,7 +139,12 @@ async def test_it_stands_for_how_long_the_call_took(traced: Service) -> None:
 
 
 async def test_nothing_that_is_sent_holds_a_user_or_a_token(traced: Service, collector: Collector) -> None:
+    trace_id = "5af7651916cd43dd8448eb211c80319c"
     token = await traced.token()
+    headers = {"authorization": token, "traceparent": parent_of(trace_id)}
+    async with traced.http() as http:
+        assert (await http.post("/rt-segment", json=one_user(USER), headers=headers)).status_code == 200
+    await spans_of(collector, trace_id, APPLY)
     sent = b"".join(request.SerializeToString() for request in collector.requests)
     assert b"instant-audience" in sent
     for secret in (USER, token, token.split(":")[2]):

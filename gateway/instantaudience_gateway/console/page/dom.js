@@ -29,6 +29,15 @@ export function keepChildren(parent, children) {
   });
 }
 
+// Does `change`, by which what is in a place may be made anew. Who is in it with the focus goes on at the same element or,
+// where that is gone, at the one that `instead(it)` finds, if any.
+export function keepFocus(place, change, instead) {
+  const { activeElement: focused } = document;
+  const wasWithin = place.contains(focused);
+  change();
+  if (wasWithin) (place.contains(focused) ? focused : instead(focused))?.focus({ preventScroll: true });
+}
+
 // Has an element say this. Where it does already, it stays untouched, with what is selected in it.
 export function setText(place, text) {
   if (place.textContent !== text) place.textContent = text;

@@ -1,7 +1,7 @@
 // The member's files of memberships: how far each is, what was counted, and the lines that were not taken.
 
 import { get } from "./api.js";
-import { byId, element, keepChildren, showProblem, termOf } from "./dom.js";
+import { byId, element, keepChildren, keepFocus, showProblem, termOf } from "./dom.js";
 import { newestOf, poll } from "./loading.js";
 import { Pages } from "./pages.js";
 import { JOB_COUNTERS, count, explain, explainJobError, explainPhase, inOrder } from "./words.js";
@@ -51,16 +51,14 @@ function load() {
 
 // Whoever is in the lines of a job that has come further goes on in those of its new card.
 function showCards(shown) {
-  const { activeElement: focused } = document;
-  const { scrollTop } = focused;
   const place = byId("jobs");
-  const wasWithin = place.contains(focused);
-  keepChildren(place, shown);
-  if (!wasWithin || place.contains(focused)) return;
-  const { key } = focused.closest("details").dataset;
-  const again = place.querySelector(`[data-key="${key}"] > ${focused.localName}`);
-  again?.focus({ preventScroll: true });
-  again?.scrollTo({ top: scrollTop });
+  const { scrollTop } = document.activeElement;
+  keepFocus(place, () => keepChildren(place, shown), (former) => {
+    const { key } = former.closest("details").dataset;
+    const again = place.querySelector(`[data-key="${key}"] > ${former.localName}`);
+    again?.scrollTo({ top: scrollTop });
+    return again;
+  });
 }
 
 function none() {

@@ -3,7 +3,7 @@
 import { changeAddress } from "./address.js";
 import { get, isAbort } from "./api.js";
 import { download } from "./csv.js";
-import { announce, byId, element, messageRow, said, say, showProblem, whileBusy } from "./dom.js";
+import { announce, byId, element, keepFocus, messageRow, said, say, showProblem, whileBusy } from "./dom.js";
 import { newestOf, withinLimits } from "./loading.js";
 import { Pages } from "./pages.js";
 import { closeForm, openForm, whenSegmentFails, whenSegmentSaved } from "./segment_form.js";
@@ -65,8 +65,9 @@ export function show(shown, _own, { search = "", state = "", size = "", sort = F
   say(form, { search, state, size });
   // An address that is written by hand may say what is no choice.
   for (const choice of form.querySelectorAll("select")) choice.selectedIndex = Math.max(0, choice.selectedIndex);
-  asked = { search, state: said(form).state, sort };
-  pages.begin(start, Number(said(form).size) || PAGE);
+  const chosen = said(form);
+  asked = { search, state: chosen.state, sort };
+  pages.begin(start, Number(chosen.size) || PAGE);
   showOrder();
   load(true);
 }
@@ -111,10 +112,8 @@ function load(isAsked) {
 // Whoever edits by the keyboard goes on at the same button; where its segment is shown no more, at the view's beginning.
 function showRows(segments) {
   const rows = byId("segment-rows");
-  const { activeElement: focused } = document;
-  const wasWithin = rows.contains(focused);
-  rows.replaceChildren(...(segments.length ? segments.map(row) : [emptyRow()]));
-  if (wasWithin) (rows.contains(focused) ? focused : byId("segments-title")).focus({ preventScroll: true });
+  const makeAnew = () => rows.replaceChildren(...(segments.length ? segments.map(row) : [emptyRow()]));
+  keepFocus(rows, makeAnew, () => byId("segments-title"));
 }
 
 // All that fit, not only the page; what is looked for meanwhile is another question.

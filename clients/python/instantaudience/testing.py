@@ -17,6 +17,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
+from instantaudience.users import REMOVE
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2, catalog_pb2
 
@@ -229,7 +230,7 @@ class FakeService:
 
     def _write(self, user: pb.RtSegment, block: pb.SegBlock) -> None:
         stands = self.memberships.setdefault((user.domain, user.user_id), {})
-        if block.expiration == -1:
+        if block.expiration == REMOVE:
             stands.pop(block.seg_id, None)
         else:
             stands[block.seg_id] = (block.value, block.expiration)

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from instantaudience import StreamResult
+from instantaudience import REMOVE, StreamResult
 from instantaudience.v1.audience_pb2 import SegBlock, StreamSegmentsRequest, WarningCode
 
 from instantaudience_server.sending.records import Batch, Place, Record, SourceError
@@ -22,8 +22,6 @@ LEFT_OUT = "LEFT_OUT"
 """The reason for what comes behind the last warning that is told, where more were left out: it may be refused."""
 SUPPRESSED = "SUPPRESSED_USER_ID"
 """The reason that refuses a user's memberships but those that it leaves (source: contract-neighbours, "Privacy")."""
-LEAVE = -1
-"""The expiration of a membership that the user leaves (source: contract, "POST /rt-segment")."""
 
 _PATH = re.compile(r"rt_segment\[(\d+)\](?:\.seg_block\[(\d+)\])?")
 
@@ -138,7 +136,7 @@ class Following:
         refused = {each.block: each for each in refusals if each.block is not None}
         if (others := next((each for each in refusals if each.block is None), None)) is not None:
             for index in range(record.memberships):
-                if others.reason != SUPPRESSED or blocks[index].expiration != LEAVE:
+                if others.reason != SUPPRESSED or blocks[index].expiration != REMOVE:
                     refused.setdefault(index, others)
         taken = record.memberships - len(refused)
         self.totals.users += taken > 0

@@ -94,6 +94,8 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
         "common_http_protocol_options": {
             "idle_timeout": "300s",
             "max_connection_duration": seconds(settings.connection_seconds),
+            # Those who have come together do not come back together (gRPC proposal A9).
+            "max_connection_duration_jitter": {"value": 10},
             "max_headers_count": 100,
         },
         # Methods that Envoy does not know are answered with 400 over HTTP/1.1. The option to accept them,

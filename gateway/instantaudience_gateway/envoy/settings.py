@@ -69,7 +69,7 @@ class GatewaySettings:
     """Idle timeout of a REST call; slow readers restart it whenever they read something."""
     connection_seconds: float = 60.0
     """The age at which a connection is closed gracefully (GOAWAY, `Connection: close`), so that long-lived ones spread
-    over the workers that share a port."""
+    over the workers that share a port. Up to a tenth is added by chance."""
     trusted_hops: int = 0
     """Number of proxies in front that add the caller to `x-forwarded-for`; with 0, the peer is the caller."""
     allowed_origins: tuple[str, ...] = ()

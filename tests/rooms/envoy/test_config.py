@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from support.contract.messages import GET_STATUS, LIMIT_BYTES
 from support.gateway.running import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
 from support.service.processes import standing_still
 from support.wire.floods import applying, message_of
+from support.wire.http1 import Connection
 from support.wire.peer import Peer, connected
 
 
@@ -120,6 +122,18 @@ async def test_an_idle_stream_stays_open_while_its_connection_ages(directory: Pa
         await stream.done_writing()
         assert await stream.read() is grpc.aio.EOF
         assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_connections_of_one_moment_end_one_by_one(directory: Path) -> None:
+    async with running_gateway(directory, "nobody.sock", connection_seconds=2.0) as gateway:
+
+        async def end() -> float:
+            async with Connection(gateway.address) as connection:
+                assert await connection.ends()
+                return time.monotonic()
+
+        ends = await asyncio.gather(*(end() for _ in range(20)))
+    assert max(ends) - min(ends) > 0.05
 
 
 async def test_a_connection_with_many_requests_lets_others_in(gateway: Gateway, upstream: Upstream) -> None:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 EXTENSION = "instantaudience_native"
 CONNECTION_SECONDS = 60.0
-"""The age at which a connection is asked to end, the same as at the gateway."""
+"""The age at which a connection is asked to end, the same as at the gateway; up to a tenth is added by chance."""
 PATIENCE_SECONDS = 0.4
 """How long a call waits for its turn at most. Without overload, turns come much sooner."""
 TOGETHER_SECONDS = 0.01

@@ -1,6 +1,7 @@
 //! HTTP/2 connections: their limits, their maximum age, and the detection of dead peers.
 
 use std::future::poll_fn;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,7 +106,8 @@ const GATEWAYS: Bounds = Bounds {
 /// When connections are closed.
 #[derive(Clone)]
 pub struct Ends {
-    /// Maximum age of a connection; then it gets a GOAWAY, so that long-lived callers spread over the workers.
+    /// Maximum age of a connection; then it gets a GOAWAY, so that long-lived callers spread over the workers. Up to a
+    /// tenth is added by chance, so that those who have come together do not come back together (gRPC proposal A9).
     pub age: Duration,
     /// Becomes true when the server begins to drain.
     pub draining: watch::Receiver<bool>,
@@ -142,7 +144,7 @@ where
     };
     let handshake = builder(bounds).handshake::<_, Piece>(Sharing::new(socket, bounds.share));
     let Some(Ok(mut connection)) = ends.in_time(handshake).await else { return };
-    let old = sleep_until(Instant::now() + ends.age);
+    let old = sleep_until(Instant::now() + ends.age + by_chance(ends.age / 10));
     tokio::pin!(old);
     let mut looking = interval_at(Instant::now() + LOOK, LOOK);
     let mut pings = connection.ping_pong();
@@ -194,6 +196,12 @@ where
     }
 }
 
+/// A duration between 0 and `most`.
+fn by_chance(most: Duration) -> Duration {
+    let chance = RandomState::new().hash_one(()) % 1000;
+    most / 1000 * u32::try_from(chance).unwrap_or_default()
+}
+
 fn builder(bounds: Bounds) -> Builder {
     let mut builder = h2::server::Builder::new();
     builder
@@ -226,6 +234,7 @@ async fn pong(pings: &mut Option<PingPong>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::error::Error;
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -237,21 +246,23 @@ mod tests {
 
     use super::*;
 
+    const NEVER: Duration = Duration::from_secs(86_400);
+
     type Caller = (SendRequest<Bytes>, client::Connection<DuplexStream, Bytes>);
 
     /// Serve a connection, until a drain.
-    fn serving(socket: DuplexStream) -> Result<(watch::Sender<bool>, JoinHandle<()>), Box<dyn Error>> {
+    fn serving(socket: DuplexStream, age: Duration) -> Result<(watch::Sender<bool>, JoinHandle<()>), Box<dyn Error>> {
         let peer = Peer::Caller(IpAddr::V4(Ipv4Addr::LOCALHOST), None);
         let service = Arc::new(Service::without_methods()?);
         let (drain, draining) = watch::channel(false);
-        let ends = Ends { age: Duration::from_secs(86_400), draining };
+        let ends = Ends { age, draining };
         Ok((drain, tokio::spawn(serve(socket, peer, service, ends))))
     }
 
-    /// A caller's connection, and its end here.
+    /// A caller's connection, which does not grow old, and its end here.
     async fn connection() -> Result<(Caller, watch::Sender<bool>, JoinHandle<()>), Box<dyn Error>> {
         let (here, there) = duplex(64 * 1024);
-        let (drain, serving) = serving(here)?;
+        let (drain, serving) = serving(here, NEVER)?;
         Ok((client::handshake(there).await?, drain, serving))
     }
 
@@ -271,6 +282,31 @@ mod tests {
     }
 
     #[test]
+    fn connections_of_one_moment_are_asked_to_end_within_a_tenth_of_their_age_one_by_one() -> Result<(), Box<dyn Error>>
+    {
+        const AGE: Duration = Duration::from_secs(60);
+        Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+            let (mut ends, mut drains, begun) = (Vec::new(), Vec::new(), Instant::now());
+            for _ in 0..50 {
+                let (here, there) = duplex(64 * 1024);
+                drains.push(serving(here, AGE)?);
+                let (requests, connection) = client::handshake(there).await?;
+                ends.push(tokio::spawn(async move {
+                    let _open = requests;
+                    connection.await.map(|()| begun.elapsed().as_millis())
+                }));
+            }
+            let mut ages = HashSet::new();
+            for end in ends {
+                ages.insert(end.await??);
+            }
+            assert!(ages.iter().all(|age| (60_000..=66_000).contains(age)), "{ages:?}");
+            assert!(ages.len() > 25, "{ages:?}");
+            Ok(())
+        })
+    }
+
+    #[test]
     fn a_drain_leaves_answers_that_are_read_late() -> Result<(), Box<dyn Error>> {
         const HEADERS: u8 = 1;
         const CALLS: u8 = 10;
@@ -283,7 +319,7 @@ mod tests {
         let sent = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[]), calls.concat()].concat();
         Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
             let (here, mut there) = duplex(64);
-            let (drain, _serving) = serving(here)?;
+            let (drain, _serving) = serving(here, NEVER)?;
             there.write_all(&sent).await?;
             sleep(Duration::from_millis(1)).await;
             drain.send_replace(true);

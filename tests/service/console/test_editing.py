@@ -171,6 +171,23 @@ async def test_who_edits_goes_on_at_the_beginning_where_the_segment_is_shown_no_
     await expect(page.get_by_role("heading", name="Segments")).to_be_focused()
 
 
+async def test_what_is_looked_for_after_a_save_is_loaded_again(demo_tab: Console) -> None:
+    """A worker that did not know of the change yet may have answered."""
+    page = demo_tab.page
+    await page.clock.install()
+    await demo_tab.open("segments?search=10001")
+    await page.get_by_role("button", name="Edit segment 10001").click()
+    await page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))  # all of it in no time
+    await fill(page.get_by_role("dialog"), Description="once more")
+    await expect(page.get_by_role("status").filter(has_text="Segment 10001 is saved.")).to_have_count(1)
+    await page.get_by_label("Code, name or ID").fill("10002")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Edit segment 10002")).to_be_visible()
+    await demo_tab.answered()
+    async with page.expect_request("**/segment?*search=10002*"):
+        await page.clock.run_for(1_500)
+
+
 async def test_what_is_saved_twice_is_not_loaded_again_after_signing_out(console: Console) -> None:
     """The first save's later load went on, without a token, and said that the session had ended."""
     page = console.page

@@ -34,6 +34,7 @@ const form = byId("segment-search");
 const pages = new Pages("segments", "segments");
 const heads = COLUMNS.map(headCell);
 let isShown = false;
+let savedAt = -KNOWN_MS;
 let reload = 0;
 let member = null;
 let asked = {};
@@ -53,9 +54,8 @@ byId("segment-new").addEventListener("click", () => openForm(null, member));
 whenSegmentSaved(({ id }) => {
   if (!isShown) return;
   announce(`Segment ${id} is saved.`);
+  savedAt = performance.now();
   load(false);
-  clearTimeout(reload);
-  reload = setTimeout(() => load(false), KNOWN_MS);
 });
 whenSegmentFails((text) => isShown && showProblem(problem, text));
 
@@ -99,6 +99,9 @@ const ask = (whose, first, size, signal) =>
   get("segment", { ...whose, start_element: first, num_elements: size }, signal);
 
 function load(isAsked) {
+  clearTimeout(reload);
+  const left = savedAt + KNOWN_MS - performance.now();
+  if (left > 0) reload = setTimeout(() => load(false), left);
   return place.load(async (signal) => {
     const { response } = await ask(question(), pages.first, pages.size, signal);
     showProblem(problem, "");

@@ -133,7 +133,7 @@ class AsyncClient:
         self._channel = _channel(endpoint, tls, retries, interceptors)
         self._credentials = credentials
         self._limits = limits
-        token = credentials.token if isinstance(credentials, Token) else None
+        token = credentials.token if isinstance(credentials, Password | Token) else None
         signs_in = isinstance(credentials, Password | KeyPair)
         signing_in = self._sign_in if signs_in else None
         self._session = Session(signing_in, token, certificate_end, retries, lambda: self._public.failure)

@@ -28,17 +28,39 @@ from instantaudience.turns import Shared
 from instantaudience.v1.authentication_pb2 import AuthenticateResponse, AuthenticateWithJwtResponse
 
 
-@dataclass(frozen=True)
-class Password:
-    """An account's user name and password."""
-
-    username: str
-    password: str = field(repr=False)
-
-
 def _can_be_sent(token: str) -> bool:
     """Whether the token can be sent in a header."""
     return len(token) <= TOKEN_CHARACTERS and token.isascii() and token.isprintable()
+
+
+def _check_token(token: str) -> None:
+    """Check that the token can be sent in a header.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _can_be_sent(token):
+        many = f"or more than {TOKEN_CHARACTERS}"
+        raise ValueError(f"the token has characters that no token has, {many}; is it a line of a file, with its end?")
+
+
+@dataclass(frozen=True)
+class Password:
+    """An account's user name and password.
+
+    A `token` that was obtained earlier for this account is used until the service rejects it.
+
+    Raises:
+        ValueError: as of `Token`.
+    """
+
+    username: str
+    password: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.token is not None:
+            _check_token(self.token)
 
 
 @dataclass(frozen=True)
@@ -52,11 +74,7 @@ class Token:
     token: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        if not _can_be_sent(self.token):
-            many = f"or more than {TOKEN_CHARACTERS}"
-            raise ValueError(
-                f"the token has characters that no token has, {many}; is it a line of a file, with its end?"
-            )
+        _check_token(self.token)
 
 
 @dataclass(frozen=True)
@@ -214,7 +232,7 @@ class Session:
         self.certificate_end = certificate_end
         self._token = token
         self._ends = float("inf")
-        """When it is to be renewed."""
+        """When it is to be renewed; a token that was obtained elsewhere, when it is rejected."""
         self._dies = 0.0
         """When it ends."""
         self._process = Process()

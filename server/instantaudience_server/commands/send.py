@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import instantaudience
+from instantaudience.credentials import Credentials
 from instantaudience.v1.audience_pb2 import StreamSegmentsRequest
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
@@ -179,8 +180,7 @@ def _audience(client: Client, token: str | None) -> instantaudience.Client:
     parts = service_url(client.url)
     endpoint = endpoint_of(parts)
     tls = None if parts.scheme == "http" else instantaudience.Tls(*client.tls.pem())
-    credentials = instantaudience.ClientCertificate() if token is None else instantaudience.Token(token)
-    options: dict[str, Any] = {"credentials": credentials, "tls": tls, "plaintext": tls is None}
+    options: dict[str, Any] = {"credentials": _credentials(client, token), "tls": tls, "plaintext": tls is None}
     try:
         with instantaudience.Client(endpoint, **options) as asking:
             limits = asking.limits()
@@ -188,6 +188,15 @@ def _audience(client: Client, token: str | None) -> instantaudience.Client:
         raise click.ClickException(str(error)) from error
     limits = replace(limits, body_bytes=min(limits.body_bytes, MOST_BODY_BYTES))
     return instantaudience.Client(endpoint, limits=limits, window=WINDOW, **options)
+
+
+def _credentials(client: Client, token: str | None) -> Credentials:
+    """Who calls: with this token, and where it ends in the middle of a file, with a new one if possible."""
+    if token is None:
+        return instantaudience.ClientCertificate()
+    if client.credentials is None:
+        return instantaudience.Token(token)
+    return instantaudience.Password(*client.credentials, token)
 
 
 def _sent(audience: instantaudience.Client, file: Path, way: Way, progress: Progress) -> tuple[Path, Totals]:

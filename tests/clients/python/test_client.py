@@ -5,7 +5,8 @@ import itertools
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 
 import grpc
@@ -32,6 +33,7 @@ from instantaudience import (
     user,
 )
 from instantaudience.testing import FakeService, Fault
+from instantaudience.v1 import authentication_pb2, authentication_pb2_grpc
 from instantaudience.v1.audience_pb2 import RtSegment, StreamSegmentsRequest
 
 DEMO = Password("demo", "demo")
@@ -94,11 +96,27 @@ async def test_a_token_of_somebody_elses_is_used_until_it_ends(service: FakeServ
     assert service.sign_ins == 0
 
 
+async def test_a_token_that_is_there_already_is_used_until_it_ends(service: FakeService) -> None:
+    auth = authentication_pb2.Credentials(username="demo", password="demo")
+    async with grpc.aio.insecure_channel(service.endpoint) as channel:
+        stub = authentication_pb2_grpc.AuthenticationServiceStub(channel)
+        token = (await stub.Authenticate(authentication_pb2.AuthenticateRequest(auth=auth))).response.token
+    credentials = Password("demo", "demo", token)
+    assert token not in repr(credentials)
+    async with AsyncClient(service.endpoint, credentials, plaintext=True) as client:
+        await client.apply([user(1, block(7))])
+        assert service.sign_ins == 1
+        service.forget_tokens()
+        await client.apply([user(2, block(7))])
+    assert service.sign_ins == 2
+
+
 @pytest.mark.parametrize("token", ["hbapi:1:x:y\n", "hbapi:1:\u00e9:y", "x" * 4097])
-def test_a_token_with_what_no_header_holds_is_told(token: str) -> None:
+@pytest.mark.parametrize("with_token", [Token, partial(Password, "demo", "demo")])
+def test_a_token_with_what_no_header_holds_is_told(with_token: Callable[[str], object], token: str) -> None:
     """As it is read from a file, with the end of its line."""
     with pytest.raises(ValueError, match="characters that no token has") as raised:
-        Token(token)
+        with_token(token)
     assert token not in str(raised.value)
 
 

@@ -18,7 +18,7 @@ from instantaudience_server.commands.root import main
 from redis.asyncio import RedisCluster
 from support.cluster.stored import stored
 from support.service.processes import not_ignoring_ctrl_c
-from support.service.running import COMMAND, ON_ONE_HOST
+from support.service.running import COMMAND, ON_ONE_HOST, PASSWORDS, Service
 from support.service.terminals import on_a_terminal
 
 # The commands know nothing of hosts: one will do.
@@ -187,6 +187,35 @@ async def test_lines_of_a_pipe_that_does_not_end_are_applied(
         process.stdin.write(b"y,10001,0\n")
         errors = await told_when_interrupted(process, tmp_path / "standard-input.rejects.csv", "y,10001,0")
     assert errors == "Error: interrupted; standard input was sent up to line 6\n"
+
+
+@ON_ONE_HOST
+async def test_it_signs_in_again_where_its_token_ends(service: Service, cluster: RedisCluster, tmp_path: Path) -> None:
+    """The token of an earlier command may end while a file is sent."""
+    env = {
+        "INSTANT_AUDIENCE_URL": service.url,
+        "INSTANT_AUDIENCE_TOKEN": "",
+        "INSTANT_AUDIENCE_USERNAME": "private",
+        "INSTANT_AUDIENCE_PASSWORD": PASSWORDS["private"],
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    process = await sending_a_pipe(env, tmp_path)
+    assert process.stdin is not None
+    async with asyncio.timeout(60):
+        process.stdin.write(b"user_id,seg_id,expiration\n")
+        for user in ("1", "2"):
+            process.stdin.write(f"{user},40001,0\n".encode())
+            while ("", user) not in await stored(cluster):
+                assert process.returncode is None, "it has ended"
+                await asyncio.sleep(0.02)
+            if user == "1":
+                (token,) = [path.read_text() for path in (tmp_path / "cache").rglob("token-*")]
+                async with service.http(headers={"authorization": token}) as http:
+                    (await http.delete("/auth")).raise_for_status()
+                await service.refused(token)
+        process.stdin.close()
+        assert process.stderr is not None
+        assert (await process.stderr.read(), await process.wait()) == (b"", 0)
 
 
 @ON_ONE_HOST

@@ -98,6 +98,15 @@ class Client:
         """Make a REST call; returns the `response` object of the body."""
         return self._signed_in(lambda token: response_of(self._send(method, path, token, **kwargs)))
 
+    @property
+    def credentials(self) -> Credentials | None:
+        """What it signs in with when a token has ended; None if it does not sign in.
+
+        Raises:
+            click.ClickException: nothing says who calls.
+        """
+        return None if self._is_named or self._token is not None else self._required_credentials()
+
     def token(self) -> str | None:
         """A valid token, for use by another client; None if the certificate identifies the caller."""
         if self._is_named:

@@ -55,7 +55,7 @@ class _Stream:
     request_id: str
     pending: deque[Sent] = field(default_factory=deque[Sent])
     failure: AudienceError | None = None
-    """The first error that is worth a retry. After it nothing new is sent, but answers are still read."""
+    """The first error that is worth a retry. After it nothing is sent, but answers are still read."""
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     is_exhausted: bool = False
     """There are no more users, or their iterator has raised an exception."""
@@ -63,7 +63,7 @@ class _Stream:
     """Sending has ended: the service should end the stream."""
 
     def fail(self, error: AudienceError) -> None:
-        """Note an error, after which nothing new is sent."""
+        """Note an error, after which nothing is sent."""
         if self.failure is None:
             self.failure = error
             self.failed.set()
@@ -236,10 +236,12 @@ class Streaming:
         await self._session.sleep(wait)
 
     async def _send(self, stream: _Stream, window: Window, source: Source, limits: Limits) -> None:
-        """Send what has to be repeated, then new parts until something fails. Exceptions are raised when the stream has
-        ended."""
+        """Send what has to be repeated, then new parts, until something fails. Exceptions are raised when the stream
+        has ended."""
         try:
             for sent in window.to_repeat():
+                if stream.failure is not None:
+                    break
                 await self._write(stream, sent, limits)
             while stream.failure is None:
                 if len(window.sent) >= window.most:

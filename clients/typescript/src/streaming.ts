@@ -39,7 +39,7 @@ class Stream {
   isExhausted = false;
   /** What the caller's users threw, to be thrown again. */
   usersFailure: { readonly thrown: unknown } | undefined;
-  /** The first error that is worth a retry: after it nothing new is sent, but answers are still read. */
+  /** The first error that is worth a retry: after it nothing is sent, but answers are still read. */
   failure: AudienceError | undefined;
   /** Since when an answer has been waited for; Infinity while the caller processes a result. */
   readSinceMs = performance.now();
@@ -60,7 +60,7 @@ class Stream {
     return performance.now() - Math.max(sinceMs, this.readSinceMs);
   }
 
-  /** Notes an error, after which nothing new is sent. */
+  /** Notes an error, after which nothing is sent. */
   fail(error: AudienceError): void {
     this.failure ??= error;
     this.end();
@@ -289,7 +289,7 @@ export class Streaming {
     }
   }
 
-  /** What is to be repeated, then new requests until something fails. */
+  /** What is to be repeated, then new requests, until something fails. */
   async *#requests(
     stream: Stream,
     window: Window,
@@ -298,7 +298,10 @@ export class Streaming {
     ending: Deadline,
   ): AsyncGenerator<MessageInitShape<typeof StreamSegmentsRequestSchema>> {
     stream.isConnected = true;
-    for (const sent of window.toRepeat()) yield await this.#begin(stream, sent, limits, ending);
+    for (const sent of window.toRepeat()) {
+      if (stream.isOver) return;
+      yield await this.#begin(stream, sent, limits, ending);
+    }
     while (!stream.isOver) {
       if (window.isFull) {
         await stream.unlessOver(window.room());

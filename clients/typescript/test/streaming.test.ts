@@ -26,6 +26,7 @@ async function withClient(
   retries: Partial<Retries>,
   told: Attempt[],
   act: (client: Client) => Promise<void>,
+  postsPerSecond = 1_000_000,
 ): Promise<void> {
   const server = createServer(
     connectNodeAdapter({ routes: (router) => router.service(AudienceService, { streamSegments }) }),
@@ -35,7 +36,7 @@ async function withClient(
     endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     credentials: { token: "x" },
     plaintext: true,
-    limits: { usersPerCall: 1, usersPerSecond: 1_000_000, postsPerSecond: 1_000_000 },
+    limits: { usersPerCall: 1, usersPerSecond: 1_000_000, postsPerSecond },
     retries,
     onAttempt: (attempt) => told.push(attempt),
   });
@@ -157,6 +158,38 @@ test("a stream that ends while users are to come begins again after a pause", as
     [Code.Unavailable, undefined],
   );
   assert.equal(pauses, 1);
+});
+
+test("a repeated request that is refused again goes before those that wait for the quota", async () => {
+  const applied: (string | undefined)[] = [];
+  let streams = 0;
+  async function* stream(requests: Requests): Responses {
+    let refuses = ++streams === 2;
+    for await (const { rtSegment } of requests) {
+      if (streams === 1) {
+        await sleep(2_500); // Until the others are on their way.
+        throw new ConnectError("", Code.Unavailable);
+      }
+      if (refuses) {
+        refuses = false;
+        yield { outcome: { case: "error", value: { code: Code.Unavailable } } };
+        continue;
+      }
+      applied.push(rtSegment[0]?.userId);
+      yield { outcome: { case: "response", value: { status: "OK", message: { usersInRequest: 1 } } } };
+    }
+  }
+  const users = ["1", "2", "3", "4", "5", "6"].map((userId) => ({ ...USER, userId }));
+  await withClient(
+    stream,
+    { firstMs: 1 },
+    [],
+    async (client) => {
+      assert.equal(await all(client.stream(users)), users.length);
+    },
+    2,
+  );
+  assert.ok(applied.indexOf("1") < applied.indexOf("6"), applied.join(" "));
 });
 
 test("a service that is not there is waited for as long as the patience lasts", async () => {

@@ -281,3 +281,21 @@ async def test_a_task_that_is_cancelled_is_cancelled_though_its_users_fail(
     del taking
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+async def test_a_repeated_request_that_is_refused_again_goes_before_those_that_wait_for_the_quota(
+    service: FakeService,
+) -> None:
+    """Else they could use up the patience of one that the service would take at once."""
+    service.faults += [
+        Fault(grpc.StatusCode.UNAVAILABLE, pause_seconds=2.5, ends_stream=True),
+        Fault(grpc.StatusCode.UNAVAILABLE, "SYSTEM"),
+    ]
+    limits = Limits(users_per_call=1, posts_per_second=2)
+    users = [user(index, block(7)) for index in range(6)]
+    async with AsyncClient(
+        service.endpoint, DEMO, plaintext=True, limits=limits, retries=Retries(first_seconds=0.01)
+    ) as client:
+        assert [each.error async for each in client.stream(users)] == [None] * 6
+    order = [ids[0] for ids in service.requests]
+    assert order.index("0") < order.index("5")

@@ -82,7 +82,7 @@ type WarningCode int32
 const (
 	// Never sent.
 	WarningCode_WARNING_CODE_UNSPECIFIED WarningCode = 0
-	// The user stands past the 1000th of the request.
+	// The user stands past the 1000th of the request, unless the member's `users_per_call` says otherwise.
 	WarningCode_WARNING_CODE_TOO_MANY_USERS WarningCode = 1
 	// `user_id` is absent or empty.
 	WarningCode_WARNING_CODE_USER_ID_REQUIRED WarningCode = 2
@@ -100,7 +100,8 @@ const (
 	WarningCode_WARNING_CODE_SEGMENT_AMBIGUOUS WarningCode = 8
 	// `expiration` is below -1.
 	WarningCode_WARNING_CODE_INVALID_EXPIRATION WarningCode = 9
-	// Blocks past the user's 100th; `entity` holds the blocks left out.
+	// Blocks past the user's 100th, unless the member's `segments_per_user` says otherwise; `entity` holds the blocks left
+	// out.
 	WarningCode_WARNING_CODE_TOO_MANY_SEGMENTS WarningCode = 10
 	// None of the request's users is valid.
 	WarningCode_WARNING_CODE_NO_VALID_USERS WarningCode = 11
@@ -279,7 +280,8 @@ type RtSegment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The user's identifier, 1 to 256 characters, in the form that `domain` asks for. Required.
 	UserId *string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3,oneof" json:"user_id,omitempty"`
-	// The segments, in order: when one segment stands twice, the last one wins. At least 1; past 100, the rest is skipped.
+	// The segments, in order: when one segment stands twice, the last one wins. At least 1; past 100, unless the member's
+	// `segments_per_user` says otherwise, the rest is skipped.
 	SegBlock []*SegBlock `protobuf:"bytes,2,rep,name=seg_block,json=segBlock,proto3" json:"seg_block,omitempty"`
 	// What kind of identifier `user_id` is: absent or empty for the platform's own user ID (decimal, 1 to 2^64-1) or, for
 	// a member set up for it, the member's external ID; `idfa` or `aaid` (UUID with hyphens); `sha1udid` or `openudid`
@@ -343,7 +345,8 @@ func (x *RtSegment) GetDomain() string {
 // A request to apply memberships.
 type ApplySegmentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The users, in order. At least 1; past 1000, the rest is skipped with warnings.
+	// The users, in order. At least 1; past 1000, unless the member's `users_per_call` says otherwise, the rest is skipped
+	// with warnings.
 	RtSegment []*RtSegment `protobuf:"bytes,1,rep,name=rt_segment,json=rtSegment,proto3" json:"rt_segment,omitempty"`
 	// True: check everything and answer as usual, but change nothing. The request counts against the member's limits, and
 	// is in no report. Over REST, a parameter.
@@ -656,7 +659,8 @@ func (x *ApplyWarning) GetPath() string {
 // One request of a stream; the fields of ApplySegmentsRequest.
 type StreamSegmentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The users, in order. At least 1; past 1000, the rest is skipped with warnings.
+	// The users, in order. At least 1; past 1000, unless the member's `users_per_call` says otherwise, the rest is skipped
+	// with warnings.
 	RtSegment []*RtSegment `protobuf:"bytes,1,rep,name=rt_segment,json=rtSegment,proto3" json:"rt_segment,omitempty"`
 	// True: check everything and answer as usual, but change nothing.
 	ValidateOnly bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`

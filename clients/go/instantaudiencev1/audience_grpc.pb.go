@@ -33,8 +33,8 @@ const (
 //
 // AudienceService applies memberships to the cluster and reads them back.
 //
-// Every call needs a token (see AuthenticationService) in the metadata key `authorization`. Errors carry
-// `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
+// Every call needs a token (see AuthenticationService) in the metadata key `authorization`, or a client certificate that
+// names a user (see User). Errors carry `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
 type AudienceServiceClient interface {
 	// Adds users to segments or removes them, and answers when the cluster has taken every write.
 	//
@@ -112,8 +112,8 @@ func (c *audienceServiceClient) BatchGetMemberships(ctx context.Context, in *Bat
 //
 // AudienceService applies memberships to the cluster and reads them back.
 //
-// Every call needs a token (see AuthenticationService) in the metadata key `authorization`. Errors carry
-// `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
+// Every call needs a token (see AuthenticationService) in the metadata key `authorization`, or a client certificate that
+// names a user (see User). Errors carry `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
 type AudienceServiceServer interface {
 	// Adds users to segments or removes them, and answers when the cluster has taken every write.
 	//

@@ -125,10 +125,11 @@ type BatchJob struct {
 	Completed *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=completed,proto3" json:"completed,omitempty"`
 	// What was counted so far.
 	Counters *BatchCounters `protobuf:"bytes,14,opt,name=counters,proto3" json:"counters,omitempty"`
-	// Of lines that were not taken, the first: counter, `-`, line, and perhaps the reason.
+	// Of lines that were not taken, the first: counter, `-`, line, and perhaps the reason. Only GetBatchJob and
+	// CancelBatchJob answer them.
 	ErrorLines []string `protobuf:"bytes,15,rep,name=error_lines,json=errorLines,proto3" json:"error_lines,omitempty"`
 	// Segments and how many memberships of each were added, the largest first, then those that were removed:
-	// `added:`, `SEG:COUNT`, …, `removed:`, ….
+	// `added:`, `SEG:COUNT`, …, `removed:`, …. Only GetBatchJob and CancelBatchJob answer them.
 	SegmentLines  []string `protobuf:"bytes,16,rep,name=segment_lines,json=segmentLines,proto3" json:"segment_lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -33,8 +33,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// BatchSegmentService takes files of memberships, up to half a gigabyte, and applies them. What a file says is in the
-// documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
+// BatchSegmentService takes files of memberships, up to half a gigabyte unless the member's BatchSettings say otherwise,
+// and applies them. What a file says is in the documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
 //
 // A file is uploaded over gRPC (UploadBatchFile) or over HTTP (`upload_path` of a new job), then it waits for its turn: a
 // member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far
@@ -50,7 +50,8 @@ type BatchSegmentServiceClient interface {
 	GetBatchJob(ctx context.Context, in *GetBatchJobRequest, opts ...grpc.CallOption) (*GetBatchJobResponse, error)
 	// Lists a member's jobs.
 	ListBatchJobs(ctx context.Context, in *ListBatchJobsRequest, opts ...grpc.CallOption) (*ListBatchJobsResponse, error)
-	// Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays.
+	// Ends a job with the error code `CANCELLED`. What was applied of its file stays. FAILED_PRECONDITION where it has ended
+	// before, as by an earlier call of this method.
 	CancelBatchJob(ctx context.Context, in *CancelBatchJobRequest, opts ...grpc.CallOption) (*CancelBatchJobResponse, error)
 	// Reports what a member's jobs did, by the hours in which they ended; hours without one are left out. Calls are not
 	// in this report, and jobs are not in those of UsageService.
@@ -132,8 +133,8 @@ func (c *batchSegmentServiceClient) GetBatchUsage(ctx context.Context, in *GetBa
 // All implementations must embed UnimplementedBatchSegmentServiceServer
 // for forward compatibility.
 //
-// BatchSegmentService takes files of memberships, up to half a gigabyte, and applies them. What a file says is in the
-// documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
+// BatchSegmentService takes files of memberships, up to half a gigabyte unless the member's BatchSettings say otherwise,
+// and applies them. What a file says is in the documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
 //
 // A file is uploaded over gRPC (UploadBatchFile) or over HTTP (`upload_path` of a new job), then it waits for its turn: a
 // member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far
@@ -149,7 +150,8 @@ type BatchSegmentServiceServer interface {
 	GetBatchJob(context.Context, *GetBatchJobRequest) (*GetBatchJobResponse, error)
 	// Lists a member's jobs.
 	ListBatchJobs(context.Context, *ListBatchJobsRequest) (*ListBatchJobsResponse, error)
-	// Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays.
+	// Ends a job with the error code `CANCELLED`. What was applied of its file stays. FAILED_PRECONDITION where it has ended
+	// before, as by an earlier call of this method.
 	CancelBatchJob(context.Context, *CancelBatchJobRequest) (*CancelBatchJobResponse, error)
 	// Reports what a member's jobs did, by the hours in which they ended; hours without one are left out. Calls are not
 	// in this report, and jobs are not in those of UsageService.

@@ -398,9 +398,9 @@ func (x *Member) GetDurability() Durability {
 // How a member's files are read, and how many it may send. An absent field means the default.
 //
 // A line is `UID s1 SEG (s2 SEG)* [s4 SEG (s2 SEG)*] [s5 DOMAIN]`, a SEG is `FIELD (s3 FIELD)*`. A separator is one
-// character: no letter, no digit, and none of `[](){}$\/|?*+-`. All must be different, but s1 and s3 may be equal. s2,
-// s4 and s5 may be empty: lines then do not have what would follow. One that is not set is empty, too, where another
-// separator has its default.
+// character: no letter, no digit, no line break, and none of `[](){}$\/|?*+-`. All must be different, but s1 and s3 may
+// be equal. s2, s4 and s5 may be empty: lines then do not have what would follow. One of these that is not set is empty,
+// too, where another separator has its default.
 type BatchSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// s1, between the user and the first segment. Default `;`.
@@ -433,7 +433,8 @@ type BatchSettings struct {
 	LinesPerHour *int64 `protobuf:"varint,14,opt,name=lines_per_hour,json=linesPerHour,proto3,oneof" json:"lines_per_hour,omitempty"`
 	// Lines of files, a day. 0 to 2^50; 0, the default, is no limit.
 	LinesPerDay *int64 `protobuf:"varint,15,opt,name=lines_per_day,json=linesPerDay,proto3,oneof" json:"lines_per_day,omitempty"`
-	// So many lines that cannot be read are passed over; at the next one, the job ends in error. Default: all are.
+	// So many lines that cannot be read are passed over; at the next one, the job ends in error. 0 to 2147483647. Default:
+	// all are passed over.
 	NumInvalidBeforeError *int32 `protobuf:"varint,16,opt,name=num_invalid_before_error,json=numInvalidBeforeError,proto3,oneof" json:"num_invalid_before_error,omitempty"`
 	// Lines of a job's `error_log_lines`. 0 to 999; default 200.
 	ErrorLines *int32 `protobuf:"varint,17,opt,name=error_lines,json=errorLines,proto3,oneof" json:"error_lines,omitempty"`
@@ -711,8 +712,8 @@ type User struct {
 	// The keys that it signs in with. Kept with the user, and changed and shown by the methods for public keys alone: here,
 	// it is neither read nor answered.
 	PublicKeys []*PublicKey `protobuf:"bytes,8,rep,name=public_keys,json=publicKeys,proto3" json:"public_keys,omitempty"`
-	// Names in client certificates: who shows one of them needs no token. At most 10, of 1 to 255 visible ASCII characters
-	// without commas; no other user may have them.
+	// Names in client certificates: who shows one of them needs no token. At most 10 different ones, of 1 to 255 visible
+	// ASCII characters without commas, and none that is `-`; no other user may have them.
 	CertificateNames []string `protobuf:"bytes,9,rep,name=certificate_names,json=certificateNames,proto3" json:"certificate_names,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -818,7 +819,7 @@ type PublicKey struct {
 	Id int32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// 1 to 100 printable characters, unique among its user's active keys: a JWT's `kid`.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// PEM (`-----BEGIN PUBLIC KEY-----`): RSA of 2048 to 8192 bits with an exponent of 64 bits at
+	// PEM (`-----BEGIN PUBLIC KEY-----`), at most 4096 characters: RSA of 2048 to 8192 bits with an exponent of 64 bits at
 	// most, for RS256, or P-256, for ES256.
 	Pem string `protobuf:"bytes,3,opt,name=pem,proto3" json:"pem,omitempty"`
 	// Whether its user signs in with it.
@@ -919,7 +920,7 @@ type Segment struct {
 	// Further fields that segments have on the platform that this API mirrors: `advertiser_id`, `category`,
 	// `provider_id`, `price`, `piggyback_pixels`, `querystring_mapping`, `querystring_mapping_key_value`,
 	// `enable_rm_piggyback`, `max_usersync_pixels`, `object_type`. They are kept and shown, and nothing acts on them. At
-	// most 4096 bytes as JSON.
+	// most 4096 bytes as JSON, and in each at most 16 levels of lists and objects.
 	OriginalFields *structpb.Struct `protobuf:"bytes,10,opt,name=original_fields,json=originalFields,proto3" json:"original_fields,omitempty"`
 	// About how many different users were added to it in the last 28 to 35 days; those who have left it since, and those
 	// whose membership has ended, still count. Output only, where a request asks for it, and absent while the cluster
@@ -2035,7 +2036,7 @@ type ChangePasswordRequest struct {
 	Id int32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The password until now. Required, unless the caller has the role `admin` and changes another's.
 	CurrentPassword string `protobuf:"bytes,2,opt,name=current_password,json=currentPassword,proto3" json:"current_password,omitempty"`
-	// See CreateUserRequest.
+	// See CreateUserRequest. Another one than until now.
 	NewPassword   string `protobuf:"bytes,3,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -75,9 +75,9 @@ type CatalogServiceClient interface {
 	GetUser(ctx context.Context, in *GetUserRequest, opts ...grpc.CallOption) (*GetUserResponse, error)
 	// Lists users.
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error)
-	// Changes a user, deactivates it for example. A deactivated user's tokens are refused at once.
+	// Changes a user, deactivates it for example. A deactivated user's tokens are refused within a second.
 	UpdateUser(ctx context.Context, in *UpdateUserRequest, opts ...grpc.CallOption) (*UpdateUserResponse, error)
-	// Deletes a user; its tokens are refused at once.
+	// Deletes a user; its tokens are refused within a second.
 	DeleteUser(ctx context.Context, in *DeleteUserRequest, opts ...grpc.CallOption) (*DeleteUserResponse, error)
 	// Sets a user's password and revokes its tokens.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
@@ -91,7 +91,7 @@ type CatalogServiceClient interface {
 	// Activates or deactivates a key. Nobody can sign in with a key that is not active. Tokens that were issued stay
 	// valid (see RevokeTokens).
 	UpdatePublicKey(ctx context.Context, in *UpdatePublicKeyRequest, opts ...grpc.CallOption) (*UpdatePublicKeyResponse, error)
-	// Creates a segment; it can take users at once.
+	// Creates a segment; it can take users at once, on every worker within a second.
 	CreateSegment(ctx context.Context, in *CreateSegmentRequest, opts ...grpc.CallOption) (*CreateSegmentResponse, error)
 	// Reads a segment.
 	GetSegment(ctx context.Context, in *GetSegmentRequest, opts ...grpc.CallOption) (*GetSegmentResponse, error)
@@ -360,9 +360,9 @@ type CatalogServiceServer interface {
 	GetUser(context.Context, *GetUserRequest) (*GetUserResponse, error)
 	// Lists users.
 	ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error)
-	// Changes a user, deactivates it for example. A deactivated user's tokens are refused at once.
+	// Changes a user, deactivates it for example. A deactivated user's tokens are refused within a second.
 	UpdateUser(context.Context, *UpdateUserRequest) (*UpdateUserResponse, error)
-	// Deletes a user; its tokens are refused at once.
+	// Deletes a user; its tokens are refused within a second.
 	DeleteUser(context.Context, *DeleteUserRequest) (*DeleteUserResponse, error)
 	// Sets a user's password and revokes its tokens.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
@@ -376,7 +376,7 @@ type CatalogServiceServer interface {
 	// Activates or deactivates a key. Nobody can sign in with a key that is not active. Tokens that were issued stay
 	// valid (see RevokeTokens).
 	UpdatePublicKey(context.Context, *UpdatePublicKeyRequest) (*UpdatePublicKeyResponse, error)
-	// Creates a segment; it can take users at once.
+	// Creates a segment; it can take users at once, on every worker within a second.
 	CreateSegment(context.Context, *CreateSegmentRequest) (*CreateSegmentResponse, error)
 	// Reads a segment.
 	GetSegment(context.Context, *GetSegmentRequest) (*GetSegmentResponse, error)

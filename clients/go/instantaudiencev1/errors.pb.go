@@ -30,10 +30,11 @@ type ErrorReason int32
 const (
 	// Never sent.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
-	// The request cannot be read (INVALID_ARGUMENT, HTTP 400; of privacy requests over REST, HTTP 422), there is no such
-	// path, method or object (NOT_FOUND or UNIMPLEMENTED, HTTP 404), or the path does not take the HTTP method (HTTP 405).
+	// The request cannot be read or breaks a rule (INVALID_ARGUMENT, HTTP 400; of privacy requests over REST, HTTP 422),
+	// there is no such path, method or object (NOT_FOUND or UNIMPLEMENTED, HTTP 404), or the path does not take the HTTP method (HTTP 405).
 	ErrorReason_ERROR_REASON_SYNTAX ErrorReason = 1
-	// No token, an unknown or an expired one; or a wrong user name or password (UNAUTHENTICATED, HTTP 401).
+	// No token, an unknown or an expired one; a wrong user name or password; or a JWT that fits no active key
+	// (UNAUTHENTICATED, HTTP 401).
 	ErrorReason_ERROR_REASON_NOAUTH ErrorReason = 2
 	// The user is deactivated (UNAUTHENTICATED, HTTP 401).
 	ErrorReason_ERROR_REASON_NOAUTH_DISABLED ErrorReason = 3
@@ -42,9 +43,11 @@ const (
 	// The change contradicts what is there (HTTP 409): a name or ID is taken (ALREADY_EXISTS), the object has changed since
 	// the `etag` was read (ABORTED), or it is in use (FAILED_PRECONDITION).
 	ErrorReason_ERROR_REASON_INTEGRITY ErrorReason = 5
-	// The request has more than 1048576 bytes (RESOURCE_EXHAUSTED, HTTP 413).
+	// The request has more than 1048576 bytes or than its member may send, or a file or a report would be too large
+	// (RESOURCE_EXHAUSTED, HTTP 413).
 	ErrorReason_ERROR_REASON_LIMIT ErrorReason = 6
-	// Too many calls in a window of time (RESOURCE_EXHAUSTED with RetryInfo and QuotaFailure, HTTP 429).
+	// Too many calls, users or sign-ins in a window of time, or too many files, or too much in them (RESOURCE_EXHAUSTED with
+	// QuotaFailure, and with RetryInfo where sending it again can help; HTTP 429).
 	ErrorReason_ERROR_REASON_RATE_LIMIT_EXCEEDED ErrorReason = 7
 	// The cluster or a server is out of reach or overloaded (UNAVAILABLE with RetryInfo, HTTP 503 with Retry-After), or
 	// there is a defect (INTERNAL, HTTP 500).
@@ -113,7 +116,7 @@ const (
 	ErrorCause_ERROR_CAUSE_UNSPECIFIED ErrorCause = 0
 	// SYNTAX: the request is no readable message.
 	ErrorCause_ERROR_CAUSE_UNREADABLE_REQUEST ErrorCause = 1
-	// SYNTAX: the request breaks a rule. `google.rpc.BadRequest` names the field.
+	// SYNTAX: the request breaks a rule. `google.rpc.BadRequest` names the field, where the rule is about one.
 	ErrorCause_ERROR_CAUSE_INVALID_REQUEST ErrorCause = 2
 	// SYNTAX: there is no such object.
 	ErrorCause_ERROR_CAUSE_UNKNOWN_OBJECT ErrorCause = 3
@@ -135,9 +138,9 @@ const (
 	ErrorCause_ERROR_CAUSE_CHANGED_MEANWHILE ErrorCause = 11
 	// INTEGRITY: the state of the object, or of others, does not allow it.
 	ErrorCause_ERROR_CAUSE_IN_USE ErrorCause = 12
-	// LIMIT: the request is too large, or what it asks for.
+	// LIMIT: the request is too large, or its file, or what it asks for.
 	ErrorCause_ERROR_CAUSE_TOO_LARGE ErrorCause = 13
-	// RATE_LIMIT_EXCEEDED: too many calls, users or sign-ins in a window of time.
+	// RATE_LIMIT_EXCEEDED: too many calls, users or sign-ins in a window of time, or too many files, or too much in them.
 	ErrorCause_ERROR_CAUSE_TOO_MANY ErrorCause = 14
 	// SYSTEM: the cluster, or a server, is out of reach or did not answer in time.
 	ErrorCause_ERROR_CAUSE_UNREACHABLE ErrorCause = 15

@@ -32,9 +32,9 @@ type CallFailure int32
 const (
 	// Never sent.
 	CallFailure_CALL_FAILURE_UNSPECIFIED CallFailure = 0
-	// The request could not be read (INVALID_ARGUMENT, HTTP 400).
+	// The request could not be read or broke a rule (INVALID_ARGUMENT, HTTP 400).
 	CallFailure_CALL_FAILURE_SYNTAX CallFailure = 1
-	// A privacy request was not valid (INVALID_ARGUMENT, HTTP 422).
+	// A privacy request over REST was not valid (HTTP 422).
 	CallFailure_CALL_FAILURE_INVALID CallFailure = 2
 	// The token is revoked, or the user deactivated; or the password was wrong (UNAUTHENTICATED, HTTP 401).
 	CallFailure_CALL_FAILURE_NOAUTH CallFailure = 3
@@ -48,9 +48,9 @@ const (
 	CallFailure_CALL_FAILURE_TIMEOUT CallFailure = 7
 	// The change contradicts what is there (ALREADY_EXISTS, ABORTED or FAILED_PRECONDITION, HTTP 409).
 	CallFailure_CALL_FAILURE_INTEGRITY CallFailure = 8
-	// The request was too large (RESOURCE_EXHAUSTED, HTTP 413).
+	// The request was too large, or its file, or what it asked for (RESOURCE_EXHAUSTED, HTTP 413).
 	CallFailure_CALL_FAILURE_LIMIT CallFailure = 9
-	// There were too many calls or users in a second (RESOURCE_EXHAUSTED, HTTP 429).
+	// There were too many calls, users, sign-ins or files, or too much in these (RESOURCE_EXHAUSTED, HTTP 429).
 	CallFailure_CALL_FAILURE_RATE_LIMIT CallFailure = 10
 	// The cluster or a server was out of reach or overloaded (UNAVAILABLE, HTTP 503).
 	CallFailure_CALL_FAILURE_UNAVAILABLE CallFailure = 11

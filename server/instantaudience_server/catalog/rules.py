@@ -126,7 +126,7 @@ RULES: dict[Kind, tuple[Rule, ...]] = {
             "certificate_names",
             lambda user: _are_certificate_names(user.certificate_names),
             f"must hold at most {MOST_CERTIFICATE_NAMES} different names, each of 1 to {LONGEST_CERTIFICATE_NAME} "
-            "visible ASCII characters without commas",
+            "visible ASCII characters without commas, and not '-'",
         ),
     ),
     Kind.SEGMENT: (

@@ -49,7 +49,9 @@ ORIGINAL = (
     *("price", "provider_id", "querystring_mapping", "querystring_mapping_key_value"),
 )
 
-CERTIFICATE_NAMES = "must hold at most 10 different names, each of 1 to 255 visible ASCII characters without commas"
+CERTIFICATE_NAMES = (
+    "must hold at most 10 different names, each of 1 to 255 visible ASCII characters without commas, and not '-'"
+)
 
 GOOD = [
     member(),

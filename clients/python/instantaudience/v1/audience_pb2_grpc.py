@@ -28,8 +28,8 @@ if _version_not_supported:
 class AudienceServiceStub:
     """AudienceService applies memberships to the cluster and reads them back.
 
-    Every call needs a token (see AuthenticationService) in the metadata key `authorization`. Errors carry
-    `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
+    Every call needs a token (see AuthenticationService) in the metadata key `authorization`, or a client certificate that
+    names a user (see User). Errors carry `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
     """
 
     def __init__(self, channel):
@@ -63,8 +63,8 @@ class AudienceServiceStub:
 class AudienceServiceServicer:
     """AudienceService applies memberships to the cluster and reads them back.
 
-    Every call needs a token (see AuthenticationService) in the metadata key `authorization`. Errors carry
-    `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
+    Every call needs a token (see AuthenticationService) in the metadata key `authorization`, or a client certificate that
+    names a user (see User). Errors carry `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
     """
 
     def ApplySegments(self, request, context):
@@ -138,8 +138,8 @@ def add_AudienceServiceServicer_to_server(servicer, server):
 class AudienceService:
     """AudienceService applies memberships to the cluster and reads them back.
 
-    Every call needs a token (see AuthenticationService) in the metadata key `authorization`. Errors carry
-    `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
+    Every call needs a token (see AuthenticationService) in the metadata key `authorization`, or a client certificate that
+    names a user (see User). Errors carry `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
     """
 
     @staticmethod

@@ -10,8 +10,8 @@ from instantaudience.v1 import audience_pb2 as instantaudience_dot_v1_dot_audien
 class AudienceServiceStub:
     """AudienceService applies memberships to the cluster and reads them back.
 
-    Every call needs a token (see AuthenticationService) in the metadata key `authorization`. Errors carry
-    `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix."""
+    Every call needs a token (see AuthenticationService) in the metadata key `authorization`, or a client certificate that
+    names a user (see User). Errors carry `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix."""
 
     @overload
     def __new__(cls, channel: grpc.aio.Channel) -> AudienceServiceStub: ...
@@ -45,8 +45,8 @@ class AudienceServiceBlockingStub(AudienceServiceStub):
 class AudienceServiceServicer:
     """AudienceService applies memberships to the cluster and reads them back.
 
-    Every call needs a token (see AuthenticationService) in the metadata key `authorization`. Errors carry
-    `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix."""
+    Every call needs a token (see AuthenticationService) in the metadata key `authorization`, or a client certificate that
+    names a user (see User). Errors carry `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix."""
     def ApplySegments(self, request: instantaudience_dot_v1_dot_audience__pb2.ApplySegmentsRequest, context: grpc.aio.ServicerContext[instantaudience_dot_v1_dot_audience__pb2.ApplySegmentsRequest, instantaudience_dot_v1_dot_audience__pb2.ApplySegmentsResponse]) -> Awaitable[instantaudience_dot_v1_dot_audience__pb2.ApplySegmentsResponse]: ...
     def StreamSegments(self, request_iterator: AsyncIterator[instantaudience_dot_v1_dot_audience__pb2.StreamSegmentsRequest], context: grpc.aio.ServicerContext[instantaudience_dot_v1_dot_audience__pb2.StreamSegmentsRequest, instantaudience_dot_v1_dot_audience__pb2.StreamSegmentsResponse]) -> AsyncIterator[instantaudience_dot_v1_dot_audience__pb2.StreamSegmentsResponse]: ...
     def GetMemberships(self, request: instantaudience_dot_v1_dot_audience__pb2.GetMembershipsRequest, context: grpc.aio.ServicerContext[instantaudience_dot_v1_dot_audience__pb2.GetMembershipsRequest, instantaudience_dot_v1_dot_audience__pb2.GetMembershipsResponse]) -> Awaitable[instantaudience_dot_v1_dot_audience__pb2.GetMembershipsResponse]: ...

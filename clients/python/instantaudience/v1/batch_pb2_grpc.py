@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class BatchSegmentServiceStub:
-    """BatchSegmentService takes files of memberships, up to half a gigabyte, and applies them. What a file says is in the
-    documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
+    """BatchSegmentService takes files of memberships, up to half a gigabyte unless the member's BatchSettings say otherwise,
+    and applies them. What a file says is in the documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
 
     A file is uploaded over gRPC (UploadBatchFile) or over HTTP (`upload_path` of a new job), then it waits for its turn: a
     member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far
@@ -73,8 +73,8 @@ class BatchSegmentServiceStub:
 
 
 class BatchSegmentServiceServicer:
-    """BatchSegmentService takes files of memberships, up to half a gigabyte, and applies them. What a file says is in the
-    documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
+    """BatchSegmentService takes files of memberships, up to half a gigabyte unless the member's BatchSettings say otherwise,
+    and applies them. What a file says is in the documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
 
     A file is uploaded over gRPC (UploadBatchFile) or over HTTP (`upload_path` of a new job), then it waits for its turn: a
     member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far
@@ -112,7 +112,8 @@ class BatchSegmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelBatchJob(self, request, context):
-        """Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays.
+        """Ends a job with the error code `CANCELLED`. What was applied of its file stays. FAILED_PRECONDITION where it has ended
+        before, as by an earlier call of this method.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,8 +169,8 @@ def add_BatchSegmentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BatchSegmentService:
-    """BatchSegmentService takes files of memberships, up to half a gigabyte, and applies them. What a file says is in the
-    documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
+    """BatchSegmentService takes files of memberships, up to half a gigabyte unless the member's BatchSettings say otherwise,
+    and applies them. What a file says is in the documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
 
     A file is uploaded over gRPC (UploadBatchFile) or over HTTP (`upload_path` of a new job), then it waits for its turn: a
     member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far

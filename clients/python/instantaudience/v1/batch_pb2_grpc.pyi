@@ -8,8 +8,8 @@ import grpc.aio
 from instantaudience.v1 import batch_pb2 as instantaudience_dot_v1_dot_batch__pb2
 
 class BatchSegmentServiceStub:
-    """BatchSegmentService takes files of memberships, up to half a gigabyte, and applies them. What a file says is in the
-    documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
+    """BatchSegmentService takes files of memberships, up to half a gigabyte unless the member's BatchSettings say otherwise,
+    and applies them. What a file says is in the documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
 
     A file is uploaded over gRPC (UploadBatchFile) or over HTTP (`upload_path` of a new job), then it waits for its turn: a
     member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far
@@ -30,7 +30,8 @@ class BatchSegmentServiceStub:
     ListBatchJobs: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.ListBatchJobsRequest, instantaudience_dot_v1_dot_batch__pb2.ListBatchJobsResponse]
     """Lists a member's jobs."""
     CancelBatchJob: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobRequest, instantaudience_dot_v1_dot_batch__pb2.CancelBatchJobResponse]
-    """Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays."""
+    """Ends a job with the error code `CANCELLED`. What was applied of its file stays. FAILED_PRECONDITION where it has ended
+    before, as by an earlier call of this method."""
     GetBatchUsage: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageRequest, instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageResponse]
     """Reports what a member's jobs did, by the hours in which they ended; hours without one are left out. Calls are not
     in this report, and jobs are not in those of UsageService."""
@@ -45,8 +46,8 @@ class BatchSegmentServiceBlockingStub(BatchSegmentServiceStub):
     GetBatchUsage: grpc.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageRequest, instantaudience_dot_v1_dot_batch__pb2.GetBatchUsageResponse]  # type: ignore[assignment]
 
 class BatchSegmentServiceServicer:
-    """BatchSegmentService takes files of memberships, up to half a gigabyte, and applies them. What a file says is in the
-    documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
+    """BatchSegmentService takes files of memberships, up to half a gigabyte unless the member's BatchSettings say otherwise,
+    and applies them. What a file says is in the documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
 
     A file is uploaded over gRPC (UploadBatchFile) or over HTTP (`upload_path` of a new job), then it waits for its turn: a
     member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far

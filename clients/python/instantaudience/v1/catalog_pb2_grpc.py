@@ -221,14 +221,14 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUser(self, request, context):
-        """Changes a user, deactivates it for example. A deactivated user's tokens are refused at once.
+        """Changes a user, deactivates it for example. A deactivated user's tokens are refused within a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUser(self, request, context):
-        """Deletes a user; its tokens are refused at once.
+        """Deletes a user; its tokens are refused within a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -272,7 +272,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateSegment(self, request, context):
-        """Creates a segment; it can take users at once.
+        """Creates a segment; it can take users at once, on every worker within a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,9 +40,9 @@ class CatalogServiceStub:
     ListUsers: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.ListUsersRequest, instantaudience_dot_v1_dot_catalog__pb2.ListUsersResponse]
     """Lists users."""
     UpdateUser: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.UpdateUserRequest, instantaudience_dot_v1_dot_catalog__pb2.UpdateUserResponse]
-    """Changes a user, deactivates it for example. A deactivated user's tokens are refused at once."""
+    """Changes a user, deactivates it for example. A deactivated user's tokens are refused within a second."""
     DeleteUser: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.DeleteUserRequest, instantaudience_dot_v1_dot_catalog__pb2.DeleteUserResponse]
-    """Deletes a user; its tokens are refused at once."""
+    """Deletes a user; its tokens are refused within a second."""
     ChangePassword: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.ChangePasswordRequest, instantaudience_dot_v1_dot_catalog__pb2.ChangePasswordResponse]
     """Sets a user's password and revokes its tokens."""
     RevokeTokens: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.RevokeTokensRequest, instantaudience_dot_v1_dot_catalog__pb2.RevokeTokensResponse]
@@ -56,7 +56,7 @@ class CatalogServiceStub:
     """Activates or deactivates a key. Nobody can sign in with a key that is not active. Tokens that were issued stay
     valid (see RevokeTokens)."""
     CreateSegment: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.CreateSegmentRequest, instantaudience_dot_v1_dot_catalog__pb2.CreateSegmentResponse]
-    """Creates a segment; it can take users at once."""
+    """Creates a segment; it can take users at once, on every worker within a second."""
     GetSegment: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.GetSegmentRequest, instantaudience_dot_v1_dot_catalog__pb2.GetSegmentResponse]
     """Reads a segment."""
     ListSegments: grpc.aio.UnaryUnaryMultiCallable[instantaudience_dot_v1_dot_catalog__pb2.ListSegmentsRequest, instantaudience_dot_v1_dot_catalog__pb2.ListSegmentsResponse]

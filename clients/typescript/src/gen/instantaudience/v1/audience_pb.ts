@@ -86,7 +86,8 @@ export type RtSegment = Message<"instantaudience.v1.RtSegment"> & {
   userId?: string | undefined;
 
   /**
-   * The segments, in order: when one segment stands twice, the last one wins. At least 1; past 100, the rest is skipped.
+   * The segments, in order: when one segment stands twice, the last one wins. At least 1; past 100, unless the member's
+   * `segments_per_user` says otherwise, the rest is skipped.
    *
    * @generated from field: repeated instantaudience.v1.SegBlock seg_block = 2;
    */
@@ -116,7 +117,8 @@ export const RtSegmentSchema: GenMessage<RtSegment> = /*@__PURE__*/
  */
 export type ApplySegmentsRequest = Message<"instantaudience.v1.ApplySegmentsRequest"> & {
   /**
-   * The users, in order. At least 1; past 1000, the rest is skipped with warnings.
+   * The users, in order. At least 1; past 1000, unless the member's `users_per_call` says otherwise, the rest is skipped
+   * with warnings.
    *
    * @generated from field: repeated instantaudience.v1.RtSegment rt_segment = 1;
    */
@@ -286,7 +288,8 @@ export const ApplyWarningSchema: GenMessage<ApplyWarning> = /*@__PURE__*/
  */
 export type StreamSegmentsRequest = Message<"instantaudience.v1.StreamSegmentsRequest"> & {
   /**
-   * The users, in order. At least 1; past 1000, the rest is skipped with warnings.
+   * The users, in order. At least 1; past 1000, unless the member's `users_per_call` says otherwise, the rest is skipped
+   * with warnings.
    *
    * @generated from field: repeated instantaudience.v1.RtSegment rt_segment = 1;
    */
@@ -610,7 +613,7 @@ export enum WarningCode {
   UNSPECIFIED = 0,
 
   /**
-   * The user stands past the 1000th of the request.
+   * The user stands past the 1000th of the request, unless the member's `users_per_call` says otherwise.
    *
    * @generated from enum value: WARNING_CODE_TOO_MANY_USERS = 1;
    */
@@ -673,7 +676,8 @@ export enum WarningCode {
   INVALID_EXPIRATION = 9,
 
   /**
-   * Blocks past the user's 100th; `entity` holds the blocks left out.
+   * Blocks past the user's 100th, unless the member's `segments_per_user` says otherwise; `entity` holds the blocks left
+   * out.
    *
    * @generated from enum value: WARNING_CODE_TOO_MANY_SEGMENTS = 10;
    */
@@ -738,8 +742,8 @@ export const WarningCodeSchema: GenEnum<WarningCode> = /*@__PURE__*/
 /**
  * AudienceService applies memberships to the cluster and reads them back.
  *
- * Every call needs a token (see AuthenticationService) in the metadata key `authorization`. Errors carry
- * `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
+ * Every call needs a token (see AuthenticationService) in the metadata key `authorization`, or a client certificate that
+ * names a user (see User). Errors carry `google.rpc.ErrorInfo`; its `reason` is one of ErrorReason without the prefix.
  *
  * @generated from service instantaudience.v1.AudienceService
  */

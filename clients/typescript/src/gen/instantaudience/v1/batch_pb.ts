@@ -122,7 +122,8 @@ export type BatchJob = Message<"instantaudience.v1.BatchJob"> & {
   counters?: BatchCounters | undefined;
 
   /**
-   * Of lines that were not taken, the first: counter, `-`, line, and perhaps the reason.
+   * Of lines that were not taken, the first: counter, `-`, line, and perhaps the reason. Only GetBatchJob and
+   * CancelBatchJob answer them.
    *
    * @generated from field: repeated string error_lines = 15;
    */
@@ -130,7 +131,7 @@ export type BatchJob = Message<"instantaudience.v1.BatchJob"> & {
 
   /**
    * Segments and how many memberships of each were added, the largest first, then those that were removed:
-   * `added:`, `SEG:COUNT`, …, `removed:`, ….
+   * `added:`, `SEG:COUNT`, …, `removed:`, …. Only GetBatchJob and CancelBatchJob answer them.
    *
    * @generated from field: repeated string segment_lines = 16;
    */
@@ -656,8 +657,8 @@ export const BatchJobPhaseSchema: GenEnum<BatchJobPhase> = /*@__PURE__*/
   enumDesc(file_instantaudience_v1_batch, 0);
 
 /**
- * BatchSegmentService takes files of memberships, up to half a gigabyte, and applies them. What a file says is in the
- * documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
+ * BatchSegmentService takes files of memberships, up to half a gigabyte unless the member's BatchSettings say otherwise,
+ * and applies them. What a file says is in the documentation (docs/batch.md). Callers work with their own member's jobs, those with the role `admin` with everybody's.
  *
  * A file is uploaded over gRPC (UploadBatchFile) or over HTTP (`upload_path` of a new job), then it waits for its turn: a
  * member's jobs are carried out one after the other, in the order in which their uploads ended. GetBatchJob says how far
@@ -709,7 +710,8 @@ export const BatchSegmentService: GenService<{
     output: typeof ListBatchJobsResponseSchema;
   },
   /**
-   * Ends a job that has not ended yet, with the error code `CANCELLED`. What was applied of its file stays.
+   * Ends a job with the error code `CANCELLED`. What was applied of its file stays. FAILED_PRECONDITION where it has ended
+   * before, as by an earlier call of this method.
    *
    * @generated from rpc instantaudience.v1.BatchSegmentService.CancelBatchJob
    */

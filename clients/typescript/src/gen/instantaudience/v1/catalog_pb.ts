@@ -113,9 +113,9 @@ export const MemberSchema: GenMessage<Member> = /*@__PURE__*/
  * How a member's files are read, and how many it may send. An absent field means the default.
  *
  * A line is `UID s1 SEG (s2 SEG)* [s4 SEG (s2 SEG)*] [s5 DOMAIN]`, a SEG is `FIELD (s3 FIELD)*`. A separator is one
- * character: no letter, no digit, and none of `[](){}$\/|?*+-`. All must be different, but s1 and s3 may be equal. s2,
- * s4 and s5 may be empty: lines then do not have what would follow. One that is not set is empty, too, where another
- * separator has its default.
+ * character: no letter, no digit, no line break, and none of `[](){}$\/|?*+-`. All must be different, but s1 and s3 may
+ * be equal. s2, s4 and s5 may be empty: lines then do not have what would follow. One of these that is not set is empty,
+ * too, where another separator has its default.
  *
  * @generated from message instantaudience.v1.BatchSettings
  */
@@ -226,7 +226,8 @@ export type BatchSettings = Message<"instantaudience.v1.BatchSettings"> & {
   linesPerDay?: bigint | undefined;
 
   /**
-   * So many lines that cannot be read are passed over; at the next one, the job ends in error. Default: all are.
+   * So many lines that cannot be read are passed over; at the next one, the job ends in error. 0 to 2147483647. Default:
+   * all are passed over.
    *
    * @generated from field: optional int32 num_invalid_before_error = 16;
    */
@@ -375,8 +376,8 @@ export type User = Message<"instantaudience.v1.User"> & {
   publicKeys: PublicKey[];
 
   /**
-   * Names in client certificates: who shows one of them needs no token. At most 10, of 1 to 255 visible ASCII characters
-   * without commas; no other user may have them.
+   * Names in client certificates: who shows one of them needs no token. At most 10 different ones, of 1 to 255 visible
+   * ASCII characters without commas, and none that is `-`; no other user may have them.
    *
    * @generated from field: repeated string certificate_names = 9;
    */
@@ -411,7 +412,7 @@ export type PublicKey = Message<"instantaudience.v1.PublicKey"> & {
   name: string;
 
   /**
-   * PEM (`-----BEGIN PUBLIC KEY-----`): RSA of 2048 to 8192 bits with an exponent of 64 bits at
+   * PEM (`-----BEGIN PUBLIC KEY-----`), at most 4096 characters: RSA of 2048 to 8192 bits with an exponent of 64 bits at
    * most, for RS256, or P-256, for ES256.
    *
    * @generated from field: string pem = 3;
@@ -514,7 +515,7 @@ export type Segment = Message<"instantaudience.v1.Segment"> & {
    * Further fields that segments have on the platform that this API mirrors: `advertiser_id`, `category`,
    * `provider_id`, `price`, `piggyback_pixels`, `querystring_mapping`, `querystring_mapping_key_value`,
    * `enable_rm_piggyback`, `max_usersync_pixels`, `object_type`. They are kept and shown, and nothing acts on them. At
-   * most 4096 bytes as JSON.
+   * most 4096 bytes as JSON, and in each at most 16 levels of lists and objects.
    *
    * @generated from field: google.protobuf.Struct original_fields = 10;
    */
@@ -1036,7 +1037,7 @@ export type ChangePasswordRequest = Message<"instantaudience.v1.ChangePasswordRe
   currentPassword: string;
 
   /**
-   * See CreateUserRequest.
+   * See CreateUserRequest. Another one than until now.
    *
    * @generated from field: string new_password = 3;
    */
@@ -1946,7 +1947,7 @@ export const CatalogService: GenService<{
     output: typeof ListUsersResponseSchema;
   },
   /**
-   * Changes a user, deactivates it for example. A deactivated user's tokens are refused at once.
+   * Changes a user, deactivates it for example. A deactivated user's tokens are refused within a second.
    *
    * @generated from rpc instantaudience.v1.CatalogService.UpdateUser
    */
@@ -1956,7 +1957,7 @@ export const CatalogService: GenService<{
     output: typeof UpdateUserResponseSchema;
   },
   /**
-   * Deletes a user; its tokens are refused at once.
+   * Deletes a user; its tokens are refused within a second.
    *
    * @generated from rpc instantaudience.v1.CatalogService.DeleteUser
    */
@@ -2018,7 +2019,7 @@ export const CatalogService: GenService<{
     output: typeof UpdatePublicKeyResponseSchema;
   },
   /**
-   * Creates a segment; it can take users at once.
+   * Creates a segment; it can take users at once, on every worker within a second.
    *
    * @generated from rpc instantaudience.v1.CatalogService.CreateSegment
    */

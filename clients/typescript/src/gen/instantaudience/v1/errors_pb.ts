@@ -28,15 +28,16 @@ export enum ErrorReason {
   UNSPECIFIED = 0,
 
   /**
-   * The request cannot be read (INVALID_ARGUMENT, HTTP 400; of privacy requests over REST, HTTP 422), there is no such
-   * path, method or object (NOT_FOUND or UNIMPLEMENTED, HTTP 404), or the path does not take the HTTP method (HTTP 405).
+   * The request cannot be read or breaks a rule (INVALID_ARGUMENT, HTTP 400; of privacy requests over REST, HTTP 422),
+   * there is no such path, method or object (NOT_FOUND or UNIMPLEMENTED, HTTP 404), or the path does not take the HTTP method (HTTP 405).
    *
    * @generated from enum value: ERROR_REASON_SYNTAX = 1;
    */
   SYNTAX = 1,
 
   /**
-   * No token, an unknown or an expired one; or a wrong user name or password (UNAUTHENTICATED, HTTP 401).
+   * No token, an unknown or an expired one; a wrong user name or password; or a JWT that fits no active key
+   * (UNAUTHENTICATED, HTTP 401).
    *
    * @generated from enum value: ERROR_REASON_NOAUTH = 2;
    */
@@ -65,14 +66,16 @@ export enum ErrorReason {
   INTEGRITY = 5,
 
   /**
-   * The request has more than 1048576 bytes (RESOURCE_EXHAUSTED, HTTP 413).
+   * The request has more than 1048576 bytes or than its member may send, or a file or a report would be too large
+   * (RESOURCE_EXHAUSTED, HTTP 413).
    *
    * @generated from enum value: ERROR_REASON_LIMIT = 6;
    */
   LIMIT = 6,
 
   /**
-   * Too many calls in a window of time (RESOURCE_EXHAUSTED with RetryInfo and QuotaFailure, HTTP 429).
+   * Too many calls, users or sign-ins in a window of time, or too many files, or too much in them (RESOURCE_EXHAUSTED with
+   * QuotaFailure, and with RetryInfo where sending it again can help; HTTP 429).
    *
    * @generated from enum value: ERROR_REASON_RATE_LIMIT_EXCEEDED = 7;
    */
@@ -115,7 +118,7 @@ export enum ErrorCause {
   UNREADABLE_REQUEST = 1,
 
   /**
-   * SYNTAX: the request breaks a rule. `google.rpc.BadRequest` names the field.
+   * SYNTAX: the request breaks a rule. `google.rpc.BadRequest` names the field, where the rule is about one.
    *
    * @generated from enum value: ERROR_CAUSE_INVALID_REQUEST = 2;
    */
@@ -192,14 +195,14 @@ export enum ErrorCause {
   IN_USE = 12,
 
   /**
-   * LIMIT: the request is too large, or what it asks for.
+   * LIMIT: the request is too large, or its file, or what it asks for.
    *
    * @generated from enum value: ERROR_CAUSE_TOO_LARGE = 13;
    */
   TOO_LARGE = 13,
 
   /**
-   * RATE_LIMIT_EXCEEDED: too many calls, users or sign-ins in a window of time.
+   * RATE_LIMIT_EXCEEDED: too many calls, users or sign-ins in a window of time, or too many files, or too much in them.
    *
    * @generated from enum value: ERROR_CAUSE_TOO_MANY = 14;
    */

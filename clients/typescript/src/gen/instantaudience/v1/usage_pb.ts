@@ -458,14 +458,14 @@ export enum CallFailure {
   UNSPECIFIED = 0,
 
   /**
-   * The request could not be read (INVALID_ARGUMENT, HTTP 400).
+   * The request could not be read or broke a rule (INVALID_ARGUMENT, HTTP 400).
    *
    * @generated from enum value: CALL_FAILURE_SYNTAX = 1;
    */
   SYNTAX = 1,
 
   /**
-   * A privacy request was not valid (INVALID_ARGUMENT, HTTP 422).
+   * A privacy request over REST was not valid (HTTP 422).
    *
    * @generated from enum value: CALL_FAILURE_INVALID = 2;
    */
@@ -514,14 +514,14 @@ export enum CallFailure {
   INTEGRITY = 8,
 
   /**
-   * The request was too large (RESOURCE_EXHAUSTED, HTTP 413).
+   * The request was too large, or its file, or what it asked for (RESOURCE_EXHAUSTED, HTTP 413).
    *
    * @generated from enum value: CALL_FAILURE_LIMIT = 9;
    */
   LIMIT = 9,
 
   /**
-   * There were too many calls or users in a second (RESOURCE_EXHAUSTED, HTTP 429).
+   * There were too many calls, users, sign-ins or files, or too much in these (RESOURCE_EXHAUSTED, HTTP 429).
    *
    * @generated from enum value: CALL_FAILURE_RATE_LIMIT = 10;
    */

@@ -101,8 +101,10 @@ func TestAStreamOfTheStubsThatSignsInEndsWithItsClient(t *testing.T) {
 		instantaudience.WithPassword("demo", "demo"), instantaudience.WithPlaintext(),
 		instantaudience.WithRetries(instantaudience.Retries{FirstPause: 24 * time.Hour, MostPause: 24 * time.Hour}),
 		instantaudience.WithAttempts(func(instantaudience.Attempt) { isAtIt <- struct{}{} }))
+	ctx, cancel := context.WithTimeout(context.Background(), 48*time.Hour)
+	defer cancel()
 	closedMeanwhile(t, client, isAtIt, func() error {
-		_, err := pb.NewCatalogServiceClient(client.Conn()).ImportCatalog(context.Background())
+		_, err := pb.NewCatalogServiceClient(client.Conn()).ImportCatalog(ctx)
 		return err
 	})
 }

@@ -16,7 +16,8 @@ import (
 // instantaudiencev1.NewCatalogServiceClient(client.Conn()).
 //
 // Calls are signed in, have a deadline, and fail with *Error. They are retried if the proto files declare the method
-// idempotent, otherwise only if they were refused. Streams are signed in, and nothing more.
+// idempotent, otherwise only if they were refused. Streams are signed in, within 30 seconds if their context has no
+// deadline, and nothing more.
 func (c *Client) Conn() grpc.ClientConnInterface {
 	return stubs{c}
 }
@@ -35,7 +36,7 @@ func (s stubs) Invoke(ctx context.Context, method string, request, answer any, o
 func (s stubs) NewStream(
 	ctx context.Context, stream *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	signingIn, release := untilClosed(ctx, s.client.closing)
+	signingIn, release := s.client.withDeadline(ctx)
 	defer release()
 	token, err := s.client.caller.session.get(signingIn)
 	if err != nil {

@@ -342,11 +342,12 @@ func (o *oneStream) receive(answer answer) (bool, error) {
 // send sends requests as fast as the quota allows; then it closes the sending half.
 func (o *oneStream) send(ctx context.Context, call segmentStream, requests <-chan *request) {
 	for next := range requests {
-		next.since.Store(0)
+		next.since.Store(nil)
 		if o.client.pacer.wait(ctx, len(next.part.users), o.limits) != nil {
 			return
 		}
-		next.since.Store(time.Now().UnixNano())
+		now := time.Now()
+		next.since.Store(&now)
 		if call.Send(&pb.StreamSegmentsRequest{RtSegment: next.part.users}) != nil {
 			return // Why, is what is received.
 		}

@@ -27,8 +27,8 @@ type request struct {
 	attempts int
 	result   *pb.ApplySegmentsResult
 	failure  *Error
-	// since is when it was sent last, in Unix nanoseconds; 0 while it waits to be sent.
-	since atomic.Int64
+	// since is when it was sent last; nil while it waits to be sent.
+	since atomic.Pointer[time.Time]
 }
 
 func (r *request) isAnswered() bool {
@@ -38,7 +38,7 @@ func (r *request) isAnswered() bool {
 // isStuck reports whether its answer has been waited for longer than that.
 func (r *request) isStuck(readSince time.Time, after time.Duration) bool {
 	since := r.since.Load()
-	return since != 0 && min(time.Since(time.Unix(0, since)), time.Since(readSince)) > after
+	return since != nil && min(time.Since(*since), time.Since(readSince)) > after
 }
 
 func (r *request) outcome() *StreamResult {

@@ -16,14 +16,22 @@ import pytest
 PACKAGES = {"server": "instantaudience_server", "gateway": "instantaudience_gateway"}
 ROOMS = Path("tests/rooms")
 SERVICE = Path("tests/service")
+CLIENT, CLIENT_TESTS = Path("clients/python/instantaudience"), Path("tests/clients/python")
 SECONDS = 55
 """No test is started after this time."""
 
 
 def changed(commit: str) -> list[Path]:
-    """Files that differ from the commit, including untracked ones."""
+    """Files that differ from the commit, including untracked ones.
+
+    Raises:
+        SystemExit: git cannot tell; it has said why.
+    """
     commands = (["git", "diff", "--name-only", commit], ["git", "ls-files", "--others", "--exclude-standard"])
-    listed = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for command in commands]
+    try:
+        listed = [subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout for command in commands]
+    except subprocess.CalledProcessError:
+        sys.exit(f"git cannot tell what differs from {commit}")
     return [Path(line) for lines in listed for line in lines.splitlines()]
 
 
@@ -39,6 +47,8 @@ def tests_of(path: Path) -> Iterator[Path]:
         yield ROOMS / "test_documents.py"
     if path.parts[0] == "deploy":
         yield Path("tests/deploy")
+    if path.parent == CLIENT and path.suffix == ".py":
+        yield from list(CLIENT_TESTS.glob(f"test_{path.stem}.py")) or [CLIENT_TESTS]
     if path.parts[0] not in PACKAGES or path.parts[1] != PACKAGES[path.parts[0]]:
         return
     *packages, name = path.parts[2:]

@@ -38,7 +38,7 @@ def go_modules() -> list[Part]:
         return []
     form = "{{with .Module}}{{if .Version}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}"
     words = ["go", "list", "-deps", "-f", form, "./..."]
-    made = subprocess.run(words, cwd=ROOT / "clients/go", capture_output=True, check=True, text=True)
+    made = subprocess.run(words, cwd=ROOT / "clients/go", stdout=subprocess.PIPE, check=True, text=True)
     modules = sorted({(*each.split(),) for each in made.stdout.splitlines() if each})
     return [(name, version, licence_in(Path(where) / "LICENSE")) for name, version, where in modules]
 

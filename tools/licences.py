@@ -72,7 +72,7 @@ def crates() -> list[tuple[str, str]]:
     if shutil.which("cargo") is None:
         return []
     words = ["cargo", "metadata", "--locked", "--format-version", "1", "--manifest-path"]
-    made = subprocess.run([*words, ROOT / "server/native/Cargo.toml"], capture_output=True, check=True)
+    made = subprocess.run([*words, ROOT / "server/native/Cargo.toml"], stdout=subprocess.PIPE, check=True)
     listed = {(each["name"], each["license"] or "not told") for each in json.loads(made.stdout)["packages"]}
     return sorted(each for each in listed if not each[0].startswith("instantaudience-"))
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 def main(file: str) -> None:
     """Write the bill of materials."""
     words = ["cyclonedx-py", "environment", "--pyproject", ROOT / "pyproject.toml", "--output-format", "JSON"]
-    made = subprocess.run([*words, sys.executable], capture_output=True, check=True)
+    made = subprocess.run([*words, sys.executable], stdout=subprocess.PIPE, check=True)
     parts: dict[str, Any] = json.loads(made.stdout)
     parts["components"] += [_component(crate) for crate in listed() if "checksum" in crate]
     npm = {*libraries(), *npm_packages("clients/typescript/package-lock.json", dev=False)}

@@ -108,4 +108,6 @@ lock: ## Resolve the requirements again, and the native host's crates where ther
 	! command -v cargo >/dev/null || { cargo update --quiet --manifest-path $(NATIVE)/Cargo.toml && $(BIN)/python tools/crates.py write; }
 
 clean: ## Remove what the other commands made
-	rm -rf $(VENV) data build $(NATIVE)/target .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) data build dist $(NATIVE)/target clients/java/target clients/typescript/build clients/typescript/dist \
+		.grimp_cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(addsuffix /node_modules,clients/typescript tests/clients/python tests/legacy/typescript)

@@ -76,9 +76,7 @@ final class Source implements AutoCloseable {
           add(users.next());
         }
       } while (!isClosed && isGiven());
-    } catch (InterruptedException closed) {
-      return;
-    } catch (Throwable failure) { // Whatever it is, it is thrown on, on the caller's thread.
+    } catch (Throwable failure) { // Whatever it is, it is thrown on, on the caller's thread, unless this is closed.
       thrown = failure;
     }
     onEnd.accept(thrown);

@@ -267,6 +267,21 @@ class StreamingTest {
     }
   }
 
+  @Test
+  void anInterruptThatIsTheUsersOwnEndsTheStream() throws Exception {
+    Iterator<RtSegment> users = List.of("1").stream()
+        .map(id -> {
+          StreamingTest.<RuntimeException>thrown(new InterruptedException("from elsewhere"));
+          return user(id);
+        })
+        .iterator();
+    try (AudienceClient client = client((number, responses) -> new Answering(responses))) {
+      assertTimeoutPreemptively(
+          Duration.ofSeconds(30),
+          () -> assertThrows(InterruptedException.class, () -> client.stream(users, result -> {})));
+    }
+  }
+
   @ParameterizedTest
   @ValueSource(strings = {"?", "??", "1?", "?1", "1??11"})
   void whatIsNoUtf8IsRefusedInItsPlaceAndAStreamGoesOn(String ids) throws Exception {

@@ -210,7 +210,7 @@ class AsyncClient:
         """Like `stream`, for users that are in requests already, which costs less per user.
 
         A request within the member's limits is sent as it is, and has one result; the users of a larger one are sent in
-        several. `first_user` of a result counts the users of all requests.
+        several, with its other fields. `first_user` of a result counts the users of all requests.
 
         Raises:
             AudienceError: as `stream`.

@@ -1,8 +1,8 @@
 """Splits requests that are too large, and combines the results."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
@@ -87,6 +87,8 @@ class Part:
     """The caller's own request, if it can be sent as it is."""
     continues: bool = False
     """Whether the next part has more blocks of the last user."""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The fields of the caller's request, without the users, where this is a part of it."""
 
     def request(self, *, validate_only: bool = False) -> ApplySegmentsRequest:
         """The request for a unary call."""
@@ -94,7 +96,9 @@ class Part:
 
     def stream_request(self) -> StreamSegmentsRequest:
         """The request for a stream."""
-        return StreamSegmentsRequest(rt_segment=self.users) if self.given is None else self.given
+        if self.given is not None:
+            return self.given
+        return StreamSegmentsRequest(rt_segment=self.users, **self.options)
 
     @property
     def keys(self) -> set[tuple[str, str]]:
@@ -109,6 +113,7 @@ class Splitter:
         self._limits = limits
         self._users: list[RtSegment] = []
         self._places: list[tuple[int, int]] = []
+        self._options: dict[str, Any] = {}
         self._bytes = 0
         self._count = 0
 
@@ -131,6 +136,7 @@ class Splitter:
             if users:
                 yield Part(users, list(zip(range(first, self._count), repeat(0))), request)
             return
+        self._options = {field.name: value for field, value in request.ListFields() if field.name != "rt_segment"}
         for user in users:
             yield from self.add(user)
         yield from self.flush()
@@ -138,7 +144,8 @@ class Splitter:
     def flush(self, following: int | None = None) -> Iterator[Part]:
         """The incomplete part, if there is one; before a piece of the user `following`, or between users."""
         if self._users:
-            part = Part(self._users, self._places, continues=self._places[-1][0] == following)
+            continues = self._places[-1][0] == following
+            part = Part(self._users, self._places, continues=continues, options=self._options)
             self._users, self._places, self._bytes = [], [], 0
             yield part
 

@@ -222,7 +222,7 @@ class FakeService:
                         path=f"{path}.seg_block[{place}]",
                         message=f"Invalid segment: {block.seg_id}",
                     )
-                elif not (isinstance(request, pb.ApplySegmentsRequest) and request.validate_only):
+                elif not request.validate_only:
                     self._write(user, block)
         if not result.message.users_in_request:
             result.warnings.add(code=pb.WARNING_CODE_NO_VALID_USERS)

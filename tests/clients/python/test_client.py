@@ -449,3 +449,13 @@ async def test_a_time_that_is_none_is_refused(client: AsyncClient) -> None:
         await client.memberships(["1"], deadline_seconds=math.nan)
     with pytest.raises(ValueError, match="not NaN"):
         await anext(client.stream([user(1, block(7))], patience_seconds=math.nan))
+
+
+async def test_a_request_of_a_stream_that_is_split_is_only_validated_where_it_says_so(service: FakeService) -> None:
+    users = [user(1, block(7)), user(2, block(7), block(8))]
+    limits = Limits(users_per_call=1, segments_per_user=1)
+    async with AsyncClient(service.endpoint, DEMO, plaintext=True, limits=limits) as client:
+        for validate_only in (True, False):
+            request = StreamSegmentsRequest(rt_segment=users, validate_only=validate_only)
+            assert [each.error async for each in client.stream_requests([request])] == [None] * 3
+            assert set(service.memberships) == (set() if validate_only else {("", "1"), ("", "2")})

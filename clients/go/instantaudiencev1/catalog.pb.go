@@ -266,7 +266,8 @@ type Member struct {
 	Id int32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// 1 to 255 characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Lifetime, in minutes, of memberships for which neither their block nor their segment gives one. 0: they never end.
+	// Lifetime, in minutes, of memberships for which neither their block nor their segment gives one. 0, or above 525600000
+	// (a thousand years): they never end.
 	DefaultExpiration int32 `protobuf:"varint,3,opt,name=default_expiration,json=defaultExpiration,proto3" json:"default_expiration,omitempty"`
 	// IDs of the other members whose segments it may use. They must exist when they are added.
 	SegmentAccess []int32 `protobuf:"varint,4,rep,packed,name=segment_access,json=segmentAccess,proto3" json:"segment_access,omitempty"`
@@ -910,8 +911,8 @@ type Segment struct {
 	Description string `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
 	// Whether it takes users. On creation, unspecified means active.
 	State SegmentState `protobuf:"varint,6,opt,name=state,proto3,enum=instantaudience.v1.SegmentState" json:"state,omitempty"`
-	// Lifetime, in minutes, of memberships whose block gives none. 0: they never end. Absent: that of the member who sends
-	// the block.
+	// Lifetime, in minutes, of memberships whose block gives none. 0, or above 525600000: they never end. Absent: that of
+	// the member who sends the block.
 	ExpireMinutes *int32 `protobuf:"varint,7,opt,name=expire_minutes,json=expireMinutes,proto3,oneof" json:"expire_minutes,omitempty"`
 	// When it was last changed; output only.
 	LastModified *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=last_modified,json=lastModified,proto3" json:"last_modified,omitempty"`

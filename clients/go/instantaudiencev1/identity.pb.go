@@ -186,7 +186,7 @@ type MappingResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Always `OK`; a failure is an error.
 	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
-	// How many external IDs: mapped, resolved, or forgotten.
+	// How many different external IDs were mapped, or forgotten; case makes none different.
 	Count         int32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -344,7 +344,7 @@ type ResolvedUser struct {
 	ExternalId string `protobuf:"bytes,1,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
 	// The platform user. Absent: the external ID is mapped to nobody.
 	UserId *string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3,oneof" json:"user_id,omitempty"`
-	// When the mapping ends. Absent where there is none.
+	// When the mapping ends. Absent where there is none, or where it never ends.
 	End           *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

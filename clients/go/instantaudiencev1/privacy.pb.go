@@ -207,8 +207,8 @@ type ForgetUserRequest struct {
 	Domain string `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
 	// Whose segments.
 	MemberId *int32 `protobuf:"varint,3,opt,name=member_id,json=memberId,proto3,oneof" json:"member_id,omitempty"`
-	// Suppress the user for so many minutes; 0: for ever. Absent: it may be added again at once. A suppression that lasts
-	// longer stands either way: only LiftSuppression ends it sooner.
+	// Suppress the user for so many minutes; 0, or above 525600000 (a thousand years): for ever. Absent: it may be added
+	// again at once. A suppression that lasts longer stands either way: only LiftSuppression ends it sooner.
 	SuppressMinutes *int32 `protobuf:"varint,4,opt,name=suppress_minutes,json=suppressMinutes,proto3,oneof" json:"suppress_minutes,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache

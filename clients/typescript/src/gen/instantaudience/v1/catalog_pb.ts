@@ -39,7 +39,8 @@ export type Member = Message<"instantaudience.v1.Member"> & {
   name: string;
 
   /**
-   * Lifetime, in minutes, of memberships for which neither their block nor their segment gives one. 0: they never end.
+   * Lifetime, in minutes, of memberships for which neither their block nor their segment gives one. 0, or above 525600000
+   * (a thousand years): they never end.
    *
    * @generated from field: int32 default_expiration = 3;
    */
@@ -490,8 +491,8 @@ export type Segment = Message<"instantaudience.v1.Segment"> & {
   state: SegmentState;
 
   /**
-   * Lifetime, in minutes, of memberships whose block gives none. 0: they never end. Absent: that of the member who sends
-   * the block.
+   * Lifetime, in minutes, of memberships whose block gives none. 0, or above 525600000: they never end. Absent: that of
+   * the member who sends the block.
    *
    * @generated from field: optional int32 expire_minutes = 7;
    */

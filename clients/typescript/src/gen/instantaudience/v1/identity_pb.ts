@@ -109,7 +109,7 @@ export type MappingResult = Message<"instantaudience.v1.MappingResult"> & {
   status: string;
 
   /**
-   * How many external IDs: mapped, resolved, or forgotten.
+   * How many different external IDs were mapped, or forgotten; case makes none different.
    *
    * @generated from field: int32 count = 2;
    */
@@ -193,7 +193,7 @@ export type ResolvedUser = Message<"instantaudience.v1.ResolvedUser"> & {
   userId?: string | undefined;
 
   /**
-   * When the mapping ends. Absent where there is none.
+   * When the mapping ends. Absent where there is none, or where it never ends.
    *
    * @generated from field: google.protobuf.Timestamp end = 3;
    */

@@ -134,8 +134,8 @@ export type ForgetUserRequest = Message<"instantaudience.v1.ForgetUserRequest"> 
   memberId?: number | undefined;
 
   /**
-   * Suppress the user for so many minutes; 0: for ever. Absent: it may be added again at once. A suppression that lasts
-   * longer stands either way: only LiftSuppression ends it sooner.
+   * Suppress the user for so many minutes; 0, or above 525600000 (a thousand years): for ever. Absent: it may be added
+   * again at once. A suppression that lasts longer stands either way: only LiftSuppression ends it sooner.
    *
    * @generated from field: optional int32 suppress_minutes = 4;
    */

@@ -134,7 +134,9 @@ func (s *streaming) stream(ctx context.Context) error {
 	}
 	requestID := newRequestID()
 	began := time.Now()
-	one := &oneStream{streaming: s, requestID: requestID, queue: s.window.toRepeat(), readSince: began}
+	one := &oneStream{
+		streaming: s, requestID: requestID, queue: s.window.toRepeat(), readSince: began, looked: began,
+	}
 	err = one.run(outgoing(ctx, token, requestID))
 	if err == errStopped {
 		one.failure = errorOfStatus(status.New(codes.Canceled, err.Error()), requestID)
@@ -206,8 +208,11 @@ type oneStream struct {
 	queue, pending []*request
 	// failure is the first error that is worth a retry: after it nothing is sent, but answers are still read.
 	failure *Error
-	// readSince is since when an answer has been waited for; time in which the caller processes a result does not count.
+	// readSince is since when an answer has been waited for; time in which the caller processes a result, or the process is
+	// stopped, does not count.
 	readSince time.Time
+	// looked is when it was last asked whether the stream is stuck.
+	looked time.Time
 }
 
 func (o *oneStream) fail(failure *Error) {
@@ -295,6 +300,11 @@ func (o *oneStream) add(part *part, ok bool) error {
 
 // isStuck reports whether an answer, or the end of the stream after everything was sent, is overdue.
 func (o *oneStream) isStuck(isSent bool) bool {
+	now := time.Now()
+	if late := now.Sub(o.looked) - lookEvery; late > 0 {
+		o.readSince = o.readSince.Add(min(late, now.Sub(o.readSince)))
+	}
+	o.looked = now
 	most := o.client.caller.retries.Attempt
 	if len(o.pending) > 0 {
 		return o.pending[0].isStuck(o.readSince, most)

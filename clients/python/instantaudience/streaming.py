@@ -276,7 +276,9 @@ class Streaming:
             reading = asyncio.ensure_future(stream.call.read())
             try:
                 while not reading.done():
+                    looked = time.monotonic()
                     await asyncio.wait({reading}, timeout=LOOK_SECONDS)
+                    since += max(0.0, time.monotonic() - looked - LOOK_SECONDS)
                     if not reading.done() and self._is_stuck(stream, since):
                         stream.fail(UnavailableError("the stream does not go on", request_id=stream.request_id))
                         return
@@ -298,8 +300,8 @@ class Streaming:
             yield response
 
     def _is_stuck(self, stream: _Stream, read_since: float) -> bool:
-        """Whether an answer, or the end of the stream, is overdue. Time in which the caller processes a result does not
-        count."""
+        """Whether an answer, or the end of the stream, is overdue. Time in which the caller processes a result, or the
+        process is stopped, does not count."""
         since = stream.pending[0].since if stream.pending else -math.inf if stream.is_sent else math.inf
         return time.monotonic() - max(since, read_since) > self._retries.attempt_seconds
 

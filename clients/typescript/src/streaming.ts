@@ -60,6 +60,12 @@ class Stream {
     return performance.now() - Math.max(sinceMs, this.readSinceMs);
   }
 
+  /** Does not count this time, in which the process was stopped or busy, as time that an answer has been waited for. */
+  excuse(ms: number): void {
+    const now = performance.now();
+    if (ms > 0 && this.readSinceMs < now) this.readSinceMs = Math.min(now, this.readSinceMs + ms);
+  }
+
   /** Notes an error, after which nothing is sent. */
   fail(error: AudienceError): void {
     this.failure ??= error;
@@ -254,7 +260,11 @@ export class Streaming {
   ): AsyncGenerator<StreamSegmentsResponse> {
     const ending = new AbortController();
     const forget = caller.told((reason) => ending.abort(reason));
+    let lookedMs = performance.now();
     const looking = setInterval(() => {
+      const now = performance.now();
+      stream.excuse(now - lookedMs - LOOK_MS);
+      lookedMs = now;
       if (stream.waitedMs > this.means.retries.attemptMs) {
         stream.fail(new UnavailableError("the stream does not go on", { requestId: stream.requestId }));
         ending.abort();

@@ -95,6 +95,31 @@ test("a stream that does not go on is told as what is thrown", async () => {
   });
 });
 
+test("time in which the process was stopped makes no stream stuck", async () => {
+  const now = performance.now.bind(performance);
+  let aheadMs = 0;
+  performance.now = () => now() + aheadMs;
+  async function* stream(requests: Requests): Responses {
+    for await (const answer of answers(requests)) {
+      aheadMs += 1_000_000;
+      await sleep(1_000); // The client looks after it meanwhile.
+      yield answer;
+    }
+  }
+  const told: Attempt[] = [];
+  try {
+    await withClient(stream, {}, told, async (client) => {
+      assert.equal(await all(client.stream([USER])), 1);
+    });
+  } finally {
+    performance.now = now;
+  }
+  assert.deepEqual(
+    told.map(({ code }) => code),
+    [undefined],
+  );
+});
+
 test("an answer to nothing is a defect of the service", async () => {
   async function* twice(requests: Requests): Responses {
     for await (const answer of answers(requests)) yield* [answer, answer];

@@ -217,6 +217,20 @@ async def test_users_who_are_waited_for_use_up_no_patience(is_idle: bool, clock:
     assert of_streams(told) == [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK]
 
 
+async def test_time_in_which_the_process_was_stopped_makes_no_stream_stuck(clock: SimpleNamespace) -> None:
+    told: list[Attempt] = []
+
+    async def stream(requests: Requests, _: Context) -> Responses:
+        async for answer in answers(requests):
+            clock.ahead += 1000.0
+            await asyncio.sleep(4 * streaming.LOOK_SECONDS)
+            yield answer
+
+    async with client_of(stream, told.append) as client:
+        assert [each.error async for each in client.stream([user(1, block(7))])] == [None]
+    assert of_streams(told) == [grpc.StatusCode.OK]
+
+
 async def test_a_task_that_is_cancelled_while_a_failed_stream_ends_is_cancelled(service: FakeService) -> None:
     """Its sender, which waits for users, is ended at that moment; no other stream begins."""
     told: list[Attempt] = []

@@ -40,8 +40,10 @@ final class OneStream {
   private Pacer.Turn turn;
   private boolean isSent;
   private boolean isOver;
-  /** Since when only the service has been waited for. */
-  private long resumed = System.nanoTime();
+  /** Since when only the service has been waited for; time in which the process was stopped does not count. */
+  private long resumed;
+  /** When it was last asked whether the stream is stuck. */
+  private long looked;
 
   /** {@code token} is null if none is needed. */
   OneStream(Streaming all, Calling calling, Pacer pacer, Source source, String token) {
@@ -51,6 +53,8 @@ final class OneStream {
     this.source = source;
     this.token = token;
     queue = all.window().toRepeat();
+    resumed = all.now();
+    looked = resumed;
   }
 
   /** Why the stream is over; null if everything is answered. */
@@ -87,9 +91,10 @@ final class OneStream {
   private void step() {
     Deadline.check();
     long wait = send();
+    boolean isStuck = isStuck();
     // Received answers are processed first: the service is late only if there are none.
     Runnable event = all.events().poll();
-    if (event == null && isStuck()) {
+    if (event == null && isStuck) {
       fail(Failure.unavailable("the stream does not go on", requestId));
       isOver = true;
       return;
@@ -138,7 +143,7 @@ final class OneStream {
     long wait = turn.at() - System.nanoTime();
     if (wait <= 0 && !isDue) {
       isDue = true;
-      first.begin();
+      first.begin(all.now());
     }
     return wait;
   }
@@ -154,7 +159,12 @@ final class OneStream {
   /** Whether an answer, or the end of the stream after everything was sent, is overdue. */
   private boolean isStuck() {
     Sent first = pending.isEmpty() && isDue ? queue.peekFirst() : pending.peekFirst();
-    long now = System.nanoTime();
+    long now = all.now();
+    long late = now - looked - LOOK_NANOS;
+    if (late > 0) {
+      resumed += Math.min(late, now - resumed);
+    }
+    looked = now;
     long since = first != null ? first.since() : isSent ? resumed : now;
     return Math.min(now - since, now - resumed) > Deadline.nanos(calling.retries().attempt());
   }
@@ -185,7 +195,7 @@ final class OneStream {
       }
     }
     all.giveResults();
-    resumed = System.nanoTime(); // The caller may have been busy with them.
+    resumed = all.now(); // The caller may have been busy with them.
   }
 
   private void ended(Throwable thrown) {

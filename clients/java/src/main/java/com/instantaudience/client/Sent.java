@@ -34,9 +34,9 @@ final class Sent {
   }
 
   /** Notes that it is sent as soon as the connection accepts it. */
-  void begin() {
+  void begin(long now) {
     attempts++;
-    since = System.nanoTime();
+    since = now;
   }
 
   boolean isAnswered() {

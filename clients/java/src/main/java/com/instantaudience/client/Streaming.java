@@ -21,7 +21,7 @@ final class Streaming {
   private final Pacer pacer;
   private final Limits limits;
   private final Duration patience;
-  /** That of the patience. */
+  /** That of the patience, and of what is stuck. */
   private final LongSupplier clock;
   private final Consumer<StreamResult> results;
   private final Window window;
@@ -92,6 +92,11 @@ final class Streaming {
 
   BlockingQueue<Runnable> events() {
     return events;
+  }
+
+  /** The time of its clock. */
+  long now() {
+    return clock.getAsLong();
   }
 
   Limits limits() {

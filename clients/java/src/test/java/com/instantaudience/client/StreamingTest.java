@@ -223,6 +223,26 @@ class StreamingTest {
   }
 
   @Test
+  void timeInWhichTheProcessWasStoppedMakesNoStreamStuck() throws Exception {
+    Stream stream = (number, responses) -> new Answering(responses) {
+      @Override
+      public void onNext(StreamSegmentsRequest request) {
+        ahead.addAndGet(Duration.ofHours(1).toNanos());
+        try {
+          Thread.sleep(1000); // The client looks after it meanwhile.
+        } catch (InterruptedException interrupt) {
+          throw new IllegalStateException(interrupt);
+        }
+        super.onNext(request);
+      }
+    };
+    try (AudienceClient client = client(stream)) {
+      client.stream(List.of(user("1")).iterator(), result -> assertNull(result.error()));
+    }
+    assertEquals(List.of(Status.Code.OK), told);
+  }
+
+  @Test
   void noUserIsTakenAfterTheEndThoughTheIteratorHasOne() throws Exception {
     Users users = users(2, number -> {
       if (number > 1) {

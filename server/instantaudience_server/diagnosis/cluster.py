@@ -234,6 +234,12 @@ def _memory(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
 
 def _rights(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
     for node in facts.nodes:
+        if node.locks_out:
+            yield problem(
+                "rights",
+                f"{node.name} does not let the service's user sign in: it is not there, or it is off",
+                'give each node the user of docs/cluster.md, "An own Redis Cluster": nodes do not tell each other',
+            )
         if node.forbidden:
             yield problem(
                 "rights",
@@ -252,5 +258,10 @@ CHECKS = (
     Check("replicas", "every primary has a replica that follows it", _replicas),
     Check("members", "what members want of acknowledgements can be had", _members),
     Check("memory", "no node is short of memory, and none has dropped anything", _memory),
-    Check("rights", "the service's user may do what it needs", _rights, asked=("ACL WHOAMI", "ACL DRYRUN")),
+    Check(
+        "rights",
+        "the service's user may do what it needs",
+        _rights,
+        asked=("ACL WHOAMI", "ACL GETUSER", "ACL DRYRUN"),
+    ),
 )

@@ -118,6 +118,14 @@ def acl(take: str, give: str) -> Plant:
 
 
 @asynccontextmanager
+async def unknown_user(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """A node has not got the service's user."""
+    await cluster.nodes[2].ask("ACL", "DELUSER", "audience")
+    yield
+    await cluster.nodes[2].ask("ACL", "SETUSER", *documented_acl())
+
+
+@asynccontextmanager
 async def slot_without_owner(cluster: ReplicatedCluster) -> AsyncIterator[None]:
     """Nobody serves a slot."""
     await cluster.nodes[0].ask("CLUSTER", "DELSLOTS", 0)
@@ -221,6 +229,8 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
         "rights",
         "keys r:*",
     ),
+    "unknown user": (unknown_user, "rights", "does not let the service's user sign in"),
+    "user turned off": (acl("off", "on"), "rights", "does not let the service's user sign in"),
     "slot": (slot_without_owner, "slots", "nobody serves 1 of 16384 slots"),
     "lost replica": (lost_replica, "replicas", "has no replica that follows it"),
     "may not ask": (told_nothing, "nodes", "does not say how it is: NOPERM "),

@@ -57,6 +57,9 @@ class NodeFacts:
     """How far the node's clock is ahead of this machine's; 0 where the difference is less than the round-trip time."""
     forbidden: tuple[str, ...] = ()
     """The commands and keys that the service's user may not use, by the names in `permissions`."""
+    locks_out: bool = False
+    """Whether the node has no such user, or has turned it off, so that the service cannot sign in. Known of a user that
+    was named."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Command → the error, for those that the node refused."""
 
@@ -151,7 +154,8 @@ async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) ->
             refused: dict[str, str] = {}
             settings = await _refusable(node, refused, "CONFIG GET", "*")
             cluster = await _refusable(node, refused, "CLUSTER INFO")
-            forbidden = await _forbidden(node, refused, user)
+            locks_out = user is not None and await _locks_out(node, refused, user)
+            forbidden = [] if locks_out else await _forbidden(node, refused, user)
     except (ResponseError, AuthenticationError, BusyLoadingError) as error:
         return _with_word(error)
     except (RedisError, OSError, TimeoutError) as error:
@@ -164,6 +168,7 @@ async def _ask(node: ClusterNode, now: Callable[[], float], user: str | None) ->
         cluster=_texts(cluster or {}),
         clock_ahead_seconds=ahead,
         forbidden=tuple(forbidden),
+        locks_out=locks_out,
         refused=refused,
     )
 
@@ -183,6 +188,12 @@ async def _refusable(node: ClusterNode, refused: dict[str, str], *words: str) ->
     except ResponseError as error:
         refused[words[0]] = str(error)
         return None
+
+
+async def _locks_out(node: ClusterNode, refused: dict[str, str], user: str) -> bool:
+    """Whether there is no such user, or it is off; False where the node does not tell."""
+    said = await _refusable(node, refused, "ACL GETUSER", user)
+    return "ACL GETUSER" not in refused and (said is None or not said["enabled"])
 
 
 async def _forbidden(node: ClusterNode, refused: dict[str, str], user: str | None) -> list[str]:

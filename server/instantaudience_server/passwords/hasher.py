@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import error_to_str
 
 NICENESS = 5
 """The process's niceness (nice(1)): where it competes with a process of niceness 0, it gets a third of that one's
@@ -24,6 +25,8 @@ NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$ic3MSt5aIr47z5c73g6fxw$QqHKt3IUDI
 """The hash of a random password, with the parameters of all others. It is checked where a user name is unknown, so that
 the answer takes as long as for a known one."""
 
+NO_MEMORY = error_to_str(-22)
+"""What argon2 says where it gets no memory (`ARGON2_MEMORY_ALLOCATION_ERROR` in its argon2.h)."""
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 """Parameters by OWASP's Password Storage Cheat Sheet for Argon2id: 19 MiB, two passes, one lane."""
 
@@ -79,7 +82,9 @@ class _Patient:
 def _verify(password: str, password_hash: str | None) -> bool:
     try:
         return _HASHER.verify(password_hash or NOBODYS_HASH, password) and bool(password_hash)
-    except (VerificationError, InvalidHashError):
+    except (VerificationError, InvalidHashError) as error:
+        if str(error) == NO_MEMORY:  # nobody knows whether it is right: this process ends, and the call fails
+            raise
         return False
 
 

@@ -131,6 +131,18 @@ async def test_a_process_that_was_killed_is_replaced(passwords: Passwords) -> No
 
 
 @needs_proc
+async def test_what_there_is_no_memory_for_is_no_wrong_password(passwords: Passwords) -> None:
+    """It was one: whoever had the right one was told so, and was locked out after ten."""
+    dear = PasswordHasher(time_cost=1, memory_cost=262_144, parallelism=1).hash("secret")
+    assert await passwords.matches("secret", quick_hash("secret"), seconds_from_now())
+    resource.prlimit(passwords.pid, resource.RLIMIT_AS, (2**28, 2**28))
+    with pytest.raises(AudienceError) as failure:
+        await passwords.matches("secret", dear, seconds_from_now())
+    assert failure.value.reason is Reason.UNAVAILABLE
+    assert await passwords.matches("secret", dear, seconds_from_now())
+
+
+@needs_proc
 async def test_a_process_that_cannot_be_started_is_tried_again(
     passwords: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,17 +4,23 @@ https://google.aip.dev/158), and for REST (source: contract, "/segment"; contrac
 import base64
 import heapq
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from instantaudience.rest.v1 import batch_pb2, segment_pb2
 
+from instantaudience_server.catalog.records import Object
 from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.errors import AudienceError, invalid
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
+MOST_BYTES = 4_000_000
+"""The most bytes of the objects of a page, unless the first one alone has more: the default limit of gRPC clients is
+4 MB."""
 MOST_ELEMENTS = 100
 """The most objects of a page over REST."""
+
+Listed = TypeVar("Listed", bound=Object)
 
 
 class _Request(Protocol):
@@ -35,10 +41,16 @@ class Page(NamedTuple):
         """The IDs, out of all of them, of the page and of the object after it."""
         return heapq.nsmallest(self.size + 1, (each for each in ids if each > self.after_id))
 
-    def next_token(self, ids: Sequence[int]) -> str:
-        """The token of the next page. `ids` are those of the page and of the object after it; without that, the token
-        is empty."""
-        return _token(ids[self.size - 1]) if len(ids) > self.size else ""
+    def filled(self, found: Sequence[Listed], ids: Sequence[int]) -> tuple[Sequence[Listed], str]:
+        """The objects of the page, and the token of the next one, which is empty where there is none. `ids` are those
+        of the page and of the object after it, and `found` the objects of the page, by ID, as far as they still exist;
+        what is past `MOST_BYTES` is left to the next page."""
+        left = MOST_BYTES
+        for place, each in enumerate(found):
+            left -= each.ByteSize()
+            if left < 0 < place:
+                return found[:place], _token(found[place - 1].id)
+        return found, _token(ids[self.size - 1]) if len(ids) > self.size else ""
 
 
 def page_of(request: _Request) -> Page:

@@ -69,8 +69,8 @@ class CatalogService:
         page = page_of(request)
         await self._feed.catch_up(deadline)
         ids = page.first_ids(self._catalog.members)
-        members = await self._read_all(Kind.MEMBER, ids[: page.size], deadline)
-        return pb.ListMembersResponse(members=members, next_page_token=page.next_token(ids))
+        members, token = page.filled(await self._read_all(Kind.MEMBER, ids[: page.size], deadline), ids)
+        return pb.ListMembersResponse(members=members, next_page_token=token)
 
     async def update_member(
         self, request: pb.UpdateMemberRequest, caller: Caller, deadline: float
@@ -111,8 +111,8 @@ class CatalogService:
         await self._feed.catch_up(deadline)
         accounts = self._catalog.accounts.values()
         ids = page.first_ids(each.id for each in accounts if request.member_id in (0, each.member_id))
-        users = await self._read_all(Kind.USER, ids[: page.size], deadline)
-        return pb.ListUsersResponse(users=users, next_page_token=page.next_token(ids))
+        users, token = page.filled(await self._read_all(Kind.USER, ids[: page.size], deadline), ids)
+        return pb.ListUsersResponse(users=users, next_page_token=token)
 
     async def update_user(
         self, request: pb.UpdateUserRequest, caller: Caller, deadline: float
@@ -175,9 +175,8 @@ class CatalogService:
         found, _, ids = await self._catalog.page_of_segments(
             member_id=member_id or None, search=request.search, after_id=page.after_id, limit=page.size + 1
         )
-        token = page.next_token(ids)
         on_page = set(ids[: page.size])
-        segments = [segment for segment in found if segment.id in on_page]
+        segments, token = page.filled([segment for segment in found if segment.id in on_page], ids)
         if request.with_estimated_users:
             await self._tell_sizes(segments, deadline)
         return pb.ListSegmentsResponse(segments=segments, next_page_token=token)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server import segment_sizes
-from instantaudience_server.catalog import catalog, records, segment_table
+from instantaudience_server.catalog import catalog, paging, records, segment_table
 from instantaudience_server.catalog.segment_table import Condition, Order, SegmentTable
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.interfaces.catalog import Kind, Record
@@ -145,6 +145,28 @@ class TestReading:
         ids, token = page_of(await worker.call("ListSegments"))
         assert (ids, bool(token)) == (list(range(1, 101)), True)
         assert page_of(await worker.call("ListSegments", page_size=1000)) == (list(range(1, 1001)), "")
+
+    async def test_a_page_has_no_more_than_clients_take(
+        self, worker: CatalogWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A page of a thousand objects could have more than the 4 MB that gRPC clients take by default."""
+        assert paging.MOST_BYTES < 4 * 2**20
+        small, large = "s", "l" * 400
+        for number, text in enumerate((small, small, large, large, small, small), start=1):
+            await new_segment(worker, id=number, description=text)
+        monkeypatch.setattr(paging, "MOST_BYTES", 400)
+        pages, token = [], ""
+        while True:
+            ids, token = page_of(await worker.call("ListSegments", page_size=5, page_token=token))
+            pages.append(ids)
+            if not token:
+                break
+        assert pages == [[1, 2], [3], [4], [5, 6]]
+        for rpc in ("ListMembers", "ListUsers"):
+            monkeypatch.setattr(paging, "MOST_BYTES", 1)
+            ids, token = page_of(await worker.call(rpc))
+            assert len(ids) == 1
+            assert page_of(await worker.call(rpc, page_token=token))[0] > ids
 
     @pytest.mark.parametrize("rpc", ["ListMembers", "ListUsers", "ListSegments"])
     @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ _DISKS = {
     "rdb_last_bgsave_status": " It stays so until it is written anew: BGSAVE",
 }
 """Fields of INFO that tell whether a node could write to disk, each with what clears an error."""
+_OF_OTHERS = " (known of nodes that answer)"
+"""Appended to what is well where a node could not be asked."""
 _ON_EACH = ", and in the configuration file, on each node named here"
 _BY_WORDS = 'docs/observability.md, "Health", has the words'
 
@@ -57,9 +59,10 @@ class Check(NamedTuple):
 
 def judge(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
     """Run all checks; yield at least one finding for each topic. Where no node answers, that is all that is known."""
+    known_of = _OF_OTHERS if facts.silent or facts.closed else ""
     for check in CHECKS if facts.nodes else CHECKS[:1]:
         found = [*check.faults(facts, wanted), *_untold(facts, check)]
-        yield from found or [Finding(Level.OK, check.topic, check.fine)]
+        yield from found or [Finding(Level.OK, check.topic, check.fine + known_of)]
 
 
 def _untold(facts: ClusterFacts, check: Check) -> Iterator[Finding]:

@@ -251,6 +251,8 @@ async def test_what_is_planted_is_found(replicated: ReplicatedCluster, fault: st
         findings = await found(replicated.url)
     told = wrong(findings)
     assert any(text in each for each in told[topic]), told
+    well = [each.text for each in findings if each.level is Level.OK and each.topic not in ("cluster", "files")]
+    assert all(each.endswith("(known of nodes that answer)") is (topic == "nodes") for each in well)
     assert worst(findings) is (Level.WARNING if fault in WARNINGS else Level.PROBLEM)
     await replicated.whole()
     assert wrong(await found(replicated.url)) == {}

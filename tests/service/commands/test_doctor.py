@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from support.cluster.nodes import on_node
@@ -26,6 +27,24 @@ async def test_a_service_and_its_embedded_cluster(run: Any, changed: Service) ->
     told = json.loads((await run("doctor", "--json", env=env)).output)
     assert {each["level"] for each in told if each["topic"] == "service"} == {"ok"}
     assert [each["topic"] for each in told if each["level"] == "warning"] == ["replicas"]
+
+
+async def test_a_service_is_where_its_settings_say(run: Any, changed: Service, tmp_path: Path) -> None:
+    """It was looked for at port 8080, without TLS, whatever they said."""
+    data, port = changed.directory / "data", urlsplit(changed.url).port
+    (tmp_path / "settings.toml").write_text(f'data_dir = "{data}"\nhttp_port = {port}\nhost = "0.0.0.0"\n')
+    ended = await run("doctor", "--json", "--config", "settings.toml")
+    (told,) = [each["text"] for each in json.loads(ended.output) if each["topic"] == "service"]
+    assert told == f"http://127.0.0.1:{port} is ready"
+    env = {"INSTANT_AUDIENCE_HTTP_PORT": "1", "INSTANT_AUDIENCE_HOST": "::", "INSTANT_AUDIENCE_TLS_CERT": "cert.pem"}
+    ended = await run("doctor", "--json", "--tls-key", "key.pem", "--redis", "redis://127.0.0.1:1", env=env)
+    (told,) = [each["text"] for each in json.loads(ended.output) if each["topic"] == "service"]
+    assert told.startswith("https://[::1]:1 does not answer")
+    ended = await run("doctor", "--http-port", "0")
+    assert (ended.status, ended.errors.splitlines()[-1].partition(":")[2]) == (
+        2,
+        " --http-port 0 is any free one: say where the service is, with --url, or --no-service",
+    )
 
 
 async def test_a_data_directory_that_cannot_be_read_is_told_where_it_is_needed(run: Any, tmp_path: Path) -> None:

@@ -142,8 +142,9 @@ def test_probes_and_ports_are_where_the_service_answers() -> None:
     assert (ports["https"], ports["grpc"]) == (defaults.http_port, defaults.grpc_port)
     annotations = manifests()["Deployment"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(ports["metrics"])
-    for probe, path in {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}.items():
+    for probe, path in {"startup": "/healthz", "readiness": "/readyz"}.items():
         assert container()[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "https", "scheme": "HTTPS"}
+    assert container()["livenessProbe"]["tcpSocket"] == {"port": "https"}
     for each in manifests()["Service"]["spec"]["ports"]:
         assert each["targetPort"] in ports
     (exposed,) = re.findall(r"^EXPOSE (.*)$", CONTAINERFILE, re.MULTILINE)

@@ -259,6 +259,21 @@ async def test_what_is_planted_is_found(replicated: ReplicatedCluster, fault: st
 
 
 @pytest.mark.parametrize(
+    ("plant", "forbidden"),
+    [
+        (acl("-hset -eval", "+hset +eval"), "eval, hset"),
+        (acl(" ".join(["resetkeys", *(f"~{each}:*" for each in KEY_LETTERS if each != "m")]), "~m:*"), "keys m:*"),
+    ],
+)
+async def test_forbidden_commands_forbid_no_keys_nor_the_other_way_round(
+    replicated: ReplicatedCluster, plant: Plant, forbidden: str
+) -> None:
+    async with plant(replicated):
+        (told,) = wrong(await found(replicated.url))["rights"]
+    assert told.endswith(f" forbids the service's user: {forbidden}")
+
+
+@pytest.mark.parametrize(
     ("ahead", "level", "where"), [(-5.0, Level.WARNING, "ahead of"), (60.0, Level.PROBLEM, "behind")]
 )
 async def test_clocks_that_differ_are_found(

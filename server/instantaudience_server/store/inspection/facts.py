@@ -197,7 +197,8 @@ async def _locks_out(node: ClusterNode, refused: dict[str, str], user: str) -> b
 
 
 async def _forbidden(node: ClusterNode, refused: dict[str, str], user: str | None) -> list[str]:
-    """The commands and keys that the user may not use; none where the node does not tell."""
+    """The commands and keys that the user may not use; none where the node does not tell. The node looks at the command
+    first, and says which of the two it is: a command that is forbidden forbids no keys, nor the other way round."""
     if user is None:
         said = await _refusable(node, refused, "ACL WHOAMI")
         if said is None:
@@ -208,7 +209,8 @@ async def _forbidden(node: ClusterNode, refused: dict[str, str], user: str | Non
         said = await _refusable(node, refused, "ACL DRYRUN", user, *words)
         if said is None:
             return []
-        if _text(said) != "OK":
+        denied = _text(said)
+        if denied != "OK" and denied.endswith(" key") == (name in ON_LETTERS):
             forbidden.append(name)
     return forbidden
 

@@ -39,8 +39,9 @@ COMMANDS = {name_of(each): _words_of(each) for each in (*WITHOUT_KEYS, *ON_KEYS)
 """The commands that the ACL has to allow, name → sample words; besides `auth` and `hello`, which every user needs to
 sign in."""
 
-ON_LETTERS = {f"keys {letter}:*": ["HSET", f"{letter}:0", "1", "1"] for letter in KEY_LETTERS}
-"""The patterns of keys that the ACL has to allow, name → a sample command on such a key."""
+ON_LETTERS = {f"keys {letter}:*": ["EVAL", "0", "1", f"{letter}:0"] for letter in KEY_LETTERS}
+"""The patterns of keys that the ACL has to allow, name → a sample command on such a key: one that whoever asks by a
+script may run, so that it is the key that is asked about."""
 RESTORED_BY = (
     *("del", "get", "hdel", "hpexpiretime", "hscan", "hset", "hsetex", "pexpire", "pexpireat", "pexpiretime", "set"),
     *("xadd", "zadd", "zrange", "zremrangebyscore", "zscore"),

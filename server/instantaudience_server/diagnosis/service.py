@@ -13,7 +13,10 @@ TOPIC = "service"
 SECONDS = 5.0
 DATE_SECONDS = 2.0
 """Tolerance for the resolution of the `date` header and the transmission time."""
-_SHOW = "; where it wants to see a certificate, say which one with --cert"
+_MORE = {
+    "http": ", and https:// where it has TLS",
+    "https": "; where it wants to see a certificate, say which one with --cert",
+}
 
 
 async def ask(url: str, certificate: ssl.SSLContext | None, now: float) -> AsyncIterator[Finding]:
@@ -28,7 +31,7 @@ async def ask(url: str, certificate: ssl.SSLContext | None, now: float) -> Async
         yield problem(
             TOPIC,
             f"{url} does not answer: {str(error) or type(error).__name__}",
-            "start it, or name it with --url" + (_SHOW if url.startswith("https:") else ""),
+            f"start it, or name it with --url{_MORE[url.partition(':')[0].lower()]}",
         )
         return
     if alive.status_code != httpx.codes.OK:

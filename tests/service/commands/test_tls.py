@@ -41,6 +41,8 @@ class Secured:
     service: Service
     authority: Authority
     ours: Signed
+    own: Signed
+    """The service's certificate."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -68,7 +70,7 @@ async def secured() -> AsyncIterator[Secured]:
         async with running_service(
             *map(str, words), directory=directory, catalog=f"--catalog={directory / 'named.yaml'}"
         ) as service:
-            yield Secured(service, authority, ours)
+            yield Secured(service, authority, ours, server)
 
 
 async def test_what_they_trust_and_show_is_told_once(run: Any, secured: Secured, tmp_path: Path) -> None:
@@ -195,6 +197,22 @@ async def test_doctor_shows_a_certificate_where_one_is_wanted(run: Any, secured:
     ended = await run(*words, *secured.showing, env=secured.env)
     assert "is ready" in ended.output, ended.output
     assert "does not answer" not in ended.output
+
+
+async def test_doctor_knows_from_the_settings_of_serve_where_it_is(run: Any, secured: Secured, tmp_path: Path) -> None:
+    """It asked http://127.0.0.1:8080 whatever port and TLS they said."""
+    port = int(secured.service.url.rpartition(":")[2])
+    files = f'tls_cert = "{secured.own.cert}"\ntls_key = "{secured.own.key}"\n'
+    (tmp_path / "settings.toml").write_text(f"http_port = {port}\n{files}")
+    words = ("doctor", "--data-dir", str(secured.service.directory / "data"), "--config", "settings.toml")
+    ended = await run(*words, *secured.showing)
+    assert f"service: https://127.0.0.1:{port} is ready" in ended.output, ended.output
+
+
+async def test_doctor_asks_whether_it_has_tls(run: Any, secured: Secured) -> None:
+    words = ("doctor", "--data-dir", str(secured.service.directory / "data"))
+    ended = await run(*words, "--url", secured.service.url.replace("https:", "http:"))
+    assert "→ start it, or name it with --url, and https:// where it has TLS" in ended.output
 
 
 async def test_doctor_tells_why_it_is_refused_however_it_notices(secured: Secured) -> None:

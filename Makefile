@@ -26,10 +26,11 @@ help: ## Show this list
 
 setup: $(STAMP) $(NATIVE_STAMP) ## Make .venv from the locked requirements; build the native host where there is cargo
 
+# A .venv that could not be made has a Python, and no pip.
 $(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml $(OTHER)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(if $(OTHER),rm -rf $(VENV))
-	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) # without pip where that has failed before
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	touch $@

@@ -150,7 +150,8 @@ def test_make_uses_the_python_that_is_named(tmp_path: Path, of_venv: str) -> Non
 
     assert "venv" not in done()
     made = [line for line in done(f"PYTHON={sys.executable}").splitlines() if "rm -rf" in line or "-m venv" in line]
-    anew = [f"rm -rf {tmp_path}", f"test -x {program} || {sys.executable} -m venv {tmp_path}"]
+    has_pip = f"{program} -m pip --version >/dev/null 2>&1"
+    anew = [f"rm -rf {tmp_path}", f"{has_pip} || {sys.executable} -m venv {tmp_path}"]
     assert made == (anew if of_venv == "another" else [])
 
 

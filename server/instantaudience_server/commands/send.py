@@ -194,9 +194,9 @@ def _credentials(client: Client, token: str | None) -> Credentials:
     """Who calls: with this token, and where it ends in the middle of a file, with a new one if possible."""
     if token is None:
         return instantaudience.ClientCertificate()
-    if client.credentials is None:
+    if (credentials := client.credentials) is None:
         return instantaudience.Token(token)
-    return instantaudience.Password(*client.credentials, token)
+    return instantaudience.Password(*credentials, token)
 
 
 def _sent(audience: instantaudience.Client, file: Path, way: Way, progress: Progress) -> tuple[Path, Totals]:

@@ -13,7 +13,18 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from instantaudience_server.store.interfaces.memberships import NEVER, Alike
 from support.clocks import FakeClock
-from support.parts.catalogs import OTHER, OWN, PASSWORD, CatalogWorker, another, mask, new_segment, page_of, worker
+from support.parts.catalogs import (
+    OTHER,
+    OWN,
+    PASSWORD,
+    CatalogWorker,
+    another,
+    mask,
+    new_segment,
+    page_of,
+    pages_of,
+    worker,
+)
 from support.waiting import eventually, seconds_from_now
 
 __all__ = ["another", "worker"]
@@ -70,13 +81,7 @@ class TestReading:
     async def test_pages_in_the_order_of_ids(self, worker: CatalogWorker) -> None:
         for object_id in (7, 3, 2**31 - 1, 5, 4):
             await new_segment(worker, id=object_id)
-        pages, token = [], ""
-        while True:
-            ids, token = page_of(await worker.call("ListSegments", page_size=2, page_token=token))
-            pages.append(ids)
-            if not token:
-                break
-        assert pages == [[3, 4], [5, 7], [2**31 - 1]]
+        assert await pages_of(worker, "ListSegments", page_size=2) == [[3, 4], [5, 7], [2**31 - 1]]
         assert page_of(await worker.call("ListSegments", page_size=5))[1] == ""
         # What goes or comes between two pages does not move the others.
         _, token = page_of(await worker.call("ListSegments", page_size=2))
@@ -132,13 +137,7 @@ class TestReading:
         await new_segment(worker, OWN, code="Fans")
         await new_segment(worker, OTHER, short_name="Their fans")
         await new_segment(worker, OWN)
-        found, token = [], ""
-        while True:
-            ids, token = page_of(await worker.call(rpc, **fields, page_size=1, page_token=token))
-            found.append(ids)
-            if not token:
-                break
-        assert found == pages
+        assert await pages_of(worker, rpc, **fields, page_size=1) == pages
 
     async def test_a_page_has_a_hundred_objects_unless_told(self, worker: CatalogWorker) -> None:
         await worker.put(segments=[{"id": number, "member_id": OWN} for number in range(1, 1001)])
@@ -155,13 +154,7 @@ class TestReading:
         for number, text in enumerate((small, small, large, large, small, small), start=1):
             await new_segment(worker, id=number, description=text)
         monkeypatch.setattr(paging, "MOST_BYTES", 400)
-        pages, token = [], ""
-        while True:
-            ids, token = page_of(await worker.call("ListSegments", page_size=5, page_token=token))
-            pages.append(ids)
-            if not token:
-                break
-        assert pages == [[1, 2], [3], [4], [5, 6]]
+        assert await pages_of(worker, "ListSegments", page_size=5) == [[1, 2], [3], [4], [5, 6]]
         for rpc in ("ListMembers", "ListUsers"):
             monkeypatch.setattr(paging, "MOST_BYTES", 1)
             ids, token = page_of(await worker.call(rpc))

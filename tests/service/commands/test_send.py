@@ -155,6 +155,13 @@ async def sending_a_pipe(demo: dict[str, str], folder: Path, *options: str) -> P
     )
 
 
+async def applied(process: Process, cluster: RedisCluster, user: str) -> None:
+    """Returns once the command has applied a user."""
+    while ("", user) not in await stored(cluster):
+        assert process.returncode is None, "it has ended"
+        await asyncio.sleep(0.02)
+
+
 def is_last(rejects: Path, row: str) -> bool:
     """Whether a row is the last one in a file of what was refused."""
     return rejects.exists() and rejects.read_text().endswith(f'"{row}"\n')
@@ -181,9 +188,7 @@ async def test_lines_of_a_pipe_that_does_not_end_are_applied(
         process.stdin.write(b"user_id,seg_id,expiration\n")
         for user, text in {"1": "1,10001,0\n2,100", "2": "01,0\n", "3": "x,10001,0\n3,10001,0\n"}.items():
             process.stdin.write(text.encode())
-            while ("", user) not in await stored(cluster):
-                assert process.returncode is None, "it has ended"
-                await asyncio.sleep(0.02)
+            await applied(process, cluster, user)
         process.stdin.write(b"y,10001,0\n")
         errors = await told_when_interrupted(process, tmp_path / "standard-input.rejects.csv", "y,10001,0")
     assert errors == "Error: interrupted; standard input was sent up to line 6\n"
@@ -202,17 +207,14 @@ async def test_it_signs_in_again_where_its_token_ends(service: Service, cluster:
     process = await sending_a_pipe(env, tmp_path)
     assert process.stdin is not None
     async with asyncio.timeout(60):
-        process.stdin.write(b"user_id,seg_id,expiration\n")
-        for user in ("1", "2"):
-            process.stdin.write(f"{user},40001,0\n".encode())
-            while ("", user) not in await stored(cluster):
-                assert process.returncode is None, "it has ended"
-                await asyncio.sleep(0.02)
-            if user == "1":
-                (token,) = [path.read_text() for path in (tmp_path / "cache").rglob("token-*")]
-                async with service.http(headers={"authorization": token}) as http:
-                    (await http.delete("/auth")).raise_for_status()
-                await service.refused(token)
+        process.stdin.write(b"user_id,seg_id,expiration\n1,40001,0\n")
+        await applied(process, cluster, "1")
+        (token,) = [path.read_text() for path in (tmp_path / "cache").rglob("token-*")]
+        async with service.http(headers={"authorization": token}) as http:
+            (await http.delete("/auth")).raise_for_status()
+        await service.refused(token)
+        process.stdin.write(b"2,40001,0\n")
+        await applied(process, cluster, "2")
         process.stdin.close()
         assert process.stderr is not None
         assert (await process.stderr.read(), await process.wait()) == (b"", 0)

@@ -182,3 +182,13 @@ def page_of(answer: Message) -> tuple[list[Any], str]:
     """The IDs in a list response, and the next page's token."""
     (objects, *rest) = [value for _, value in answer.ListFields()] or [[], ""]
     return [each.id for each in objects], rest[0] if rest else ""
+
+
+async def pages_of(worker: CatalogWorker, rpc: str, **fields: Any) -> list[list[Any]]:
+    """The IDs of all pages of a list, from the first one to the last."""
+    pages, token = [], ""
+    while True:
+        ids, token = page_of(await worker.call(rpc, **fields, page_token=token))
+        pages.append(ids)
+        if not token:
+            return pages

@@ -177,9 +177,10 @@ def _replicas(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
             )
     for node in facts.nodes:
         if not node.is_primary and node.info.get("master_link_status") != "up":
-            yield kind(
-                "replicas", f"{node.name} has lost its primary", "look into its log: network, masterauth, masteruser?"
-            )
+            text, mend = ("has lost its primary", "look into its log: network, masterauth, masteruser?")
+            if node.info.get("master_sync_in_progress"):
+                text, mend = ("is copying its primary's data, and cannot replace it before", "wait until it has")
+            yield kind("replicas", f"{node.name} {text}", mend)
     if not has_replicas and not are_wanted:
         yield warning(
             "replicas",

@@ -168,6 +168,26 @@ async def lost_replica(cluster: ReplicatedCluster) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def new_replica(cluster: ReplicatedCluster) -> AsyncIterator[None]:
+    """A replica reads all data of its primary, slowly."""
+    primary = cluster.nodes[0]
+    await primary.ask("CONFIG", "SET", "rdb-key-save-delay", 5_000_000)
+    await primary.ask("SET", user_of_slots(1, 1000), "1", "EX", 60)
+    await primary.ask("DEBUG", "CHANGE-REPL-ID")
+    await primary.ask("CLIENT", "KILL", "TYPE", "replica")
+    replica = await cluster.replica_of(primary)
+
+    async def is_copying() -> None:
+        assert (await replica.ask("INFO", "replication"))["master_sync_in_progress"]
+
+    await eventually(is_copying)
+    yield
+    await primary.ask("CONFIG", "SET", "rdb-key-save-delay", 0)
+    await primary.ask("CLIENT", "KILL", "TYPE", "replica")
+    await cluster.whole()
+
+
+@asynccontextmanager
 async def stopped(cluster: ReplicatedCluster) -> AsyncIterator[None]:
     """A replica stands still."""
     cluster.nodes[5].signal(signal.SIGSTOP)
@@ -233,6 +253,7 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
     "user turned off": (acl("off", "on"), "rights", "does not let the service's user sign in"),
     "slot": (slot_without_owner, "slots", "nobody serves 1 of 16384 slots"),
     "lost replica": (lost_replica, "replicas", "has no replica that follows it"),
+    "new replica": (new_replica, "replicas", "is copying its primary's data"),
     "may not ask": (told_nothing, "nodes", "does not say how it is: NOPERM "),
     "password": (another_password, "nodes", "does not say how it is: NOAUTH "),
     "busy": (script_without_end, "nodes", "does not say how it is: BUSY "),
@@ -240,7 +261,15 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
 }
 
 
-WARNINGS = {"no replica asked", "late to notice", "slow failover", "no failover", "no slot without all", "lost replica"}
+WARNINGS = {
+    "no replica asked",
+    "late to notice",
+    "slow failover",
+    "no failover",
+    "no slot without all",
+    "lost replica",
+    "new replica",
+}
 """Those of them that are none yet, but for a failover."""
 
 

@@ -16,8 +16,9 @@ endif
 endif
 CALLERS_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Tests start thousands of processes: what these import is compiled once, whatever the surroundings say.
-unexport PYTHONDONTWRITEBYTECODE
+# Tests start thousands of processes: what these import is compiled once, whatever the surroundings say. Their output is
+# kept back as anyone's is.
+unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 
 .PHONY: $(OTHER) help setup run test test-changed test-clients check bench wheel licences sbom audit format generate lock clean
 

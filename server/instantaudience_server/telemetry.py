@@ -7,10 +7,12 @@ import contextlib
 import errno
 import json
 import logging
+import os
 import select
 import sys
 import traceback
 from enum import StrEnum
+from functools import partial
 from typing import Any, TextIO, cast
 
 import structlog
@@ -103,10 +105,9 @@ class _Log:
     what is logged is lost then. Whoever logs does not notice, but for one wait of `READER_SECONDS`."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._descriptor: int | None = None
-        with contextlib.suppress(OSError):  # it is no file
-            self._descriptor = stream.fileno()
+        # Past the stream, which keeps what it could not write, and fails with that when the process ends (status 120).
+        self._descriptor = stream.fileno()
+        self._bytes_of = partial(str.encode, encoding=stream.encoding, errors=stream.errors or "strict")
         self._is_read = True
         """Whether the reader went on when it was last looked at."""
         self._is_cut = False
@@ -118,14 +119,12 @@ class _Log:
         if not self._has_room():
             self._lost += 1
             return
-        text, self._is_cut = "\n" * self._is_cut + text, False
+        left, self._is_cut = self._bytes_of("\n" * self._is_cut + text), False
         with contextlib.suppress(OSError):
-            for start in range(0, len(text), select.PIPE_BUF):
-                if start and not self._has_room():
+            while left := left[os.write(self._descriptor, left[: select.PIPE_BUF]) :]:
+                if not self._has_room():
                     self._is_cut, self._lost = True, self._lost + 1
                     return
-                self._stream.write(text[start : start + select.PIPE_BUF])
-                self._stream.flush()
 
     def flush(self) -> None:
         """Does nothing: `write` has."""
@@ -139,8 +138,6 @@ class _Log:
 
     def _has_room(self) -> bool:
         """Whether `select.PIPE_BUF` bytes can be written at once. That is waited for where there was room before."""
-        if self._descriptor is None:
-            return True
         room = select.poll()
         room.register(self._descriptor, select.POLLOUT)
         self._is_read = bool(room.poll(1000 * READER_SECONDS if self._is_read else 0))

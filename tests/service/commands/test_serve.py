@@ -1,6 +1,7 @@
 """`serve` with a catalog and a cluster of one's own."""
 
 import re
+import shlex
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -93,7 +94,7 @@ async def test_without_a_catalog_it_says_how_to_begin(run: Any, host_mode: str) 
     async with running_service("--workers", "1", host_mode=host_mode, catalog="") as service:
         assert "The catalog is empty, so nobody can sign in" in service.output
         assert "--catalog FILE" in service.output
-        assert f"{sys.executable} -m instantaudience_server catalog import FILE" in service.output
+        assert f"{shlex.quote(sys.executable)} -m instantaudience_server catalog import FILE" in service.output
         assert f"Console:       {service.url}/console\n" in service.output
         nobody = await run("segment", "list", env={"INSTANT_AUDIENCE_URL": service.url})
     hint = (

@@ -219,8 +219,6 @@ class Supervised:
         while True:
             started = self._clock()
             returncode = await self.child.wait()
-            if self._on_exit is not None:
-                self._on_exit()
             if self._clock() - started >= STEADY_AFTER_SECONDS:
                 delay = FIRST_RESTART_SECONDS
             _log.warning(
@@ -230,6 +228,11 @@ class Supervised:
                 returncode=returncode,
                 restart_in_seconds=delay,
             )
+            if self._on_exit is not None:
+                try:
+                    self._on_exit()
+                except Exception as error:  # whatever it is: nobody else would start the program again
+                    _log.error(Event.BACKGROUND_DEFECT, work="processes.Supervised", times=1, exc_info=error)
             ended = self.child
             while self.child is ended:
                 await self._sleep(delay)

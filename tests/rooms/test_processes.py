@@ -187,6 +187,21 @@ class TestSupervised:
         await supervised.stop(grace_seconds=1)
         assert ended == [0, 1, 2]
 
+    async def test_goes_on_when_what_is_told_of_an_end_fails(self) -> None:
+        """It ended the supervision: the child was gone for good, without a word."""
+
+        def full() -> None:
+            raise OSError(errno.ENOSPC, "no space")
+
+        sleep = Recorder(2)
+        with capture_logs() as logs:
+            supervised = Supervised(await Child.start(shell("exit 0")), on_exit=full, sleep=sleep)
+            async with asyncio.timeout(30):
+                await sleep.done.wait()
+            await supervised.stop(grace_seconds=1)
+        told = ["process_exited", "background_defect"]
+        assert [entry["event"] for entry in logs] == [*told, "process_restarted", *told]
+
     async def test_restarts_quickly_again_after_a_steady_time(self) -> None:
         sleep = Recorder(5)
         clock = clock_of([0.0, 29.9, 30.0, 0.0, 0.0])

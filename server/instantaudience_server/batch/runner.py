@@ -200,7 +200,7 @@ class JobRunner:
         try:
             if job.checkpoint:
                 checkpoint = Checkpoint.load(job.checkpoint)
-                counted = _counted(checkpoint.counters)
+                counted = _numbers(checkpoint.counters)
             if job.tries > MOST_TRIES:
                 raise FileFailedError(ErrorCode.PROCESS_ENDED, f"{MOST_TRIES} processes in a row were lost with it")
             async with aclosing(self._apply(file, await self._view(job, lease), checkpoint)) as checkpoints:
@@ -208,6 +208,7 @@ class JobRunner:
                     if self._loop.time() >= noted_at + NOTE_SECONDS:
                         if not await self._note(job, checkpoint):
                             break  # another process has the job, or a caller has cancelled it
+                        counted = _count(checkpoint.counters, counted)
                         self._others_may_work(job)
                         noted_at = self._loop.time()
         except FileFailedError as error:
@@ -246,16 +247,14 @@ class JobRunner:
         """End the job, and make room for the member's next one. False: another process has it, or it is gone."""
         counters = Counters(0) if checkpoint is None else checkpoint.counters
         report = report_of(counters).dump()
-        lines, memberships = _counted(counters)
-        uncounted = 0 if job.most_lines < 0 else lines
+        uncounted = 0 if job.most_lines < 0 else counters.num_lines
         now_ms, deadline = self._clock.now_ms(), self._deadline()
         ended_with = await self._jobs.finish(job, report, error_code, uncounted, now_ms, deadline)
         if ended_with is None:
             return False
         outcome = ended_with or Phase.COMPLETED.value
         BATCH_JOBS.labels(outcome).inc()
-        BATCH_LINES.inc(lines - counted[0])
-        BATCH_MEMBERSHIPS.inc(memberships - counted[1])
+        _count(counters, counted)
         log.info(Event.BATCH_JOB_ENDED, job_id=job.job_id, member_id=job.member_id, outcome=outcome)
         return True
 
@@ -263,6 +262,14 @@ class JobRunner:
         return self._loop.time() + STORE_SECONDS
 
 
-def _counted(counters: Counters) -> tuple[int, int]:
-    """The lines and memberships that were counted."""
+def _numbers(counters: Counters) -> tuple[int, int]:
+    """The numbers of lines and memberships, which metrics count, too."""
     return counters.num_lines, counters[Count.NUM_VALID]
+
+
+def _count(counters: Counters, counted: tuple[int, int]) -> tuple[int, int]:
+    """Count in metrics what is not among the `_numbers` that were `counted`; returns those that are now."""
+    lines, memberships = _numbers(counters)
+    BATCH_LINES.inc(lines - counted[0])
+    BATCH_MEMBERSHIPS.inc(memberships - counted[1])
+    return lines, memberships

@@ -27,7 +27,7 @@ from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed, FindMember
 from instantaudience_server.clock import Clock, SystemClock
 from instantaudience_server.errors import RefusedCommandError, unavailable
-from instantaudience_server.metrics import BATCH_JOBS
+from instantaudience_server.metrics import BATCH_JOBS, BATCH_MEMBERSHIPS
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase
@@ -370,6 +370,28 @@ async def test_a_job_goes_on_elsewhere_when_its_process_ends(jobs: ClusterJobSto
         done = await ended(jobs, job)
     assert (first.started, second.started) == ([0], [2])
     assert JobReport.of(done).counters["num_valid"] == 4
+
+
+async def test_metrics_count_what_was_applied_before_a_job_went_on_elsewhere(
+    jobs: ClusterJobStore, files: FileStore
+) -> None:
+    """They counted only what the last process had applied."""
+
+    def memberships() -> float:
+        return Scrape.of(BATCH_MEMBERSHIPS.collect()).total("batch_memberships_total")
+
+    before, second = memberships(), Script()
+    second.may_go_on.set()
+    job = await waiting(jobs, files, b"..w..u.")
+    async with running(jobs, files, Script()):
+        await at(jobs, job, 2)
+    async with running(jobs, files, second):
+        await ended(jobs, job)
+        await eventually(lambda: _has(memberships, before + 5))
+
+
+async def _has(number: Callable[[], float], wanted: float) -> None:
+    assert number() == wanted
 
 
 async def test_a_job_that_rests_goes_on_elsewhere_when_its_process_ends(

@@ -146,6 +146,23 @@ async def test_lifting_says_whether_there_was_one(store: Watched) -> None:
     assert await lift(store, ALL_MEMBERS, USERS[1], now_ms=now_ms)
 
 
+@pytest.mark.parametrize("lifted_for", [MEMBER, ALL_MEMBERS])
+async def test_lifting_says_that_there_was_one_when_it_is_sent_again(
+    store: Watched, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, lifted_for: int
+) -> None:
+    """After a lost answer, there is none any more."""
+    execute = cluster.execute
+
+    async def sent_again(*arguments: Any, **options: Any) -> Any:
+        await execute(*arguments, **options)
+        return await execute(*arguments, **options)
+
+    monkeypatch.setattr(cluster, "execute", sent_again)
+    await suppress(store, MEMBER, USERS[0])
+    assert await lift(store, lifted_for, USERS[0])
+    assert not await lift(store, lifted_for, USERS[0])
+
+
 async def test_one_for_all_members_that_was_cut_short_is_lifted(store: Watched, plain: RedisCluster) -> None:
     """Nothing says so beside the user's memberships."""
     await suppress(store, ALL_MEMBERS, USERS[1])
@@ -180,8 +197,7 @@ async def test_of_two_at_once_one_is_the_last(store: Watched, plain: RedisCluste
     assert (await store.members(seconds_from_now()) == {MEMBER: NEVER}) is is_marked
 
 
-@pytest.mark.parametrize("step", [1, 2])
-@pytest.mark.parametrize("first", ["suppress", "lift"])
+@pytest.mark.parametrize(("first", "step"), [("suppress", 1), ("suppress", 2), ("lift", 1), ("lift", 2), ("lift", 3)])
 async def test_whoever_the_other_one_comes_between_is_the_last(
     store: Watched, cluster: Cluster, plain: RedisCluster, monkeypatch: pytest.MonkeyPatch, first: str, step: int
 ) -> None:

@@ -30,7 +30,6 @@ local name, member, now, end_ms = unpack(ARGV, 1, 4)
 local node_ms, ends = now_ms(), {}
 for i = 7, #ARGV do
   if end_ms == '' then
-    ends[#ends + 1] = redis.call('ZSCORE', registry, ARGV[i]) or ''
     redis.call('ZREM', registry, ARGV[i])
   else
     redis.call('ZADD', registry, 'GT', end_ms, ARGV[i])
@@ -56,11 +55,10 @@ Keys: members, version, due, the member's suppressed users. Arguments: the new v
 ms), the suppressions' end (likewise; `inf`: never; empty: lift them), two delays in ms after which the users are to be
 removed once more, and the users' keys. The delays count by the node's clock, as workers' clocks may differ.
 
-Answers when each suppression ends, which may be later than asked for: only lifting shortens one. Of those that are
-lifted, it answers when they would have ended (empty where there was none). Notes are dropped when
-they have ended by both clocks, the worker's and the node's. Users whose suppression is lifted stay due, because the
-request that suppressed them may still be about to write its marker. The whole set expires a day after its last
-suppression has ended; one without an end is kept until the year 9999."""
+Answers when each suppression ends, which may be later than asked for: only lifting shortens one. (Of those that are
+lifted it answers nothing.) Notes are dropped when they have ended by both clocks, the worker's and the node's. Users
+whose suppression is lifted stay due, because the request that suppressed them may still be about to write its marker.
+The whole set expires a day after its last suppression has ended; one without an end is kept until the year 9999."""
 
 NOTED = """
 local found = {}
@@ -151,22 +149,24 @@ class ClusterSuppressionStore:
                 break
 
     async def lift(self, member_id: int, user_keys: Sequence[bytes], now_ms: int, name: str, deadline: float) -> bool:
-        """Delete the markers, so that nothing removes the users any more, and then the notes; repeat where markers have
-        been written in between."""
+        """Read the notes, as what deletes them may be sent again after a lost answer. Delete the markers, so that
+        nothing removes the users any more, and then the notes; repeat where markers have been written in between."""
         members: Collection[int] = (member_id,)
         if member_id == ALL_MEMBERS:
             asked = [commands.field_names(keys.suppression_key(key)) for key in user_keys]
             found = await self._cluster.execute(asked, deadline)
             marked = {int(member) for fields in found for member in fields}
             members = {ALL_MEMBERS, *marked, *await self._noting(user_keys, deadline)}
+        notes = [_noted(each, user_keys) for each in members]
         markers = [commands.remove_fields(keys.suppression_key(key), members) for key in user_keys]
         asked = [commands.get_fields(keys.suppression_key(key), members) for key in user_keys]
         were_suppressed = False
         while True:
+            for ends in await self._cluster.execute(notes, deadline):
+                were_suppressed |= any(end and float(end) > now_ms for end in ends)
             await self._write(markers, deadline)
             for each in members:
-                ends = await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
-                were_suppressed |= any(end and float(end) > now_ms for end in ends)
+                await self._change(each, user_keys, now_ms, "", (0, 0), name, deadline)
             if not any(map(any, await self._cluster.execute(asked, deadline))):
                 return were_suppressed
 
@@ -234,7 +234,7 @@ class ClusterSuppressionStore:
         name: str,
         deadline: float,
     ) -> list[bytes]:
-        """Run `CHANGE`. Returns when each suppression ends, or would have ended."""
+        """Run `CHANGE`."""
         script_keys = [
             *(keys.SUPPRESSING_MEMBERS, keys.SUPPRESSIONS_VERSION, keys.SUPPRESSIONS_DUE),
             keys.suppressed_users_key(member_id),

@@ -85,21 +85,15 @@ class JobDesk:
         await self._quotas.ask_gets(caller.member, RESOURCE, 1, deadline)
 
     async def create(self, member_id: int, caller: Caller, deadline: float) -> NewJob:
-        """Create a job, whose file is uploaded later.
+        """Create a job, whose file is uploaded later, to a URL.
 
         Raises:
             AudienceError: RATE_LIMIT_EXCEEDED; others as above.
         """
         await self.count_get(caller, deadline)
-        now_ms = self._clock.now_ms()
-        job_id = "".join([secrets.choice(_ALPHABET) for _ in range(RANDOM_CHARACTERS)]) + str(now_ms // 1000)
         secret = secrets.token_hex(SECRET_BYTES)
-        job = Job(job_id, 0, member_id, Phase.STARTING, now_ms, now_ms, now_ms + OPEN_MS)
-        marks = await self._jobs.marks(now_ms, deadline)
-        made = await self._jobs.create(job, hash_secret(secret), deadline)
-        if made is None:
-            raise _too_many_today(member_id, now_ms)
-        return NewJob(made, f"{marks.now}{secret}")
+        marks = await self._jobs.marks(self._clock.now_ms(), deadline)
+        return NewJob(await self._create(member_id, hash_secret(secret), deadline), f"{marks.now}{secret}")
 
     async def find(self, job_id: str, caller: Caller, deadline: float) -> Job:
         """Find a job.
@@ -160,13 +154,15 @@ class JobDesk:
         await self._files.discard(job_id)
         return await self._own(job_id, caller, deadline)
 
-    async def upload(self, job: Job, pieces: AsyncIterator[bytes]) -> Job:
-        """Upload a new job's file.
+    async def upload(self, member_id: int, pieces: AsyncIterator[bytes], caller: Caller, deadline: float) -> Job:
+        """Create a job, and upload its file, which may take longer than until the deadline.
 
         Raises:
             AudienceError: LIMIT, RATE_LIMIT_EXCEEDED: the file exceeds the member's limits; NOT_FOUND: the job was
-                cancelled, or a newer one has replaced it; others as above, and what `pieces` raises.
+                cancelled; others as above, and what `pieces` raises.
         """
+        await self.count_get(caller, deadline)
+        job = await self._create(member_id, None, deadline)
         upload: Upload | None = None
         error_code = UPLOAD_INCOMPLETE
         try:
@@ -192,6 +188,20 @@ class JobDesk:
             if upload is not None:
                 await upload.fail(error_code)
         return await self._found(job.job_id, asyncio.get_running_loop().time() + STORE_SECONDS)
+
+    async def _create(self, member_id: int, url_hash: str | None, deadline: float) -> Job:
+        """As `JobStore.create`.
+
+        Raises:
+            AudienceError: RATE_LIMIT_EXCEEDED, the member has sent as many files as it may in a day.
+        """
+        now_ms = self._clock.now_ms()
+        job_id = "".join([secrets.choice(_ALPHABET) for _ in range(RANDOM_CHARACTERS)]) + str(now_ms // 1000)
+        job = Job(job_id, 0, member_id, Phase.STARTING, now_ms, now_ms, now_ms + OPEN_MS)
+        made = await self._jobs.create(job, url_hash, deadline)
+        if made is None:
+            raise _too_many_today(member_id, now_ms)
+        return made
 
     async def _own(self, job_id: str, caller: Caller, deadline: float) -> Job:
         """A job that the caller may use, `_as_it_is`."""

@@ -54,14 +54,13 @@ class BatchSegmentService:
         # The time that the sender took for the first message does not count, as with those that follow.
         deadline = max(deadline, asyncio.get_running_loop().time() + STORE_SECONDS)
         member_id = await self._desk.member_id(first, caller, deadline)
-        new = await self._desk.create(member_id, caller, deadline)
 
         async def pieces() -> AsyncIterator[bytes]:
             yield first.data
             async for request in requests:
                 yield request.data
 
-        return pb.UploadBatchFileResponse(job=_job(await self._desk.upload(new.job, pieces())))
+        return pb.UploadBatchFileResponse(job=_job(await self._desk.upload(member_id, pieces(), caller, deadline)))
 
     async def get(self, request: pb.GetBatchJobRequest, caller: Caller, deadline: float) -> pb.GetBatchJobResponse:
         """Read a job."""

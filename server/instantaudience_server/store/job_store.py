@@ -51,12 +51,12 @@ class ClusterJobStore:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def create(self, job: Job, url_hash: str, deadline: float) -> Job | None:
+    async def create(self, job: Job, url_hash: str | None, deadline: float) -> Job | None:
         """Run the script."""
         member = job.member_id
         job_keys = [keys.job_key(job.job_id), keys.jobs_key(member), keys.changed_jobs_key(member)]
-        job_keys += [keys.uploads_key(member), keys.job_url_key(url_hash), keys.JOB_NUMBERS]
-        job_keys += [keys.unused_jobs_key(member)]
+        job_keys += [keys.uploads_key(member), keys.JOB_NUMBERS, keys.unused_jobs_key(member)]
+        job_keys += [] if url_hash is None else [keys.job_url_key(url_hash)]
         hour = job.created_ms // MS_PER_HOUR
         arguments = (job.job_id, member, job.created_ms, job.open_until_ms, KEPT_MS, MOST_UNUSED, hour, MOST_IN_A_DAY)
         made = await self._run(upload_scripts.CREATE, job_keys, arguments, deadline)

@@ -60,27 +60,31 @@ if known then return {tonumber(known), {}} end
 local id, member, now, open_until, kept, most_unused, hour, most_jobs = unpack(ARGV)
 if used(KEYS[4], tonumber(hour), tonumber(now), '')[5] >= tonumber(most_jobs) then return false end
 local gone = kept_no_longer(KEYS[2], now - kept)
-for _, unused in ipairs(redis.call('ZRANGE', KEYS[7], 0, -most_unused)) do gone[#gone + 1] = unused end
-forget(gone, KEYS[2], KEYS[3], KEYS[7])
-local number = redis.call('INCR', KEYS[6])
+for _, unused in ipairs(redis.call('ZRANGE', KEYS[6], 0, -most_unused)) do gone[#gone + 1] = unused end
+forget(gone, KEYS[2], KEYS[3], KEYS[6])
+local number = redis.call('INCR', KEYS[5])
 redis.call('HSET', KEYS[1], 'job_id', id, 'member_id', member, 'number', number, 'phase', 'starting',
   'created_ms', now, 'modified_ms', now, 'open_until_ms', open_until)
 redis.call('PEXPIREAT', KEYS[1], now + kept)
-no_file(KEYS[7], id, now, kept)
+no_file(KEYS[6], id, now, kept)
 redis.call('ZADD', KEYS[2], now * 1000 + number % 1000, id)
 redis.call('ZADD', KEYS[3], now, id)
 redis.call('PEXPIREAT', KEYS[2], now + kept)
 redis.call('PEXPIREAT', KEYS[3], now + 2 * kept)
-redis.call('HSET', KEYS[4], 'open', id)
-redis.call('PEXPIREAT', KEYS[4], now + kept)
-redis.call('SET', KEYS[5], id, 'PXAT', open_until)
+if KEYS[7] then
+  redis.call('HSET', KEYS[4], 'open', id)
+  redis.call('PEXPIREAT', KEYS[4], now + kept)
+  redis.call('SET', KEYS[7], id, 'PXAT', open_until)
+else
+  redis.call('HSET', KEYS[1], 'without_url', 1)
+end
 return {number, gone}
 """
 )
-"""Creates a job. Keys: job, member's jobs, changed jobs, uploads, URL, numbers, unused jobs. Arguments: the job's ID,
-member, now, until when the URL may be used, how long to keep the job (times in ms), how many unused jobs to keep, the
-hour, how many files the member may send in a day. Answers the job's number, and the IDs of jobs that are no longer
-kept; nothing where the member has sent as many files as it may today."""
+"""Creates a job. Keys: job, member's jobs, changed jobs, uploads, numbers, unused jobs, and the URL where it has one.
+Arguments: the job's ID, member, now, until when the upload may begin, how long to keep the job (times in ms), how many
+unused jobs to keep, the hour, how many files the member may send in a day. Answers the job's number, and the IDs of
+jobs that are no longer kept; nothing where the member has sent as many files as it may today."""
 
 MARKS = """
 local marks = {}
@@ -107,10 +111,11 @@ BEGIN_UPLOAD = (
     + """
 local id, member, lease, now, ends, most_waiting, most_uploads, hour, furthest, kept, size = unpack(ARGV)
 now, hour, furthest = tonumber(now), tonumber(hour), tonumber(furthest)
-local phase, upload_lease, open_until = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms'))
+local phase, upload_lease, open_until, without_url =
+  unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms', 'without_url'))
 if not (phase == 'uploading' and upload_lease == lease) then
   if phase ~= 'starting' or tonumber(open_until) <= now then return 'closed' end
-  if redis.call('HGET', KEYS[3], 'open') ~= id then return 'closed' end
+  if not without_url and redis.call('HGET', KEYS[3], 'open') ~= id then return 'closed' end
   local uploads, fields = 0, redis.call('HGETALL', KEYS[3])
   for i = 1, #fields, 2 do
     if string.sub(fields[i], 1, 2) == 'u:' then
@@ -130,7 +135,8 @@ if not (phase == 'uploading' and upload_lease == lease) then
     'upload_lease', lease)
   redis.call('ZREM', KEYS[5], id)
   note_upload(KEYS[3], id, ends, 0, 0)
-  redis.call('HDEL', KEYS[3], 'open')
+  redis.call('PEXPIREAT', KEYS[3], now + kept)
+  if not without_url then redis.call('HDEL', KEYS[3], 'open') end
 end
 local others = used(KEYS[3], hour, now, id)
 if fits(others, {unpack(ARGV, 12)}, size, 0) then

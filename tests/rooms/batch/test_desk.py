@@ -11,6 +11,7 @@ from instantaudience.v1 import batch_pb2 as pb
 from instantaudience_server.batch.desk import CANCELLED, OPEN_MS, UPLOAD_URL_EXPIRED, JobDesk
 from instantaudience_server.batch.service import BatchSegmentService
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
+from instantaudience_server.batch.uploads.limits import limits_of
 from instantaudience_server.batch.uploads.uploading import UPLOAD_FAILED, UPLOAD_INCOMPLETE, Uploads
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
@@ -20,7 +21,7 @@ from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store import job_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.interfaces.jobs import Order, Phase
+from instantaudience_server.store.interfaces.jobs import Order, Phase, Room
 from instantaudience_server.store.job_store import ClusterJobStore
 from support.clocks import FakeClock
 from support.parts.accounts import refused
@@ -102,17 +103,31 @@ async def test_an_upload_that_breaks_off_ends_its_job_and_makes_room_for_the_nex
         for each in last:
             raise each
 
-    jobs = [(await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job]
     with pytest.raises(type(error)):
-        await desk.upload(jobs[0], pieces(error))
-    broken_off = await desk.find(jobs[0].job_id, DEMO, seconds_from_now())
+        await desk.upload(DEMO.member.id, pieces(error), DEMO, seconds_from_now())
+    (broken_off,) = [job async for job in (await desk.older(DEMO.member.id, 0, 1, DEMO, seconds_from_now())).jobs]
     assert (broken_off.phase, broken_off.error_code) == (Phase.ERROR, error_code)
-    jobs.append((await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job)
-    assert (await desk.upload(jobs[1], pieces())).phase is Phase.VALIDATING
+    job = await desk.upload(DEMO.member.id, pieces(), DEMO, seconds_from_now())
+    assert job.phase is Phase.VALIDATING
     files = FileStore((tmp_path / "files").as_uri())
-    assert await files.job_ids() == [jobs[1].job_id]
-    await desk.cancel(jobs[1].job_id, DEMO, seconds_from_now())
+    assert await files.job_ids() == [job.job_id]
+    await desk.cancel(job.job_id, DEMO, seconds_from_now())
     assert await files.job_ids() == []
+
+
+async def test_an_upload_over_grpc_leaves_who_has_a_url_its_turn(
+    desk: JobDesk, cluster: Cluster, clock: FakeClock
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"7;10001:0\n"
+
+    new = await desk.create(DEMO.member.id, DEMO, seconds_from_now())
+    await desk.upload(DEMO.member.id, pieces(), DEMO, seconds_from_now())
+    limits, until_ms = limits_of(DEMO.member.batch), clock.ms + OPEN_MS
+    begun = await ClusterJobStore(cluster).begin_upload(
+        new.job, "lease", 0, limits, clock.ms, until_ms, seconds_from_now()
+    )
+    assert isinstance(begun, Room)
 
 
 async def test_a_member_that_has_sent_many_files_today_sends_more_tomorrow(
@@ -125,8 +140,7 @@ async def test_a_member_that_has_sent_many_files_today_sends_more_tomorrow(
         async def pieces() -> AsyncIterator[bytes]:
             yield b"7;10001:0\n"
 
-        job = (await desk.create(DEMO.member.id, DEMO, seconds_from_now())).job
-        await desk.upload(job, pieces())
+        await desk.upload(DEMO.member.id, pieces(), DEMO, seconds_from_now())
 
     await send()
     error = await refused(send(), Reason.RATE_LIMIT_EXCEEDED)
@@ -139,9 +153,14 @@ async def test_a_member_that_has_sent_many_files_today_sends_more_tomorrow(
 async def test_every_call_counts_as_a_read(desk: JobDesk) -> None:
     member_id = DEMO.member.id
     job_id = (await desk.create(member_id, DEMO, seconds_from_now())).job.job_id
+
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
     spent = Caller(DEMO.account, replace(DEMO.member, limits=Limits(gets_per_second=0)))
     for call in (
         desk.create(member_id, spent, seconds_from_now()),
+        desk.upload(member_id, nothing(), spent, seconds_from_now()),
         desk.find(job_id, spent, seconds_from_now()),
         desk.page(member_id, Order(), 0, 9, spent, seconds_from_now()),
         desk.older(member_id, 0, 9, spent, seconds_from_now()),

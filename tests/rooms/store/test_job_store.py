@@ -69,6 +69,13 @@ async def create_one_more(jobs: ClusterJobStore, member: int, now: int) -> Job |
     return await jobs.create(job, f"url{number}", seconds_from_now())
 
 
+async def create_without_url(jobs: ClusterJobStore, member: int) -> Job:
+    job = Job(f"job{next(numbers)}", 0, member, Phase.STARTING, NOW, NOW, NOW + 5 * MINUTE)
+    made = await jobs.create(job, None, seconds_from_now())
+    assert made is not None
+    return made
+
+
 async def create(jobs: ClusterJobStore, member: int, now: int = NOW) -> Job:
     made = await create_one_more(jobs, member, now)
     assert made is not None
@@ -171,6 +178,18 @@ async def test_a_job_from_its_beginning_to_its_end(jobs: ClusterJobStore, member
     done = {"phase": Phase.COMPLETED, "completed_ms": NOW + 9, "modified_ms": NOW + 9, "position_bytes": 30}
     assert await found(jobs, job) == replace(processing, **done, checkpoint="", progress="", report="{}")
     assert await take(jobs, "b") is None
+
+
+async def test_jobs_without_a_url_take_no_ones_place(jobs: ClusterJobStore, member: int, plain: RedisCluster) -> None:
+    """Of several uploads over gRPC that began at once, all but the last were refused, and so was who had a URL."""
+    limits = LIMITS._replace(waiting_jobs=9, uploads_at_once=9)
+    without = [await create_without_url(jobs, member) for _ in range(2)]
+    for _ in range(2):
+        assert await begin(jobs, without[0], limits=limits) == Room(100, 150, None, 20)
+    assert await plain.pexpiretime(uploads_key(member)) == NOW + KEPT_MS
+    of_url = await create(jobs, member)
+    for job in (without[1], of_url):
+        assert await begin(jobs, job, limits=limits) == Room(100, 150, None, 20)
 
 
 async def test_members_take_turns_and_have_one_job_under_way(jobs: ClusterJobStore) -> None:

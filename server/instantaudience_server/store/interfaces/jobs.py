@@ -131,7 +131,7 @@ class Refusal(enum.StrEnum):
     """Why an upload may not begin."""
 
     CLOSED = "closed"
-    """There is no such job, its upload has begun already, a newer job has replaced it, or its URL has expired."""
+    """There is no such job, its upload has begun already, a newer URL has replaced its own, or that has expired."""
     BUSY = "busy"
     """The member has as many uploads under way as it may."""
     FULL = "full"
@@ -155,10 +155,10 @@ class JobStore(Protocol):
     False (or what they say otherwise).
     """
 
-    async def create(self, job: Job, url_hash: str, deadline: float) -> Job | None:
+    async def create(self, job: Job, url_hash: str | None, deadline: float) -> Job | None:
         """Keep a new job, and return it with its number. Its upload URL, given by its hash, replaces an unused one of
-        the member. The oldest of the member's jobs without a file are deleted beyond `MOST_UNUSED`. None: the member
-        has sent as many files as it may in a day."""
+        the member; None: it has none, as its file is here already. The oldest of the member's jobs without a file are
+        deleted beyond `MOST_UNUSED`. None: the member has sent as many files as it may in a day."""
 
     async def marks(self, now_ms: int, deadline: float) -> Marks:
         """The marks of upload URLs made about now; the same for all processes."""

@@ -153,10 +153,11 @@ FINISH = (
 local id, member, lease, now, report, failed, lines, hour = unpack(ARGV)
 local phase, held, size, kept = unpack(redis.call('HMGET', KEYS[1], 'phase', 'lease', 'size_bytes', 'report'))
 if held and held ~= lease then return false end
+redis.call('HDEL', KEYS[1], 'checkpoint')
 local is_under_way = phase == 'validating' or phase == 'processing'
 if is_under_way or (phase and not kept and report ~= '') then
   redis.call('HSET', KEYS[1], 'report', report)
-  redis.call('HDEL', KEYS[1], 'checkpoint', 'progress')
+  redis.call('HDEL', KEYS[1], 'progress')
   if lines ~= '0' then
     redis.call('HINCRBY', KEYS[6], 'l' .. hour, lines)
     redis.call('EXPIRE', KEYS[6], 172800, 'NX')

@@ -499,8 +499,11 @@ async def test_one_that_was_cancelled_while_nobody_had_it_makes_room(jobs: Clust
     await empty(jobs)
     job, next_one = await waiting(jobs, member), await waiting(jobs, member)
     assert await take(jobs, "f1", OVER) == job.job_id
+    assert await jobs.note(replace(job, lease="f1"), "long", "shown", 5, OVER, NOW, seconds_from_now())
     assert await jobs.cancel(job, "CANCELLED", NOW, seconds_from_now())
     assert await take(jobs, "f2") is None
+    cancelled = await found(jobs, job)
+    assert (cancelled.checkpoint, cancelled.progress) == ("", "shown")  # nobody goes on with it
     assert await take(jobs, "f3") == next_one.job_id
     assert await finish(jobs, next_one, "f3") == ""
 

@@ -416,7 +416,8 @@ async def test_what_is_said_of_a_segment_beside_its_id_must_be_true(callers: Cal
     for query in wrong:
         for method, body in (("GET", None), ("PUT", {"segment": {"short_name": "Other"}}), ("DELETE", None)):
             answer = await callers.call("admin", method, query, body)
-            assert_http_error(answer, 404, "SYNTAX", f"'id': there is no segment {segment_id}")
+            text = f"'id': there is no segment {segment_id} that fits the other parameters"
+            assert_http_error(answer, 404, "SYNTAX", text)
     for body in ({"member_id": 777, "segment": {}}, {"segment": {"member_id": 777}}):
         assert_http_error(await callers.call("admin", "PUT", f"?id={segment_id}", body), 404, "SYNTAX")
     one: dict[str, Any] = {"id": segment_id, "short_name": "Other"}
@@ -594,6 +595,7 @@ REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "POST: a word": ("POST", "?member_id=own", {"segment": {}}, 400, "SYNTAX", f"member_id: {NUMBER}"),
     "POST: too large": ("POST", "", LARGE, 413, "LIMIT", "The body has more than 1048576 bytes."),
     "GET: no such segment": ("GET", NONE, None, 404, "SYNTAX", NO_SUCH),
+    "GET: no such segment, whatever its state": ("GET", f"{NONE}&state=active", None, 404, "SYNTAX", NO_SUCH),
     "GET: not in this state": (
         *("GET", "?id=10001&state=inactive", None, 404, "SYNTAX"),
         "'id': there is no segment 10001 that fits the other parameters",

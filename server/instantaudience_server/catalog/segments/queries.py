@@ -33,12 +33,6 @@ class Query(NamedTuple):
     fields: frozenset[str] | None
     is_one: bool
 
-    @property
-    def is_filtered(self) -> bool:
-        """Whether it asks for more than which segment, in which member."""
-        filters = self.filters
-        return bool(filters["search"]) or filters["active"] is not None or filters["modified_since"] is not None
-
 
 def query_of(request: pb.FindSegmentsRequest, caller: Caller) -> Query:
     """The query of a request.

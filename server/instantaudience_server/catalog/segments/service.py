@@ -85,7 +85,7 @@ class SegmentService:
             **query.filters, order=query.order, skip=skip, limit=limit
         )
         if query.is_one and not found:
-            raise _none(query)
+            raise self._missing(query)
         sizes = await self._sizes_of(found, query.fields, deadline)
         if query.is_one:
             return about(found[0], sizes.get(found[0].id), query.fields)
@@ -161,6 +161,17 @@ class SegmentService:
             raise no_such_code(member_id)
         return segment.id
 
+    def _missing(self, query: Query) -> AudienceError:
+        """The error for a single segment that does not exist, or that does not fit all that is asked for."""
+        ids, code, member_id = query.filters["ids"], query.filters["code"], query.filters["member_id"]
+        if ids:
+            segment, error = self._catalog.segment(ids[0]), not_found(Kind.SEGMENT, ids[0])
+        else:
+            assert code is not None
+            assert member_id is not None
+            segment, error = self._catalog.segment_by_code(member_id, code), no_such_code(member_id)
+        return error if segment is None else _unfit(error)
+
     async def _sizes_of(
         self, found: Iterable[catalog_pb2.Segment], fields: frozenset[str] | None, deadline: float
     ) -> dict[int, int]:
@@ -214,7 +225,7 @@ def _fits(named: int | None, caller: Caller, code: str = "") -> Check:
     def check(segment: catalog_pb2.Segment) -> None:
         allow(segment)
         if named not in (None, segment.member_id) or code not in ("", segment.code):
-            raise not_found(Kind.SEGMENT, segment.id)
+            raise _unfit(not_found(Kind.SEGMENT, segment.id))
 
     return check
 
@@ -241,14 +252,6 @@ def _checked_id(named: pb.ChangeSegmentRequest | pb.RemoveSegmentRequest | pb.Se
     return named.id
 
 
-def _none(query: Query) -> AudienceError:
-    """The error for a single segment that does not exist, or that the filters of lists leave out."""
-    ids, member_id = query.filters["ids"], query.filters["member_id"]
-    if ids:
-        error = not_found(Kind.SEGMENT, ids[0])
-    else:
-        assert member_id is not None
-        error = no_such_code(member_id)
-    if not query.is_filtered:
-        return error
+def _unfit(error: AudienceError) -> AudienceError:
+    """The error for a segment that exists, and is not what else the request says of it; `error` is that for none."""
     return AudienceError(error.reason, f"{error.message} that fits the other parameters", field=error.metadata["field"])

@@ -10,6 +10,7 @@ function envoy_on_request(handle)
     if name:find("^grpc%-") or name:find("%-bin$") then names[#names + 1] = name end
   end
   for _, name in ipairs(names) do headers:remove(name) end
+  drop_query(headers)
   local timeout = headers:get("connect-timeout-ms")
   if timeout and timeout:find("^%d+$") and #timeout <= 8 then headers:add("grpc-timeout", timeout .. "m") end
   local body = handle:body() -- the transcoder bounds the parts that it reads, not all of them together

@@ -1,5 +1,5 @@
--- Errors of Connect calls with JSON (source: https://connectrpc.com/docs/protocol, "Error end-stream"). It precedes
--- `connect.lua` and `connect_streams.lua`, and uses of `CONNECT`:
+-- Queries and errors of Connect calls with JSON (source: https://connectrpc.com/docs/protocol, "Error end-stream"). It
+-- precedes `connect.lua` and `connect_streams.lua`, and uses of `CONNECT`:
 --   errors[<grpc code>] = {name = Connect's code, status = HTTP status}; unknown = the one in place of other codes
 --   details_key = name of a header; hidden_headers = {name, …}
 
@@ -89,4 +89,10 @@ local function take_failure(handle)
   local parts = { '{"code":"' .. err.name .. '","message":' .. json_text(message) }
   if #details > 0 then parts[2] = '"details":[' .. table.concat(details, ",") .. "]" end
   return table.concat(parts, ",") .. "}", err.status
+end
+
+-- Removes the query of a call, which means nothing: the transcoder would read fields of the message from it, or pass on a
+-- call with a parameter that it does not know as it is.
+local function drop_query(headers)
+  headers:replace(":path", headers:get(":path"):match("^[^?]*"))
 end

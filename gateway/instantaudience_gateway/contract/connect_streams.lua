@@ -53,6 +53,7 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   headers:remove("grpc-encoding")
   headers:remove("grpc-accept-encoding")
+  drop_query(headers)
   headers:replace("content-type", "application/json")
   local place, last = { head = "", missing = 0, held = {}, opener = "[" }, nil
   for chunk in handle:bodyChunks() do

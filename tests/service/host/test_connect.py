@@ -216,6 +216,19 @@ async def test_a_stream_in_json_that_fails(
     assert (error["code"], bool(error["message"]), cause_of(error)) == (code, True, cause)
 
 
+async def test_a_query_means_nothing(http: httpx.AsyncClient, open_service: Service) -> None:
+    token = {"authorization": await open_service.token()}
+    users = {"rtSegment": [{"userId": "77", "segBlock": [{"segId": 99}]}], "validateOnly": True}
+    for query in ("x=1", "detail=false"):
+        answer = await http.post(f"{APPLY}?{query}", json=users, headers=JSON | token)
+        ((code, path),) = [(each["code"], each["path"]) for each in answer.json()["response"]["warnings"]]
+        assert (code, path) == ("WARNING_CODE_UNKNOWN_SEGMENT", "rt_segment[0].seg_block[0]")
+        body = frame(json.dumps(users).encode())
+        answer = await http.post(f"{STREAM}?{query}", content=body, headers=STREAMING_JSON | token)
+        (_, result), (flag, end) = envelopes(answer.content)
+        assert (len(json.loads(result)["response"]["warnings"]), flag, json.loads(end)) == (1, END, {})
+
+
 async def test_deadlines_in_json(http: httpx.AsyncClient, open_service: Service) -> None:
     headers = JSON | {"authorization": await open_service.token(), "connect-timeout-ms": "0"}
     answer = await http.post(APPLY, json={}, headers=headers)

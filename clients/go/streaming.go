@@ -21,7 +21,8 @@ const lookEvery = 250 * time.Millisecond
 // Users are read only as fast as they can be sent, so memory stays bounded. Users that come slowly go together with
 // those of the next 0.3 s at most. A failed request is retried, if that is useful, keeping the order of each user's
 // changes, until WithStreamPatience has passed without progress, or the context has ended; that error is the iterator's
-// last value. Time spent waiting for users does not count. If the results are not read, nothing more is sent.
+// last value. Time spent waiting for users, or in which the process is stopped, does not count. If the results are not
+// read, nothing more is sent.
 //
 // The users' iterator runs in a goroutine of its own; it is not read any further once the iterator of the results has
 // ended.
@@ -173,9 +174,18 @@ func (s *streaming) pause(ctx context.Context, failure *Error, token string) err
 	if !again {
 		return failure
 	}
-	patient, cancel := context.WithDeadline(ctx, s.waitsSince.Add(s.client.patience))
-	defer cancel()
-	return sleep(patient, pause, failure)
+	if pause >= time.Until(s.waitsSince.Add(s.client.patience)) {
+		return failure
+	}
+	began := time.Now()
+	err := sleep(ctx, pause, failure)
+	s.excuse(time.Since(began) - pause)
+	return err
+}
+
+// excuse does not count this time, in which the process was stopped, as time without progress.
+func (s *streaming) excuse(late time.Duration) {
+	s.waitsSince = s.waitsSince.Add(max(0, min(late, time.Since(s.waitsSince))))
 }
 
 // giveResults yields the results of the first requests, as far as they are final; each makes room.
@@ -211,7 +221,7 @@ type oneStream struct {
 	// readSince is since when an answer has been waited for; time in which the caller processes a result, or the process is
 	// stopped, does not count.
 	readSince time.Time
-	// looked is when it was last asked whether the stream is stuck.
+	// looked is when something was last waited for, for lookEvery at most.
 	looked time.Time
 }
 
@@ -277,10 +287,12 @@ func (o *oneStream) run(ctx context.Context) error {
 				}
 			}
 		case answer := <-answers:
+			o.look()
 			if isEnd, err := o.receive(answer); isEnd || err != nil {
 				return err
 			}
 		case <-look.C:
+			o.look()
 			if o.isStuck(sending == nil) {
 				o.fail(unavailable("the stream does not go on", o.requestID))
 				return nil
@@ -298,13 +310,18 @@ func (o *oneStream) add(part *part, ok bool) error {
 	return o.giveResults()
 }
 
-// isStuck reports whether an answer, or the end of the stream after everything was sent, is overdue.
-func (o *oneStream) isStuck(isSent bool) bool {
+// look does not count time in which the process was stopped as time in which something was waited for.
+func (o *oneStream) look() {
 	now := time.Now()
 	if late := now.Sub(o.looked) - lookEvery; late > 0 {
 		o.readSince = o.readSince.Add(min(late, now.Sub(o.readSince)))
+		o.excuse(late)
 	}
 	o.looked = now
+}
+
+// isStuck reports whether an answer, or the end of the stream after everything was sent, is overdue.
+func (o *oneStream) isStuck(isSent bool) bool {
 	most := o.client.caller.retries.Attempt
 	if len(o.pending) > 0 {
 		return o.pending[0].isStuck(o.readSince, most)

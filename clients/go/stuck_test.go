@@ -5,20 +5,22 @@ import (
 	"time"
 )
 
-func TestTimeInWhichTheProcessWasStoppedMakesNoStreamStuck(t *testing.T) {
+func TestTimeInWhichTheProcessWasStoppedMakesNoStreamStuckAndUsesUpNoPatience(t *testing.T) {
 	before := time.Now().Add(-time.Hour)
 	sent := new(request)
 	sent.since.Store(&before)
 	for _, pending := range [][]*request{{sent}, nil} {
 		client := &Client{caller: &caller{retries: Retries{Attempt: time.Minute}}}
 		one := &oneStream{
-			streaming: &streaming{client: client}, pending: pending, readSince: before, looked: before,
+			streaming: &streaming{client: client, waitsSince: before}, pending: pending, readSince: before, looked: before,
 		}
-		if one.isStuck(true) {
+		one.look()
+		if one.isStuck(true) || time.Since(one.waitsSince) > time.Minute {
 			t.Error("it was not looked at for an hour")
 		}
-		one.readSince = before
-		if !one.isStuck(true) {
+		one.readSince, one.waitsSince = before, before
+		one.look()
+		if !one.isStuck(true) || time.Since(one.waitsSince) < time.Minute {
 			t.Error("it was looked at, and there was no answer")
 		}
 	}

@@ -195,9 +195,9 @@ class AsyncClient:
         """Put any number of users into segments; yields a result for each request, in order.
 
         Users are read only as fast as they can be sent, so memory stays bounded. Users that come slowly go together
-        with those of the next 0.2 s at most. A failed request is retried, if that
-        is useful, keeping the order of each user's changes, until `patience_seconds` have passed without progress. Time
-        spent waiting for users does not count.
+        with those of the next 0.2 s at most. A failed request is retried, if that is useful, keeping the order of each
+        user's changes, until `patience_seconds` have passed without progress. Time spent waiting for users, or in which
+        the process is stopped, does not count.
 
         Raises:
             AudienceError: there was no progress for too long, or signing in failed.

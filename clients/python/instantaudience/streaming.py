@@ -171,7 +171,7 @@ class Streaming:
         """The results of all parts, in order.
 
         Failed requests are retried, if that is useful, until `patience_seconds` have passed without progress. Time
-        spent waiting for users does not count.
+        spent waiting for users, or in which the process was stopped, does not count.
 
         Raises:
             AudienceError: there was no progress for too long, or signing in failed.
@@ -193,7 +193,7 @@ class Streaming:
                 self._under_way[sending] = source
                 outcome: AudienceError | None = GIVEN_UP
                 try:
-                    async for response in self._answers(stream):
+                    async for response in self._answers(stream, window):
                         stream.take(response, self._retries)
                         if stream.failure is not None:
                             window.room.set()  # who waits for room shall see that nothing more is to be sent
@@ -233,7 +233,9 @@ class Streaming:
             wait = self._retries.wait_seconds(failure, attempt)
         if wait is None or time.monotonic() + wait >= window.waits_since + patience_seconds:
             raise failure
+        began = time.monotonic()
         await self._session.sleep(wait)
+        window.excuse(time.monotonic() - began - wait)
 
     async def _send(self, stream: _Stream, window: Window, source: Source, limits: Limits) -> None:
         """Send what has to be repeated, then new parts, until something fails. Exceptions are raised when the stream
@@ -269,7 +271,7 @@ class Streaming:
         stream.pending.append(sent)
         await stream.call.write(sent.part.stream_request())
 
-    async def _answers(self, stream: _Stream) -> AsyncIterator[StreamSegmentsResponse]:
+    async def _answers(self, stream: _Stream, window: Window) -> AsyncIterator[StreamSegmentsResponse]:
         """The answers of a stream. If it ends before everything is answered, that becomes its failure."""
         while True:
             since = time.monotonic()
@@ -278,7 +280,9 @@ class Streaming:
                 while not reading.done():
                     looked = time.monotonic()
                     await asyncio.wait({reading}, timeout=LOOK_SECONDS)
-                    since += max(0.0, time.monotonic() - looked - LOOK_SECONDS)
+                    late = max(0.0, time.monotonic() - looked - LOOK_SECONDS)
+                    since += late
+                    window.excuse(late)
                     if not reading.done() and self._is_stuck(stream, since):
                         stream.fail(UnavailableError("the stream does not go on", request_id=stream.request_id))
                         return

@@ -73,6 +73,10 @@ class Window:
             self.waits_since = time.monotonic()
         return max([self.failures, *(sent.attempts for sent in self.sent)]) - 1
 
+    def excuse(self, seconds: float) -> None:
+        """Do not count this time, in which the process was stopped or busy, as time without progress."""
+        self.waits_since = min(time.monotonic(), self.waits_since + max(0.0, seconds))
+
     def to_repeat(self) -> list[Sent]:
         """The requests without a final answer, and all after them that change one of the same users.
 

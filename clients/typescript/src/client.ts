@@ -175,7 +175,8 @@ export class Client {
    *
    * Users are read only as fast as they can be sent, so memory stays bounded. A failed request is retried, if that is
    * useful, keeping the order of each user's changes, until `deadlineMs` have passed without progress. Time spent
-   * waiting for users does not count. In browsers, one request is in flight at a time.
+   * waiting for users, or (in Node.js) in which the process is stopped, does not count. In browsers, one request is in
+   * flight at a time.
    *
    * @throws AudienceError there was no progress for too long, or signing in failed.
    */

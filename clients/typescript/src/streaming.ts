@@ -123,7 +123,7 @@ export class Streaming {
 
   /**
    * The results for all users, in order. Failed requests are retried, if that is useful, until `patienceMs` have passed
-   * without progress. Time spent waiting for users does not count.
+   * without progress. Time spent waiting for users, or in which the process is stopped, does not count.
    *
    * @throws AudienceError there was no progress for too long, or signing in failed; or the reason of the signal.
    */
@@ -175,6 +175,7 @@ export class Streaming {
           await this.#pause(
             stream.failure,
             attempt,
+            window,
             new Deadline(patienceMs - window.waitedMs, signal, this.means.closing),
           );
         }
@@ -243,10 +244,12 @@ export class Streaming {
    *
    * @throws AudienceError the failure, if it never is, or not before patience ends.
    */
-  async #pause(failure: AudienceError, attempt: number, patience: Deadline): Promise<void> {
+  async #pause(failure: AudienceError, attempt: number, window: Window, patience: Deadline): Promise<void> {
     const wait = waitMs(this.means.retries, failure, attempt);
     if (wait === undefined || wait >= patience.leftMs) throw failure;
+    const began = performance.now();
     await patience.sleep(wait);
+    window.excuse(performance.now() - began - wait);
   }
 
   /** The answers of a stream. If it ends before everything is answered, that becomes its failure. */
@@ -261,10 +264,15 @@ export class Streaming {
     const ending = new AbortController();
     const forget = caller.told((reason) => ending.abort(reason));
     let lookedMs = performance.now();
-    const looking = setInterval(() => {
+    const look = (): void => {
       const now = performance.now();
-      stream.excuse(now - lookedMs - LOOK_MS);
+      const lateMs = now - lookedMs - LOOK_MS;
+      stream.excuse(lateMs);
+      window.excuse(lateMs);
       lookedMs = now;
+    };
+    const looking = setInterval(() => {
+      look();
       if (stream.waitedMs > this.means.retries.attemptMs) {
         stream.fail(new UnavailableError("the stream does not go on", { requestId: stream.requestId }));
         ending.abort();
@@ -291,6 +299,7 @@ export class Streaming {
       caller.check();
       stream.fail(ofCall(failure, stream.requestId));
     } finally {
+      look();
       forget();
       stream.end();
       ending.abort();

@@ -52,6 +52,11 @@ export class Window {
     return performance.now() - this.#waitsSinceMs;
   }
 
+  /** Does not count this time, in which the process was stopped or busy, as time without progress. */
+  excuse(ms: number): void {
+    this.#waitsSinceMs = Math.min(performance.now(), this.#waitsSinceMs + Math.max(0, ms));
+  }
+
   /** Counts a failed stream; returns the number of the attempt, from 0, of what has failed most often. */
   failed(): number {
     this.#failures += 1;

@@ -120,6 +120,43 @@ test("time in which the process was stopped makes no stream stuck", async () => 
   );
 });
 
+test("time in which the process was stopped uses up no patience", async () => {
+  const now = performance.now.bind(performance);
+  let aheadMs = 0;
+  performance.now = () => now() + aheadMs;
+  const stop = (): void => {
+    aheadMs += 1_000_000;
+  };
+  /** The process is stopped while the client pauses, too. */
+  class Told extends Array<Attempt> {
+    override push(attempt: Attempt): number {
+      setImmediate(stop);
+      return super.push(attempt);
+    }
+  }
+  const told = new Told();
+  async function* stream(requests: Requests): Responses {
+    for await (const answer of answers(requests)) {
+      if (told.length < 2) {
+        stop();
+        throw new ConnectError("", Code.Unavailable);
+      }
+      yield answer;
+    }
+  }
+  try {
+    await withClient(stream, {}, told, async (client) => {
+      assert.equal(await all(client.stream([USER])), 1);
+    });
+  } finally {
+    performance.now = now;
+  }
+  assert.deepEqual(
+    Array.from(told, ({ code }) => code),
+    [Code.Unavailable, Code.Unavailable, undefined],
+  );
+});
+
 test("an answer to nothing is a defect of the service", async () => {
   async function* twice(requests: Requests): Responses {
     for await (const answer of answers(requests)) yield* [answer, answer];

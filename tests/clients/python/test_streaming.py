@@ -231,6 +231,29 @@ async def test_time_in_which_the_process_was_stopped_makes_no_stream_stuck(clock
     assert of_streams(told) == [grpc.StatusCode.OK]
 
 
+async def test_time_in_which_the_process_was_stopped_uses_up_no_patience(clock: SimpleNamespace) -> None:
+    """Where the stream fails then, or the process is stopped before the next one, another one begins."""
+    told: list[Attempt] = []
+
+    def tell(attempt: Attempt) -> None:
+        told.append(attempt)
+        asyncio.get_running_loop().call_soon(stop)
+
+    def stop() -> None:
+        clock.ahead += 1000.0
+
+    async def stream(requests: Requests, context: Context) -> Responses:
+        async for answer in answers(requests):
+            if len(told) < 2:
+                stop()
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "")
+            yield answer
+
+    async with client_of(stream, tell, Retries(first_seconds=0.01)) as client:
+        assert [each.error async for each in client.stream([user(1, block(7))])] == [None]
+    assert of_streams(told) == [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK]
+
+
 async def test_a_task_that_is_cancelled_while_a_failed_stream_ends_is_cancelled(service: FakeService) -> None:
     """Its sender, which waits for users, is ended at that moment; no other stream begins."""
     told: list[Attempt] = []

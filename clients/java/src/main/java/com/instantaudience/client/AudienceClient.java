@@ -94,7 +94,7 @@ public final class AudienceClient implements AutoCloseable {
    *
    * <p>Users are read only as fast as they can be sent, so memory stays bounded. A failed request is retried, if that
    * is useful, keeping the order of each user's changes, until the client's deadline has passed without progress. Time
-   * spent waiting for users does not count.
+   * spent waiting for users, or in which the process is stopped, does not count.
    *
    * <p>The iterator runs on a thread of its own, which is interrupted when the call ends early; the call waits until
    * the iterator has returned. An exception of the iterator is thrown after the results of the requests that were

@@ -123,6 +123,9 @@ final class Calling {
         }
         this.failure = failure;
         pause(failure, number - 1, deadline);
+        if (deadline.leftNanos() <= 0) {
+          throw failure;
+        }
       } else if (isRenewed || !isRenewable(failure, token)) {
         throw failure;
       } else {
@@ -137,21 +140,20 @@ final class Calling {
   }
 
   /**
-   * Sleeps until a retry is due, after the attempt with this number (the first is 0).
+   * Sleeps until a retry is due, after the attempt with this number (the first is 0); returns how many nanoseconds that
+   * was to take.
    *
    * @throws AudienceException the failure, if it is not to be retried, or not before the deadline.
    */
-  void pause(AudienceException failure, int attempt, Deadline deadline) {
+  long pause(AudienceException failure, int attempt, Deadline deadline) {
     OptionalLong pause = retries.pauseNanos(failure, attempt);
     if (pause.isEmpty() || pause.getAsLong() >= deadline.leftNanos()) {
       throw failure;
     }
     session.sleep(pause.getAsLong());
-    if (deadline.leftNanos() <= 0) {
-      throw failure;
-    }
     // The pause is determined here, so the channel's own backoff is reset.
     channel.resetConnectBackoff();
+    return pause.getAsLong();
   }
 
   /** The channel for a call with this token (null if none is needed) and this ID. */

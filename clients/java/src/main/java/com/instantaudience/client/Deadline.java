@@ -24,6 +24,11 @@ final class Deadline {
     return new Deadline(clock, clock.getAsLong() + nanos);
   }
 
+  /** This deadline, so much later, but not if that is negative; at most this time from now. */
+  Deadline later(long nanos, Duration most) {
+    return new Deadline(clock, ends + Math.max(0, Math.min(nanos, nanos(most) - leftNanos())));
+  }
+
   /** A duration in nanoseconds, at most the largest that fits, 292 years. */
   static long nanos(Duration time) {
     return TimeUnit.NANOSECONDS.convert(time);

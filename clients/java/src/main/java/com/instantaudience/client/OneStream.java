@@ -42,7 +42,7 @@ final class OneStream {
   private boolean isOver;
   /** Since when only the service has been waited for; time in which the process was stopped does not count. */
   private long resumed;
-  /** When it was last asked whether the stream is stuck. */
+  /** When something was last waited for, for {@code LOOK_NANOS} at most. */
   private long looked;
 
   /** {@code token} is null if none is needed. */
@@ -91,6 +91,7 @@ final class OneStream {
   private void step() {
     Deadline.check();
     long wait = send();
+    look();
     boolean isStuck = isStuck();
     // Received answers are processed first: the service is late only if there are none.
     Runnable event = all.events().poll();
@@ -104,6 +105,7 @@ final class OneStream {
     } catch (InterruptedException interrupt) {
       throw Deadline.givenUp();
     }
+    look();
     if (event != null) {
       event.run();
     }
@@ -156,15 +158,21 @@ final class OneStream {
     call.onNext(StreamSegmentsRequest.newBuilder().addAllRtSegment(first.part().users()).build());
   }
 
-  /** Whether an answer, or the end of the stream after everything was sent, is overdue. */
-  private boolean isStuck() {
-    Sent first = pending.isEmpty() && isDue ? queue.peekFirst() : pending.peekFirst();
+  /** Does not count time in which the process was stopped as time in which something was waited for. */
+  private void look() {
     long now = all.now();
     long late = now - looked - LOOK_NANOS;
     if (late > 0) {
       resumed += Math.min(late, now - resumed);
+      all.excuse(late);
     }
     looked = now;
+  }
+
+  /** Whether an answer, or the end of the stream after everything was sent, is overdue. */
+  private boolean isStuck() {
+    Sent first = pending.isEmpty() && isDue ? queue.peekFirst() : pending.peekFirst();
+    long now = all.now();
     long since = first != null ? first.since() : isSent ? resumed : now;
     return Math.min(now - since, now - resumed) > Deadline.nanos(calling.retries().attempt());
   }

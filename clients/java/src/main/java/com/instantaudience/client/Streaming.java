@@ -128,6 +128,11 @@ final class Streaming {
     }
   }
 
+  /** Does not count this time, in which the process was stopped, as time without progress. */
+  void excuse(long nanos) {
+    deadline = deadline.later(nanos, patience);
+  }
+
   /** Passes on the results of the first requests, as far as they are final. */
   void giveResults() {
     for (Sent first = window.takeAnswered(); first != null; first = window.takeAnswered()) {
@@ -190,7 +195,9 @@ final class Streaming {
       deadline = Deadline.after(patience, clock);
     }
     if (!(failure instanceof UnauthenticatedException)) {
-      calling.pause(failure, Math.max(failures, window.mostAttempts()) - 1, deadline);
+      long began = now();
+      long pause = calling.pause(failure, Math.max(failures, window.mostAttempts()) - 1, deadline);
+      excuse(now() - began - pause);
     } else if (isRenewed || !calling.isRenewable(failure, token)) {
       throw failure;
     } else {

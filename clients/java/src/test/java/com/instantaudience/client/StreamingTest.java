@@ -243,6 +243,26 @@ class StreamingTest {
   }
 
   @Test
+  void timeInWhichTheProcessWasStoppedUsesUpNoPatience() throws Exception {
+    Runnable stop = () -> ahead.addAndGet(Duration.ofHours(1).toNanos());
+    Stream stream = (number, responses) -> new Answering(responses) {
+      @Override
+      public void onNext(StreamSegmentsRequest request) {
+        if (number > 2) {
+          super.onNext(request);
+        } else {
+          stop.run();
+          responses.onError(Status.UNAVAILABLE.asRuntimeException());
+        }
+      }
+    };
+    try (AudienceClient client = client(stream)) {
+      client.stream(List.of(user("1")).iterator(), result -> assertNull(result.error()));
+    }
+    assertEquals(List.of(Status.Code.UNAVAILABLE, Status.Code.UNAVAILABLE, Status.Code.OK), told);
+  }
+
+  @Test
   void noUserIsTakenAfterTheEndThoughTheIteratorHasOne() throws Exception {
     Users users = users(2, number -> {
       if (number > 1) {

@@ -1,8 +1,8 @@
 """An in-memory service for tests of programs that use the client: real gRPC on a local port, no cluster.
 
-It applies well-formed requests like the service: the last block of a user and segment wins, -1 removes. It skips users
-without an ID or blocks, and accepts all segments unless it is given a list; it checks no other rule of the contract. It
-fails on demand: see `Fault`.
+It applies well-formed requests like the service: the last block of a user and segment wins, -1 removes, an ID's case
+does not matter. It skips users without an ID or blocks, and accepts all segments unless it is given a list; it checks
+no other rule of the contract. It fails on demand: see `Fault`.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ from instantaudience.v1 import authentication_pb2, catalog_pb2
 
 TOKEN_SECONDS = 24 * 3600
 """Lifetime of a token."""
+FIRST_OF_CODES = 1_000_000
+"""The ID of the first segment that is named by a code."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,8 +46,10 @@ class Fault:
 class FakeService:
     """The service, an asynchronous context manager.
 
-    `memberships` has the current state: {(domain, user_id): {seg_id: (value, expiration)}}. `requests` has the user IDs
-    of every apply request, in order. Sign-in needs the given `username` and `password`.
+    `memberships` has the current state: {(domain, user_id): {seg_id: (value, expiration)}}, IDs in lower case.
+    `codes` has the IDs of segments that are named by member and code: {(member_id, seg_code): seg_id}; without a list
+    of segments, new ones get IDs from `FIRST_OF_CODES` on. `requests` has the user IDs of every apply request, in
+    order. Sign-in needs the given `username` and `password`.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class FakeService:
         segments: Collection[int] | None = None,
     ) -> None:
         self.memberships: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+        self.codes: dict[tuple[int, str], int] = {}
         self.requests: list[list[str]] = []
         self.faults: deque[Fault] = deque()
         """Faults of the next requests, one each."""
@@ -164,10 +169,13 @@ class FakeService:
     ) -> pb.BatchGetMembershipsResponse:
         await self._check_token(context)
         answer = pb.BatchGetMembershipsResponse(response=pb.GetMembershipsResult(status="OK"))
+        names = {seg_id: {"member_id": member_id, "seg_code": code} for (member_id, code), seg_id in self.codes.items()}
         for asked in request.users:
-            user = answer.response.rt_segment.add(user_id=asked.user_id, domain=asked.domain or None)
-            for seg_id, (value, expiration) in sorted(self.memberships.get((asked.domain, asked.user_id), {}).items()):
-                user.seg_block.add(seg_id=seg_id, value=value, expiration=expiration)
+            user_id = asked.user_id.lower() if asked.domain else asked.user_id
+            user = answer.response.rt_segment.add(user_id=user_id, domain=asked.domain or None)
+            for seg_id, (value, expiration) in sorted(self.memberships.get(_key(asked), {}).items()):
+                named: Any = names.get(seg_id, {})
+                user.seg_block.add(seg_id=seg_id, value=value, expiration=expiration, **named)
         return answer
 
     async def _apply(self, request: pb.ApplySegmentsRequest, context: _Context) -> pb.ApplySegmentsResponse:
@@ -216,24 +224,40 @@ class FakeService:
             result.message.users_in_request += 1
             result.message.segments_in_request += len(user.seg_block)
             for place, block in enumerate(user.seg_block):
-                if self._segments is not None and block.seg_id not in self._segments:
+                seg_id = self._segment(block)
+                if seg_id is None:
+                    name = f"{block.seg_code} of member {block.member_id}" if block.seg_code else block.seg_id
                     result.warnings.add(
                         code=pb.WARNING_CODE_UNKNOWN_SEGMENT,
                         path=f"{path}.seg_block[{place}]",
-                        message=f"Invalid segment: {block.seg_id}",
+                        message=f"Invalid segment: {name}",
                     )
                 elif not request.validate_only:
-                    self._write(user, block)
+                    self._write(user, seg_id, block)
         if not result.message.users_in_request:
             result.warnings.add(code=pb.WARNING_CODE_NO_VALID_USERS)
         return result
 
-    def _write(self, user: pb.RtSegment, block: pb.SegBlock) -> None:
-        stands = self.memberships.setdefault((user.domain, user.user_id), {})
+    def _segment(self, block: pb.SegBlock) -> int | None:
+        """The ID of the block's segment; None if there is none."""
+        seg_id: int | None = block.seg_id
+        if block.seg_code:
+            code = (block.member_id, block.seg_code)
+            if self._segments is None:
+                self.codes.setdefault(code, FIRST_OF_CODES + len(self.codes))
+            seg_id = self.codes.get(code)
+        return seg_id if self._segments is None or seg_id in self._segments else None
+
+    def _write(self, user: pb.RtSegment, seg_id: int, block: pb.SegBlock) -> None:
+        stands = self.memberships.setdefault(_key(user), {})
         if block.expiration == REMOVE:
-            stands.pop(block.seg_id, None)
+            stands.pop(seg_id, None)
         else:
-            stands[block.seg_id] = (block.value, block.expiration)
+            stands[seg_id] = (block.value, block.expiration)
+
+
+def _key(user: pb.RtSegment | pb.GetMembershipsRequest) -> tuple[str, str]:
+    return user.domain, user.user_id.lower()
 
 
 def _status(fault: Fault) -> status_pb2.Status:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 from instantaudience import (
+    REMOVE,
     AsyncClient,
     Attempt,
     Client,
@@ -405,6 +406,36 @@ async def test_the_ids_of_users_are_those_of_their_memberships(service: FakeServ
     ]
     with pytest.raises(TypeError, match="for one user, a list with one"):
         await client.memberships("12")
+
+
+async def test_the_service_for_tests_knows_a_user_whatever_the_case_of_its_id(
+    service: FakeService, client: AsyncClient
+) -> None:
+    await client.apply([user("1BA9", block(7, value=5), domain="idfa"), user("1ba9", block(8), domain="idfa")])
+    (read,) = await client.memberships(["1Ba9"], domain="idfa")
+    assert (read.user_id, [each.seg_id for each in read.seg_block]) == ("1ba9", [7, 8])
+    assert set(service.memberships) == {("idfa", "1ba9")}
+
+
+async def test_the_service_for_tests_tells_segments_that_are_named_by_codes_apart(
+    service: FakeService, client: AsyncClient
+) -> None:
+    names = [(1, "tea"), (1, "coffee"), (2, "tea")]
+    await client.apply([user(1, *(block(seg_code=code, member_id=member) for member, code in names))])
+    await client.apply([user(1, block(seg_code="coffee", member_id=1, expiration=REMOVE))])
+    (read,) = await client.memberships(["1"])
+    assert [(each.member_id, each.seg_code) for each in read.seg_block] == [(1, "tea"), (2, "tea")]
+    assert set(service.memberships["", "1"]) == {service.codes[1, "tea"], service.codes[2, "tea"]}
+
+
+async def test_the_service_for_tests_knows_the_segments_of_its_list_alone() -> None:
+    async with FakeService(segments=[7, 8]) as service:
+        service.codes[1, "tea"] = 8
+        async with AsyncClient(service.endpoint, DEMO, plaintext=True) as client:
+            names = [block(7), block(9), block(seg_code="tea", member_id=1), block(seg_code="tea", member_id=2)]
+            answer = await client.apply([user(1, *names)])
+    assert [each.message for each in answer.warnings] == ["Invalid segment: 9", "Invalid segment: tea of member 2"]
+    assert set(service.memberships["", "1"]) == {7, 8}
 
 
 async def test_the_blocking_client(service: FakeService) -> None:

@@ -1,4 +1,4 @@
-"""The Connect protocol (source: https://connectrpc.com/docs/protocol): its errors, and Lua filters for JSON calls."""
+"""The Connect protocol (source: https://connectrpc.com/docs/protocol): its errors, and Lua filters."""
 
 import base64
 import json
@@ -34,8 +34,9 @@ HTTP_STATUSES: Mapping[int, int] = {
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", STATUS_DETAILS_KEY)
 """Headers and trailers that any gRPC server sends, and that only gRPC callers should see."""
 
-_BODY, _ERRORS, _UNARY, _STREAMS = (
-    Path(__file__).with_name(f"{name}.lua") for name in ("body", "connect_errors", "connect", "connect_streams")
+_BODY, _ERRORS, _UNARY, _STREAMS, _DETAILS = (
+    Path(__file__).with_name(f"{name}.lua")
+    for name in ("body", "connect_errors", "connect", "connect_streams", "connect_details")
 )
 
 
@@ -64,6 +65,11 @@ def connect_streams_script(body_limit_bytes: int, failures: Mapping[str, Failure
     script = _script(_STREAMS, {"longest_body": body_limit_bytes, "faults": faults})
     any_object: Literal = {"messages": {}, "types": {}, "depth": MAX_DEPTH}
     return "\n".join((f"local CONTRACT = {lua_literal(any_object)}", _BODY.read_text(encoding="utf-8"), script))
+
+
+def connect_details_script() -> str:
+    """The source of the Lua filter for calls with protobuf messages."""
+    return _script(_DETAILS, {})
 
 
 def _script(source: Path, own: Mapping[str, Literal]) -> str:

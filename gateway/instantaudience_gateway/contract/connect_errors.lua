@@ -1,5 +1,5 @@
--- Queries and errors of Connect calls with JSON (source: https://connectrpc.com/docs/protocol, "Error end-stream"). It
--- precedes `connect.lua` and `connect_streams.lua`, and uses of `CONNECT`:
+-- Queries and errors of Connect calls (source: https://connectrpc.com/docs/protocol, "Error end-stream"). It precedes
+-- `connect.lua`, `connect_streams.lua` and `connect_details.lua`, and uses of `CONNECT`:
 --   errors[<grpc code>] = {name = Connect's code, status = HTTP status}; unknown = the one in place of other codes
 --   details_key = name of a header; hidden_headers = {name, …}
 
@@ -57,17 +57,15 @@ local function json_text(text)
   return '"' .. text:gsub('[%c"\\]', function(sign) return ESCAPES[sign] or string.format("\\u%04x", byte(sign)) end) .. '"'
 end
 
--- The content of a google.rpc.Status: its message, and its details in Connect's format, whose base64 has no padding.
-local function status_parts(handle, data)
+-- The content of a google.rpc.Status: its message, and `detail(name of a type, bytes)` of each of its details.
+local function status_parts(data, detail)
   local message, details = "", {}
   each_field(data, function(number, value)
     if number == 2 then message = value end
     if number ~= 3 then return end
     local any = {}
     each_field(value, function(part, content) any[part] = content end)
-    local name = any[1]:match("[^/]*$")
-    local encoded = handle:base64Escape(any[2] or ""):match("^[^=]*")
-    details[#details + 1] = '{"type":' .. json_text(name) .. ',"value":"' .. encoded .. '"}'
+    details[#details + 1] = detail(any[1]:match("[^/]*$"), any[2] or "")
   end)
   return message, details
 end
@@ -85,10 +83,40 @@ local function take_failure(handle)
   if not code or code == "0" then return nil end
   local err = CONNECT.errors[code] or CONNECT.unknown
   local message, details = plain_message(text or ""), {}
-  if encoded then message, details = status_parts(handle, from_base64(encoded)) end
+  if encoded then
+    message, details = status_parts(from_base64(encoded), function(name, value)
+      local unpadded = handle:base64Escape(value):match("^[^=]*") -- as Connect has it
+      return '{"type":' .. json_text(name) .. ',"value":"' .. unpadded .. '"}'
+    end)
+  end
   local parts = { '{"code":"' .. err.name .. '","message":' .. json_text(message) }
   if #details > 0 then parts[2] = '"details":[' .. table.concat(details, ",") .. "]" end
   return table.concat(parts, ",") .. "}", err.status
+end
+
+local function varint_of(number)
+  local digits = {}
+  while number >= 128 do
+    digits[#digits + 1] = char(128 + number % 128)
+    number = floor(number / 128)
+  end
+  return table.concat(digits) .. char(number)
+end
+
+local function field(number, content)
+  return char(8 * number + 2) .. varint_of(#content) .. content
+end
+
+-- Leaves the names of the types of a failure's details alone ("google.rpc.ErrorInfo"), in a response's headers or
+-- trailers: Envoy's filter passes them on as they are, with "type.googleapis.com/", by which clients do not know them.
+local function name_details(handle, headers)
+  local encoded = headers:get(CONNECT.details_key)
+  if not encoded then return end
+  local message, details = status_parts(from_base64(encoded), function(name, value)
+    return field(3, field(1, name) .. field(2, value))
+  end)
+  local code = char(8) .. varint_of(tonumber(headers:get("grpc-status")))
+  headers:replace(CONNECT.details_key, handle:base64Escape(code .. field(2, message) .. table.concat(details)))
 end
 
 -- Removes the query of a call, which means nothing: the transcoder would read fields of the message from it, or pass on a

@@ -85,6 +85,8 @@ function envoy_on_response(handle)
       local lines = chunk:getBytes(0, chunk:length())
       chunk:setBytes((lines:gsub("([^\n]+)\n", function(line) return envelope(0, line) end)))
     end
+    local trailers = handle:trailers()
+    if trailers then name_details(handle, trailers) end
     return
   end
   local failure = failure_of(handle)

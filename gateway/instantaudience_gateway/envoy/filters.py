@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY, START_KEY
 
 from instantaudience_gateway.contract import descriptor
-from instantaudience_gateway.contract.connect import connect_script, connect_streams_script
+from instantaudience_gateway.contract.connect import connect_details_script, connect_script, connect_streams_script
 from instantaudience_gateway.contract.replies import set_header, stream_failures
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.contract.uploads import uploads_script
@@ -21,6 +21,7 @@ _HTTP_FILTERS = f"{TYPES}.filters.http"
 HEADER_MUTATION = "envoy.filters.http.header_mutation"
 GRPC_WEB = "envoy.filters.http.grpc_web"
 CONNECT = "envoy.filters.http.connect_grpc_bridge"
+CONNECT_DETAILS = "connect-details"
 CONNECT_JSON = "connect-json"
 CONNECT_TRANSCODER = "connect-json-transcoder"
 CONNECT_STREAMS = "connect-json-streams"
@@ -37,7 +38,7 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
     buffer = [_buffer(settings)] if settings.passes_json or settings.application is not None else []
     cors = [cors_filter()] if settings.allowed_origins else []
-    connect = [_connect(), *_connect_json(settings)] if settings.connect else []
+    connect = [_connect(), *_connect_scripts(settings)] if settings.connect else []
     contract = [_lua(settings), _transcoder(settings)]
     return [_arrival(), *cors, _grpc_web(), *connect, _uploads(settings), *contract, *buffer, *_service(settings)]
 
@@ -103,11 +104,15 @@ def _connect() -> dict[str, Any]:
     }
 
 
-def _connect_json(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The filters for Connect calls with JSON, which `_connect` does not transcode: unary calls, and streams."""
+def _connect_scripts(settings: GatewaySettings) -> list[dict[str, Any]]:
+    """The filters for what `_connect` leaves: the names of errors' details, and JSON, of unary calls and of streams."""
     limit_bytes = settings.body_limit_bytes
     streams = connect_streams_script(limit_bytes, stream_failures(limit_bytes))
-    scripts = {CONNECT_JSON: connect_script(limit_bytes), CONNECT_STREAMS: streams}
+    scripts = {
+        CONNECT_DETAILS: connect_details_script(),
+        CONNECT_JSON: connect_script(limit_bytes),
+        CONNECT_STREAMS: streams,
+    }
     transcoders = {
         CONNECT_TRANSCODER: (descriptor.unary_descriptor_set(), {}),
         CONNECT_STREAMS_TRANSCODER: (

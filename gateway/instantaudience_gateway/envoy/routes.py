@@ -16,6 +16,7 @@ from instantaudience_gateway.contract.uploads import MARKED, MARKED_KEY
 from instantaudience_gateway.envoy.filters import (
     BUFFER,
     CONNECT,
+    CONNECT_DETAILS,
     CONNECT_JSON,
     CONNECT_STREAMS,
     CONNECT_STREAMS_TRANSCODER,
@@ -168,7 +169,7 @@ def _connect(grpc: dict[str, Any]) -> dict[str, Any]:
     return grpc | {
         "name": CONNECT_ROUTE,
         "match": _is_connect(_CONNECT_TYPES),
-        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | _with(CONNECT),
+        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | _with(CONNECT, CONNECT_DETAILS),
     }
 
 

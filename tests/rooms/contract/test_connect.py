@@ -1,4 +1,4 @@
-"""Calls of the Connect protocol in JSON (source: https://connectrpc.com/docs/protocol), and what they fail with."""
+"""Calls of the Connect protocol (source: https://connectrpc.com/docs/protocol), and what they fail with."""
 
 import base64
 import json
@@ -9,7 +9,9 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
+from google.protobuf import json_format
 from google.rpc import code_pb2, error_details_pb2
+from instantaudience.v1 import audience_pb2
 from instantaudience_gateway.contract.connect import HTTP_STATUSES, code_name, connect_error
 from instantaudience_server.errors import Reason
 from instantaudience_server.transport.framing import frame
@@ -55,6 +57,36 @@ async def test_a_body_is_measured_as_it_was_sent(
     assert upstream.calls[-1].metadata["x-request-body-bytes"] == "300"
 
 
+TYPES = ["google.rpc.RetryInfo", "google.rpc.ErrorInfo"]
+"""The types of the details of the upstream's failures."""
+
+
+@pytest.mark.parametrize("reason", [Reason.UNAVAILABLE, Reason.UNAUTH])
+async def test_errors_of_calls_in_protobuf(connected: tuple[Upstream, httpx.AsyncClient], reason: Reason) -> None:
+    """Envoy's own filter writes them: clients did not find the details, as it named their types as gRPC does."""
+    headers = {"content-type": "application/proto"}
+    request = json_format.Parse(body_for(f"row:{reason.name}"), audience_pb2.ApplySegmentsRequest())
+    error = (await connected[1].post(APPLY, content=request.SerializeToString(), headers=headers)).json()
+    assert (error["code"], unquote(error["message"])) == (code_name(ROWS[reason].grpc_code), ODD_TEXT)
+    status = odd_status(reason)
+    assert [(each["type"], decoded(each["value"])) for each in error["details"]] == [
+        (name, each.value) for name, each in zip(TYPES, status.details, strict=True)
+    ]
+
+
+async def test_a_stream_in_protobuf_that_fails_after_an_answer(connected: tuple[Upstream, httpx.AsyncClient]) -> None:
+    headers = {"content-type": "application/connect+proto"}
+    messages = [json_format.Parse(body_for(each), audience_pb2.StreamSegmentsRequest()) for each in ("1", "row:LIMIT")]
+    requests = b"".join(frame(message.SerializeToString()) for message in messages)
+    answer = await connected[1].post(STREAM, content=requests, headers=headers)
+    first = frame(audience_pb2.StreamSegmentsResponse(response={"status": "1"}).SerializeToString())
+    assert answer.content.startswith(first)
+    end = answer.content.removeprefix(first)
+    error = json.loads(end[5:])["error"]
+    assert (end[0], error["code"]) == (2, code_name(ROWS[Reason.LIMIT].grpc_code))
+    assert [each["type"] for each in error["details"]] == TYPES
+
+
 async def test_a_stream_that_fails_after_an_answer(connected: tuple[Upstream, httpx.AsyncClient]) -> None:
     """A long one. Envoy's own filter writes its end, with the text as gRPC encodes it."""
     long = "1" * 70_000
@@ -67,7 +99,7 @@ async def test_a_stream_that_fails_after_an_answer(connected: tuple[Upstream, ht
     end = answer.content.removeprefix(first)
     error = json.loads(end[5:])["error"]
     assert (end[0], error["code"], unquote(error["message"])) == (2, "unavailable", ODD_TEXT)
-    assert [each["type"].rpartition(".")[2] for each in error["details"]] == ["RetryInfo", "ErrorInfo"]
+    assert [each["type"] for each in error["details"]] == TYPES
 
 
 @pytest.mark.parametrize(

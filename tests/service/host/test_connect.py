@@ -258,7 +258,7 @@ async def test_what_does_not_say_that_it_is_connect_is_rest(http: httpx.AsyncCli
 
 def cause_of(error: dict[str, Any]) -> str:
     """What ErrorInfo says."""
-    (value,) = [each["value"] for each in error["details"] if each["type"].endswith("google.rpc.ErrorInfo")]
+    (value,) = [each["value"] for each in error["details"] if each["type"] == "google.rpc.ErrorInfo"]
     return error_details_pb2.ErrorInfo.FromString(base64.b64decode(value + "=" * (-len(value) % 4))).metadata["cause"]
 
 

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from instantaudience_server.commands.connection.answers import and_so
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.demo import Credentials
 from instantaudience_server.commands.connection.options import as_option, profile_option, url_option
@@ -54,12 +55,21 @@ def login(url: str | None, profile: str | None, username: str | None, password_s
 @click.command()
 @profile_option
 def logout(profile: str | None) -> None:
-    """End the token of a profile, with the service and here."""
+    """End the token of a profile, with the service and here.
+
+    Where the service cannot be asked, it is deleted here all the same, and the exit status is 1.
+    """
     name = profile or DEFAULT
     known = read_profile(name)
     if known is None:
         raise click.ClickException(f"there is no profile {name}: nobody has signed in")
-    with contextlib.closing(Client(known.url, known.token, None, tls=known.tls)) as client:
-        client.revoke_token()
-    remove_profile(name)
+    try:
+        with contextlib.closing(Client(known.url, known.token, None, tls=known.tls)) as client:
+            client.revoke_token()
+    except click.ClickException as error:
+        left = f"profile {name} is deleted here, but its token is not ended"
+        hint = "once the service answers, sign in again, and `instant-audience user revoke`"
+        raise click.ClickException(and_so(error.message, left, hint)) from error
+    finally:
+        remove_profile(name)
     click.echo(f"signed out of {known.url}" + (f", profile {name}" if name != DEFAULT else ""))

@@ -52,6 +52,19 @@ async def test_from_signing_in_to_signing_out(run: Any, changed: Service, tmp_pa
     assert "does not accept the user name 'private' with this password" in refused.errors
 
 
+async def test_signing_out_of_a_service_that_is_away(run: Any, tmp_path: Path) -> None:
+    kept = tmp_path / "config/instant-audience/profiles/mine.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps({"url": "http://127.0.0.1:1", "username": "demo", "token": "hbapi:1:0:local"}))
+    ended = await run("logout", "--profile", "mine")
+    assert (ended.status, ended.output) == (1, "")
+    left = "profile mine is deleted here, but its token is not ended"
+    assert re.fullmatch(rf"Error: http://127\.0\.0\.1:1 does not answer .*; {left}; once .*\n", ended.errors), (
+        ended.errors
+    )
+    assert not kept.exists()
+
+
 async def test_a_damaged_profile_is_mended_as_it_says(run: Any, changed: Service, tmp_path: Path) -> None:
     kept = tmp_path / "config/instant-audience/profiles/mine.json"
     kept.parent.mkdir(parents=True)

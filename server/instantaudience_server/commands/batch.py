@@ -49,7 +49,9 @@ def batch() -> None:
 
 
 @batch.command()
-@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument(
+    "files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
 @member_option
 @rest_json_option
 @failing_is_two

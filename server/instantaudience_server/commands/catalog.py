@@ -131,7 +131,7 @@ def catalog() -> None:
 
 
 @catalog.command("import", short_help="Put a file into the catalog: what is missing, and what differs.")
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
 @json_option("Print the counts and problems as JSON.")
 @with_client("admin")
 def import_file(client: Client, file: Path, as_json: bool) -> None:

@@ -167,7 +167,8 @@ async def test_a_file_that_is_not_applied_to_its_end(run: Any, demo: dict[str, s
 
 
 FAILURES = {
-    "no file": ("batch send nothing", 2, "nothing is no file"),
+    "no file": ("batch send nothing", 2, "File 'nothing' does not exist"),
+    "a device": ("batch send /dev/null", 2, "/dev/null is no file"),
     "no such job": ("batch show nobody", 1, "SYNTAX: 'job_id': there is no job nobody"),
     "a variable that is not set": ("batch show ''", 2, "Invalid value for JOB: it is empty"),
     "another member's jobs": ("batch list --member 777", 1, "UNAUTH: This belongs to another member .*"),

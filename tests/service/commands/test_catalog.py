@@ -195,7 +195,6 @@ FAILURES = {
         r"bad\.yaml: users\[0\] \(id 1\): 'password' must have at least 10 characters, .*",
     ),
     "no YAML": ("no.yaml", {}, r"no\.yaml: not YAML: .*"),
-    "no such file": ("missing.yaml", {}, r"missing\.yaml: No such file or directory"),
     "an unknown token": (
         "good.yaml",
         {"INSTANT_AUDIENCE_TOKEN": "hbapi:1:0123456789abcdef0123456789abcdef:local"},
@@ -240,6 +239,14 @@ async def test_failures(
     assert (ended.status, ended.output) == (1, "")
     assert re.fullmatch(f"Error: {line}\n", ended.errors), ended.errors
     assert "s3cret" not in ended.errors
+
+
+@pytest.mark.parametrize(("file", "error"), [("missing.yaml", "does not exist"), (".", "is a directory")])
+async def test_no_such_file_is_wrong_usage(run: Any, file: str, error: str) -> None:
+    """As for all commands that read files."""
+    ended = await run("catalog", "import", file)
+    assert (ended.status, ended.output) == (2, "")
+    assert ended.errors.endswith(f"Error: Invalid value for 'FILE': File '{file}' {error}.\n"), ended.errors
 
 
 async def test_progress_is_shown_on_a_terminal(admin: dict[str, str], tmp_path: Path) -> None:

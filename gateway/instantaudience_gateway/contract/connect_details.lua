@@ -2,8 +2,8 @@
 -- filter before this one translates them. It follows `connect_errors.lua`.
 
 function envoy_on_response(handle)
-  name_details(handle, handle:headers())
+  mend_failure(handle, handle:headers())
   for _ in handle:bodyChunks() do end -- they pass
   local trailers = handle:trailers()
-  if trailers then name_details(handle, trailers) end
+  if trailers then mend_failure(handle, trailers) end
 end

@@ -70,8 +70,8 @@ local function status_parts(data, detail)
   return message, details
 end
 
-local function plain_message(text)
-  return (text:gsub("%%(%x%x)", function(digits) return char(tonumber(digits, 16)) end))
+local function unescaped(text, escape)
+  return (text:gsub(escape, function(digits) return char(tonumber(digits, 16)) end))
 end
 
 -- Removes gRPC's headers from a response. If they report a failure, returns its JSON and its HTTP status, else nil.
@@ -82,7 +82,7 @@ local function take_failure(handle)
   for _, name in ipairs(CONNECT.hidden_headers) do headers:remove(name) end
   if not code or code == "0" then return nil end
   local err = CONNECT.errors[code] or CONNECT.unknown
-  local message, details = plain_message(text or ""), {}
+  local message, details = unescaped(text or "", "%%(%x%x)"), {}
   if encoded then
     message, details = status_parts(from_base64(encoded), function(name, value)
       local unpadded = handle:base64Escape(value):match("^[^=]*") -- as Connect has it
@@ -107,9 +107,12 @@ local function field(number, content)
   return char(8 * number + 2) .. varint_of(#content) .. content
 end
 
--- Leaves the names of the types of a failure's details alone ("google.rpc.ErrorInfo"), in a response's headers or
--- trailers: Envoy's filter passes them on as they are, with "type.googleapis.com/", by which clients do not know them.
-local function name_details(handle, headers)
+-- Puts a failure, in a response's headers or trailers, as Connect has it, because Envoy's filter passes it on as it is: its
+-- text without gRPC's escapes, but for control characters, which no header may have, and of the types of its details the
+-- names alone ("google.rpc.ErrorInfo"): with "type.googleapis.com/", clients do not know them.
+local function mend_failure(handle, headers)
+  local text = headers:get("grpc-message")
+  if text then headers:replace("grpc-message", unescaped(text, "%%([2-9A-Fa-f]%x)")) end
   local encoded = headers:get(CONNECT.details_key)
   if not encoded then return end
   local message, details = status_parts(from_base64(encoded), function(name, value)

@@ -86,7 +86,7 @@ function envoy_on_response(handle)
       chunk:setBytes((lines:gsub("([^\n]+)\n", function(line) return envelope(0, line) end)))
     end
     local trailers = handle:trailers()
-    if trailers then name_details(handle, trailers) end
+    if trailers then mend_failure(handle, trailers) end
     return
   end
   local failure = failure_of(handle)

@@ -61,7 +61,8 @@ function envoy_on_request(handle)
     if place.fault then handle:streamInfo():dynamicMetadata():set("instantaudience", "fault", place.fault) end
     last = chunk
   end
-  if not last or handle:trailers() then return end -- a chunk is of use until the next one
+  if handle:trailers() then return end -- a chunk is of use until the next one
+  if not last then return handle:body(true):setBytes("[]") end -- a stream without messages may have no body at all
   local is_cut = place.head ~= "" or place.missing > 0
   local closer = is_cut and NONE_OF_JSON or place.opener == "[" and "[]" or "]"
   last:setBytes(last:getBytes(0, last:length()) .. closer)

@@ -66,6 +66,14 @@ def without_grpc_trailers() -> dict[str, Any]:
     }
 
 
+def with_content_type(content_type: str) -> dict[str, Any]:
+    """For a route whose requests have this content type, however they write it."""
+    return {
+        "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
+        "mutations": {"request_mutations": [{"append": set_header("content-type", content_type)}]},
+    }
+
+
 def _arrival() -> dict[str, Any]:
     """Sets the time of arrival and the caller's address, replacing what the caller sent, and removes the body size,
     which later filters measure."""
@@ -105,7 +113,7 @@ def _connect() -> dict[str, Any]:
 
 
 def _connect_scripts(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The filters for what `_connect` leaves: the names of errors' details, and JSON, of unary calls and of streams."""
+    """The filters for what `_connect` leaves: parts of failures, and JSON, of unary calls and of streams."""
     limit_bytes = settings.body_limit_bytes
     streams = connect_streams_script(limit_bytes, stream_failures(limit_bytes))
     scripts = {

@@ -1,6 +1,7 @@
 """The routes: which filters and which cluster a call goes to, and its timeouts."""
 
 import base64
+import re
 from typing import Any
 
 from instantaudience_server.errors import Reason
@@ -29,6 +30,7 @@ from instantaudience_gateway.envoy.filters import (
     UPLOADS_LUA,
     answers_alone,
     buffer_override,
+    with_content_type,
     without_grpc_trailers,
 )
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UNMARKED_UPLOADS, UPLOADS, GatewaySettings, seconds
@@ -42,11 +44,11 @@ _GRPC_PATH = r"/[!$&-;=@-_a-~]*(\?[!$-;=?-~]*)?"
 pyvoy leaves a request unanswered whose path is not UTF-8, a native worker resets the call or closes a connection that
 it shares with other callers, and the server of grpcio ends."""
 
-_CONNECT_TYPES = r"application/(connect\+)?proto"
+_CONNECT_TYPES = ("application/proto", "application/connect+proto")
 """Content types of unary calls and of streams."""
 _CONNECT_JSON_TYPES = r"(?i)application/json(\s*;\s*charset=\"?utf-8\"?)?"
 """Content type of unary calls."""
-_CONNECT_STREAMS_TYPES = r"(?i)application/connect\+json"
+_CONNECT_STREAMS_TYPE = "application/connect+json"
 
 MOST_FILE_BYTES = 1_000_000
 """Maximum compressed size of a file that Envoy serves itself."""
@@ -149,7 +151,7 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         "direct_response": {"status": ROWS[Reason.SYNTAX].http_status},
     }
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
-    connect = [_connect(grpc), _connect_json(rest), _connect_streams(grpc)] if settings.connect else []
+    connect = [*_connect(grpc), _connect_json(rest)] if settings.connect else []
     large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
     return [
         several_hosts,
@@ -164,13 +166,23 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     ]
 
 
-def _connect(grpc: dict[str, Any]) -> dict[str, Any]:
-    """The route of Connect calls, derived from that of gRPC calls."""
-    return grpc | {
-        "name": CONNECT_ROUTE,
-        "match": _is_connect(_CONNECT_TYPES),
-        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | _with(CONNECT, CONNECT_DETAILS),
-    }
+def _connect(grpc: dict[str, Any]) -> list[dict[str, Any]]:
+    """The routes of Connect calls with protobuf and of streams with JSON, derived from that of gRPC calls: streams last
+    as long as their callers want. Envoy's filter knows content types in small letters alone (any case is the same: RFC
+    9110, 8.3.1)."""
+    in_json = (CONNECT_STREAMS, CONNECT_STREAMS_TRANSCODER)
+    filters = dict.fromkeys(_CONNECT_TYPES, (CONNECT_DETAILS,)) | {_CONNECT_STREAMS_TYPE: in_json}
+    return [
+        grpc
+        | {
+            "name": CONNECT_ROUTE,
+            "match": _is_connect(f"(?i){re.escape(content_type)}"),
+            "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER)
+            | _with(CONNECT, *others)
+            | {HEADER_MUTATION: with_content_type(content_type)},
+        }
+        for content_type, others in filters.items()
+    ]
 
 
 def _connect_json(rest: dict[str, Any]) -> dict[str, Any]:
@@ -184,16 +196,6 @@ def _connect_json(rest: dict[str, Any]) -> dict[str, Any]:
         | _with(CONNECT_JSON, CONNECT_TRANSCODER)
         | others,
         "request_headers_to_add": [deadline | {"append_action": "ADD_IF_ABSENT"}],
-    }
-
-
-def _connect_streams(grpc: dict[str, Any]) -> dict[str, Any]:
-    """The route of Connect streams with JSON, derived from that of gRPC: they last as long as their callers want."""
-    filters = _with(CONNECT, CONNECT_STREAMS, CONNECT_STREAMS_TRANSCODER)
-    return grpc | {
-        "name": CONNECT_ROUTE,
-        "match": _is_connect(_CONNECT_STREAMS_TYPES),
-        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER) | filters,
     }
 
 

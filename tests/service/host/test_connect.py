@@ -133,6 +133,25 @@ async def test_a_stream_in_json(http: httpx.AsyncClient, open_service: Service) 
     assert [result["message"] for result in results] == 2 * [{"usersInRequest": 1, "segmentsInRequest": 1}]
 
 
+async def test_a_stream_without_messages(http: httpx.AsyncClient, open_service: Service) -> None:
+    for headers in (STREAMING, STREAMING_JSON):
+        answer = await http.post(STREAM, headers=headers | {"authorization": await open_service.token()})
+        ((flag, end),) = envelopes(answer.content)
+        assert (answer.headers["content-type"], flag, json.loads(end)) == (headers["content-type"], END, {})
+
+
+async def test_the_case_of_a_content_type_means_nothing(http: httpx.AsyncClient, open_service: Service) -> None:
+    """RFC 9110, 8.3.1."""
+    token = {"authorization": await open_service.token()}
+    for headers, content in ((STREAMING, b""), (STREAMING_JSON, b"{}")):
+        shouted = headers | token | {"content-type": headers["content-type"].upper()}
+        answer = await http.post(STREAM, content=frame(content), headers=shouted)
+        _, (flag, end) = envelopes(answer.content)
+        assert (answer.headers["content-type"], flag, json.loads(end)) == (headers["content-type"], END, {})
+    answer = await http.post(GET_STATUS, headers=UNARY | {"content-type": "Application/Proto"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/proto")
+
+
 async def test_messages_of_a_stream_in_json_that_come_at_once_may_be_longer_than_one(
     http: httpx.AsyncClient, open_service: Service
 ) -> None:

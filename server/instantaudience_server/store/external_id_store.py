@@ -8,7 +8,8 @@ from instantaudience_server.store.interfaces.memberships import NEVER
 
 
 class ClusterExternalIdStore:
-    """One string for each external ID, with its own expiry. Each method takes one round trip for any number of IDs."""
+    """One string for each external ID, with its own expiry. Each method takes one round trip for any number of IDs,
+    `forget` two."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -26,9 +27,11 @@ class ClusterExternalIdStore:
         return [_mapping(value, end) for value, end in zip(replies[::2], replies[1::2], strict=True)]
 
     async def forget(self, keys: Sequence[bytes], deadline: float) -> int:
-        """Delete the strings."""
+        """Get the strings, as what deletes them may be sent again after a lost answer, and delete them."""
+        found = await self._cluster.execute([commands.get(key) for key in keys], deadline)
         deleting = [commands.delete(key) for key in keys]
-        return sum(await self._cluster.execute(deleting, deadline, durability=self._cluster.durability))
+        deleted = await self._cluster.execute(deleting, deadline, durability=self._cluster.durability)
+        return sum(value is not None or bool(number) for value, number in zip(found, deleted, strict=True))
 
 
 def _mapping(value: bytes | None, end: int) -> tuple[str, int] | None:

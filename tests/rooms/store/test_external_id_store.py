@@ -1,6 +1,7 @@
 """External IDs in the cluster, read back with plain redis-py (design, "Storage")."""
 
 import time
+from typing import Any
 
 import pytest
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -63,6 +64,22 @@ async def test_forgetting_tells_how_many_there_were(external_ids: ClusterExterna
     assert await external_ids.forget([*KEYS[2:], b"x:957:crm-1"], seconds_from_now()) == 2
     assert await external_ids.forget(KEYS[2:], seconds_from_now()) == 0
     assert sorted([key async for key in plain.scan_iter()]) == sorted(KEYS[:2])
+
+
+async def test_forgetting_tells_how_many_there_were_when_it_is_sent_again(
+    external_ids: ClusterExternalIdStore, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a lost answer, there is none any more."""
+    execute = cluster.execute
+
+    async def sent_again(*arguments: Any, **options: Any) -> Any:
+        await execute(*arguments, **options)
+        return await execute(*arguments, **options)
+
+    monkeypatch.setattr(cluster, "execute", sent_again)
+    await external_ids.map(KEYS[:4], "1", END, seconds_from_now())
+    assert await external_ids.forget(KEYS[2:], seconds_from_now()) == 2
+    assert await external_ids.forget(KEYS[2:], seconds_from_now()) == 0
 
 
 async def test_no_keys(external_ids: ClusterExternalIdStore, plain: RedisCluster) -> None:

@@ -15,4 +15,4 @@ class ExternalIdStore(Protocol):
         there is none."""
 
     async def forget(self, keys: Sequence[bytes], deadline: float) -> int:
-        """Remove mappings; returns how many existed, or fewer where an answer was lost and the command sent again."""
+        """Remove mappings; returns how many existed."""

@@ -1,6 +1,7 @@
 """The operations that callers have on jobs (create, find, list, cancel, upload), common to REST and gRPC."""
 
 import asyncio
+import contextlib
 import math
 import secrets
 import string
@@ -25,7 +26,7 @@ from instantaudience_server.batch.uploads.uploading import (
 from instantaudience_server.catalog.access import Caller, NamesMember, member_of, require_member
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.clock import MS_PER_HOUR, MS_PER_MINUTE, Clock
-from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError, required
+from instantaudience_server.errors import STORE_FAILURES, AudienceError, Reason, RefusedCommandError, required
 from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.interfaces.jobs import (
     ENDED,
@@ -155,7 +156,8 @@ class JobDesk:
         return await self._own(job_id, caller, deadline)
 
     async def upload(self, member_id: int, pieces: AsyncIterator[bytes], caller: Caller, deadline: float) -> Job:
-        """Create a job, and upload its file, which may take longer than until the deadline.
+        """Create a job, and upload its file, which may take longer than until the deadline. If that fails, so does the
+        job, as nothing else can be uploaded for it.
 
         Raises:
             AudienceError: LIMIT, RATE_LIMIT_EXCEEDED: the file exceeds the member's limits; NOT_FOUND: the job was
@@ -164,12 +166,13 @@ class JobDesk:
         await self.count_get(caller, deadline)
         job = await self._create(member_id, None, deadline)
         upload: Upload | None = None
-        error_code = UPLOAD_INCOMPLETE
+        error_code, is_complete = UPLOAD_INCOMPLETE, False
         try:
             upload = await self._uploads.begin(job, None)
             while (piece := await _next(pieces, upload.patience_seconds)) is not None:
                 await upload.add(piece)
             await upload.finish()
+            is_complete = True
         except UploadRefusedError as error:
             error_code = error.limit.error_code
             refused = error.limit
@@ -182,12 +185,19 @@ class JobDesk:
         except RefusedCommandError:
             error_code = UPLOAD_FAILED
             raise
-        else:
-            upload = None
         finally:
-            if upload is not None:
-                await upload.fail(error_code)
+            if not is_complete:
+                await self._fail(job, upload, error_code)
         return await self._found(job.job_id, asyncio.get_running_loop().time() + STORE_SECONDS)
+
+    async def _fail(self, job: Job, upload: Upload | None, error_code: str) -> None:
+        """End a job whose upload failed, or (None) did not begin."""
+        if upload is not None:
+            await upload.fail(error_code)
+            return
+        with contextlib.suppress(*STORE_FAILURES):
+            deadline = asyncio.get_running_loop().time() + STORE_SECONDS
+            await self._jobs.cancel(job, error_code, self._clock.now_ms(), deadline)
 
     async def _create(self, member_id: int, url_hash: str | None, deadline: float) -> Job:
         """As `JobStore.create`.

@@ -10,6 +10,7 @@ import pytest
 from instantaudience.v1 import batch_pb2 as pb
 from instantaudience_server.batch.desk import CANCELLED, OPEN_MS, UPLOAD_URL_EXPIRED, JobDesk
 from instantaudience_server.batch.service import BatchSegmentService
+from instantaudience_server.batch.uploads import uploading
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.batch.uploads.limits import limits_of
 from instantaudience_server.batch.uploads.uploading import UPLOAD_FAILED, UPLOAD_INCOMPLETE, Uploads
@@ -113,6 +114,27 @@ async def test_an_upload_that_breaks_off_ends_its_job_and_makes_room_for_the_nex
     assert await files.job_ids() == [job.job_id]
     await desk.cancel(job.job_id, DEMO, seconds_from_now())
     assert await files.job_ids() == []
+
+
+@pytest.mark.parametrize(("most_uploads", "error_code"), [(2, "RATE_LIMIT_EXCEEDED"), (1, UPLOAD_FAILED)])
+async def test_an_upload_that_is_refused_before_it_begins_ends_its_job(
+    desk: JobDesk, monkeypatch: pytest.MonkeyPatch, most_uploads: int, error_code: str
+) -> None:
+    """The member, or the process, has as many under way as it may. Nobody has a URL for it, which could expire."""
+    monkeypatch.setattr(uploading, "MOST_UPLOADS", most_uploads)
+
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"7;10001:0\n"
+        with pytest.raises(AudienceError):
+            await desk.upload(DEMO.member.id, nothing(), DEMO, seconds_from_now())
+
+    uploaded = await desk.upload(DEMO.member.id, pieces(), DEMO, seconds_from_now())
+    refused, other = [job async for job in (await desk.older(DEMO.member.id, 0, 9, DEMO, seconds_from_now())).jobs]
+    assert (other.job_id, other.phase) == (uploaded.job_id, Phase.VALIDATING)
+    assert (refused.phase, refused.error_code) == (Phase.ERROR, error_code)
 
 
 async def test_an_upload_over_grpc_leaves_who_has_a_url_its_turn(

@@ -43,7 +43,9 @@ ROWS: dict[Reason, Row] = {
     Reason.INTERNAL: Row(code_pb2.INTERNAL, 500, "SYSTEM", Cause.DEFECT),
 }
 
-HTTP_STATUSES = {(row.grpc_code, row.error_id): row.http_status for row in ROWS.values()}
+HTTP_STATUSES = {(row.grpc_code, row.error_id): row.http_status for row in ROWS.values()} | {
+    (code_pb2.DEADLINE_EXCEEDED, ROWS[Reason.UNAVAILABLE].error_id): ROWS[Reason.UNAVAILABLE].http_status
+}
 """gRPC code and `error_id` → HTTP status."""
 
 ERROR_ID_KEY = "error-id"
@@ -111,6 +113,16 @@ class Failure:
     message: str
     status: status_pb2.Status
     metadata: tuple[tuple[str, str], ...]
+
+
+_OVER = "Deadline Exceeded"
+DEADLINE_EXCEEDED = Failure(
+    code_pb2.DEADLINE_EXCEEDED,
+    _OVER,
+    status_pb2.Status(code=code_pb2.DEADLINE_EXCEEDED, message=_OVER),
+    ((ERROR_ID_KEY, ROWS[Reason.UNAVAILABLE].error_id),),
+)
+"""What the caller of a stream sees whose time is over: what gRPC's libraries say themselves, without details."""
 
 
 def describe(error: AudienceError) -> Failure:

@@ -14,7 +14,7 @@ from support.contract.messages import APPLY, one_user, stream_request
 from support.hosts.interop_app import GOOD_TOKEN
 from support.hosts.running import Host, path, running_host, streaming, struct, unary
 from support.service.running import Service
-from support.wire.peer import Peer, connected, grpc_headers
+from support.wire.peer import Peer, connected, grpc_headers, prefix
 
 IDLE_SECONDS = 0.5
 LATE = str(time.time() - 3600).encode()
@@ -63,6 +63,29 @@ async def test_a_request_that_does_not_come_ends_with_its_deadline(host: Host, p
         assert "did not arrive in time" in answer.headers["grpc-message"]
     async with host.channel() as channel:
         await unary(channel)(struct(text="and the next one is served"))
+
+
+@pytest.mark.parametrize("method", ["Stream", "Output", "Collect"])
+@pytest.mark.parametrize("hangs", [False, True], ids=["idle", "at work"])
+async def test_a_stream_ends_with_its_deadline(
+    channel: grpc.aio.Channel, peer: Peer, method: str, *, hangs: bool
+) -> None:
+    """Its caller does not end it."""
+    timeout, token = (b"grpc-timeout", b"300m"), (b"authorization", GOOD_TOKEN.encode())
+    started = time.monotonic()
+    stream_id = peer.begin(grpc_headers(path(method), timeout, token))
+    if hangs:
+        message = struct(hang=True).SerializeToString()
+        await peer.send(stream_id, prefix(0, len(message)) + message)
+    answer = await peer.answer(stream_id)
+    assert 0.2 < time.monotonic() - started < 10
+    assert answer.grpc_status == code_pb2.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("method", ["Stream", "Output", "Collect"])
+async def test_a_stream_whose_time_is_over_when_it_comes(channel: grpc.aio.Channel, peer: Peer, method: str) -> None:
+    headers = grpc_headers(path(method), (b"grpc-timeout", b"1n"), (b"authorization", GOOD_TOKEN.encode()))
+    assert (await peer.answer(peer.begin(headers))).grpc_status == code_pb2.DEADLINE_EXCEEDED
 
 
 async def test_a_caller_cannot_say_when_its_call_began(host: Host, peer: Peer) -> None:

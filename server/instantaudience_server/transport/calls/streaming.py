@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.transport.calls.backlogs import Backlogs
@@ -10,6 +11,23 @@ from instantaudience_server.transport.calls.entrance import Entrance
 from instantaudience_server.transport.calls.kinds import CollectMethod, PublicStreamMethod, Request, StreamMethod
 from instantaudience_server.transport.calls.outcomes import CallError, Outcomes
 from instantaudience_server.transport.calls.stream_requests import Come, StreamRequests
+from instantaudience_server.transport.status import DEADLINE_EXCEEDED
+
+
+@asynccontextmanager
+async def in_time(call: Call) -> AsyncIterator[None]:
+    """The context in which a stream is served, until its caller's deadline. (grpcio has its own.)
+
+    Raises:
+        CallError: DEADLINE_EXCEEDED. Callers whose library ends streams in time see nothing of it.
+    """
+    try:
+        async with asyncio.timeout(call.remaining_seconds) as time:
+            yield
+    except TimeoutError:
+        if time.expired():
+            raise CallError(DEADLINE_EXCEEDED) from None
+        raise
 
 
 class Streams:

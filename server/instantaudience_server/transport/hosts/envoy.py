@@ -17,6 +17,7 @@ from instantaudience_server.transport.calls.kinds import (
 )
 from instantaudience_server.transport.calls.outcomes import CallerLeft, CallError
 from instantaudience_server.transport.calls.pipeline import Pipeline
+from instantaudience_server.transport.calls.streaming import in_time
 from instantaudience_server.transport.framing import Flaw, flawed
 from instantaudience_server.transport.hosts.exchange import Event, Exchange, Receive, Send
 
@@ -85,7 +86,9 @@ class GrpcApplication:
 
     async def _stream(self, method: AnyStreamMethod, exchange: Exchange) -> None:
         exchange.keep_futures()
-        async with aclosing(self._pipeline.run_stream(method, exchange.messages(), exchange.call())) as answers:
+        call = exchange.call()
+        running = self._pipeline.run_stream(method, exchange.messages(), call)
+        async with in_time(call), aclosing(running) as answers:
             async for answer in answers:
                 await exchange.send_message(answer)
         await exchange.end()

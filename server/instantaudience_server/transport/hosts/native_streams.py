@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.outcomes import CallError
 from instantaudience_server.transport.calls.pipeline import Pipeline
+from instantaudience_server.transport.calls.streaming import in_time
 from instantaudience_server.transport.hosts.native_terms import Wrong, error_of
 from instantaudience_server.transport.status import Failure
 
@@ -163,8 +164,9 @@ class NativeStreams:
     async def _serve(self, stream: NativeStream, method: Any, fields: tuple[Any, ...]) -> None:
         number = stream.number
         try:
-            running = self._pipeline.run_stream(method, stream.messages(), Call(*fields), stream.come)
-            async with aclosing(running) as answers:
+            call = Call(*fields)
+            running = self._pipeline.run_stream(method, stream.messages(), call, stream.come)
+            async with in_time(call), aclosing(running) as answers:
                 async for answer in answers:
                     await stream.send(answer)
             self._host.end(number)

@@ -38,7 +38,7 @@ from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock
 from support.parts.files import members_of
-from support.parts.jobs import MEMBER, OTHER, RefusedJobStore, waiting
+from support.parts.jobs import LIMITS, MEMBER, OTHER, RefusedJobStore, waiting
 from support.parts.readings import CATALOG
 from support.service.metrics import Scrape
 from support.waiting import eventually, seconds_from_now
@@ -589,17 +589,29 @@ async def test_while_a_file_is_deleted_the_members_next_job_goes_on(
     assert script.started == [0, 0]
 
 
+def results() -> Counter[str]:
+    """How many jobs have ended how."""
+    samples = Scrape.of(BATCH_JOBS.collect()).samples
+    return Counter({each.labels["result"]: int(each.value) for each in samples if each.name.endswith("_total")})
+
+
 async def test_a_job_that_is_cancelled_stops_and_makes_room(
     jobs: ClusterJobStore, files: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its lines count, even if nobody knew at its upload how many these are."""
     monkeypatch.setattr(runner, "RENEW_SECONDS", 0.1)
-    job, behind = await waiting(jobs, files, b"..w.."), await waiting(jobs, files, b".")
-    async with running(jobs, files, Script()):
+    job, behind = await waiting(jobs, files, b"..w..", most_lines=9), await waiting(jobs, files, b".")
+    script, before = Script(), results()
+    script.lines = 3
+    async with running(jobs, files, script):
         await at(jobs, job, 2)
         assert await jobs.cancel(job, CANCELLED, SystemClock().now_ms(), seconds_from_now())
         assert (await ended(jobs, behind)).error_code == ""
         done = await kept(jobs, job)
         assert (done.error_code, JobReport.of(done).counters["num_valid"]) == (CANCELLED, 2)
+        room = await jobs.room(MEMBER, LIMITS._replace(day_lines=10), SystemClock().now_ms(), seconds_from_now())
+        assert room.lines == 10 - script.lines
+    assert (results() - before)[CANCELLED] == 1
 
 
 async def test_a_job_that_is_cancelled_counts_as_such_and_says_all_that_it_has_counted(
@@ -607,10 +619,6 @@ async def test_a_job_that_is_cancelled_counts_as_such_and_says_all_that_it_has_c
 ) -> None:
     monkeypatch.setattr(runner, "RENEW_SECONDS", 60.0)
     monkeypatch.setattr(runner, "NOTE_SECONDS", 60.0)
-
-    def results() -> Counter[str]:
-        samples = Scrape.of(BATCH_JOBS.collect()).samples
-        return Counter({each.labels["result"]: int(each.value) for each in samples if each.name.endswith("_total")})
 
     job, script, before = await waiting(jobs, files, b"..w.."), Script(), results()
     async with running(jobs, files, script):

@@ -128,9 +128,13 @@ def _clocks(facts: ClusterFacts, _: Wanted) -> Iterator[Finding]:
 
 
 def _settings(facts: ClusterFacts, wanted: Wanted) -> Iterator[Finding]:
-    for check in durability_settings.CHECKS:
-        if check.needs_replicas and not facts.has_replicas:
-            continue
+    checks = [each for each in durability_settings.CHECKS if facts.has_replicas or not each.needs_replicas]
+    for node in facts.nodes:
+        untold = [each.directive for each in checks if each.directive not in node.settings]
+        if untold and "CONFIG GET" not in node.refused:
+            mend = "look them up where its configuration is kept; docs/cluster.md has what they should be"
+            yield warning("settings", f"{node.name} does not tell {', '.join(untold)}", mend)
+    for check in checks:
         kind = problem if check.keeps_all else warning
         for value, names in _alike((node.name, node.settings.get(check.directive)) for node in facts.nodes):
             if not check.right(value):

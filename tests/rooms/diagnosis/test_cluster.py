@@ -6,19 +6,22 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.diagnosis.cluster import Wanted, judge
 from instantaudience_server.diagnosis.deployment import diagnose
 from instantaudience_server.diagnosis.finding import Finding, Level, worst
+from instantaudience_server.diagnosis.members import Wishes
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import free_ports
 from instantaudience_server.settings import Durability, Settings
 from instantaudience_server.store.cluster.topology import NEEDED
 from instantaudience_server.store.inspection.durability_settings import CHECKS
-from instantaudience_server.store.inspection.facts import ANSWER_SECONDS
+from instantaudience_server.store.inspection.facts import ANSWER_SECONDS, inspect
 from instantaudience_server.store.inspection.permissions import COMMANDS, KEY_LETTERS
 from instantaudience_server.store.keys import CATALOG_MEMBERS, CATALOG_PARTIAL, SLOTS
 from redis.asyncio import RedisCluster
@@ -336,6 +339,16 @@ async def test_a_setting_is_told_once_for_all_nodes_that_have_it(replicated: Rep
         f"{names(replicated, 2)}: {directive} is 20000",
     }
     assert len(told["settings"]) == 2
+
+
+async def test_a_setting_that_a_node_does_not_tell_is_not_said_to_be_well(replicated: ReplicatedCluster) -> None:
+    """As those of providers, whose `CONFIG GET` answers a part."""
+    facts = await inspect(replicated.url, now=time.time, user=None)
+    silent, *others = facts.nodes
+    told = {name: value for name, value in silent.settings.items() if name not in ("appendonly", "maxmemory-policy")}
+    partly = replace(facts, nodes=(replace(silent, settings=told), *others))
+    findings = list(judge(partly, Wanted(Durability.PRIMARY, Wishes({}), embedded=False)))
+    assert wrong(findings) == {"settings": [f"{silent.name} does not tell appendonly, maxmemory-policy"]}
 
 
 @asynccontextmanager

@@ -107,9 +107,9 @@ local function field(number, content)
   return char(8 * number + 2) .. varint_of(#content) .. content
 end
 
--- Puts a failure, in a response's headers or trailers, as Connect has it, because Envoy's filter passes it on as it is: its
--- text without gRPC's escapes, but for control characters, which no header may have, and of the types of its details the
--- names alone ("google.rpc.ErrorInfo"): with "type.googleapis.com/", clients do not know them.
+-- Puts a failure, in a response's headers or trailers, as Connect has it, because Envoy's filter passes it on as it is:
+-- its text without gRPC's escapes, but for control characters, which no header may have, and of the types of its details
+-- the names alone ("google.rpc.ErrorInfo"): with "type.googleapis.com/", clients do not know them.
 local function mend_failure(handle, headers)
   local text = headers:get("grpc-message")
   if text then headers:replace("grpc-message", unescaped(text, "%%([2-9A-Fa-f]%x)")) end

@@ -243,7 +243,7 @@ async def test_failures(
 
 @pytest.mark.parametrize(("file", "error"), [("missing.yaml", "does not exist"), (".", "is a directory")])
 async def test_no_such_file_is_wrong_usage(run: Any, file: str, error: str) -> None:
-    """As for all commands that read files."""
+    """As for all commands that have a file as an argument."""
     ended = await run("catalog", "import", file)
     assert (ended.status, ended.output) == (2, "")
     assert ended.errors.endswith(f"Error: Invalid value for 'FILE': File '{file}' {error}.\n"), ended.errors

@@ -28,6 +28,7 @@ from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock
 from support.cluster.nodes import on_all_nodes
+from support.cluster.running import send_again
 from support.waiting import eventually, seconds_from_now
 
 MEMBER, OTHER = 123, 456
@@ -151,13 +152,7 @@ async def test_lifting_says_that_there_was_one_when_it_is_sent_again(
     store: Watched, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, lifted_for: int
 ) -> None:
     """After a lost answer, there is none any more."""
-    execute = cluster.execute
-
-    async def sent_again(*arguments: Any, **options: Any) -> Any:
-        await execute(*arguments, **options)
-        return await execute(*arguments, **options)
-
-    monkeypatch.setattr(cluster, "execute", sent_again)
+    send_again(cluster, monkeypatch)
     await suppress(store, MEMBER, USERS[0])
     assert await lift(store, lifted_for, USERS[0])
     assert not await lift(store, lifted_for, USERS[0])

@@ -1,13 +1,13 @@
 """External IDs in the cluster, read back with plain redis-py (design, "Storage")."""
 
 import time
-from typing import Any
 
 import pytest
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.interfaces.memberships import NEVER
 from redis.asyncio import RedisCluster
+from support.cluster.running import send_again
 from support.waiting import seconds_from_now
 
 NOW = int(time.time() * 1000)
@@ -70,13 +70,7 @@ async def test_forgetting_tells_how_many_there_were_when_it_is_sent_again(
     external_ids: ClusterExternalIdStore, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a lost answer, there is none any more."""
-    execute = cluster.execute
-
-    async def sent_again(*arguments: Any, **options: Any) -> Any:
-        await execute(*arguments, **options)
-        return await execute(*arguments, **options)
-
-    monkeypatch.setattr(cluster, "execute", sent_again)
+    send_again(cluster, monkeypatch)
     await external_ids.map(KEYS[:4], "1", END, seconds_from_now())
     assert await external_ids.forget(KEYS[2:], seconds_from_now()) == 2
     assert await external_ids.forget(KEYS[2:], seconds_from_now()) == 0

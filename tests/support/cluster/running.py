@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.processes import Child, Program, free_ports
@@ -89,6 +90,17 @@ async def emptied(embedded: EmbeddedCluster) -> AsyncIterator[RedisCluster]:
     async with RedisCluster.from_url(embedded.url) as plain:
         await plain.flushall(target_nodes=RedisCluster.PRIMARIES)
         yield plain
+
+
+def send_again(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, have the service's client send everything twice, as if each first answer had been lost."""
+    execute = cluster.execute
+
+    async def sent_again(*arguments: Any, **options: Any) -> Any:
+        await execute(*arguments, **options)
+        return await execute(*arguments, **options)
+
+    monkeypatch.setattr(cluster, "execute", sent_again)
 
 
 async def all_take_writes(cluster: Cluster) -> bool:

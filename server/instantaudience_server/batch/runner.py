@@ -25,7 +25,7 @@ from instantaudience_server.catalog.feed import FindMember
 from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
-from instantaudience_server.store.interfaces.jobs import ENDED, Job, JobStore, Phase
+from instantaudience_server.store.interfaces.jobs import Job, JobStore, Phase
 from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
@@ -59,11 +59,11 @@ class Apply(Protocol):
 
 class _Lease:
     """A lease on a job. From `until` on (a time of the event loop's clock, in seconds), another process may have it.
-    `job_is_over`: a caller has cancelled the job."""
+    `is_lost`: the cluster says that another process has it, or that a caller has cancelled the job."""
 
     def __init__(self, until: float) -> None:
         self.until = until
-        self.job_is_over = False
+        self.is_lost = False
 
     def holds(self) -> bool:
         """Whether the job is still this process's. The clock is read anew, as the process may have been stopped within
@@ -176,19 +176,12 @@ class JobRunner:
             kept_until = self._lease_end()
             with contextlib.suppress(*STORE_FAILURES):
                 if not await self._jobs.keep(job, LEASE_MS, self._loop.time() + RENEW_SECONDS):
-                    lease.job_is_over = await self._is_over(job)
+                    lease.is_lost = True
                     work.cancel()
                     return
                 end.cancel()
                 lease.until = kept_until
                 end = self._loop.call_at(kept_until, work.cancel)
-
-    async def _is_over(self, job: Job) -> bool:
-        """Whether a job has ended; False if the cluster does not answer."""
-        with contextlib.suppress(*STORE_FAILURES):
-            found = await self._jobs.find(job.job_id, self._loop.time() + RENEW_SECONDS)
-            return found is not None and found.phase in ENDED
-        return False
 
     def _lease_end(self) -> float:
         """The earliest end of a lease that is asked for now, by the event loop's clock."""
@@ -224,7 +217,7 @@ class JobRunner:
         except FileFailedError as error:
             error_code = error.code
         except asyncio.CancelledError:
-            if not lease.job_is_over:
+            if not lease.is_lost:
                 raise
         except STORE_FAILURES:
             raise

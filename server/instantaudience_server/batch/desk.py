@@ -166,13 +166,13 @@ class JobDesk:
         await self.count_get(caller, deadline)
         job = await self._create(member_id, None, deadline)
         upload: Upload | None = None
-        error_code, is_complete = UPLOAD_INCOMPLETE, False
+        error_code = UPLOAD_INCOMPLETE
         try:
             upload = await self._uploads.begin(job, None)
             while (piece := await _next(pieces, upload.patience_seconds)) is not None:
                 await upload.add(piece)
             await upload.finish()
-            is_complete = True
+            error_code = ""
         except UploadRefusedError as error:
             error_code = error.limit.error_code
             refused = error.limit
@@ -186,7 +186,7 @@ class JobDesk:
             error_code = UPLOAD_FAILED
             raise
         finally:
-            if not is_complete:
+            if error_code:
                 await self._fail(job, upload, error_code)
         return await self._found(job.job_id, asyncio.get_running_loop().time() + STORE_SECONDS)
 

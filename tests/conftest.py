@@ -1,14 +1,16 @@
 """For all suites."""
 
+import gc
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 import structlog
 from hypothesis import settings
+from instantaudience_server.garbage import spare_all
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -36,6 +38,17 @@ class StartedOnceScheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         started = _STARTED.search(nodeid)
         return nodeid.partition("::")[0] + (f" on {started[1]}" if started else "")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The garbage collector does not look at the thousands of tests, nor at what they import, again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        spare_all()
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.garbage import spare_all
 from instantaudience_server.metrics import CATALOG_RELOADS
 from instantaudience_server.store import catalog_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -334,6 +335,7 @@ class TestGarbageCollection:
         monkeypatch.setattr(catalog_feed, "UNSPARED_RECORDS", 400)
         yield
         gc.unfreeze()
+        spare_all()
 
     async def test_it_does_not_look_at_what_was_loaded(self, store: CountingStore, worker: Worker) -> None:
         await create(store, *MANY)

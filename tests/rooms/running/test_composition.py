@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.garbage import spare_all
 from instantaudience_server.running.composition import open_worker
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.settings import Settings
@@ -21,6 +22,7 @@ def _usual_garbage_collector() -> Iterator[None]:
     yield
     gc.set_threshold(*usual)
     gc.unfreeze()
+    spare_all()
 
 
 @pytest.mark.usefixtures("plain")

@@ -170,7 +170,7 @@ func (c *Client) Memberships(ctx context.Context, domain string, userIDs ...stri
 			request.Users = append(request.Users, &pb.GetMembershipsRequest{UserId: userID, Domain: domain})
 		}
 		answer := new(pb.BatchGetMembershipsResponse)
-		says := func() bool { return answer.GetResponse() != nil }
+		says := func() bool { return len(answer.GetResponse().GetRtSegment()) == len(asked) }
 		if err := c.caller.call(ctx, pb.AudienceService_BatchGetMemberships_FullMethodName, request, answer, says); err != nil {
 			return nil, err
 		}

@@ -389,10 +389,14 @@ func (n *notingService) CreateSegment(context.Context, *pb.CreateSegmentRequest)
 }
 
 func (n *notingService) BatchGetMemberships(
-	ctx context.Context, _ *pb.BatchGetMembershipsRequest,
+	ctx context.Context, request *pb.BatchGetMembershipsRequest,
 ) (*pb.BatchGetMembershipsResponse, error) {
 	n.metadata, _ = metadata.FromIncomingContext(ctx)
-	return &pb.BatchGetMembershipsResponse{Response: new(pb.GetMembershipsResult)}, nil
+	users := make([]*pb.UserMemberships, len(request.GetUsers()))
+	for index := range users {
+		users[index] = new(pb.UserMemberships)
+	}
+	return &pb.BatchGetMembershipsResponse{Response: &pb.GetMembershipsResult{RtSegment: users}}, nil
 }
 
 func (n *notingService) AuthenticateWithJwt(

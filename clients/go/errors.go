@@ -90,7 +90,7 @@ func kindOf(code codes.Code, reason string) Kind {
 // saysNothing is the error of an answer without its mandatory content.
 func saysNothing(requestID string) *Error {
 	return &Error{
-		Kind: Internal, Code: codes.Internal, Message: "an answer that says nothing", RequestID: requestID,
+		Kind: Internal, Code: codes.Internal, Message: "an answer that does not say what was asked for", RequestID: requestID,
 	}
 }
 

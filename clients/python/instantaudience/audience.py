@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -243,8 +243,9 @@ class AsyncClient:
             ]
             if limits is not None:
                 await self._reading.wait(len(asked), limits.of_reads, deadline)
+            rpc = replace(self._methods.batch_get, read=partial(_memberships_of, len(asked)))
             request = pb.BatchGetMembershipsRequest(users=asked)
-            users.extend((await self._calling.call(self._methods.batch_get, request, deadline)).rt_segment)
+            users.extend((await self._calling.call(rpc, request, deadline)).rt_segment)
         return users
 
     async def limits(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> Limits:
@@ -298,6 +299,11 @@ class AsyncClient:
         auth = authentication_pb2.Credentials(username=credentials.username, password=credentials.password)
         by_password = authentication_pb2.AuthenticateRequest(auth=auth)
         return await self._public.call(self._methods.sign_in, by_password, deadline)
+
+
+def _memberships_of(count: int, answer: pb.BatchGetMembershipsResponse) -> pb.GetMembershipsResult | None:
+    """The content of an answer about this many users; None if it is about more or fewer."""
+    return answer.response if len(answer.response.rt_segment) == count else None
 
 
 def _deadline(seconds: float) -> float:

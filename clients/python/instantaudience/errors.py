@@ -152,7 +152,7 @@ def unreadable(request_id: str) -> AudienceError:
 
 def says_nothing(request_id: str) -> AudienceError:
     """The exception for an answer without its mandatory content."""
-    return InternalError("an answer that says nothing", request_id=request_id)
+    return InternalError("an answer that does not say what was asked for", request_id=request_id)
 
 
 def _fields(details: Iterable[Detail]) -> dict[str, Any]:

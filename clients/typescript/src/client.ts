@@ -214,7 +214,9 @@ export class Client {
       const request = { users: asked };
       checkText(request);
       const { batchGetMemberships } = AudienceService.method;
-      const read = await this.#calling.call(batchGetMemberships, request, deadline, ({ response }) => response);
+      const read = await this.#calling.call(batchGetMemberships, request, deadline, ({ response }) =>
+        response?.rtSegment.length === asked.length ? response : undefined,
+      );
       users.push(...read.rtSegment);
     }
     return users;

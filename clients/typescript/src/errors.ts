@@ -177,5 +177,5 @@ export function givenUp(requestId: string): AudienceError {
 
 /** The error for an answer without its mandatory content. */
 export function saysNothing(requestId: string): AudienceError {
-  return new InternalError("an answer that says nothing", { requestId });
+  return new InternalError("an answer that does not say what was asked for", { requestId });
 }

@@ -32,7 +32,8 @@ for (const address of ["127.0.0.1", "::1"]) {
   test(`a service at ${address} is named as its endpoint`, async () => {
     const named: (string | undefined)[] = [];
     const routed = connectNodeAdapter({
-      routes: (router) => router.service(AudienceService, { batchGetMemberships: () => ({ response: {} }) }),
+      routes: (router) =>
+        router.service(AudienceService, { batchGetMemberships: () => ({ response: { rtSegment: [{}] } }) }),
     });
     const server = createHttp2Server((request, response) => {
       named.push(request.authority);
@@ -43,7 +44,7 @@ for (const address of ["127.0.0.1", "::1"]) {
     const endpoint = address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
     const client = createClient({ endpoint, credentials: { token: "x" }, plaintext: true });
     try {
-      assert.deepEqual(await client.memberships(["1"]), []);
+      assert.equal((await client.memberships(["1"])).length, 1);
       assert.deepEqual(named, [endpoint]);
     } finally {
       client.close();

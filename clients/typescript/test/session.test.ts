@@ -162,7 +162,7 @@ test("a sign-in goes on when the calls that wait for it have given up", async ()
   const { session: shared, signIns } = session();
   const giving = new AbortController();
   // Of another call: a caller may give up all calls when one has failed.
-  const reason = new InternalError("an answer that says nothing");
+  const reason = new InternalError("an answer that does not say what was asked for");
   const first = shared.token(new Deadline(60_000, giving.signal));
   const second = shared.token(patient());
   giving.abort(reason);

@@ -88,7 +88,7 @@ async def test_a_sign_in_without_a_token_that_can_be_sent_is_a_defect(token: str
         Careless() as service,
         AsyncClient(service.endpoint, Password("x", "y"), plaintext=True, on_attempt=attempts.append) as client,
     ):
-        with pytest.raises(InternalError, match="says nothing") as raised:
+        with pytest.raises(InternalError, match="does not say what was asked for") as raised:
             await client.limits()
     assert [(each.request_id, each.code.name) for each in attempts] == [(raised.value.request_id, "INTERNAL")]
 

@@ -39,7 +39,19 @@ class Fault:
     """A fault of one request; see the README."""
 
     fault: Literal[
-        "pass", "status", "reset", "silence", "goaway", "hang", "slow", "empty", "unreadable", "missing", "endless"
+        "pass",
+        "status",
+        "reset",
+        "silence",
+        "goaway",
+        "hang",
+        "slow",
+        "empty",
+        "unreadable",
+        "missing",
+        "fewer",
+        "more",
+        "endless",
     ]
     code: str = "UNAVAILABLE"
     reason: str = ""
@@ -197,7 +209,7 @@ class FaultProxy:
         answer = await call.read()
         if fault.fault == "reset":
             self._reset_connections()
-        return answer
+        return _miscounted(answer, fault.fault) if fault.fault in ("fewer", "more") else answer
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward a client's connection to the server, byte by byte."""
@@ -243,6 +255,17 @@ class _Handler(grpc.GenericRpcHandler):
                 yield answer
 
         return grpc.stream_stream_rpc_method_handler(serve)
+
+
+def _miscounted(answer: bytes, fault: str) -> bytes:
+    """The answer of BatchGetMemberships, without its last user, or with it twice."""
+    answered = audience_pb2.BatchGetMembershipsResponse.FromString(answer)
+    users = answered.response.rt_segment
+    if fault == "fewer":
+        users.pop()
+    else:
+        users.append(users[-1])
+    return answered.SerializeToString()
 
 
 async def _copy_both(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:

@@ -143,7 +143,10 @@ public final class AudienceClient implements AutoCloseable {
       var method = AudienceServiceGrpc.getBatchGetMembershipsMethod();
       var read = connection
           .calling()
-          .call(method, request.build(), deadline, answer -> answer.hasResponse() ? answer.getResponse() : null);
+          .call(method, request.build(), deadline, answer -> {
+            var response = answer.getResponse();
+            return response.getRtSegmentCount() == asked.size() ? response : null;
+          });
       users.addAll(read.getRtSegmentList());
     }
     return users;

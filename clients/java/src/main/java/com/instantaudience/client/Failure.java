@@ -56,7 +56,7 @@ record Failure(
 
   /** The exception for an answer without its mandatory content. */
   static AudienceException saysNothing(String requestId) {
-    return internal("an answer that says nothing", requestId);
+    return internal("an answer that does not say what was asked for", requestId);
   }
 
   static AudienceException invalid(String message) {

@@ -41,6 +41,7 @@ func TestOptionsThatContradictEachOtherAreRefused(t *testing.T) {
 		"two credentials":          {plaintext, token, instantaudience.WithPassword("x", "y")},
 		"TLS and none":             {plaintext, token, instantaudience.WithTLS(new(tls.Config))},
 		"a key that is none":       {plaintext, instantaudience.WithKeyPair("x", "y", []byte("z"))},
+		"an empty token":           {plaintext, instantaudience.WithToken("")},
 		"a token and a line's end": {plaintext, instantaudience.WithToken("hbapi:1:x:y\n")},
 		"no window":                {plaintext, token, instantaudience.WithStreamWindow(0)},
 		"a limit below 0":          {plaintext, token, instantaudience.WithLimits(instantaudience.Limits{BodyBytes: -1})},

@@ -48,9 +48,12 @@ func WithKeyPair(username, keyName string, privateKey []byte) Option {
 	}
 }
 
-// WithToken uses a token that was obtained elsewhere, until the service rejects it.
+// WithToken uses a token that was obtained elsewhere, until the service rejects it. An empty one is an error.
 func WithToken(token string) Option {
 	return func(s *settings) error {
+		if token == "" {
+			return errors.New("the token is empty; is it of a variable that is not set?")
+		}
 		if !canBeSent(token) {
 			return fmt.Errorf(
 				"the token has characters that no token has, or more than %d; is it a line of a file, with its end?", tokenCharacters)

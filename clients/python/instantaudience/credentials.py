@@ -37,8 +37,10 @@ def _check_token(token: str) -> None:
     """Check that the token can be sent in a header.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it cannot, or is empty.
     """
+    if not token:
+        raise ValueError("the token is empty; is it of a variable that is not set?")
     if not _can_be_sent(token):
         many = f"or more than {TOKEN_CHARACTERS}"
         raise ValueError(f"the token has characters that no token has, {many}; is it a line of a file, with its end?")
@@ -68,7 +70,8 @@ class Token:
     """A token that was obtained elsewhere; it is used until the service rejects it.
 
     Raises:
-        ValueError: it contains characters that no token has, such as a line end, or more than 4096 characters.
+        ValueError: it is empty, contains characters that no token has, such as a line end, or more than 4096
+            characters.
     """
 
     token: str = field(repr=False)

@@ -98,12 +98,7 @@ export class Client {
     if (!(window >= 1)) throw new TypeError("a stream's window is 1 at least");
     const retries = orDefaults(DEFAULT_RETRIES, options.retries);
     checkRetries(retries);
-    const token = credentials !== undefined && "token" in credentials ? credentials.token : undefined;
-    if (token !== undefined && !canBeSent(token)) {
-      throw new TypeError(
-        `the token has characters that no token has, or more than ${TOKEN_CHARACTERS}; is it a line of a file, with its end?`,
-      );
-    }
+    const token = credentials !== undefined && "token" in credentials ? checked(credentials.token) : undefined;
     this.#connection = connection;
     this.#limits = limits === undefined ? undefined : orDefaults(DEFAULT_LIMITS, limits);
     if (this.#limits !== undefined) checkLimits(this.#limits);
@@ -280,6 +275,19 @@ export class Client {
     const requested = async (): Promise<{ jwt: string }> => ({ jwt: await assertion(credentials, Date.now()) });
     return this.#public.callAnew(authenticateWithJwt, requested, deadline, read, isSafe);
   }
+}
+
+/**
+ * The token.
+ *
+ * @throws TypeError it cannot be sent in a header, or is empty or undefined, which callers without types may pass.
+ */
+function checked(token: string): string {
+  if (!token) throw new TypeError("the token is empty; is it of a variable that is not set?");
+  if (canBeSent(token)) return token;
+  throw new TypeError(
+    `the token has characters that no token has, or more than ${TOKEN_CHARACTERS}; is it a line of a file, with its end?`,
+  );
 }
 
 /** The given settings, with defaults for those that are missing or undefined. */

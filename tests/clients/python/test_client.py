@@ -121,7 +121,14 @@ def test_a_token_with_what_no_header_holds_is_told(with_token: Callable[[str], o
     assert token not in str(raised.value)
 
 
-@pytest.mark.parametrize("token", ["", "x", "hbapi", "hbapi:x:y:z", "hbapi:99999999999:y:z"])
+@pytest.mark.parametrize("with_token", [Token, partial(Password, "demo", "demo")])
+def test_an_empty_token_is_told(with_token: Callable[[str], object]) -> None:
+    """As of a variable that is not set: the service would be asked as without a token, and refuse every call."""
+    with pytest.raises(ValueError, match="the token is empty"):
+        with_token("")
+
+
+@pytest.mark.parametrize("token", ["x", "hbapi", "hbapi:x:y:z", "hbapi:99999999999:y:z"])
 async def test_a_token_of_another_form_is_told(service: FakeService, token: str) -> None:
     async with AsyncClient(service.endpoint, Token(token), plaintext=True) as client:
         with pytest.raises(InvalidRequestError, match="none of this service's"):

@@ -12,8 +12,8 @@ public sealed interface Credentials {
   /**
    * A token that was obtained elsewhere; it is used until the service rejects it.
    *
-   * @throws IllegalArgumentException it contains characters that no token has, such as a line end, or more than 4096
-   * characters.
+   * @throws IllegalArgumentException it is empty, contains characters that no token has, such as a line end, or more
+   * than 4096 characters.
    */
   static Credentials token(String token) {
     return new Token(token);
@@ -50,6 +50,9 @@ public sealed interface Credentials {
   record Token(String token) implements Credentials {
     /** @throws IllegalArgumentException see {@link Credentials#token}. */
     public Token {
+      if (token.isEmpty()) {
+        throw new IllegalArgumentException("the token is empty; is it of a variable that is not set?");
+      }
       if (!canBeSent(token)) {
         throw new IllegalArgumentException(
             "the token has characters that no token has, or more than %d; is it a line of a file, with its end?"

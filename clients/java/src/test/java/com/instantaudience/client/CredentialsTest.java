@@ -68,5 +68,7 @@ class CredentialsTest {
           "the token has characters that no token has, or more than 4096; is it a line of a file, with its end?", message);
     }
     Credentials.token("x".repeat(4096));
+    String message = assertThrows(IllegalArgumentException.class, () -> Credentials.token("")).getMessage();
+    assertEquals("the token is empty; is it of a variable that is not set?", message);
   }
 }

@@ -177,7 +177,8 @@ END_UPLOAD = (
     + _UNUSED
     + """
 local id, member, lease, now, size, lines, most_lines, hour, kept, failed = unpack(ARGV)
-local phase, upload_lease, open_until = unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms'))
+local phase, upload_lease, open_until, uploaded =
+  unpack(redis.call('HMGET', KEYS[1], 'phase', 'upload_lease', 'open_until_ms', 'uploaded_ms'))
 if upload_lease ~= lease then return 0 end
 if phase == 'uploading' and failed == '' then
   if tonumber(open_until) <= tonumber(now) then return 0 end
@@ -189,8 +190,8 @@ if phase == 'uploading' and failed == '' then
   redis.call('ZREM', KEYS[6], id)
 end
 redis.call('HDEL', KEYS[3], 'u:' .. id, 's:' .. id)
-if failed ~= '' and (phase == 'uploading' or phase == 'error') then no_file(KEYS[6], id, now, kept) end
-if phase ~= 'uploading' then return (phase == 'error') == (failed ~= '') and 1 or 0 end
+if failed ~= '' and not uploaded then no_file(KEYS[6], id, now, kept) end
+if phase ~= 'uploading' then return (failed == '') == (uploaded ~= false) and 1 or 0 end
 if failed ~= '' then
   change(KEYS[1], KEYS[2], id, now, 'phase', 'error', 'completed_ms', now, 'error_code', failed)
   return 1
@@ -205,5 +206,5 @@ return 1
 )
 """Ends an upload: the job is queued, or fails. Keys: job, changed jobs, uploads, queues, turns, unused jobs. Arguments:
 ID, member, lease, now, bytes and lines of the file, how many lines it may have, the hour, how long jobs are kept, the
-error code (empty: the file is complete), and the limits as in `BEGIN_UPLOAD`. Answers 1, 0 where the upload was over
-already, or, where the file exceeds a limit, as `BEGIN_UPLOAD`; then the upload is not over yet."""
+error code (empty: the file is complete), and the limits as in `BEGIN_UPLOAD`. Answers 1, 0 where the upload had ended
+otherwise, or, where the file exceeds a limit, as `BEGIN_UPLOAD`; then the upload is not over yet."""

@@ -495,6 +495,23 @@ async def test_a_job_is_cancelled(jobs: ClusterJobStore, member: int, state: str
     assert (await found(jobs, job)).phase is Phase.ERROR
 
 
+@pytest.mark.parametrize("by", ["its process", "a caller"])
+async def test_an_upload_ends_as_it_did_if_that_is_sent_again(jobs: ClusterJobStore, member: int, by: str) -> None:
+    """Also where its job has failed meanwhile: the file was taken, and who sent it is told so."""
+    await empty(jobs)
+    job = await waiting(jobs, member)
+    if by == "a caller":
+        assert await jobs.cancel(job, "CANCELLED", NOW, seconds_from_now())
+    else:
+        assert await take(jobs, f"t {job.job_id}") == job.job_id
+        assert await finish(jobs, job, f"t {job.job_id}", "CORRUPT_FILE") == "CORRUPT_FILE"
+    failed = await found(jobs, job)
+    assert await end(jobs, job) is True
+    assert await jobs.fail_upload(job, f"up {job.job_id}", "INCOMPLETE", NOW, seconds_from_now()) is False
+    assert await found(jobs, job) == failed
+    assert await jobs.room(member, LIMITS, NOW, seconds_from_now()) == Room(90, 140, None, 20)
+
+
 async def test_one_that_was_cancelled_while_nobody_had_it_makes_room(jobs: ClusterJobStore, member: int) -> None:
     await empty(jobs)
     job, next_one = await waiting(jobs, member), await waiting(jobs, member)

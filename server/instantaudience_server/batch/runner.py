@@ -106,7 +106,7 @@ class JobRunner:
                 if len(self._tasks) < MOST_JOBS and not self._alone:
                     lease = _Lease(self._lease_end())
                     with contextlib.suppress(*STORE_FAILURES):
-                        job = await self._jobs.take(self._draw(), LEASE_MS, self._clock.now_ms(), self._deadline())
+                        job = await self._take()
                     if job is not None:
                         if ALONE_FROM <= job.tries <= MOST_TRIES:
                             await self._give_back_all()
@@ -118,6 +118,17 @@ class JobRunner:
                     await self._pause()
         finally:
             await self._give_back_all()
+
+    async def _take(self) -> Job | None:
+        """Take a job. Where this is cancelled, one that is taken nevertheless is given back."""
+        taking = asyncio.create_task(self._jobs.take(self._draw(), LEASE_MS, self._clock.now_ms(), self._deadline()))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            with contextlib.suppress(*STORE_FAILURES):
+                if (job := await taking) is not None:
+                    await self._give_back(job, self._deadline())
+            raise
 
     async def _give_back_all(self) -> None:
         """Stop the work on all jobs, which gives them back."""

@@ -411,6 +411,34 @@ async def test_a_job_that_rests_goes_on_elsewhere_when_its_process_ends(
     assert (resting.lease, resting.tries) == ("", 0)
 
 
+class HeldUpJobStore(ClusterJobStore):
+    """Tells that a job was taken only when it may."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self.has_taken, self.may_tell = asyncio.Event(), asyncio.Event()
+
+    async def take(self, lease: str, lease_ms: int, now_ms: int, deadline: float) -> Job | None:
+        """See `JobStore`."""
+        taken = await super().take(lease, lease_ms, now_ms, deadline)
+        self.has_taken.set()
+        await self.may_tell.wait()
+        return taken
+
+
+async def test_a_job_that_is_being_taken_goes_on_elsewhere_when_its_process_ends(
+    cluster: Cluster, jobs: ClusterJobStore, files: FileStore
+) -> None:
+    """It rested for a lease, and had one try less."""
+    job = await waiting(jobs, files, b".")
+    ending = HeldUpJobStore(cluster)
+    async with running(ending, files, Script()):
+        await ending.has_taken.wait()
+        asyncio.get_running_loop().call_soon(ending.may_tell.set)
+    given_back = await kept(jobs, job)
+    assert (given_back.lease, given_back.tries) == ("", 0)
+
+
 async def lost(jobs: ClusterJobStore, job: Job, processes: int) -> None:
     """So many processes have taken a job, and were killed."""
     for number in range(processes):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.settings import Durability
 from instantaudience_server.steps import in_steps
@@ -31,8 +31,9 @@ class Forgetting:
     Users are given by their keys. Deadlines are times of the event loop's clock, in seconds.
     """
 
-    def __init__(self, catalog: Catalog, store: MembershipStore, suppressions: SuppressionStore) -> None:
-        self._catalog = catalog
+    def __init__(self, feed: CatalogFeed, store: MembershipStore, suppressions: SuppressionStore) -> None:
+        self._feed = feed
+        self._catalog = feed.catalog
         self._store = store
         self._suppressions = suppressions
 
@@ -84,6 +85,9 @@ class Forgetting:
         """Remove one user that is due; returns whether that succeeded."""
         deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
         try:
+            if due.member_id != ALL_MEMBERS:
+                # An add that was under way may be to a segment that another worker had just created.
+                await self._feed.catch_up(deadline)
             (segment_ids,) = await self.segments([due.user_key], due.member_id, deadline)
             await self._suppressions.remove(due, segment_ids or [NO_SEGMENT], deadline)
         except STORE_FAILURES:

@@ -198,7 +198,7 @@ def _services(config: WorkerConfig, ground: Ground, stack: contextlib.AsyncExitS
         usage,
         usage_store,
         memberships,
-        Forgetting(catalog, ground.memberships, ground.suppression_store),
+        Forgetting(feed, ground.memberships, ground.suppression_store),
         HealthService(ClusterNodeStates(cluster)),
         ServingStatus(SERVICES),
     )

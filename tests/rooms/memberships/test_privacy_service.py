@@ -90,8 +90,8 @@ async def privacy_worker(
 ) -> AsyncIterator[Worker]:
     store, memberships = ClusterSuppressionStore(cluster), ClusterMembershipStore(cluster)
     suppressions = Suppressions(store, clock)
-    forgetting = Forgetting(CATALOG, memberships, store)
     feed = CatalogFeed(ClusterCatalogStore(cluster), CATALOG)
+    forgetting = Forgetting(feed, memberships, store)
     privacy = PrivacyService(feed, forgetting, store, quotas, clock, secrets.token_hex)
     service = MembershipService(CATALOG, memberships, quotas, usage, sizes, clock, suppressions)
     running = [asyncio.create_task(each) for each in (suppressions.follow(), forgetting.sweep())]
@@ -197,7 +197,7 @@ class TestWhatIsShownAndDeleted:
     ) -> None:
         """Members, and segments: who asks for what is kept, or has it deleted, is not told less than there is."""
         store = ClusterSuppressionStore(cluster)
-        forgetting = Forgetting(another.catalog, ClusterMembershipStore(cluster), store)
+        forgetting = Forgetting(another.feed, ClusterMembershipStore(cluster), store)
         privacy = PrivacyService(another.feed, forgetting, store, quotas, FakeClock(), secrets.token_hex)
         admin = caller("admin", another.catalog)
         created = await worker.editor.create(catalog_pb2.Member(name="New"), seconds_from_now())
@@ -265,7 +265,7 @@ async def test_who_is_in_many_segments_holds_nobody_up(
     """A user in 100,000 segments took the event loop for a second."""
     suppressions, store = ClusterSuppressionStore(cluster), FullStore(cluster)
     feed = CatalogFeed(ClusterCatalogStore(cluster), CATALOG)
-    forgetting = Forgetting(CATALOG, store, suppressions)
+    forgetting = Forgetting(feed, store, suppressions)
     methods = privacy_methods(PrivacyService(feed, forgetting, suppressions, quotas, clock, secrets.token_hex))
     (method,) = [each for each in methods if isinstance(each, Method) and each.path.endswith(f"/{path}")]
     ticking = asyncio.create_task(store.tick())
@@ -291,7 +291,8 @@ async def test_who_cannot_be_removed_keeps_nobody_else_in(
     for keys in (broken, others):
         user_keys = [key.encode() for key in keys]
         await store.suppress(ALL_MEMBERS, user_keys, 1, NEVER, (0, 3_600_000), "a", seconds_from_now())
-    sweeping = asyncio.create_task(Forgetting(CATALOG, ClusterMembershipStore(cluster), store).sweep())
+    feed = CatalogFeed(ClusterCatalogStore(cluster), CATALOG)
+    sweeping = asyncio.create_task(Forgetting(feed, ClusterMembershipStore(cluster), store).sweep())
 
     async def all_others_are_out() -> None:
         assert await plain.zcard("p:{suppressions}:due") == 2 * len(broken) + len(others)
@@ -300,6 +301,25 @@ async def test_who_cannot_be_removed_keeps_nobody_else_in(
     assert [await standing(plain, key) for key in others] == [set()] * len(others)
     sweeping.cancel()
     await asyncio.gather(sweeping, return_exceptions=True)
+
+
+async def test_who_is_due_leaves_a_segment_that_another_worker_has_just_made(
+    cluster: Cluster, plain: RedisCluster, another: AccountWorker, worker: AccountWorker
+) -> None:
+    """A worker that had fallen behind with the catalog struck the user off, and left it in there."""
+    store = ClusterSuppressionStore(cluster)
+    segment = await worker.editor.create(catalog_pb2.Segment(member_id=DEMO), seconds_from_now())
+    await plain.hset(KEY, str(segment.id), "1")
+    await store.suppress(DEMO, [KEY.encode()], 1, NEVER, (0, 3_600_000), "a", seconds_from_now())
+    sweeping = asyncio.create_task(Forgetting(another.feed, ClusterMembershipStore(cluster), store).sweep())
+
+    async def is_struck_off() -> None:
+        assert await plain.zcard("p:{suppressions}:due") == 1
+
+    await eventually(is_struck_off)
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+    assert await standing(plain) == set()
 
 
 class TestSuppression:

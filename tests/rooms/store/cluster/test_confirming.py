@@ -11,6 +11,7 @@ import pytest
 from hiredis import ReplyError
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import forgetting as forgetting_module
@@ -232,7 +233,9 @@ async def test_who_was_removed_without_a_confirmation_is_not_confirmed_by_the_ne
 ) -> None:
     """It finds the user in no segment any more: a failover would bring the membership back all the same."""
     async with worker(replicated, Durability.PRIMARY) as store, connected(replicated.url) as cluster:
-        forgetting = Forgetting(Catalog(), store, ClusterSuppressionStore(cluster))
+        forgetting = Forgetting(
+            CatalogFeed(ClusterCatalogStore(cluster), Catalog()), store, ClusterSuppressionStore(cluster)
+        )
         await write(store, for_each([KEY], {NEVER: {1: 1}}), seconds_from_now(20))
         async with replica_stopped(replicated, KEY):
             for _ in range(2):
@@ -281,7 +284,7 @@ async def test_who_is_due_to_be_removed_stays_so_until_that_is_confirmed(
     monkeypatch.setattr(forgetting_module, "ANSWER_SECONDS", 0.5)
     async with connected(replicated.url, durability=REPLICA) as cluster:
         store, memberships = ClusterSuppressionStore(cluster), ClusterMembershipStore(cluster)
-        forgetting = Forgetting(Catalog(), memberships, store)
+        forgetting = Forgetting(CatalogFeed(ClusterCatalogStore(cluster), Catalog()), memberships, store)
         await store.suppress(ALL_MEMBERS, [KEY], 0, NEVER, (0, 10**9), "a", seconds_from_now(20))
         sweeping = asyncio.create_task(asyncio.sleep(0))
         try:

@@ -427,6 +427,25 @@ async def test_a_question_without_an_answer_is_asked_again(suppressions: Suppres
         assert not logged
 
 
+async def test_a_change_that_is_sent_again_hides_none_that_came_in_between(
+    suppressions: Suppressions, store: Watched
+) -> None:
+    """A worker that had read the list after it was made first took that for the newest, for ever."""
+
+    async def change(member: int, name: str) -> None:
+        await store.suppress(member, USERS[:1], 1, NEVER, LATER, name, seconds_from_now())
+
+    await change(MEMBER, "a")
+    await eventually(lambda: known(suppressions, MEMBER, concerned=True))
+    store.away = True
+    await change(OTHER, "b")
+    await change(MEMBER, "a")
+    store.away = False
+    await eventually(lambda: known(suppressions, OTHER, concerned=True))
+    await asyncio.sleep(module.CURRENT_SECONDS)
+    await known(suppressions, OTHER, concerned=True)
+
+
 async def test_an_answer_is_as_old_as_its_question(
     suppressions: Suppressions, store: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

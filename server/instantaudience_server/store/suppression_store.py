@@ -45,15 +45,18 @@ if last then
 else
   redis.call('HDEL', members, member)
 end
-redis.call('SET', version, name)
+redis.call('SET', version, redis.sha1hex((redis.call('GET', version) or '') .. name))
 return ends
 """
 )
 """Notes that users are suppressed, or that they no longer are.
 
-Keys: members, version, due, the member's suppressed users. Arguments: the new version, the member, now (Unix time in
+Keys: members, version, due, the member's suppressed users. Arguments: a random name, the member, now (Unix time in
 ms), the suppressions' end (likewise; `inf`: never; empty: lift them), two delays in ms after which the users are to be
 removed once more, and the users' keys. The delays count by the node's clock, as workers' clocks may differ.
+
+The new version is made of the former one and the name: a request may make several changes, or one again after a lost
+answer, and whoever has read the members in between must notice what others have changed since.
 
 Answers when each suppression ends, which may be later than asked for: only lifting shortens one. (Of those that are
 lifted it answers nothing.) Notes are dropped when they have ended by both clocks, the worker's and the node's. Users

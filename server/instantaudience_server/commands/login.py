@@ -60,7 +60,12 @@ def logout(profile: str | None) -> None:
     Where the service cannot be asked, it is deleted here all the same, and the exit status is 1.
     """
     name = profile or DEFAULT
-    known = read_profile(name)
+    try:
+        known = read_profile(name)
+    except DamagedProfileError as error:
+        remove_profile(name)
+        left = f"profile {name} is deleted here, but a token that it may have had is not ended"
+        raise click.ClickException(and_so(error.problem, left)) from error
     if known is None:
         raise click.ClickException(f"there is no profile {name}: nobody has signed in")
     try:

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import pytest
 from service.commands.conftest import NOBODY
 from support.service.running import PASSWORDS, Service
 from support.service.terminals import on_a_terminal
@@ -76,6 +77,43 @@ async def test_a_damaged_profile_is_mended_as_it_says(run: Any, changed: Service
     ended = await run(*words, stdin=f"{PASSWORDS['demo']}\n")
     assert ended.status == 0, ended.errors
     assert (await run("get", NOBODY, "--profile", "mine")).output == f"{NOBODY} is in no segment\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[" * 100_000,
+        json.dumps({"url": "http://127.0.0.1:1", "username": "demo", "token": "hbapi:1:0:local\n"}),
+    ],
+    ids=["cut off", "nested", "broken token"],
+)
+async def test_signing_out_deletes_a_damaged_profile(run: Any, tmp_path: Path, content: str) -> None:
+    kept = tmp_path / "config/instant-audience/profiles/default.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(content)
+    ended = await run("logout")
+    left = "profile default is deleted here, but a token that it may have had is not ended"
+    assert (ended.status, ended.errors) == (1, f"Error: {kept} is no profile; {left}\n")
+    assert not kept.exists()
+
+
+async def test_a_folder_in_a_profiles_place_is_to_be_moved_away(run: Any, tmp_path: Path) -> None:
+    kept = tmp_path / "config/instant-audience/profiles/default.json"
+    kept.mkdir(parents=True)
+    for ended in await asyncio.gather(*(run(*words) for words in (("logout",), ("get", "1")))):
+        assert ended.errors == f"Error: {kept}: Is a directory; move away what is in its place\n"
+
+
+async def test_a_damaged_kept_token_is_replaced(run: Any, changed: Service, tmp_path: Path) -> None:
+    env = {"INSTANT_AUDIENCE_URL": changed.url}
+    assert (await run("get", NOBODY, env=env)).status == 0
+    [kept] = (tmp_path / "cache/instant-audience").iterdir()
+    token = kept.read_text()
+    kept.write_text(f"{token}\n")
+    ended = await run("get", NOBODY, env=env)
+    assert (ended.output, ended.errors) == (f"{NOBODY} is in no segment\n", "")
+    assert kept.read_text() not in (token, f"{token}\n")
 
 
 async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from instantaudience_server.commands.connection.answers import (
     told,
 )
 from instantaudience_server.commands.connection.demo import Credentials, demo_credentials
-from instantaudience_server.commands.connection.profiles import own_directory, write_secret
+from instantaudience_server.commands.connection.profiles import may_be_token, own_directory, write_secret
 from instantaudience_server.commands.connection.reaching import (
     REACH_SECONDS,
     endpoint_of,
@@ -185,7 +185,7 @@ class Client:
         token = ""
         with contextlib.suppress(OSError, UnicodeDecodeError):  # there is none, or none that this user may read
             token = kept.read_text()
-        if token:
+        if may_be_token(token):
             try:
                 return attempt(token)
             except TokenRefusedError:

@@ -13,7 +13,13 @@ from instantaudience.rules import TOKEN_CHARACTERS
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.demo import Credentials
 from instantaudience_server.commands.connection.passwords import check_readable
-from instantaudience_server.commands.connection.profiles import DEFAULT, Profile, profile_name, read_profile
+from instantaudience_server.commands.connection.profiles import (
+    DEFAULT,
+    Profile,
+    may_be_token,
+    profile_name,
+    read_profile,
+)
 from instantaudience_server.commands.connection.reaching import DEFAULT_URL
 from instantaudience_server.commands.connection.tls import Tls, tls_options
 from instantaudience_server.commands.typed import text
@@ -70,7 +76,7 @@ def with_client(demo_username: str = "demo") -> Callable[[Callable[..., None]], 
 def _client(url: str | None, username: str | None, profile: str | None, demo_username: str, tls: Tls | None) -> Client:
     # Secrets are not options: every account of the machine can read command lines.
     token = os.environ.get("INSTANT_AUDIENCE_TOKEN") or None
-    if token is not None and not (len(token) <= TOKEN_CHARACTERS and token.isascii() and token.isprintable()):
+    if token is not None and not may_be_token(token):
         raise click.UsageError(
             f"INSTANT_AUDIENCE_TOKEN has characters that no token has, or more than {TOKEN_CHARACTERS}"
         )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
+from instantaudience.rules import TOKEN_CHARACTERS
 
 from instantaudience_server import private_files
 from instantaudience_server.commands.connection.tls import Tls
@@ -26,7 +27,16 @@ class Profile:
 
 
 class DamagedProfileError(click.ClickException):
-    """The file of a profile does not contain one."""
+    """The file of a profile does not contain one, or cannot be read; `problem` says so, the message what helps, too."""
+
+    def __init__(self, problem: str, again: str) -> None:
+        super().__init__(f"{problem}: sign in again with `{again}`")
+        self.problem = problem
+
+
+def may_be_token(text: str) -> bool:
+    """Whether calls can have a text as their token."""
+    return 0 < len(text) <= TOKEN_CHARACTERS and text.isascii() and text.isprintable() and text == text.strip()
 
 
 def profile_name(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -40,21 +50,26 @@ def read_profile(name: str) -> Profile | None:
     """Read a profile; None if there is none with this name.
 
     Raises:
-        DamagedProfileError: its file does not contain a profile.
-        click.ClickException: the file cannot be read.
+        DamagedProfileError: its file does not contain a profile, or cannot be read.
+        click.ClickException: something else than a file is in its place.
     """
     path = _path(name)
+    again = "instant-audience login" + (f" --profile {name}" if name != DEFAULT else "")
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
         files = {what: Path(file) for what, file in read.get("tls", {}).items() if file is not None}
-        return Profile(str(read["url"]), str(read["username"]), str(read["token"]), Tls(**files))
+        token = str(read["token"])
+        if not may_be_token(token):
+            raise ValueError("this is no token")
+        return Profile(str(read["url"]), str(read["username"]), token, Tls(**files))
     except FileNotFoundError:
         return None
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise click.ClickException(f"{path}: {error.strerror}; move away what is in its place") from error
     except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError):
-        again = "instant-audience login" + (f" --profile {name}" if name != DEFAULT else "")
-        raise DamagedProfileError(f"{path} is no profile: sign in again with `{again}`") from None
+        raise DamagedProfileError(f"{path}: {error.strerror}", again) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DamagedProfileError(f"{path} is no profile", again) from None
 
 
 def write_profile(name: str, profile: Profile) -> None:

@@ -199,7 +199,7 @@ def whole(file: Path) -> Iterator[IO[str]]:
     output (`-`) and special files are written directly.
 
     Raises:
-        click.FileError: it cannot be written.
+        click.ClickException: it cannot be written.
     """
     if file == DASH:
         with click.open_file("-", "w", encoding="utf-8") as output:
@@ -216,7 +216,7 @@ def whole(file: Path) -> Iterator[IO[str]]:
                 draft.chmod(file.stat().st_mode)
             draft.replace(file)
     except OSError as error:
-        raise click.FileError(str(file), error.strerror) from error
+        raise click.ClickException(f"{file}: {error.strerror}") from error
     finally:
         if not is_special:
             with contextlib.suppress(OSError):  # there is none

@@ -31,8 +31,14 @@ def test_what_is_no_file_on_a_disk_stays(tmp_path: Path) -> None:
     with whole(Path("/dev/null")) as output:
         output.write("nothing")
     assert Path("/dev/null").is_char_device()
-    with pytest.raises(click.FileError, match="No such file or directory"), whole(tmp_path / "none" / "file"):
+    with pytest.raises(click.ClickException, match="No such file or directory"), whole(tmp_path / "none" / "file"):
         pass
     (tmp_path / "file").touch()
-    with pytest.raises(click.FileError, match="Not a directory"), whole(tmp_path / "file" / "file"):
+    with pytest.raises(click.ClickException, match="Not a directory"), whole(tmp_path / "file" / "file"):
         pass
+
+
+def test_a_full_disk_is_told_as_it_is() -> None:
+    with pytest.raises(click.ClickException) as told, whole(Path("/dev/full")) as output:
+        output.write("nothing")
+    assert told.value.format_message() == "/dev/full: No space left on device"

@@ -78,7 +78,8 @@ class _Subcommands(click.Group):
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 120,
-    "color": False if os.environ.get("NO_COLOR") else None,  # https://no-color.org
+    # https://no-color.org; a dumb terminal shows the codes as text
+    "color": False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None,
 }
 
 

@@ -120,8 +120,8 @@ async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:
     """Name and password are asked for; then the default profile counts; removing asks first."""
     env = {"XDG_CONFIG_HOME": str(tmp_path), "PAGER": "cat", "COLUMNS": "80", "LINES": "9"}
 
-    async def typed(*words: str, answers: dict[str, str] | None = None, no_color: str = "") -> str:
-        async with on_a_terminal(*words, cwd=tmp_path, env=env | {"NO_COLOR": no_color}) as terminal:
+    async def typed(*words: str, answers: dict[str, str] | None = None, **more: str) -> str:
+        async with on_a_terminal(*words, cwd=tmp_path, env=env | more) as terminal:
             for prompt, answer in (answers or {}).items():
                 await terminal.until(prompt)
                 terminal.type(answer)
@@ -135,8 +135,8 @@ async def test_on_a_terminal(changed: Service, tmp_path: Path) -> None:
     shown = await typed("segment", "list")  # longer than the screen: in a pager
     assert re.search("│ ?car_shoppers *│.*│2[0-9]{3}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}│", shown)
     assert max(len(line) for line in shown.splitlines() if "│" in line) <= 80
-    coloured, plain = [await typed("doctor", "--no-service", no_color=each) for each in ("", "1")]
-    assert ("\x1b[" in coloured, "\x1b[" in plain) == (True, False)
+    for more, is_coloured in (({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
+        assert ("\x1b[" in await typed("doctor", "--no-service", **more)) == is_coloured, more
     shown = await typed("segment", "remove", "30001", answers={"Remove segment 30001? [y/N]: ": "n"})
     assert "Aborted!" in shown
     assert "active" in await typed("segment", "show", "30001")

@@ -1,6 +1,7 @@
 """Running the commands as a user does."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ NOBODY = "18000000000000000001"
 """A user of whom no test says anything."""
 SECONDS = 90
 """What a command may take, also on a busy machine."""
+LIKE_OTHERS = () if os.geteuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+"""What has root respect the permissions of files, too."""
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,17 @@
 """`doctor` on a service that runs, as an operator calls it."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from service.commands.conftest import LIKE_OTHERS
 from support.cluster.nodes import on_node
 from support.service.running import Service
 
 DENIED = "give the user and the password that the cluster knows"
-LIKE_OTHERS = () if os.geteuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-"""What has root respect the permissions of files, too."""
 
 
 async def test_a_service_and_its_embedded_cluster(run: Any, changed: Service) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from service.commands.conftest import NOBODY
+from service.commands.conftest import LIKE_OTHERS, NOBODY
 from support.service.running import PASSWORDS, Service
 from support.service.terminals import on_a_terminal
 
@@ -103,6 +103,15 @@ async def test_a_folder_in_a_profiles_place_is_to_be_moved_away(run: Any, tmp_pa
     kept.mkdir(parents=True)
     for ended in await asyncio.gather(*(run(*words) for words in (("logout",), ("get", "1")))):
         assert ended.errors == f"Error: {kept}: Is a directory; move away what is in its place\n"
+
+
+async def test_a_profile_that_may_not_be_deleted_is_told(run: Any, tmp_path: Path) -> None:
+    kept = tmp_path / "config/instant-audience/profiles/default.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{")
+    kept.parent.chmod(0o555)
+    ended = await run("logout", under=LIKE_OTHERS)
+    assert (ended.status, ended.errors) == (1, f"Error: {kept} cannot be deleted: Permission denied\n")
 
 
 async def test_a_damaged_kept_token_is_replaced(run: Any, changed: Service, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from instantaudience_server.commands.root import main
 from redis.asyncio import RedisCluster
+from service.commands.conftest import LIKE_OTHERS
 from support.cluster.stored import stored
 from support.service.processes import not_ignoring_ctrl_c
 from support.service.running import COMMAND, ON_ONE_HOST, PASSWORDS, Service
@@ -26,8 +27,6 @@ from support.service.terminals import on_a_terminal
 MEMBERSHIPS = 300_000
 """Enough to be killed at."""
 SEGMENTS = (10001, 10002, 10003)
-AS_OTHERS = ["setpriv", "--bounding-set", "-dac_override", "--inh-caps", "-dac_override"] if os.geteuid() == 0 else ()
-"""Keeps root from writing where others may not."""
 
 
 def rejected(path: Path) -> list[tuple[str, ...]]:
@@ -291,7 +290,7 @@ async def test_a_folder_where_nothing_can_be_written(run: Any, demo: dict[str, s
     folder.mkdir()
     (folder / "users.csv").write_text("user_id,seg_id\n5,10001\n")
     folder.chmod(0o555)
-    ended = await run("send", "folder/users.csv", env=demo, under=AS_OTHERS)
+    ended = await run("send", "folder/users.csv", env=demo, under=LIKE_OTHERS)
     assert (ended.status, ended.output) == (2, "")
     hint = "where nothing can be written beside it, send it as - (`< folder/users.csv`)"
     assert ended.errors == f"Error: folder/users.csv.position: Permission denied; {hint}\n"

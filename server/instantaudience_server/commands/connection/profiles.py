@@ -86,8 +86,16 @@ def write_profile(name: str, profile: Profile) -> None:
 
 
 def remove_profile(name: str) -> None:
-    """Delete a profile, if it exists."""
-    _path(name).unlink(missing_ok=True)
+    """Delete a profile, if it exists.
+
+    Raises:
+        click.ClickException: it cannot be deleted.
+    """
+    path = _path(name)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be deleted: {error.strerror}") from error
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from instantaudience.v1 import status_pb2, status_pb2_grpc
 from support.contract.messages import PACKAGE
+from support.waiting import eventually
 
 SERVICES = [
     *(
@@ -24,8 +25,11 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 @pytest.mark.parametrize("name", ["", *SERVICES])
 async def test_health_check(channel: grpc.aio.Channel, name: str) -> None:
-    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))
-    assert answer.status == SERVING
+    async def is_serving() -> None:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))
+        assert answer.status == SERVING
+
+    await eventually(is_serving)  # on a busy machine, nodes of the cluster may just have been silent for seconds
 
 
 async def test_health_of_a_service_that_is_not_there(channel: grpc.aio.Channel) -> None:

@@ -192,7 +192,8 @@ async def test(host: str, commands: list[tuple[str, tuple[str, ...]]], free: dic
 async def main() -> None:
     """Test the clients and hosts named in CLIENTS and HOSTS; by default, all of them.
 
-    The hosts behind the first one are tested at once, each beginning with another client: most of these tests wait.
+    Two services are asked at once, as most of these tests wait: both of the first host, with half of the clients each;
+    then, of each other host, one, each beginning with another client.
     """
     names = chosen(os.environ.get("CLIENTS", "").split())
     hosts = os.environ.get("HOSTS", "").split() or HOST_MODES
@@ -202,7 +203,10 @@ async def main() -> None:
         for command in LANGUAGES[name].prepare:
             await run(name, command, {})
     free = {name: asyncio.Lock() for name in names}
-    await test(hosts[0], [(name, command) for name in names if (command := LANGUAGES[name].test)], free)
+    whole = [(name, command) for name in names if (command := LANGUAGES[name].test)]
+    async with asyncio.TaskGroup() as group:
+        for half in filter(None, (whole[::2], whole[1::2])):
+            group.create_task(test(hosts[0], half, free))
     others = [(name, command) for name in names if (command := LANGUAGES[name].conformance)]
     async with asyncio.TaskGroup() as group:
         for number, host in enumerate(hosts[1:]):

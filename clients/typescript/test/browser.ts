@@ -12,11 +12,16 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import { tmpdir } from "node:os";
 import { delimiter, extname, join, normalize } from "node:path";
 import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Calls } from "./checking.js";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"];
 const QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"];
+/** How long a browser may take to load the page. On a busy machine, one has never done so. */
+const LOADED_MS = 30_000;
+/** How long it may take to end by itself. */
+const ENDED_MS = 5_000;
 const PACKAGES = ["@bufbuild/protobuf", "@connectrpc/connect", "@connectrpc/connect-web"];
 const TYPES: Readonly<Record<string, string>> = { ".js": "text/javascript", ".html": "text/html" };
 
@@ -70,34 +75,47 @@ export function program(): string | undefined {
 /** A page of an origin in a browser, which makes one call at a time. */
 export class Page {
   readonly #server: Server;
-  readonly #browser: ChildProcess;
+  #browser: ChildProcess;
   readonly #directory = mkdtempSync(join(tmpdir(), "instantaudience-browser-"));
   /** The page, which waits for what it is asked. */
   #waiting: Promise<ServerResponse>;
   #waits: (response: ServerResponse) => void = () => undefined;
   #answered: (answer: Answer) => void = () => undefined;
 
-  constructor(origin: string, browser: string) {
+  constructor(
+    private readonly origin: string,
+    private readonly program: string,
+  ) {
     this.#waiting = this.#nextWait();
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#server.listen(Number(new URL(origin).port), new URL(origin).hostname);
-    const flags = [...FLAGS, ...QUIET, `--user-data-dir=${this.#directory}`];
-    this.#browser = spawn(browser, [...flags, origin], { stdio: "ignore", detached: true });
+    this.#browser = this.#started();
   }
 
   async close(): Promise<void> {
-    const ended = new Promise((resolve) => this.#browser.once("exit", resolve));
+    await this.#stop();
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await rm(this.#directory, { recursive: true, maxRetries: 10, retryDelay: 100 });
+  }
+
+  #started(): ChildProcess {
+    const flags = [...FLAGS, ...QUIET, `--user-data-dir=${mkdtempSync(join(this.#directory, "profile-"))}`];
+    return spawn(this.program, [...flags, this.origin], { stdio: "ignore", detached: true });
+  }
+
+  async #stop(): Promise<void> {
+    const runs = this.#browser.exitCode === null && this.#browser.signalCode === null;
+    const ended = runs && new Promise((resolve) => this.#browser.once("exit", resolve));
     this.#browser.kill();
-    await ended;
+    await Promise.race([ended, sleep(ENDED_MS, undefined, { ref: false })]);
     try {
       // What it has started and left, all of one group.
       process.kill(-(this.#browser.pid ?? assert.fail("the browser never began")), "SIGKILL");
     } catch (failure) {
       assert.equal((failure as NodeJS.ErrnoException).code, "ESRCH"); // There was nothing left.
     }
-    this.#server.closeAllConnections();
-    this.#server.close();
-    await rm(this.#directory, { recursive: true, maxRetries: 10, retryDelay: 100 });
+    await ended;
   }
 
   /** A client with these options, whose calls the page makes. */
@@ -124,7 +142,7 @@ export class Page {
   }
 
   async #ask(asked: Asked): Promise<Answer> {
-    const response = await this.#waiting;
+    const response = await this.#loaded();
     this.#waiting = this.#nextWait();
     const answered = new Promise<Answer>((resolve) => {
       this.#answered = resolve;
@@ -133,6 +151,15 @@ export class Page {
     const answer = await answered;
     if (answer.thrown !== undefined) throw errorOf(answer.thrown);
     return answer;
+  }
+
+  /** The page, which waits; a browser that does not load it is replaced once. */
+  async #loaded(): Promise<ServerResponse> {
+    const response = await Promise.race([this.#waiting, sleep(LOADED_MS, undefined, { ref: false })]);
+    if (response !== undefined) return response;
+    await this.#stop();
+    this.#browser = this.#started();
+    return await this.#waiting;
   }
 
   #nextWait(): Promise<ServerResponse> {

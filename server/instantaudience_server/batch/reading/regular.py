@@ -1,5 +1,5 @@
 """Regular rows, which the native extension, if it is installed, reads and packs many at once
-(docs/adr/0034-rows-read-natively.md).
+(docs/adr/0044-requests-read-natively.md).
 
 The extension knows no rules. For each text of a segment, it learns the meaning once, after Python has read a row with
 it. Rows with anything that it does not know are left to Python, which can also read the regular ones.

@@ -1,5 +1,5 @@
 """What the extension reads, Python would read alike: the same changes, counters and error lines
-(docs/adr/0034-rows-read-natively.md)."""
+(docs/adr/0044-requests-read-natively.md)."""
 
 import asyncio
 import io

@@ -10,12 +10,12 @@ from instantaudience_server.commands.settings_options import FORMS
 from instantaudience_server.settings import Settings
 from pydantic import ValidationError
 
-OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
+SECTION = (
+    (Path(__file__).parents[2] / "docs/operations.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+)
 ROWS = {
-    key: (flag, variable, values, default.strip())
-    for flag, variable, key, values, default in re.findall(
-        r"^\| `(--[\w-]+)` \| `(\w+)` \| `(\w+)` \| (.*?) \|(.*?)\|", OPERATIONS.read_text(), re.MULTILINE
-    )
+    flag.removeprefix("--").replace("-", "_"): (flag, values, default.strip())
+    for flag, values, default in re.findall(r"^\| `(--[\w-]+)` \| (.*?) \|(.*?)\|", SECTION, re.MULTILINE)
 }
 """The operators' table, by the file's keys."""
 OPTIONS = {str(option.name): option for option in serve.params if isinstance(option, click.Option)}
@@ -27,9 +27,9 @@ def test_each_has_an_option_and_a_row_of_the_operators_table() -> None:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_the_operators_table_tells_what_is_so(name: str) -> None:
-    flag, variable, values, default = ROWS[name]
+    flag, values, default = ROWS[name]
     field = Settings.model_fields[name]
-    assert ([flag], variable) == (OPTIONS[name].opts, OPTIONS[name].envvar)
+    assert ([flag], f"INSTANT_AUDIENCE_{name.upper()}") == (OPTIONS[name].opts, OPTIONS[name].envvar)
     bounds = {getattr(each, bound) for each in field.metadata for bound in ("ge", "le") if hasattr(each, bound)}
     assert bounds <= {int(number) for number in re.findall(r"\b\d+\b", values)}
     if isinstance(field.default, bool):

@@ -44,6 +44,8 @@ FREE_FORMS: dict[str, dict[str, Any]] = {
     ".google.protobuf.ListValue": {"type": "array", "items": {}},
     ".google.protobuf.Value": {},
 }
+_TOOL_MARK = re.compile(r"^[ \t]*(?:buf:lint:|protolint:|nolint\b|clang-format\b|\(--).*(?:\n|$)", re.MULTILINE)
+"""A line of a comment that is for a tool, and no documentation."""
 _PARAGRAPH = re.compile(r"(?<=\S)\n (?=\S)")
 _FILE_MESSAGES, _FILE_ENUMS, _FILE_SERVICES, _FIELDS, _METHODS, _NESTED, _VALUES = 4, 5, 6, 2, 2, 3, 2
 """Field numbers of descriptor.proto: a comment's path consists of these and of indexes."""
@@ -285,8 +287,8 @@ def _slug(name: str) -> str:
 
 
 def _text(comment: str) -> str:
-    """The paragraphs of a comment, each on one line."""
-    return _PARAGRAPH.sub(" ", comment).strip().replace("\n\n ", "\n\n").replace("\n \n", "\n\n")
+    """The paragraphs of a comment, each on one line, without what is for tools."""
+    return _PARAGRAPH.sub(" ", _TOOL_MARK.sub("", comment)).strip().replace("\n\n ", "\n\n").replace("\n \n", "\n\n")
 
 
 def main() -> None:

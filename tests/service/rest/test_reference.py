@@ -27,6 +27,10 @@ EXAMPLES = [
 """Of calls that change no object of the catalog; `test_reference_tried.py` has the others."""
 
 
+TOOL_MARKS = ["buf:lint", "protolint:", "nolint", "clang-format", "api-linter", "noqa", "type: ignore"]
+"""What comments say to tools."""
+
+
 def assert_shape(schema: dict[str, Any], value: object) -> None:
     Draft202012Validator(schema | {"components": DOCUMENT["components"]}).validate(value)
 
@@ -55,6 +59,11 @@ def assert_answer(path: str, verb: str, value: object) -> None:
 
 def test_it_is_an_openapi_document() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_it_has_no_marks_for_tools() -> None:
+    """Comments of proto files tell tools what to leave out; such a line was published as documentation."""
+    assert [mark for mark in TOOL_MARKS if mark in json.dumps(DOCUMENT)] == []
 
 
 def test_it_has_what_partners_may_call() -> None:

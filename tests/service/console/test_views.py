@@ -18,6 +18,8 @@ CHARTS = ["Calls", "Users", "Memberships", "Refusals", "Match rate"]
 SPANS = {"24 hours": 24, "7 days": 168, "14 days": 336}
 USER = "12345678900987654321"
 MORE = traffic.MORE_SEGMENTS
+SAMPLES = 9
+"""Entries of the lines of `traffic`."""
 
 
 def expected_totals(hours: int) -> dict[str, str]:
@@ -312,30 +314,50 @@ async def test_samples(partner: Console) -> None:
     names = await choice.locator("option").all_inner_texts()
     assert names[0].endswith(":00: 10 calls, 106 refused")
     assert names[1].endswith(":00: 5 calls")
-    errors, applied = (
-        partner.page.get_by_role("region", name=name, exact=True).locator("p") for name in ("Not applied", "Applied")
-    )
-    await expect(errors).to_have_text(  # newest first, in words, and no markup
-        [
-            "Segments that are inactive (ID, code, owner): (41, '<b>old</b>', 777)",
-            "There are no such segments (ID, code, owner, as you named them): (99, '', 0)",
-        ]
-    )
-    await expect(applied).to_have_text(["Users: 17"])
+    rows = partner.page.locator("#sample-rows tr")
+    await expect(rows).to_have_count(SAMPLES)  # newest first, in words, and no markup
+    cells = [await row.locator("td").all_inner_texts() for row in await rows.all()]
+    assert [row[1:] for row in cells] == [
+        ["–", "41 <b>old</b>", "–", "Segment is inactive"],
+        ["–", "99", "–", "No such segment"],
+        ["a-b", "–", "–", "Unknown external ID"],
+        ["c", "–", "–", "Unknown external ID"],
+        ["17", "40001", "–", "Removed"],
+        ["17", "40002", "60", "Added"],
+        ["9", "40002", "for ever", "Added"],
+        ["–", "7 it's, (1 of member 1262", "–", "Accepted"],
+        ["18", "–", "–", "Accepted"],
+    ]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:00", row[0]) for row in cells)
+
+
+async def test_samples_are_filtered_and_sorted(partner: Console) -> None:
+    await partner.open("samples")
+    rows, place = partner.page.locator("#sample-rows tr"), partner.page.locator("#samples-place")
+    await expect(place).to_have_text(f"1–{SAMPLES} of {SAMPLES}")
+    await partner.page.get_by_label("Show", exact=True).select_option("not applied")
+    await expect(rows).to_have_count(4)
+    await partner.page.get_by_label("Show", exact=True).select_option("all")
+    await partner.page.get_by_label("User, segment or result").fill("40002")
+    await partner.page.keyboard.press("Enter")
+    await expect(rows).to_have_count(2)
+    await partner.page.get_by_role("button", name="User", exact=True).click()
+    await expect(rows.first.locator("td").nth(1)).to_have_text("9")  # numbers by their size
+    await partner.page.get_by_role("button", name="User", exact=True).click()
+    await expect(rows.first.locator("td").nth(1)).to_have_text("17")
+    await partner.page.get_by_label("User, segment or result").fill("nobody at all")
+    await partner.page.keyboard.press("Enter")
+    await expect(rows).to_have_text(["No entry of this hour is like that."])
 
 
 async def test_hours_without_lines(partner: Console) -> None:
     """Of what the checks skipped, and of calls that failed, there are counts alone."""
     await partner.open("samples")
-    shown = partner.page.locator("#samples-lines p")
+    rows = partner.page.locator("#sample-rows tr")
     choice = partner.page.get_by_label("Hour (UTC)")
-    counted = [f"What was {what} in this hour has no lines: the overview counts it." for what in ("refused", "applied")]
-    await choice.select_option(index=1)
-    await expect(shown).to_have_text(counted)
-    await choice.select_option(index=2)
-    await expect(shown).to_have_text(["Nothing was refused in this hour.", counted[1]])
-    await choice.select_option(index=4)
-    await expect(shown).to_have_text(counted)
+    for index in (1, 2, 4):
+        await choice.select_option(index=index)
+        await expect(rows).to_have_text(["This hour has no samples: the overview counts what was sent."])
 
 
 async def test_no_samples(admin_tab: Console) -> None:
@@ -522,7 +544,7 @@ async def test_samples_lead_to_what_counts_of_the_same_member(admin_tab: Console
     """An admin was led to the own member's."""
     page = admin_tab.page
     await admin_tab.open(f"samples?member={traffic.MEMBER}")
-    await expect(page.locator("#segment-lines")).to_be_visible()
+    await expect(page.locator("#sample-rows tr").first).to_be_visible()
     await page.locator("main").get_by_role("link", name="overview").click()
     await expect(admin_tab.heading("Overview")).to_be_focused()
     await expect(page.get_by_label("Member", exact=True)).to_have_value(str(traffic.MEMBER))

@@ -28,10 +28,16 @@ REASONS = {
 }
 """The same for reasons of failed calls, and of skipped users and blocks."""
 ERROR_LINES = [
+    "Inactive users: a-b, c",
     "Invalid segments (id, code, segment owner member id): (99, '', 0)",
     "Inactive segments (id, code, segment owner member id): (41, '<b>old</b>', 777)",
 ]
-SEGMENT_LINES = ["Valid users: 17"]
+SEGMENT_LINES = [
+    "Valid users: 18",
+    """Valid segments (id, code, segment owner member id): (40002, 'x', 777), (7, "it's, (1", 1262)""",
+    "Valid additions (user id, segment id, expiration): (17, 40002, 60), (9, 40002, 0)",
+    "Valid removals (user id, segment id, expiration): (17, 40001, -1)",
+]
 """Lines of hour 2, oldest first."""
 MORE_SEGMENTS = 199
 """Number of segments that are added to the member's one in the demo catalog."""

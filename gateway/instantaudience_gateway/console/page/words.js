@@ -179,26 +179,6 @@ const JOB_ERRORS = {
 export const explainJobError = (code) =>
   JOB_ERRORS[code] ?? `Something went wrong inside the service (${code}). Send the file again.`;
 
-// What sampled lines begin with → in plain words (source: contract, "GET /rt-segment-processed").
-const LINES = {
-  "Inactive users": "External IDs that are mapped to nobody",
-  "Suppressed users": "Users that are suppressed for privacy",
-  "Invalid segments": "There are no such segments (ID, code, owner, as you named them)",
-  "Unauthorized segments": "Segments that the member may not use (ID, code, owner, as you named them)",
-  "Inactive segments": "Segments that are inactive (ID, code, owner)",
-  "Valid users": "Users",
-  "Valid segments": "Segments (ID, code, owner)",
-  "Valid additions": "Added (user, segment, minutes; 0 is for ever)",
-  "Valid removals": "Removed (user, segment, -1)",
-};
-
-// A sampled line, `what it is (columns): items`, as what it is in plain words, and the items.
-export function explainLine(line) {
-  const end = line.indexOf(": ");
-  const kind = line.slice(0, Math.max(end, 0)).replace(/ \(.*/, "");
-  return Object.hasOwn(LINES, kind) ? [`${LINES[kind]}:`, line.slice(end + 1)] : [line.slice(0, end + 1), line.slice(end + 1)];
-}
-
 export function explainWarning(message) {
   for (const [start, say] of WARNINGS) {
     if (message.startsWith(start)) return say(message.slice(start.length));

@@ -91,18 +91,6 @@ async def test_refused_tokens(channel: grpc.aio.Channel, method: str, which: str
     assert_grpc_error(await refusal(call(FINE, metadata=TOKENS[which])), *UNAUTHENTICATED, cause)
 
 
-@pytest.mark.parametrize("metadata", TOKENS.values(), ids=TOKENS)
-async def test_streams_need_a_token(audience: AudienceServiceStub, metadata: Any) -> None:
-    stream = audience.StreamSegments(metadata=metadata)
-    assert_grpc_error(await refusal(stream.read()), *UNAUTHENTICATED)
-
-
-async def test_bearer_is_accepted(service: Service, audience: AudienceServiceStub) -> None:
-    metadata = (("authorization", f"Bearer {await service.token()}"),)
-    answer = await audience.ApplySegments(apply_request(one_user(), validate_only=True), metadata=metadata)
-    assert answer.response.status == "OK"
-
-
 SIGN_INS = {
     "wrong password": (credentials("demo", "x"), (*UNAUTHENTICATED, "WRONG_CREDENTIALS")),
     "unknown name": (credentials("nobody", "x"), (*UNAUTHENTICATED, "WRONG_CREDENTIALS")),

@@ -7,7 +7,6 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
-from instantaudience.v1 import status_pb2, status_pb2_grpc
 from support.contract.messages import PACKAGE
 from support.waiting import eventually
 
@@ -32,21 +31,10 @@ async def test_health_check(channel: grpc.aio.Channel, name: str) -> None:
     await eventually(is_serving)  # on a busy machine, nodes of the cluster may just have been silent for seconds
 
 
-async def test_health_of_a_service_that_is_not_there(channel: grpc.aio.Channel) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="nope"))
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-
-
 async def test_health_watch(channel: grpc.aio.Channel) -> None:
     watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICES[0]))
     assert (await asyncio.wait_for(watch.read(), 5)).status == SERVING
     watch.cancel()
-
-
-async def test_status(channel: grpc.aio.Channel) -> None:
-    answer = await status_pb2_grpc.StatusServiceStub(channel).GetStatus(status_pb2.GetStatusRequest())
-    assert answer.response.status == "OK"
 
 
 async def reflected(

@@ -1,4 +1,4 @@
-"""StreamSegments: order, refusals in place, flow control, cancellation and deadlines."""
+"""StreamSegments: order, refusals in place, flow control and cancellation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -154,12 +154,6 @@ async def test_requests_of_any_length_come_after_a_short_one(
         assert [number_of(answer) for answer in answers] == [0, 1, 2]
 
 
-async def test_an_empty_stream(audience: AudienceServiceStub, authorization: Any) -> None:
-    stream = audience.StreamSegments(metadata=authorization)
-    await stream.done_writing()
-    assert await stream.read() is grpc.aio.EOF
-
-
 async def test_cancelling(audience: AudienceServiceStub, authorization: Any, cluster: RedisCluster) -> None:
     """What was answered stays; other streams go on."""
     stream, other = (audience.StreamSegments(metadata=authorization) for _ in range(2))
@@ -189,12 +183,3 @@ async def test_cancelling_with_requests_under_way(
 
     await eventually(answered)
     assert set(await stored(cluster)) <= {("", str(user_id)) for user_id in [*range(1, 51), 100]}
-
-
-async def test_the_deadline_of_a_stream(audience: AudienceServiceStub, authorization: Any) -> None:
-    stream = audience.StreamSegments(metadata=authorization, timeout=1)
-    await stream.write(stream_request(one_user()))
-    assert (await stream.read()).response.status == "OK"
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stream.read()
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

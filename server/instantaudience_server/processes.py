@@ -72,8 +72,7 @@ class Program:
 
     `name` is for logs. `env` replaces the whole environment; None: the child inherits this process's. `stdin` is the
     whole input of the child; None: it is empty. `output` is a file that stdout and stderr are appended to; None: the
-    child shares this process's. `pass_fds` stay open in the child under the same numbers. `cwd` is the child's working
-    directory; None: this process's.
+    child shares this process's. `pass_fds` stay open in the child under the same numbers.
     """
 
     name: str
@@ -82,7 +81,6 @@ class Program:
     stdin: bytes | None = None
     output: Path | None = None
     pass_fds: Sequence[int] = ()
-    cwd: Path | None = None
 
 
 class Child:
@@ -117,7 +115,6 @@ class Child:
                 process = await asyncio.create_subprocess_exec(
                     *program.argv,
                     env=program.env,
-                    cwd=program.cwd,
                     stdin=stdin,
                     stdout=output,
                     stderr=output,

@@ -26,7 +26,7 @@ class Durability(enum.StrEnum):
     """The primary's disk and, where there are replicas, a replica's disk."""
 
 
-HostMode = Literal["auto", "native", "envoy", "grpcio"]
+HostMode = Literal["auto", "native", "grpcio"]
 ClientCertificates = Literal["required", "optional"]
 _ORIGIN = r"https?://[a-z0-9.\[\]:-]+"
 Origins = Annotated[str, Field(pattern=rf"^({_ORIGIN}(, ?{_ORIGIN})*)?$")]
@@ -81,8 +81,7 @@ class Settings(BaseModel):
     insecure: bool = False
     """Listen beyond this machine without TLS."""
     host_mode: HostMode = "auto"
-    """The host, which serves calls: `native` or `grpcio` (behind Envoy), or `envoy` (the service inside it); `auto`:
-    the fastest one that can run."""
+    """The host, which serves calls: `native` (in Rust) or `grpcio` (in Python); `auto`: native where it is built."""
     workers: Annotated[int, Field(ge=1, le=256)] = _CORES
     """Worker processes."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
@@ -288,7 +287,7 @@ UPLOAD_PATH = "/batch-segment-upload/"
 UPLOAD_SILENT_SECONDS = 60.0
 """How long an upload may send nothing before it fails."""
 GATEWAY_BYTES = 320 * 2**20
-"""The default of `max_gateway_bytes` for an Envoy without the service inside."""
+"""The default of `max_gateway_bytes`."""
 BODY_LIMIT_BYTES = 1_048_576
 """The largest request: 1 MB (source: contract, "Limits")."""
 MESSAGE_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES

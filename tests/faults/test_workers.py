@@ -18,7 +18,7 @@ from support.service.processes import Process, descendants, needs_proc
 from support.service.restarts import Restarted
 from support.service.running import HOST_MODES, Service, new_directory, running_service
 from support.service.traffic import ARGUMENTS, WORKERS, Traffic
-from support.service.workers import COMMANDS
+from support.service.workers import WORKER_COMMAND
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.alone, needs_proc, pytest.mark.timeout(300)]
@@ -39,7 +39,7 @@ async def hosted(request: pytest.FixtureRequest, replicated: ReplicatedCluster) 
 
 
 def workers_of(service: Service) -> list[Process]:
-    return [found for found in descendants(service.process.pid) if COMMANDS[service.host_mode] in found.command]
+    return [found for found in descendants(service.process.pid) if WORKER_COMMAND in found.command]
 
 
 def starts_of(service: Service) -> int:

@@ -22,7 +22,7 @@ from instantaudience_server.transport.framing import frame
 from support.contract.messages import APPLY, GET_STATUS, apply_request, one_user
 from support.service.processes import descendants
 from support.service.running import HOST_MODES, Service, running_service
-from support.service.workers import COMMANDS
+from support.service.workers import WORKER_COMMAND
 from support.wire.peer import Peer, connected, grpc_headers
 
 FUZZERS, BREAKERS, NEIGHBOURS = 4, 1, 2
@@ -151,7 +151,7 @@ def workers(service: Service) -> dict[int, int]:
     """The resident memory of each worker, in KiB, by process ID."""
     found = {}
     for process in descendants(service.process.pid):
-        if COMMANDS[service.host_mode] in process.command:
+        if WORKER_COMMAND in process.command:
             status = Path(f"/proc/{process.pid}/status").read_text()
             found[process.pid] = int(status.partition("VmRSS:")[2].split()[0])
     return found

@@ -4,8 +4,7 @@
 --   refusals[HTTP status] = message for the service; count_path = the method that takes it, in `cluster`
 --   count_ms = how long that may take; unknown_token_first[HTTP status] = true where a token that turns out to be
 --     unknown counts before what the call is refused for
---   error_id_key, certificate_key = names of headers; tells_certificates = whether that method believes the latter of the
---     gateway
+--   error_id_key, certificate_key = names of headers
 
 local NOTES, TOKEN, CERTIFICATE, REQUEST_ID = "gateway", "authorization", "certificate", "x-request-id"
 local UNAUTHENTICATED = "16"
@@ -21,7 +20,7 @@ local function note_token(handle)
   local headers, notes = handle:headers(), handle:streamInfo():dynamicMetadata()
   local token = headers:get("authorization")
   if token and #token > CONTRACT.longest_authorization then return end
-  local names = not token and CONTRACT.tells_certificates and certificate(headers)
+  local names = not token and certificate(headers)
   if not (token or names) then return end
   notes:set(NOTES, token and TOKEN or CERTIFICATE, token or names)
   notes:set(NOTES, REQUEST_ID, headers:get("x-request-id") or "")

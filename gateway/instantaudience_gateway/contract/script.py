@@ -245,13 +245,11 @@ def contract_script(
     call_timeout_seconds: float,
     cluster: str,
     *,
-    tells_certificates: bool,
     answers_alone: bool = False,
 ) -> str:
     """The source of the Lua filter.
 
-    `cluster` is the Envoy cluster of the service, and `tells_certificates` whether the service trusts certificate names
-    there; the first arguments are those of `GatewaySettings`.
+    `cluster` is the Envoy cluster of the service; the first arguments are those of `GatewaySettings`.
     """
     bare = {str(code): _reply(reply) for code, reply in BARE_GRPC_ERRORS.items()}
     tables: Literal = {
@@ -303,7 +301,6 @@ def contract_script(
         "cookie": COOKIE,
         "body_bytes_key": BODY_BYTES_KEY,
         "certificate_key": CERTIFICATE_KEY,
-        "tells_certificates": tells_certificates,
         "hidden_headers": HIDDEN_HEADERS,
         "transcoder_error": TRANSCODER_ERROR,
     }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from instantaudience_server.settings import GATEWAY_BYTES, LOOPBACK, UPLOAD_SILENT_SECONDS
+from instantaudience_server.settings import GATEWAY_BYTES, UPLOAD_SILENT_SECONDS
 
 from instantaudience_gateway.contract.replies import local_replies
 from instantaudience_gateway.envoy import request_ids
@@ -25,14 +25,10 @@ from instantaudience_gateway.envoy.settings import (
     GatewaySettings,
     seconds,
 )
-from instantaudience_gateway.envoy.tls import certificate_names, filter_chain, own_port
+from instantaudience_gateway.envoy.tls import certificate_names, filter_chain
 
 KEPT_BYTES = 48 * 2**20
-KEPT_BYTES_WITH_SERVICE = 80 * 2**20
 """How much memory Envoy keeps, including free memory, before it returns free memory at once."""
-BYTES_WITH_SERVICE = 2**30
-"""How much memory an Envoy with the service inside may use before it refuses calls; it includes the service's catalog.
-"""
 RELEASED_BYTES = 64 * 2**20
 """How much free memory Envoy returns per second."""
 
@@ -163,10 +159,10 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def _cluster(settings: GatewaySettings) -> dict[str, Any]:
-    """The cluster of workers. With the service inside, it leads to Envoy's own port, to report refused calls."""
+    """The cluster of workers."""
     bounds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     http_options = f"{TYPES}.upstreams.http.v3.HttpProtocolOptions"
-    return (own_port(settings.tls) if settings.application is not None else {}) | {
+    return {
         "name": CLUSTER,
         "type": "STATIC",
         "connect_timeout": "1s",
@@ -187,7 +183,7 @@ def _cluster(settings: GatewaySettings) -> dict[str, Any]:
         },
         "load_assignment": {
             "cluster_name": CLUSTER,
-            "endpoints": _endpoints(_upstreams(settings)),
+            "endpoints": _endpoints(settings.upstream_sockets),
         },
     }
 
@@ -202,41 +198,24 @@ def _upload_cluster(name: str, most: int, settings: GatewaySettings) -> dict[str
         "lb_policy": "LEAST_REQUEST",
         "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES,
         "circuit_breakers": {"thresholds": [dict.fromkeys(bounds, most)]},
-        "load_assignment": {"cluster_name": name, "endpoints": _endpoints(_pipes(settings.upload_sockets))},
+        "load_assignment": {"cluster_name": name, "endpoints": _endpoints(settings.upload_sockets)},
     }
 
 
-def _upstreams(settings: GatewaySettings) -> list[dict[str, Any]]:
-    if settings.application is None:
-        return _pipes(settings.upstream_sockets)
-    return [_address(LOOPBACK.get(settings.http_host, settings.http_host), settings.http_port)]
+def _endpoints(sockets: Sequence[Path]) -> list[dict[str, Any]]:
+    return [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(path)}}}} for path in sockets]}]
 
 
-def _pipes(sockets: Sequence[Path]) -> list[dict[str, Any]]:
-    return [{"pipe": {"path": str(path)}} for path in sockets]
-
-
-def _endpoints(addresses: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"lb_endpoints": [{"endpoint": {"address": address}} for address in addresses]}]
-
-
-def _memory(settings: GatewaySettings) -> dict[str, Any]:
+def _memory() -> dict[str, Any]:
     """How tcmalloc returns memory: slowly below a limit, at once above it.
 
     Without the limit, it would keep the memory of a flood for minutes.
     """
-    kept_bytes = KEPT_BYTES if settings.application is None else KEPT_BYTES_WITH_SERVICE
     return {
         "bytes_to_release": RELEASED_BYTES,
         "memory_release_interval": "1s",
-        "soft_memory_limit_bytes": kept_bytes,
+        "soft_memory_limit_bytes": KEPT_BYTES,
     }
-
-
-def _heap_bytes(settings: GatewaySettings) -> int:
-    if settings.heap_bytes is not None:
-        return settings.heap_bytes
-    return GATEWAY_BYTES if settings.application is None else BYTES_WITH_SERVICE
 
 
 def _overload(settings: GatewaySettings) -> dict[str, Any]:
@@ -257,7 +236,7 @@ def _overload(settings: GatewaySettings) -> dict[str, Any]:
                 "name": heap,
                 "typed_config": {
                     "@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig",
-                    "max_heap_size_bytes": _heap_bytes(settings),
+                    "max_heap_size_bytes": settings.heap_bytes or GATEWAY_BYTES,
                 },
             },
         ],
@@ -287,7 +266,7 @@ def build_config(settings: GatewaySettings) -> dict[str, Any]:
                 _upload_cluster(UNMARKED_UPLOADS, MOST_UNMARKED_UPLOADS, settings),
             ],
         },
-        "memory_allocator_manager": _memory(settings),
+        "memory_allocator_manager": _memory(),
         "overload_manager": _overload(settings),
         "layered_runtime": {"layers": [{"name": "static", "static_layer": RUNTIME}]},
     }

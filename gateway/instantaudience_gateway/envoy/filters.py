@@ -1,7 +1,6 @@
-"""The HTTP filters: CORS, gRPC-Web, the contract (Lua), the transcoder or a buffer, and the service."""
+"""The HTTP filters: CORS, gRPC-Web, the contract (Lua), and the transcoder or a buffer."""
 
 import base64
-import json
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from instantaudience_gateway.contract.connect import connect_details_script, con
 from instantaudience_gateway.contract.replies import set_header, stream_failures
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.contract.uploads import uploads_script
-from instantaudience_gateway.envoy import in_process, request_ids
+from instantaudience_gateway.envoy import request_ids
 from instantaudience_gateway.envoy.cors import cors_filter
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettings
 
@@ -30,21 +29,20 @@ LUA = "envoy.filters.http.lua"
 UPLOADS_LUA = "uploads"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 BUFFER = "envoy.filters.http.buffer"
-SERVICE = "service"
 _ANSWERS_ALONE = "answers-alone"
 
 
 def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
-    buffer = [_buffer(settings)] if settings.passes_json or settings.application is not None else []
+    buffer = [_buffer(settings)] if settings.passes_json else []
     cors = [cors_filter()] if settings.allowed_origins else []
     connect = [_connect(), *_connect_scripts(settings)] if settings.connect else []
     contract = [_lua(settings), _transcoder(settings)]
-    return [_arrival(), *cors, _grpc_web(), *connect, _uploads(settings), *contract, *buffer, *_service(settings)]
+    return [_arrival(), *cors, _grpc_web(), *connect, _uploads(settings), *contract, *buffer, _router()]
 
 
 def buffer_override(most_bytes: int) -> dict[str, Any]:
-    """Enables the buffer on a route, up to this size. With the service inside, the limit applies to responses, too."""
+    """Enables the buffer on a route, up to this size."""
     return {
         "@type": f"{_HTTP_FILTERS}.buffer.v3.BufferPerRoute",
         "buffer": {"max_request_bytes": most_bytes},
@@ -164,13 +162,7 @@ def answers_alone() -> dict[str, Any]:
 
 
 def _lua(settings: GatewaySettings) -> dict[str, Any]:
-    script = partial(
-        contract_script,
-        settings.body_limit_bytes,
-        settings.call_timeout_seconds,
-        CLUSTER,
-        tells_certificates=settings.application is None,
-    )
+    script = partial(contract_script, settings.body_limit_bytes, settings.call_timeout_seconds, CLUSTER)
     watching = {_ANSWERS_ALONE: {"inline_string": script(answers_alone=True)}} if settings.passes_json else {}
     return {
         "name": LUA,
@@ -218,29 +210,6 @@ def _buffer(settings: GatewaySettings) -> dict[str, Any]:
             "max_request_bytes": settings.body_limit_bytes,
         },
     }
-
-
-def _service(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The last filters: the service, if it is inside, and the router."""
-    if settings.application is None:
-        return [_router()]
-    service = {
-        "name": SERVICE,
-        "typed_config": {
-            "@type": f"{_HTTP_FILTERS}.dynamic_modules.v3.DynamicModuleFilter",
-            "dynamic_module_config": {"module": {"local": {"filename": str(in_process.module_path())}}},
-            "filter_name": "pyvoy",
-            "filter_config": {
-                "@type": "type.googleapis.com/google.protobuf.StringValue",
-                "value": json.dumps(
-                    {"app": settings.application, "interface": "asgi", "root_path": "", "lifespan": True}
-                ),
-            },
-            # Disabled on the route of reports, whose calls go on to the router; it answers all others.
-            "terminal_filter": False,
-        },
-    }
-    return [service, _router()]
 
 
 def _router() -> dict[str, Any]:

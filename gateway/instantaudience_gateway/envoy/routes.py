@@ -25,7 +25,6 @@ from instantaudience_gateway.envoy.filters import (
     GRPC_WEB,
     HEADER_MUTATION,
     LUA,
-    SERVICE,
     TRANSCODER,
     UPLOADS_LUA,
     answers_alone,
@@ -41,8 +40,8 @@ UPLOAD_GRACE_SECONDS = 30.0
 
 _GRPC_PATH = r"/[!$&-;=@-_a-~]*(\?[!$-;=?-~]*)?"
 """Valid method paths and an optional query. No method path needs escapes, and some servers fail badly on other paths:
-pyvoy leaves a request unanswered whose path is not UTF-8, a native worker resets the call or closes a connection that
-it shares with other callers, and the server of grpcio ends."""
+a native worker resets the call or closes a connection that it shares with other callers, and the server of grpcio ends.
+"""
 
 _CONNECT_TYPES = ("application/proto", "application/connect+proto")
 """Content types of unary calls and of streams."""
@@ -92,9 +91,9 @@ def _with(*filters: str) -> dict[str, Any]:
     return {name: enabled for name in filters}  # noqa: C420 - nobody changes it
 
 
-def _without_service(settings: GatewaySettings) -> dict[str, Any]:
-    """Disables all filters for calls on a route, including the service."""
-    return _without(GRPC_WEB, LUA, TRANSCODER, *([] if settings.application is None else [SERVICE]))
+def _without_filters() -> dict[str, Any]:
+    """Disables all filters that routes can disable."""
+    return _without(GRPC_WEB, LUA, TRANSCODER)
 
 
 def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
@@ -113,14 +112,11 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         "match": _calls(_content_type("application/grpc-web")),
         "typed_per_filter_config": _without(LUA, TRANSCODER),
     }
-    # The service inside must not see what the transcoder refuses, since both might respond. Lua has limited bodies
-    # before.
-    held = {} if settings.application is None else {BUFFER: buffer_override(settings.answer_limit_bytes)}
     milliseconds = f"{settings.call_timeout_seconds * 1000:.0f}m"
     rest: dict[str, Any] = {
         "name": "rest",
         "match": {"prefix": "/"},
-        "typed_per_filter_config": _without(GRPC_WEB) | held | {HEADER_MUTATION: without_grpc_trailers()},
+        "typed_per_filter_config": _without(GRPC_WEB) | {HEADER_MUTATION: without_grpc_trailers()},
         "request_body_buffer_limit": settings.body_limit_bytes,
         "request_headers_to_add": [set_header("grpc-timeout", milliseconds)],
         # Set by the transcoder.
@@ -128,9 +124,11 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     }
     # The caller's `host` is not passed on: workers reject requests with an invalid authority (RFC 3986, section 3.2),
     # such as an empty one.
-    way: dict[str, Any] = {"cluster": CLUSTER, "host_rewrite_literal": CLUSTER}
-    if settings.application is None:
-        way["retry_policy"] = _retry_policy(settings)
+    way: dict[str, Any] = {
+        "cluster": CLUSTER,
+        "host_rewrite_literal": CLUSTER,
+        "retry_policy": _retry_policy(settings),
+    }
     # Otherwise the connection manager's idle timeout would apply.
     grpc_web["route"] = grpc["route"] = way | {"timeout": "0s", "idle_timeout": "0s"}
     call_seconds = seconds(settings.call_timeout_seconds + settings.grace_seconds)
@@ -140,14 +138,14 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     refused: dict[str, Any] = {
         "name": GRPC_ROUTE,
         "match": {"prefix": "/", "headers": [_content_type("application/grpc")]},
-        "typed_per_filter_config": _without_service(settings) | _with(GRPC_WEB),
+        "typed_per_filter_config": _without_filters() | _with(GRPC_WEB),
         "direct_response": {"status": ROWS[Reason.NO_SUCH_METHOD].http_status},
     }
     # Envoy joins several Host headers, which are an error (RFC 9112, section 3.2). No host's name has a comma.
     several_hosts: dict[str, Any] = {
         "name": "several-hosts",
         "match": {"prefix": "/", "headers": [_header(":authority", {"contains": ","})]},
-        "typed_per_filter_config": _without_service(settings),
+        "typed_per_filter_config": _without_filters(),
         "direct_response": {"status": ROWS[Reason.SYNTAX].http_status},
     }
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
@@ -221,7 +219,7 @@ def _uploads(settings: GatewaySettings) -> list[dict[str, Any]]:
     unmarked: dict[str, Any] = {
         "name": "unmarked-uploads",
         "match": {"prefix": UPLOAD_PATH},
-        "typed_per_filter_config": _without_service(settings) | _with(UPLOADS_LUA),
+        "typed_per_filter_config": _without_filters() | _with(UPLOADS_LUA),
         "route": {
             "cluster": UNMARKED_UPLOADS,
             "timeout": "0s",
@@ -247,7 +245,7 @@ def _large_file(path: str, file: ServedFile, settings: GatewaySettings) -> dict[
     return {
         "name": file_route(file.content_type),
         "match": {"path": path, "headers": [_header(":method", {"safe_regex": {"regex": "GET|HEAD"}})]},
-        "typed_per_filter_config": _without_service(settings),
+        "typed_per_filter_config": _without_filters(),
         "direct_response": {
             "status": 200,
             "body": {"inline_bytes": base64.b64encode(file.gzip_body).decode()},

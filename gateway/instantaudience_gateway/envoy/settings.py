@@ -21,21 +21,19 @@ class GatewayTls:
     """The gateway's TLS files. `clients` has the CAs of client certificates (None: no certificates are requested).
 
     `tls.py` makes the files' contents. Envoy reads the files again when they are replaced by renaming.
-    `clients_required`: callers need a certificate. `own` is the certificate for the gateway's calls to its own port;
-    None: none.
+    `clients_required`: callers need a certificate.
     """
 
     server: Path
     clients: Path | None = None
     clients_required: bool = True
-    own: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """The settings of the gateway's configuration.
 
-    The service is behind the gateway, in workers that listen on `upstream_sockets`, or inside it, as `application`.
+    The service is behind the gateway, in workers that listen on `upstream_sockets`.
     """
 
     http_host: str
@@ -44,9 +42,7 @@ class GatewaySettings:
     """A second port, which serves the same; None if workers have their own."""
     admin_socket: Path
     """The unix socket of Envoy's admin interface, accessible to the owner alone."""
-    upstream_sockets: tuple[Path, ...] = ()
-    application: str | None = None
-    """The ASGI application that pyvoy runs in this Envoy (`module:attribute`); then there are no `upstream_sockets`."""
+    upstream_sockets: tuple[Path, ...]
     tls: GatewayTls | None = None
     """If set, the ports accept TLS only."""
     passes_json: bool = False
@@ -85,7 +81,7 @@ class GatewaySettings:
     max_header_bytes: int
     """Maximum size of a request's headers, rounded up to KB."""
     heap_bytes: int | None = None
-    """Memory in use above which calls are answered with 503; None: the default. It includes a service inside."""
+    """Memory in use above which calls are answered with 503; None: the default."""
     access_log: bool = False
     """Whether every request is logged."""
 

@@ -12,7 +12,7 @@ from instantaudience_gateway.contract.replies import set_header
 from instantaudience_gateway.envoy.settings import TYPES, GatewayTls, seconds
 
 _TLS = f"{TYPES}.transport_sockets.tls.v3"
-_SERVER, _CLIENTS, _OWN = "server", "clients", "own"
+_SERVER, _CLIENTS = "server", "clients"
 HANDSHAKE_SECONDS = 10.0
 """Time limit of a handshake."""
 
@@ -45,17 +45,6 @@ def filter_chain(tls: GatewayTls | None) -> dict[str, Any]:
     }
 
 
-def own_port(tls: GatewayTls | None) -> dict[str, Any]:
-    """The TLS part of the cluster that leads to this process's own listener."""
-    if tls is None:
-        return {}
-    common: dict[str, Any] = {"alpn_protocols": ["h2"]}
-    if tls.own is not None:
-        common["tls_certificate_sds_secret_configs"] = [_from_file(_OWN, tls.own)]
-    context = {"@type": f"{_TLS}.UpstreamTlsContext", "common_tls_context": common}
-    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
-
-
 def certificate_names(tls: GatewayTls | None) -> dict[str, Any]:
     """The header mutation that sets the names in the caller's certificate, replacing what the caller sent."""
     if tls is None or tls.clients is None:
@@ -69,12 +58,8 @@ def _from_file(name: str, path: Path) -> dict[str, Any]:
 
 def server_secret(chain: str, key: str) -> dict[str, Any]:
     """The content of the file `GatewayTls.server`, from PEM texts."""
-    return _pair(_SERVER, chain, key)
-
-
-def own_secret(certificate: str, key: str) -> dict[str, Any]:
-    """The content of the file `GatewayTls.own`, from PEM texts."""
-    return _pair(_OWN, certificate, key)
+    certificate = {"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}}
+    return _file({"name": _SERVER, "tls_certificate": certificate})
 
 
 def clients_secret(ca: str, crl: str | None) -> dict[str, Any]:
@@ -83,11 +68,6 @@ def clients_secret(ca: str, crl: str | None) -> dict[str, Any]:
     if crl is not None:
         context |= {"crl": {"inline_string": crl}, "only_verify_leaf_cert_crl": True}
     return _file({"name": _CLIENTS, "validation_context": context})
-
-
-def _pair(name: str, chain: str, key: str) -> dict[str, Any]:
-    certificate = {"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}}
-    return _file({"name": name, "tls_certificate": certificate})
 
 
 def _file(secret: dict[str, Any]) -> dict[str, Any]:

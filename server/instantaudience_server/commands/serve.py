@@ -49,10 +49,7 @@ from instantaudience_server.telemetry import Event, configure_logging
 @_option("--http-port", "Port for REST and gRPC, through the gateway. 0: any free one.", type=int)
 @_option("--grpc-port", "Port for gRPC straight to the workers. 0: any free one.", type=int)
 @_option("--metrics-port", "Port for Prometheus's GET /metrics; not served where not set. 0: any free one.", type=int)
-@_option(
-    "--host-mode",
-    "What serves calls: native or grpcio (behind Envoy), envoy (inside it); auto: the fastest that can run.",
-)
+@_option("--host-mode", "What serves calls: native (Rust) or grpcio; auto: native where it is built.")
 @_option("--workers", "Worker processes; one a core where not set.", type=int)
 @_option("--call-timeout-seconds", "Longest time for a call.", type=float)
 @_option("--drain-seconds", "How long calls in flight may take at the end.", type=float)

@@ -41,13 +41,11 @@ NAME = "hasher"
 """The process's name in the log."""
 AGAIN_SECONDS = 1.0
 """The pause before a process that could not be started is tried again."""
-EMBEDDED = ("LD_PRELOAD", "PYTHONHOME")
-"""Variables that Python inside Envoy needs, and a separate Python process must not have."""
 
 
 class Passwords:
     """Hashes and checks passwords one at a time, also among all processes with the same `lock` (a file), unless that
-    makes one wait for long. `python` is the interpreter that runs the process.
+    makes one wait for long.
 
     Deadlines are times of the event loop's clock, in seconds. A method with one raises AudienceError UNAVAILABLE when
     there is no result by then, when too many passwords wait, or while the process cannot be started. What has not begun
@@ -57,9 +55,9 @@ class Passwords:
         StartError: the process cannot be started.
     """
 
-    def __init__(self, python: str = sys.executable, lock: Path | None = None) -> None:
+    def __init__(self, lock: Path | None = None) -> None:
         arguments = [] if lock is None else [str(lock)]
-        self._command = [python, "-m", "instantaudience_server.passwords.hasher", *arguments]
+        self._command = [sys.executable, "-m", "instantaudience_server.passwords.hasher", *arguments]
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="passwords")
         try:
             self._thread.submit(int)  # starts the thread; later on, there may be no more
@@ -161,11 +159,10 @@ class Passwords:
             self._process.kill()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = {name: value for name, value in bare(os.environ).items() if name not in EMBEDDED}
         try:
             return subprocess.Popen(  # noqa: S603 - an interpreter and a module of ours
                 self._command,
-                env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env=bare(os.environ) | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )

@@ -9,17 +9,15 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import structlog
 from instantaudience_gateway.envoy.settings import GatewayTls
-from instantaudience_gateway.envoy.tls import clients_secret, own_secret, server_secret
+from instantaudience_gateway.envoy.tls import clients_secret, server_secret
 
 from instantaudience_server import private_files
 from instantaudience_server.processes import StartError
 from instantaudience_server.running.certificate_copies import LOOK_SECONDS, Seen, look
 from instantaudience_server.running.certificates import CertificateError, names_of, read_certificates
-from instantaudience_server.running.own_certificate import OwnCertificate
 from instantaudience_server.settings import Settings
 from instantaudience_server.telemetry import Event
 
@@ -27,12 +25,9 @@ log = structlog.get_logger()
 
 
 class CertificateFiles:
-    """Copies of the files that the settings name, in `directory`, which is created.
+    """Copies of the files that the settings name, in `directory`, which is created."""
 
-    `calls_itself`: the gateway connects to its own port, and therefore needs a client certificate if callers do.
-    """
-
-    def __init__(self, settings: Settings, directory: Path, *, calls_itself: bool) -> None:
+    def __init__(self, settings: Settings, directory: Path) -> None:
         self._settings = settings
         named = (settings.tls_cert, settings.tls_key, settings.client_ca, settings.client_crl)
         self._originals = [path for path in named if path is not None]
@@ -45,17 +40,13 @@ class CertificateFiles:
         self.for_workers = directory / "certificates.json"
         """The file for `follow`."""
         self._server, self._clients = directory / "server.json", directory / "clients.json"
-        has_own = calls_itself and settings.client_ca is not None
-        self._own = OwnCertificate.new() if has_own else None
-        self._own_file = directory / "own.json"
         directory.mkdir(mode=0o700)
 
     @property
     def for_gateway(self) -> GatewayTls:
         """The files from which Envoy reads the certificates."""
         clients = None if self._settings.client_ca is None else self._clients
-        own = None if self._own is None else self._own_file
-        return GatewayTls(self._server, clients, self._settings.client_certificates == "required", own)
+        return GatewayTls(self._server, clients, self._settings.client_certificates == "required")
 
     async def open(self) -> None:
         """Copy the files for the first time.
@@ -63,8 +54,6 @@ class CertificateFiles:
         Raises:
             StartError: a file cannot be used.
         """
-        if self._own is not None:
-            private_files.write(self._own_file, json.dumps(own_secret(self._own.certificate, self._own.key)))
         try:
             await asyncio.to_thread(self._copy)
         except CertificateError as error:
@@ -96,14 +85,8 @@ class CertificateFiles:
         read = read_certificates(self._settings, now)
         private_files.write(self._server, json.dumps(server_secret(read.chain, read.key)))
         if read.client_ca is not None:
-            private_files.write(self._clients, json.dumps(self._clients_secret(read.client_ca, read.client_crl)))
+            private_files.write(self._clients, json.dumps(clients_secret(read.client_ca, read.client_crl)))
         private_files.write(self.for_workers, read.model_dump_json())
         self.names = names_of(read.chain)
         self._holds = now, read.ends.get("client_ca", math.inf)
         log.info(Event.CERTIFICATES_READ, ends=read.ends)
-
-    def _clients_secret(self, ca: str, crl: str | None) -> dict[str, Any]:
-        own = self._own
-        if own is None:
-            return clients_secret(ca, crl)
-        return clients_secret(f"{ca}\n{own.certificate}", None if crl is None else f"{crl}\n{own.revoked}")

@@ -171,7 +171,7 @@ def _most_backlogs(settings: Settings) -> int:
 def _services(config: WorkerConfig, ground: Ground, stack: contextlib.AsyncExitStack) -> _Services:
     """Build the shared services; the stack closes them."""
     cluster, clock, catalog, feed = ground.cluster, ground.clock, ground.catalog, ground.feed
-    passwords = Passwords(config.python, config.hashing_lock)
+    passwords = Passwords(config.hashing_lock)
     stack.callback(passwords.close)
     tokens = TokenService(feed, ClusterSessionStore(cluster), clock, secrets.token_hex, config.settings.location)
     stack.push_async_callback(tokens.close)

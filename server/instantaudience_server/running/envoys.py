@@ -1,4 +1,4 @@
-"""The service's Envoy processes: the gateway in front of the workers or, with the host `envoy`, those around them."""
+"""The service's Envoy process: the gateway in front of the workers."""
 
 import asyncio
 import contextlib
@@ -81,10 +81,12 @@ def gateway_settings(
     http_port: int,
     grpc_port: int | None,
     tls: GatewayTls | None,
+    upstream_sockets: tuple[Path, ...],
+    passes_json: bool,
     upload_sockets: tuple[Path, ...],
     upload_marks: Path,
 ) -> GatewaySettings:
-    """The settings that all Envoys of the service share; where the service is has to be added."""
+    """The gateway's settings: those of the service, and where its processes are."""
     return GatewaySettings(
         http_host=settings.host,
         http_port=http_port,
@@ -97,6 +99,8 @@ def gateway_settings(
         allowed_origins=settings.origins,
         connect=settings.connect,
         access_log=settings.access_log,
+        upstream_sockets=upstream_sockets,
+        passes_json=passes_json,
         upload_sockets=upload_sockets,
         upload_marks=upload_marks,
         upload_seconds=settings.batch_upload_seconds,

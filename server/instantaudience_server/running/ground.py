@@ -57,8 +57,6 @@ class WorkerConfig(BaseModel):
     """The file with the certificates (`certificate_copies.follow`); None: no TLS."""
     addresses: list[str] = []
     """The addresses on which a host behind the gateway takes calls, in gRPC's notation."""
-    python: str = Field(default_factory=lambda: sys.executable)
-    """The Python interpreter for the worker's own processes: that of the supervisor."""
     hashing_lock: Path | None = None
     """The file that the hashers of all workers lock while they hash a password."""
     upload_marks: Path | None = None

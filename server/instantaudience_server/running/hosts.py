@@ -1,21 +1,17 @@
 """Chooses the host that serves calls, among those that can run on this machine."""
 
-from instantaudience_gateway.envoy import in_process
-
 from instantaudience_server.processes import StartError
 from instantaudience_server.settings import HostMode
 from instantaudience_server.transport.hosts import native
 
-HOSTS: tuple[HostMode, ...] = ("native", "envoy", "grpcio")
+HOSTS: tuple[HostMode, ...] = ("native", "grpcio")
 """All hosts, fastest first."""
 FASTEST = "the fastest that can run here"
 
 
 def missing(host: HostMode) -> str | None:
     """Why a host cannot run here; None when it can."""
-    if host == "native":
-        return native.missing()
-    return in_process.missing() if host == "envoy" else None
+    return native.missing() if host == "native" else None
 
 
 def available() -> list[HostMode]:

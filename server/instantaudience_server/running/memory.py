@@ -2,8 +2,7 @@
 
 Failed calls leave reference cycles behind, and with them the requests they had read, until the garbage collector runs:
 rarely, because it stops the worker meanwhile. glibc does not return freed memory below blocks that are still in use
-unless asked. (With the host `envoy`, the whole process uses Envoy's tcmalloc, which returns memory by itself:
-`envoy/config.py`.)
+unless asked.
 """
 
 import asyncio

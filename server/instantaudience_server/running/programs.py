@@ -3,13 +3,9 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from instantaudience_gateway.envoy import in_process
-from instantaudience_gateway.envoy.settings import GatewaySettings
 
 from instantaudience_server.metrics import WorkerMetrics
 from instantaudience_server.processes import Program, bare
@@ -41,17 +37,9 @@ class Programs:
     worker_metrics: WorkerMetrics
 
     @property
-    def in_envoy(self) -> bool:
-        """Whether workers run inside Envoys; otherwise a gateway is in front of them."""
-        return self.host == "envoy"
-
-    @cached_property
-    def admin_sockets(self) -> dict[str, Path]:
-        """Label in the metrics → the Envoy's admin socket. Labels are the numbers of workers inside Envoys; the
-        gateway's is "0"."""
-        if not self.in_envoy:
-            return {"0": self.directory / "envoy.sock"}
-        return {str(number): self.directory / f"envoy-{number}.sock" for number in range(self.settings.workers)}
+    def admin_socket(self) -> Path:
+        """The gateway's admin socket."""
+        return self.directory / "envoy.sock"
 
     @property
     def upload_sockets(self) -> tuple[Path, ...]:
@@ -80,18 +68,6 @@ class Programs:
             pass_fds=(self.drain_fd,),
         )
 
-    def envoy_worker(self, number: int) -> Program:
-        """A worker inside Envoy; writes Envoy's configuration."""
-        application = "instantaudience_server.running.envoy_worker:app"
-        gateway = replace(self._gateway_settings(self.admin_sockets[str(number)]), application=application)
-        return Program(
-            f"worker-{number}",
-            envoy_command(self.directory / f"envoy-{number}.json", gateway, concurrency=1),
-            env=in_process.environment() | self.worker_metrics.environment(number),
-            pass_fds=(self.drain_fd,),
-            cwd=self.directory,  # pyvoy puts it first on the module path
-        )
-
     def batch_worker(self, number: int) -> Program:
         """A batch process. Among all workers, it is numbered after those that serve calls."""
         env = os.environ | self.worker_metrics.environment(self.settings.workers + number)
@@ -103,8 +79,7 @@ class Programs:
         config = WorkerConfig(
             number=number,
             host=self.host,
-            # An absolute URL, as some workers run in another directory.
-            settings=self.settings.model_copy(update={"batch_store": self.settings.file_store_url}),
+            settings=self.settings,
             redis=redis,
             addresses=list(addresses),
             hashing_lock=self.directory / "hashing.lock",
@@ -116,10 +91,16 @@ class Programs:
 
     def gateway(self) -> Program:
         """The gateway in front of the workers; writes Envoy's configuration."""
-        gateway = replace(
-            self._gateway_settings(self.admin_sockets["0"]),
+        gateway = gateway_settings(
+            self.settings,
+            self.admin_socket,
+            http_port=self.http_port,
+            grpc_port=self.grpc_port if self._gateway_has_both_ports else None,
+            tls=None if self.certificates is None else self.certificates.for_gateway,
             upstream_sockets=tuple(map(self.worker_socket, range(self.settings.workers))),
             passes_json=self.host == "native",
+            upload_sockets=self.upload_sockets,
+            upload_marks=self._upload_marks,
         )
         argv = envoy_command(self.directory / "envoy.json", gateway, concurrency=self.settings.workers)
         return Program("gateway", argv, bare(os.environ))
@@ -130,7 +111,7 @@ class Programs:
         config = MetricsConfig(
             listening=listening,
             directory=directory,
-            admin_sockets=self.admin_sockets,
+            admin_sockets={"0": self.admin_socket},
             certificates=None if self.certificates is None else self.certificates.for_workers,
             log_level=self.settings.log_level,
             log_format=self.settings.log_format,
@@ -148,17 +129,6 @@ class Programs:
         """Whether the gateway serves the gRPC port too. With grpcio it has to, because a path that is not valid text
         ends grpcio's server, and because grpcio supports neither revocation lists nor optional client certificates."""
         return self.host != "native"
-
-    def _gateway_settings(self, admin_socket: Path) -> GatewaySettings:
-        return gateway_settings(
-            self.settings,
-            admin_socket,
-            http_port=self.http_port,
-            grpc_port=self.grpc_port if self._gateway_has_both_ports else None,
-            tls=None if self.certificates is None else self.certificates.for_gateway,
-            upload_sockets=self.upload_sockets,
-            upload_marks=self._upload_marks,
-        )
 
 
 def _module(name: str) -> list[str]:

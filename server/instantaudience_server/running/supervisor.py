@@ -119,7 +119,7 @@ class Service:
         metrics_directory = None if metrics_socket is None else directory / "metrics"
         metrics = WorkerMetrics(metrics_directory)
         self._stack.callback(metrics.close)
-        certificates = None if settings.tls_cert is None else await self._open_certificates(directory, host, metrics)
+        certificates = None if settings.tls_cert is None else await self._open_certificates(directory, metrics)
         drain_fd, self._draining = os.pipe()
         self._stack.callback(os.close, drain_fd)
         programs = Programs(settings, host, directory, http_port, grpc_port, drain_fd, certificates, metrics)
@@ -142,17 +142,17 @@ class Service:
         reaching = asyncio.create_task(self._reach_cluster(first_catalog))
         self._stack.push_async_callback(_end, reaching)
         self._progress(f"starting {settings.workers} workers")
-        start = self._start_envoy_worker if programs.in_envoy else self._start_worker
-        workers = [asyncio.create_task(start(programs, number, reaching)) for number in range(settings.workers)]
+        workers = [
+            asyncio.create_task(self._start_worker(programs, number, reaching)) for number in range(settings.workers)
+        ]
         batch_workers = [
             asyncio.create_task(self._start_batch_worker(programs, number, reaching))
             for number in range(settings.batch_workers)
         ]
         self._starting = [*workers, *batch_workers]
         await asyncio.gather(*self._starting)
-        if not programs.in_envoy:
-            self._progress("starting the gateway")
-            await self._envoys.await_ready(await self._run(programs.gateway()), programs.admin_sockets["0"])
+        self._progress("starting the gateway")
+        await self._envoys.await_ready(await self._run(programs.gateway()), programs.admin_socket)
         return (await reaching).catalog_is_empty
 
     def _watched_servers(self) -> list[Watched]:
@@ -180,11 +180,11 @@ class Service:
                 f"cannot listen on {host}: {error.strerror}; choose another address with --host"
             ) from error
 
-    async def _open_certificates(self, directory: Path, host: HostMode, metrics: WorkerMetrics) -> "CertificateFiles":
+    async def _open_certificates(self, directory: Path, metrics: WorkerMetrics) -> "CertificateFiles":
         # Imported here: it imports what checks certificates, for which starts without TLS should not wait.
         from instantaudience_server.running.certificate_files import CertificateFiles
 
-        certificates = CertificateFiles(self._settings, directory / "certificates", calls_itself=host == "envoy")
+        certificates = CertificateFiles(self._settings, directory / "certificates")
         await certificates.open()
         run_beside(self._stack, certificates.keep, counting=metrics.count_own_defects)
         return certificates
@@ -222,12 +222,6 @@ class Service:
         config = partial(programs.worker_config, number, addresses=programs.addresses(number))
         worker = await self._run_worker(programs, programs.worker(number), number, config, reaching)
         await wait_until(worker.child, partial(listens, programs.worker_socket(number)))
-
-    async def _start_envoy_worker(self, programs: Programs, number: int, reaching: _Reaching) -> None:
-        """Start a worker inside Envoy."""
-        config = partial(programs.worker_config, number)
-        worker = await self._run_worker(programs, programs.envoy_worker(number), number, config, reaching)
-        await self._envoys.await_ready(worker, programs.admin_sockets[str(number)])
 
     async def _start_batch_worker(self, programs: Programs, number: int, reaching: _Reaching) -> None:
         """Start a batch process."""

@@ -2,9 +2,6 @@
 "Status-Message")."""
 
 import base64
-import re
-import zlib
-from collections.abc import Iterator
 from enum import Enum
 from functools import lru_cache, partial
 
@@ -13,14 +10,6 @@ from instantaudience_server.errors import AudienceError, Reason, unavailable, un
 from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure
 
 Headers = list[tuple[bytes, bytes]]
-
-PREFIX_BYTES = 5
-"""The size of a message's prefix: a flag (0: plain, 1: compressed), and the length in 4 bytes, big-endian."""
-PLAIN, COMPRESSED = 0, 1
-_GZIP = 31
-"""zlib's `wbits` for the gzip format."""
-_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 
 
 class Flaw(Enum):
@@ -67,85 +56,9 @@ def too_long(length: int, limit: int) -> AudienceError:
     return AudienceError(Reason.LIMIT, f"The request has {length} bytes; at most {limit} are allowed")
 
 
-class Messages:
-    """Extracts the messages from a request's bytes.
-
-    `limit_bytes` is the limit of a message, before and after decompression. `encoding` is the request's header
-    `grpc-encoding`.
-
-    Raises, from `feed` and `finish`:
-        AudienceError: SYNTAX for bytes that break the protocol, LIMIT for a message that is too long.
-    """
-
-    __slots__ = ("_buffer", "_encoding", "_limit_bytes")
-
-    def __init__(self, encoding: bytes, limit_bytes: int) -> None:
-        self._buffer = bytearray()
-        self._encoding = encoding
-        self._limit_bytes = limit_bytes
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Add bytes; yields the messages that are complete now. All must be consumed before `feed` is called again."""
-        buffer: bytes | bytearray = data
-        if self._buffer:
-            # Appending in place avoids copying everything again for each piece of a message that comes in small ones.
-            buffer = self._buffer
-            buffer += data
-        position = 0
-        while len(buffer) - position >= PREFIX_BYTES:
-            flag = buffer[position]
-            length = int.from_bytes(buffer[position + 1 : position + PREFIX_BYTES], "big")
-            if length > self._limit_bytes:
-                raise too_long(length, self._limit_bytes)
-            start = position + PREFIX_BYTES
-            if len(buffer) < start + length:
-                break
-            position = start + length
-            yield self._plain(flag, bytes(buffer[start:position]))
-        if buffer is self._buffer:
-            del buffer[:position]
-        else:
-            self._buffer += buffer[position:]
-
-    def finish(self) -> None:
-        """Signal that no bytes follow."""
-        if self._buffer:
-            raise flawed(Flaw.TRUNCATED)
-
-    def _plain(self, flag: int, message: bytes) -> bytes:
-        if flag == PLAIN:
-            return message
-        if flag != COMPRESSED or self._encoding not in (b"gzip", b"deflate"):
-            raise flawed(Flaw.UNKNOWN_COMPRESSION)
-        inflater = zlib.decompressobj(_GZIP if self._encoding == b"gzip" else zlib.MAX_WBITS)
-        try:
-            plain = inflater.decompress(message, self._limit_bytes + 1)
-        except zlib.error:
-            raise flawed(Flaw.UNREADABLE) from None
-        if len(plain) > self._limit_bytes:
-            raise too_long(len(plain), self._limit_bytes)
-        if not inflater.eof or inflater.unused_data:
-            raise flawed(Flaw.UNREADABLE)
-        return plain
-
-
-def only_message(data: bytes, limit_bytes: int) -> bytes | None:
-    """The message of a unary request, if `data` is exactly one whole message that is not compressed; else None."""
-    whole = PREFIX_BYTES <= len(data) <= limit_bytes and data[0] == PLAIN
-    if whole and int.from_bytes(data[1:PREFIX_BYTES], "big") == len(data) - PREFIX_BYTES:
-        return data[PREFIX_BYTES:]
-    return None
-
-
 def frame(message: bytes) -> bytes:
-    """Put the prefix in front of a message."""
+    """Put the prefix in front of a message: a flag (0: not compressed), and the length in 4 bytes, big-endian."""
     return b"\0%b%b" % (len(message).to_bytes(4, "big"), message)
-
-
-def timeout_seconds(value: bytes) -> float | None:
-    """The value of a `grpc-timeout` header in seconds; None if it is not valid, and to be ignored."""
-    found = _TIMEOUT.fullmatch(value)
-    return int(found[1]) * _UNITS[found[2]] if found else None
 
 
 def status_message(text: str) -> bytes:

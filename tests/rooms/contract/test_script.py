@@ -12,4 +12,4 @@ def test_a_parameter_of_a_type_that_has_no_rule_stops_the_start(monkeypatch: pyt
     endpoints = [dataclasses.replace(first, parameters=(*first.parameters, share)), *others]
     monkeypatch.setattr(descriptor, "endpoints", lambda: endpoints)
     with pytest.raises(KeyError, match="DOUBLE"):
-        script.contract_script(2**20, 5.0, "workers", tells_certificates=False)
+        script.contract_script(2**20, 5.0, "workers")

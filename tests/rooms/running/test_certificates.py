@@ -250,7 +250,7 @@ async def test_an_authority_that_ends_is_left_out_from_then_on(
     """Though no file has changed: what makes handshakes natively does not look at an authority's end. Where the clock
     is set back, it has not ended."""
     assert two_authorities.client_ca is not None
-    files = CertificateFiles(two_authorities, authority.directory / "copies", calls_itself=False)
+    files = CertificateFiles(two_authorities, authority.directory / "copies")
     await files.open()
     now = time.time() + 2 * 3600
     monkeypatch.setattr(certificate_files, "time", SimpleNamespace(time=lambda: now))
@@ -274,7 +274,7 @@ async def test_an_authority_that_ends_is_left_out_from_then_on(
 
 
 async def test_copies_are_the_owners_alone_and_change_with_the_files(settings: Settings, authority: Authority) -> None:
-    files = CertificateFiles(settings, authority.directory / "copies", calls_itself=False)
+    files = CertificateFiles(settings, authority.directory / "copies")
     await files.open()
     taken: list[Certificates] = []
     tasks = [asyncio.create_task(files.keep()), asyncio.create_task(follow(files.for_workers, taken.append))]
@@ -297,7 +297,7 @@ async def test_copies_are_the_owners_alone_and_change_with_the_files(settings: S
 
 async def test_what_could_not_be_copied_is_copied_later(settings: Settings, authority: Authority) -> None:
     """Although the files have not changed since: the disk was full, or an owner has let the service read them."""
-    files = CertificateFiles(settings, authority.directory / "copies", calls_itself=False)
+    files = CertificateFiles(settings, authority.directory / "copies")
     await files.open()
     keeping = asyncio.create_task(files.keep())
     (authority.directory / "copies").rename(authority.directory / "elsewhere")
@@ -327,7 +327,7 @@ async def test_what_could_not_be_copied_is_copied_later(settings: Settings, auth
 async def test_no_session_is_resumed_where_certificates_are_looked_at(
     settings: Settings, authority: Authority, version: ssl.TLSVersion
 ) -> None:
-    files = CertificateFiles(settings, authority.directory / "copies", calls_itself=False)
+    files = CertificateFiles(settings, authority.directory / "copies")
     await files.open()
     contexts = ServerContext(files.for_workers)
     client = authority.sign("client")
@@ -384,7 +384,7 @@ async def test_whoever_shows_no_good_certificate_gets_at_no_metrics(
     revoked = authority.sign("late")
     authority.revoke(authority.directory / "revoked.crl", revoked)
     settings = settings.model_copy(update={"client_certificates": client_certificates})
-    files = CertificateFiles(settings, authority.directory / "copies", calls_itself=False)
+    files = CertificateFiles(settings, authority.directory / "copies")
     await files.open()
     contexts = ServerContext(files.for_workers)
 
@@ -404,4 +404,4 @@ async def test_whoever_shows_no_good_certificate_gets_at_no_metrics(
 async def test_files_that_cannot_be_used_stop_the_start(settings: Settings, authority: Authority) -> None:
     (authority.directory / "server.key").unlink()
     with pytest.raises(StartError, match=r"server\.key: No such file"):
-        await CertificateFiles(settings, authority.directory / "copies", calls_itself=False).open()
+        await CertificateFiles(settings, authority.directory / "copies").open()

@@ -16,7 +16,7 @@ from support.contract.answers import assert_http_error
 from support.contract.messages import USER, one_user
 from support.service.processes import descendants, needs_proc
 from support.service.running import HOST_MODES, PASSWORDS, credentials, new_directory, running_service
-from support.service.workers import COMMANDS
+from support.service.workers import WORKER_COMMAND
 
 PASSWORD = "Seven-Passw0rd"
 CATALOG = f"""
@@ -137,7 +137,7 @@ async def test_credentials_of_other_services_are_for_workers_alone(
     arguments = ("--workers", "1", "--metrics-port", "0")
     async with running_service(*arguments, host_mode=host_mode) as service:
         started = [(each.command, b"s3cret" in environment(each.pid)) for each in descendants(service.process.pid)]
-    workers = (COMMANDS[host_mode], "instantaudience_server.running batch_worker")
+    workers = (WORKER_COMMAND, "instantaudience_server.running batch_worker")
     assert len(started) >= 3 + 2
     assert {command for command, has in started if has} == {
         command for command, _ in started if any(each in command for each in workers)

@@ -1,11 +1,11 @@
-"""The adapters with methods of the tests' own, in a real Envoy and on the native host; one each for this directory."""
+"""The native host with methods of the tests' own, and a service that others share; one each for this directory."""
 
 from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 from instantaudience_server.telemetry import Event
-from support.hosts.running import Host, report, running_directly, running_host
+from support.hosts.running import Host, report, running_host
 from support.service.running import HOST_MODES, Service, running_service
 from support.waiting import eventually
 from support.wire.peer import Peer, connected
@@ -14,11 +14,12 @@ TOLD = (Event.CALL_REFUSED, Event.CALLS_REFUSED, Event.CALL_FAILED, Event.CALLS_
 """What the log tells of calls that are refused, or fail, as they should."""
 
 
-@pytest.fixture(scope="package", params=[host for host in HOST_MODES if host != "grpcio"])
-async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
-    """The host; at the end, neither it nor the application has complained, but of calls that the tests had fail."""
-    starting = running_host() if request.param == "envoy" else running_directly(request.param)
-    async with starting as running:
+@pytest.fixture(scope="package")
+async def host() -> AsyncIterator[Host]:
+    """The native host; at the end, it has complained of nothing but the calls that the tests had fail."""
+    if "native" not in HOST_MODES:
+        pytest.skip("the native host is not built")
+    async with running_host("native") as running:
         yield running
         assert running.child.returncode is None
         lines = running.output.read_text().splitlines()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2, status_pb2
-from instantaudience_server.transport.framing import Messages, frame
+from instantaudience_server.transport.framing import frame
 from support.contract.answers import failure_of
 from support.hosts.fault_app import SECRET, SERVICE
-from support.hosts.running import running_directly, running_host
+from support.hosts.running import running_host
 from support.service.running import HOST_MODES
 from support.wire.peer import Answer, Peer, connected, grpc_headers
 
@@ -23,7 +23,6 @@ OK, INVALID, INTERNAL, UNAVAILABLE = (
 )
 ERROR_IDS = {INVALID: "SYNTAX", code_pb2.UNIMPLEMENTED: "SYNTAX", INTERNAL: "SYSTEM", UNAVAILABLE: "SYSTEM"}
 DEFECT, NOT_NOTED = "call_defect", "outcome_not_noted"
-LIMIT_BYTES = 10_000
 REQUEST = frame(b"")
 
 
@@ -31,11 +30,7 @@ REQUEST = frame(b"")
 async def faulty(request: pytest.FixtureRequest) -> AsyncIterator[Peer]:
     """A caller of the faulty methods."""
     async with AsyncExitStack() as stack:
-        if request.param == "envoy":
-            starting = running_host("support.hosts.fault_app:app")
-        else:
-            starting = running_directly(request.param, "support.hosts.fault_app")
-        host = await stack.enter_async_context(starting)
+        host = await stack.enter_async_context(running_host(request.param, "support.hosts.fault_app"))
         yield await stack.enter_async_context(connected(host.address))
 
 
@@ -45,7 +40,12 @@ async def call(peer: Peer, method: str, faults: str = "", body: bytes = REQUEST)
 
 
 def messages(answer: Answer) -> list[Struct]:
-    return [Struct.FromString(message) for message in Messages(b"", LIMIT_BYTES).feed(bytes(answer.data))]
+    data, found = bytes(answer.data), []
+    while data:
+        end = 5 + int.from_bytes(data[1:5], "big")
+        found.append(Struct.FromString(data[5:end]))
+        data = data[end:]
+    return found
 
 
 async def noted(peer: Peer) -> dict[str, Any]:
@@ -202,10 +202,3 @@ async def test_a_stream_whose_failures_have_no_place_in_it(faulty: Peer, method:
 async def test_a_method_that_there_is_not(faulty: Peer) -> None:
     assert_ended(await call(faulty, "None"), code_pb2.UNIMPLEMENTED)
     assert (await noted(faulty))["counts"] == count("unknown", code_pb2.UNIMPLEMENTED)
-
-
-@pytest.mark.parametrize("method", ["Unary", "Stream"])
-async def test_what_leaves_the_application_inside_envoy(faulty: Peer, method: str) -> None:
-    """The last line: Envoy itself must not take an exception for a success. (Others do not look at this fault.)"""
-    answer = await call(faulty, method, "application")
-    assert_ended(answer, INTERNAL if "x-request-id" in answer.headers else OK)

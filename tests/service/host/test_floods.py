@@ -21,9 +21,9 @@ from bench.service import WORKERS, ports
 
 pytestmark = [pytest.mark.alone, needs_proc]
 
-MOST_KEPT = {"native": 2.5, "envoy": 1.5, "grpcio": 2.5}
+MOST_KEPT = 2.5
 """What workers and gateway may have after a flood, of what they had before. Python itself keeps the most: arenas that
-are not quite empty. Without giving back, it is 1.8 in host `envoy`, 5 in `grpcio`."""
+are not quite empty."""
 
 
 @pytest.fixture(scope="module", params=HOST_MODES)
@@ -77,7 +77,7 @@ async def test_memory_is_given_back_after_a_flood(flooded: Service) -> None:
     assert {answer.status_code for answer in answers} <= {200, 408, 429, 503}  # 408: a busy machine sends slowly
     deadline = time.monotonic() + GIVEN_BACK_SECONDS
     async with flooded.http(headers={"authorization": token}) as http:
-        while resident_bytes(flooded) > MOST_KEPT[flooded.host_mode] * start:
+        while resident_bytes(flooded) > MOST_KEPT * start:
             assert time.monotonic() < deadline
             await http.post("/rt-segment", json={"rt_segment": users[:20]})
             await asyncio.sleep(0.1)
@@ -100,9 +100,9 @@ BUSY = 2
 """On a machine that does other things, too, the same takes so many times as much."""
 BODIES: dict[Flood, float] = {floods.amplify: 4}
 """Of floods that are bounded by what they take of the processors; once, each of these took 3 s."""
-MOST_TAKEN_MB = {"native": 200, "envoy": 350, "grpcio": 400}
+MOST_TAKEN_MB = {"native": 200, "grpcio": 400}
 """What a flood may take of memory. Two thousand streams with headers of 50 KB are 100 MB wherever they are held: in the
-gateway alone, in an Envoy that passes them on to itself, or in a gateway and a worker that takes them all."""
+gateway alone, or in a gateway and a worker that takes them all."""
 
 
 @contextmanager

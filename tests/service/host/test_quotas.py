@@ -389,8 +389,6 @@ def padded(size: int) -> bytes:
 
 async def test_a_stream_that_waits_for_its_limit_waits_at_its_sender(limited: Service, tokens: dict[str, str]) -> None:
     """Behind the gateway, there is no more than its window and a little beside it."""
-    if limited.host_mode == "envoy":
-        pytest.skip("the service is inside")
     message = frame(padded(300))
     async with connected(limited.http_address) as peer:
         stream_id = peer.begin(grpc_headers(STREAM, (b"authorization", tokens["one-post"].encode())))

@@ -2,53 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 from google.rpc import code_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
-from instantaudience_gateway.envoy import in_process
 from support.contract.messages import APPLY, one_user, stream_request
 from support.hosts.interop_app import GOOD_TOKEN
-from support.hosts.running import Host, path, running_host, streaming, struct, unary
+from support.hosts.running import Host, path, struct, unary
 from support.service.running import Service
 from support.wire.peer import Peer, connected, grpc_headers, prefix
 
-IDLE_SECONDS = 0.5
 LATE = str(time.time() - 3600).encode()
-
-
-@pytest.fixture(scope="module")
-async def impatient() -> AsyncIterator[Host]:
-    """A host whose REST calls may be idle for half a second."""
-    if reason := in_process.missing():
-        pytest.skip(f"nothing runs inside Envoy here: {reason}")
-    async with running_host(idle_seconds=IDLE_SECONDS) as running:
-        yield running
-
-
-async def test_an_idle_stream_stays_open(impatient: Host) -> None:
-    async with impatient.channel() as channel:
-        stream = streaming(channel, "Stream")(metadata=(("authorization", GOOD_TOKEN),))
-        await asyncio.sleep(3 * IDLE_SECONDS)
-        for _ in range(2):
-            await stream.write(struct(text="still here"))
-            assert await stream.read() is not grpc.aio.EOF
-            await asyncio.sleep(2 * IDLE_SECONDS)
-        await stream.done_writing()
-        assert await stream.read() is grpc.aio.EOF
-        assert await stream.code() is grpc.StatusCode.OK
-
-
-async def test_a_watch_of_health_stays_open(impatient: Host) -> None:
-    async with impatient.channel() as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        await asyncio.sleep(3 * IDLE_SECONDS)
-        assert not watch.done()
-        watch.cancel()
 
 
 async def test_a_request_that_does_not_come_ends_with_its_deadline(host: Host, peer: Peer) -> None:

@@ -562,16 +562,12 @@ async def test_what_the_gateway_refuses_of_a_certificate_is_its_members(secured:
         assert_http_error(await http.get("/nope"), 404, "SYNTAX")
     async with await secured.http(stranger) as http:
         answer = await http.post("/mapuid", content="{")
-    if secured.service.host_mode == "envoy":  # on its way to itself, it shows another one
-        assert_http_error(answer, 400, "SYNTAX")
-        assert await failed_calls(secured, named) == before
-    else:
-        assert_http_error(answer, 401, "NOAUTH")
-        await assert_counted(lambda: failed_calls(secured, named), before + 3, began)
+    assert_http_error(answer, 401, "NOAUTH")
+    await assert_counted(lambda: failed_calls(secured, named), before + 3, began)
 
 
 async def test_what_the_gateway_refuses_of_a_token_is_its_members(secured: Secured) -> None:
-    """Where callers must show a certificate, as elsewhere; the host `envoy` comes to itself with one of its own."""
+    """Where callers must show a certificate, as elsewhere."""
     named = secured.authority.sign("named", uris=[URI])
     before = await failed_calls(secured, named)
     async with await secured.http(secured.good) as http:

@@ -14,7 +14,7 @@ from instantaudience.v1 import audience_pb2_grpc
 from support.service.processes import descendants, needs_proc
 from support.service.running import HOST_MODES, Service, running_service
 from support.service.usage import usage_of
-from support.service.workers import COMMANDS
+from support.service.workers import WORKER_COMMAND
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
@@ -122,7 +122,7 @@ async def test_no_answered_call_is_missing_when_a_worker_is_killed(counting: Ser
     killed = 0
     while killed < 2 or load.lost == 0:  # the one that is killed may have had no call
         await load.more(CALLS_BEFORE_AND_AFTER)
-        command = COMMANDS[counting.host_mode]
+        command = WORKER_COMMAND
         worker = next(each for each in descendants(counting.process.pid) if command in each.command)
         os.kill(worker.pid, signal.SIGKILL)
         killed += 1

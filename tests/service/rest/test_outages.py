@@ -20,7 +20,7 @@ from support.contract.answers import assert_grpc_error, assert_http_error, body_
 from support.contract.messages import apply_request, one_user
 from support.service.processes import Process, all_end, descendants, needs_proc, standing_still
 from support.service.running import Service, credentials, running_service
-from support.service.workers import COMMANDS
+from support.service.workers import WORKER_COMMAND
 from support.waiting import eventually
 
 pytestmark = needs_proc
@@ -204,7 +204,7 @@ async def assert_replaced(service: Service, word: str, killed: list[Process]) ->
 
 async def test_a_worker_that_is_killed(fragile: Service, demo: httpx.AsyncClient) -> None:
     """The calls that it had may fail; later ones go to the others."""
-    word = COMMANDS[fragile.host_mode]
+    word = WORKER_COMMAND
     killed = processes_of(fragile, word)[:1]
     replaced = asyncio.create_task(assert_replaced(fragile, word, killed))
     answers = []
@@ -222,14 +222,12 @@ async def test_a_worker_that_is_killed(fragile: Service, demo: httpx.AsyncClient
 
 
 async def test_all_workers_are_killed(fragile: Service, demo: httpx.AsyncClient) -> None:
-    word = COMMANDS[fragile.host_mode]
+    word = WORKER_COMMAND
     await assert_replaced(fragile, word, processes_of(fragile, word))
 
 
 async def test_the_gateway_is_killed(fragile: Service, demo: httpx.AsyncClient) -> None:
     """New connections wait or fail for a moment; callers that come straight to the workers notice nothing."""
-    if fragile.host_mode == "envoy":
-        pytest.skip("every worker is a gateway")
     replaced = asyncio.create_task(assert_replaced(fragile, "envoy", processes_of(fragile, "envoy")))
     metadata = (("authorization", await fragile.token()),)
     async with fragile.channel("direct") as channel:

@@ -2,7 +2,7 @@
 
 The headers `x-faults` and `x-request-id` (one that Envoy leaves alone, one that the native host passes on) list,
 separated by commas, which collaborators raise in a call. The method `Noted` returns what was noted since its last call.
-Envoy loads `app` by pyvoy; `python -m support.hosts.fault_app ADDRESS HOST` serves the same on the other hosts.
+`python -m support.hosts.fault_app ADDRESS HOST` serves them on that host.
 """
 
 import asyncio
@@ -34,8 +34,6 @@ from instantaudience_server.transport.calls.kinds import (
 )
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.transport.hosts import grpcio, native, native_streams
-from instantaudience_server.transport.hosts.envoy import GrpcApplication
-from instantaudience_server.transport.hosts.exchange import Exchange
 from instantaudience_server.transport.hosts.grpcio import GrpcioHost
 from instantaudience_server.transport.hosts.native import NativeHost
 from instantaudience_server.transport.status import Failure
@@ -329,36 +327,6 @@ def _grpcio_host(methods: list[AnyMethod], pipeline: Pipeline, address: str) -> 
         call_timeout_seconds=5.0,
     )
 
-
-class _Application:
-    """Serves once its lifespan has begun."""
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-            return
-        _faults.set(frozenset(dict(scope["headers"]).get(b"x-faults", b"").decode().split(",")))
-        fail_as("application")
-        await self._serve(scope, receive, send)
-
-    async def _live(self, receive: Any, send: Any) -> None:
-        await receive()
-        noted = _Noted()
-        _install(noted)
-        call = Exchange.call
-
-        def read_call(exchange: Any) -> Any:
-            fail_as("headers")
-            return call(exchange)
-
-        Exchange.call = read_call  # type: ignore[method-assign]
-        self._serve = GrpcApplication(_methods(noted), _pipeline(noted), message_limit_bytes=LIMIT_BYTES)
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
-
-
-app = _Application()
 
 if __name__ == "__main__":
     asyncio.run(_serve(*sys.argv[1:]))

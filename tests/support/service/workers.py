@@ -15,9 +15,8 @@ from support.service.running import Service
 from support.service.sockets import owner
 from support.wire.peer import Peer, connected, grpc_headers
 
-_BEHIND_THE_GATEWAY = "instantaudience_server.running worker"
-COMMANDS = {"native": _BEHIND_THE_GATEWAY, "envoy": "envoy-", "grpcio": _BEHIND_THE_GATEWAY}
-"""Substrings of the workers' command lines, by host."""
+WORKER_COMMAND = "instantaudience_server.running worker"
+"""A substring of the workers' command lines."""
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -55,7 +54,7 @@ async def connected_to_each(service: Service) -> AsyncIterator[list[WorkerPeer]]
             peers = [await stack.enter_async_context(connected(f"unix:{socket}")) for socket in sockets]
             yield [WorkerPeer(peer, ((ADDRESS_KEY.encode(), b"127.0.0.1"),)) for peer in peers]
         return
-    command = COMMANDS[service.host_mode]
+    command = WORKER_COMMAND
     pids = [process.pid for process in descendants(service.process.pid) if command in process.command]
     port = int(service.grpc_address.rpartition(":")[2])
     async with AsyncExitStack() as stack:

@@ -37,10 +37,6 @@ class CallError(Exception):
         self.failure = failure
 
 
-class CallerLeft(Exception):  # noqa: N818 - no error: nobody waits for the answer
-    """The caller cancelled the call, or its connection was lost."""
-
-
 class Answered(Protocol):
     """A call that was answered: its request ID, and when it came in, on the event loop's clock in seconds."""
 
@@ -118,7 +114,7 @@ class Outcomes:
         usage before the answer, except after UNAVAILABLE, when the cluster may be out of reach.
 
         Raises:
-            CallerLeft, CancelledError: `error` itself, if nobody waits for the answer.
+            CancelledError: `error` itself, if nobody waits for the answer.
         """
         error = _ended(error)
         reason, member_id = (error.reason, error.member_id) if isinstance(error, AudienceError) else _DEFECT
@@ -204,8 +200,6 @@ def _ended(error: BaseException) -> BaseException:
     When the server shuts down, what a call waits for may be cancelled without the call itself being cancelled. That is
     returned as UNAVAILABLE.
     """
-    if isinstance(error, CallerLeft):
-        raise error
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         if task is None or task.cancelling() > 0:

@@ -59,8 +59,6 @@ class Settings(BaseModel):
     address is the one that the first of them has seen."""
     allowed_origins: Origins = ""
     """The origins (`https://app.example.com`) whose pages may call over REST and gRPC-Web from browsers (CORS)."""
-    connect: bool = False
-    """Whether the gateway accepts the Connect protocol."""
     http_port: Port = 8080
     """REST and gRPC through the gateway. 0: any free port."""
     grpc_port: Port = 50051

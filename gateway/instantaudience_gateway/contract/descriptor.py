@@ -6,7 +6,7 @@ and which fields exist for gRPC only (`google.api.field_visibility` with the res
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,34 +155,6 @@ def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
             for message in proto.message_type:
                 _restrict(message)
     return result
-
-
-def unary_descriptor_set() -> descriptor_pb2.FileDescriptorSet:
-    """Like `descriptor_set`, with all fields, but only unary methods, and without REST paths."""
-    return _of_methods(
-        lambda each: not (each.client_streaming or each.server_streaming) and each.output_type != ANY_BODY
-    )
-
-
-def streams_descriptor_set() -> descriptor_pb2.FileDescriptorSet:
-    """Like `unary_descriptor_set`, with bidirectional streaming methods only."""
-    return _of_methods(lambda each: each.client_streaming and each.server_streaming)
-
-
-def _of_methods(is_kept: Callable[[descriptor_pb2.MethodDescriptorProto], bool]) -> descriptor_pb2.FileDescriptorSet:
-    result = _with_imports()
-    for service in (service for file in result.file for service in file.service):
-        kept = list(filter(is_kept, service.method))
-        for method in kept:
-            method.ClearField("options")
-        del service.method[:]
-        service.method.extend(kept)
-    return result
-
-
-def services() -> list[str]:
-    """The full names of the API's services."""
-    return list(dict.fromkeys(method.containing_service.full_name for method in _methods()))
 
 
 def _with_imports() -> descriptor_pb2.FileDescriptorSet:

@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from instantaudience_server import tokens
-from instantaudience_server.errors import AudienceError, Cause, Reason
+from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.transport.status import (
     ERROR_ID_KEY,
     PUSHBACK_KEY,
     ROWS,
     STATUS_DETAILS_KEY,
-    Failure,
     describe,
     error_body,
 )
 
-from instantaudience_gateway.contract.connect import HTTP_STATUSES, connect_error
 from instantaudience_gateway.files.served import CONTENT_TYPES
 
 RETRY_AFTER_SECONDS = range(1, 4)
@@ -28,9 +26,6 @@ RETRY_AFTER_SECONDS = range(1, 4)
 
 GRPC_ROUTE = "grpc"
 """Name of the route of gRPC calls. (The content type cannot tell them apart: the transcoder sets gRPC's.)"""
-CONNECT_ROUTE = "connect"
-"""Name of the route of Connect calls."""
-
 
 EARLY_REQUEST_ID = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "ADD_IF_ABSENT"}
 """A request ID for responses to requests that have none yet, since they were refused early."""
@@ -84,7 +79,6 @@ NO_SIGN_IN_BY_URL = Reply(
 NO_TOKEN = _reply(Reason.NOAUTH, tokens.MISSING)
 UNKNOWN_TOKEN = _reply(Reason.NOAUTH, tokens.UNKNOWN)
 TOO_SLOW = Reply(408, "SYNTAX", "The request did not arrive in time.")
-COMPRESSED = _reply(Reason.SYNTAX, "A stream's messages in JSON must not be compressed.")
 UNAVAILABLE = _reply(Reason.UNAVAILABLE, "The service is out of reach; send the request again.")
 INTERNAL = _reply(Reason.INTERNAL, "Internal error.")
 
@@ -94,25 +88,9 @@ def too_large(limit_bytes: int) -> Reply:
     return _reply(Reason.LIMIT, f"The body has more than {limit_bytes} bytes.")
 
 
-def _failure(reason: Reason, reply: Reply, cause: Cause | None = None, after: int | None = None) -> Failure:
-    return describe(AudienceError(reason, reply.text, retry_after_seconds=after, cause=cause))
-
-
-def stream_failures(limit_bytes: int) -> dict[str, Failure]:
-    """The failures that a message may cause in a Connect stream with JSON, by the name of the fault."""
-    return {
-        "too_large": _failure(Reason.LIMIT, too_large(limit_bytes)),
-        "compressed": _failure(Reason.SYNTAX, COMPRESSED, Cause.UNREADABLE_REQUEST),
-    }
-
-
 def _grpc_headers(reason: Reason, reply: Reply, after: int | None = None) -> tuple[tuple[str, str], ...]:
-    """The gRPC headers of a failed call, as the servers would send them.
-
-    `grpc-status` is set explicitly: an exception that leaves an application in Envoy arrives here as a local reply with
-    HTTP status 500 and gRPC status 0, OK (`dynamic_module`'s `send_response`).
-    """
-    failure = _failure(reason, reply, after=after)
+    """The gRPC headers of a failed call, as the servers would send them."""
+    failure = describe(AudienceError(reason, reply.text, retry_after_seconds=after))
     encoded = base64.b64encode(failure.status.SerializeToString()).decode().rstrip("=")
     said = [(key, value) for key, value in failure.metadata if key in (ERROR_ID_KEY, PUSHBACK_KEY)]
     return (("grpc-status", str(failure.code)), *said, (STATUS_DETAILS_KEY, encoded))
@@ -179,24 +157,6 @@ def _drawn(seconds: int) -> dict[str, Any]:
     return _cel(f"request.time.getMilliseconds() % {len(RETRY_AFTER_SECONDS)} == {number}")
 
 
-def _connect_mappers(condition: dict[str, Any], body_limit_bytes: int) -> list[dict[str, Any]]:
-    """The mappers for Connect calls, whose statuses differ."""
-    rows = [
-        (_status("EQ", 413), Reason.LIMIT, too_large(body_limit_bytes), None),
-        *((_all(_UNAVAILABLE, _drawn(after)), Reason.UNAVAILABLE, UNAVAILABLE, after) for after in RETRY_AFTER_SECONDS),
-        (_status("EQ", 404), Reason.NO_SUCH_METHOD, NO_SUCH_METHOD, None),
-        (_CLIENT_ERROR, Reason.SYNTAX, UNREADABLE, None),
-        (_status("GE", 0), Reason.INTERNAL, INTERNAL, None),
-    ]
-    mappers = []
-    for which, reason, reply, after in rows:
-        failure = _failure(reason, reply, Cause.UNREADABLE_REQUEST if reason is Reason.SYNTAX else None, after)
-        status = HTTP_STATUSES[failure.code]
-        headers = () if after is None else (_retry_after(after),)
-        mappers.append(_mapper(_all(condition, which), connect_error(failure), status=status, headers=headers))
-    return mappers
-
-
 def local_replies(body_limit_bytes: int) -> dict[str, Any]:
     """Envoy's `local_reply_config`: the first mapper whose condition holds makes the response.
 
@@ -207,7 +167,6 @@ def local_replies(body_limit_bytes: int) -> dict[str, Any]:
     # Refused before routing, when the content type is still the caller's.
     early = "response.code_details == 'overload' && request.headers['content-type'].startsWith('application/grpc')"
     grpc = _cel(f"xds.route_name == '{GRPC_ROUTE}' || ({early})")
-    connect = _cel(f"xds.route_name == '{CONNECT_ROUTE}'")
     lua = _cel("response.code_details == 'lua_response'")
     grpc_internal = _grpc_headers(Reason.INTERNAL, INTERNAL)
     grpc_unknown = _grpc_headers(Reason.NO_SUCH_METHOD, NO_SUCH_METHOD)
@@ -238,7 +197,6 @@ def local_replies(body_limit_bytes: int) -> dict[str, Any]:
             _mapper(_all(grpc, _status("EQ", 404)), NO_SUCH_METHOD.text, content_type=grpc_type, headers=grpc_unknown),
             _mapper(_all(grpc, _CLIENT_ERROR), UNREADABLE.text, content_type=grpc_type),
             _mapper(grpc, INTERNAL.text, content_type=grpc_type, headers=grpc_internal),
-            *_connect_mappers(connect, body_limit_bytes),
             _mapper(_all(_CLIENT_ERROR, broken), UNREADABLE.body(), status=UNREADABLE.http_status, headers=(ENDS,)),
             _mapper(lua, _SAME_BODY),
             *(

@@ -20,13 +20,13 @@ from instantaudience_server.transport.status import (
     PUSHBACK_KEY,
     ROWS,
     START_KEY,
+    STATUS_DETAILS_KEY,
 )
 from instantaudience_server.usage.failures import REFUSALS
 
 from instantaudience_gateway.console import files as console
 from instantaudience_gateway.contract import descriptor
 from instantaudience_gateway.contract.bodies import DEFAULTS, MAX_DEPTH, SCALAR_RULES
-from instantaudience_gateway.contract.connect import GRPC_HEADERS
 from instantaudience_gateway.contract.lua import Literal, lua_literal
 from instantaudience_gateway.contract.replies import (
     EMPTY,
@@ -56,7 +56,10 @@ _PARTS = (
 SOURCES = tuple(_ROOMS / name for name in _PARTS)
 """The filter's parts, in the order in which they are concatenated."""
 
-HIDDEN_HEADERS = (*GRPC_HEADERS, ERROR_ID_KEY, ERROR_CODE_KEY, PUSHBACK_KEY)
+HIDDEN_HEADERS = (
+    *("grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding", STATUS_DETAILS_KEY),
+    *(ERROR_ID_KEY, ERROR_CODE_KEY, PUSHBACK_KEY),
+)
 """Headers that the service sends for gRPC callers only, or for the gateway."""
 
 BARE_GRPC_ERRORS = {

@@ -1,5 +1,4 @@
-"""CORS: which origins' pages may call from browsers, over REST, gRPC-Web and Connect (source:
-https://fetch.spec.whatwg.org/#cors)."""
+"""CORS: which origins' pages may call from browsers, over REST and gRPC-Web (source: https://fetch.spec.whatwg.org/#cors)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +10,8 @@ from instantaudience_gateway.envoy.settings import TYPES
 CORS = "envoy.filters.http.cors"
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 _REQUEST_HEADERS = (
-    *("authorization", "content-type", "grpc-timeout", TRACE_PARENT_KEY, "x-grpc-web", "x-request-id", "x-user-agent"),
-    *("connect-protocol-version", "connect-timeout-ms"),
+    *("authorization", "content-type", "grpc-timeout", TRACE_PARENT_KEY),
+    *("x-grpc-web", "x-request-id", "x-user-agent"),
 )
 _ANSWER_HEADERS = (
     *("grpc-status", "grpc-message", STATUS_DETAILS_KEY, PUSHBACK_KEY, ERROR_ID_KEY),

@@ -4,12 +4,10 @@ import base64
 from functools import partial
 from typing import Any
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from instantaudience_server.transport.status import ADDRESS_KEY, BODY_BYTES_KEY, START_KEY
 
 from instantaudience_gateway.contract import descriptor
-from instantaudience_gateway.contract.connect import connect_details_script, connect_script, connect_streams_script
-from instantaudience_gateway.contract.replies import set_header, stream_failures
+from instantaudience_gateway.contract.replies import set_header
 from instantaudience_gateway.contract.script import contract_script
 from instantaudience_gateway.contract.uploads import uploads_script
 from instantaudience_gateway.envoy import request_ids
@@ -19,12 +17,6 @@ from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, GatewaySettin
 _HTTP_FILTERS = f"{TYPES}.filters.http"
 HEADER_MUTATION = "envoy.filters.http.header_mutation"
 GRPC_WEB = "envoy.filters.http.grpc_web"
-CONNECT = "envoy.filters.http.connect_grpc_bridge"
-CONNECT_DETAILS = "connect-details"
-CONNECT_JSON = "connect-json"
-CONNECT_TRANSCODER = "connect-json-transcoder"
-CONNECT_STREAMS = "connect-json-streams"
-CONNECT_STREAMS_TRANSCODER = "connect-json-streams-transcoder"
 LUA = "envoy.filters.http.lua"
 UPLOADS_LUA = "uploads"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
@@ -36,9 +28,8 @@ def http_filters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """The filters, in the order in which a request passes them."""
     buffer = [_buffer(settings)] if settings.passes_json else []
     cors = [cors_filter()] if settings.allowed_origins else []
-    connect = [_connect(), *_connect_scripts(settings)] if settings.connect else []
     contract = [_lua(settings), _transcoder(settings)]
-    return [_arrival(), *cors, _grpc_web(), *connect, _uploads(settings), *contract, *buffer, _router()]
+    return [_arrival(), *cors, _grpc_web(), _uploads(settings), *contract, *buffer, _router()]
 
 
 def buffer_override(most_bytes: int) -> dict[str, Any]:
@@ -61,14 +52,6 @@ def without_grpc_trailers() -> dict[str, Any]:
     return {
         "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
         "mutations": {"response_trailers_mutations": mutations},
-    }
-
-
-def with_content_type(content_type: str) -> dict[str, Any]:
-    """For a route whose requests have this content type, however they write it."""
-    return {
-        "@type": f"{_HTTP_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
-        "mutations": {"request_mutations": [{"append": set_header("content-type", content_type)}]},
     }
 
 
@@ -95,48 +78,6 @@ def _grpc_web() -> dict[str, Any]:
         "name": GRPC_WEB,
         "typed_config": {"@type": f"{_HTTP_FILTERS}.grpc_web.v3.GrpcWeb"},
     }
-
-
-def _connect() -> dict[str, Any]:
-    """Translates between Connect and gRPC (source: https://connectrpc.com/docs/protocol).
-
-    Envoy marks this filter as work in progress, which its security policy does not cover. So it is enabled only on
-    request, and only on the route of Connect calls.
-    """
-    return {
-        "name": CONNECT,
-        "disabled": True,
-        "typed_config": {"@type": f"{_HTTP_FILTERS}.connect_grpc_bridge.v3.FilterConfig"},
-    }
-
-
-def _connect_scripts(settings: GatewaySettings) -> list[dict[str, Any]]:
-    """The filters for what `_connect` leaves: parts of failures, and JSON, of unary calls and of streams."""
-    limit_bytes = settings.body_limit_bytes
-    streams = connect_streams_script(limit_bytes, stream_failures(limit_bytes))
-    scripts = {
-        CONNECT_DETAILS: connect_details_script(),
-        CONNECT_JSON: connect_script(limit_bytes),
-        CONNECT_STREAMS: streams,
-    }
-    transcoders = {
-        CONNECT_TRANSCODER: (descriptor.unary_descriptor_set(), {}),
-        CONNECT_STREAMS_TRANSCODER: (
-            descriptor.streams_descriptor_set(),
-            {
-                "print_options": {"stream_newline_delimited": True},
-                # A chunk is what is read at once (`per_connection_buffer_limit_bytes`), plus the rest of the one
-                # before; the script limits each message.
-                "max_request_body_size": 2 * limit_bytes,
-            },
-        ),
-    }
-    services = descriptor.services()
-    configs = {name: _script(source) for name, source in scripts.items()} | {
-        name: _transcoding(methods, services, settings, auto_mapping=True, **more)
-        for name, (methods, more) in transcoders.items()
-    }
-    return [{"name": name, "disabled": True, "typed_config": config} for name, config in configs.items()]
 
 
 def _script(source: str) -> dict[str, Any]:
@@ -171,33 +112,25 @@ def _lua(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def _transcoder(settings: GatewaySettings) -> dict[str, Any]:
-    services = list(dict.fromkeys(endpoint.service for endpoint in descriptor.endpoints()))
-    config = _transcoding(
-        descriptor.descriptor_set(),
-        services,
-        settings,
-        # Keys are the descriptor's JSON names.
-        print_options={"always_print_primitive_fields": True},
-        query_param_unescape_plus=True,
-        # Gives gRPC errors a body, which the Lua filter rewrites; it could not add one after trailers.
-        convert_grpc_status=True,
-    )
-    return {"name": TRANSCODER, "typed_config": config}
-
-
-def _transcoding(
-    descriptors: FileDescriptorSet, services: list[str], settings: GatewaySettings, **more: Any
-) -> dict[str, Any]:
+    descriptors = descriptor.descriptor_set().SerializeToString()
     return {
-        "@type": f"{_HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-        "proto_descriptor_bin": base64.b64encode(descriptors.SerializeToString()).decode(),
-        "services": services,
-        # Keep the route that was chosen for the JSON: only it has a timeout.
-        "match_incoming_request_route": True,
-        "request_validation_options": {"reject_unknown_method": True},
-        "max_request_body_size": settings.body_limit_bytes,
-        "max_response_body_size": settings.answer_limit_bytes,
-    } | more
+        "name": TRANSCODER,
+        "typed_config": {
+            "@type": f"{_HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            "proto_descriptor_bin": base64.b64encode(descriptors).decode(),
+            "services": list(dict.fromkeys(endpoint.service for endpoint in descriptor.endpoints())),
+            # Keys are the descriptor's JSON names.
+            "print_options": {"always_print_primitive_fields": True},
+            "query_param_unescape_plus": True,
+            # Gives gRPC errors a body, which the Lua filter rewrites; it could not add one after trailers.
+            "convert_grpc_status": True,
+            # Keep the route that was chosen for the JSON: only it has a timeout.
+            "match_incoming_request_route": True,
+            "request_validation_options": {"reject_unknown_method": True},
+            "max_request_body_size": settings.body_limit_bytes,
+            "max_response_body_size": settings.answer_limit_bytes,
+        },
+    }
 
 
 def _buffer(settings: GatewaySettings) -> dict[str, Any]:

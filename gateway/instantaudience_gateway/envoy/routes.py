@@ -1,7 +1,6 @@
 """The routes: which filters and which cluster a call goes to, and its timeouts."""
 
 import base64
-import re
 from typing import Any
 
 from instantaudience_server.errors import Reason
@@ -11,17 +10,11 @@ from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
 
 from instantaudience_gateway.contract.descriptor import Endpoint
 from instantaudience_gateway.contract.json_forms import passed_on
-from instantaudience_gateway.contract.replies import CONNECT_ROUTE, GRPC_ROUTE, file_route, set_header
+from instantaudience_gateway.contract.replies import GRPC_ROUTE, file_route, set_header
 from instantaudience_gateway.contract.script import PAGES
 from instantaudience_gateway.contract.uploads import MARKED, MARKED_KEY
 from instantaudience_gateway.envoy.filters import (
     BUFFER,
-    CONNECT,
-    CONNECT_DETAILS,
-    CONNECT_JSON,
-    CONNECT_STREAMS,
-    CONNECT_STREAMS_TRANSCODER,
-    CONNECT_TRANSCODER,
     GRPC_WEB,
     HEADER_MUTATION,
     LUA,
@@ -29,7 +22,6 @@ from instantaudience_gateway.envoy.filters import (
     UPLOADS_LUA,
     answers_alone,
     buffer_override,
-    with_content_type,
     without_grpc_trailers,
 )
 from instantaudience_gateway.envoy.settings import CLUSTER, TYPES, UNMARKED_UPLOADS, UPLOADS, GatewaySettings, seconds
@@ -42,12 +34,6 @@ _GRPC_PATH = r"/[!$&-;=@-_a-~]*(\?[!$-;=?-~]*)?"
 """Valid method paths and an optional query. No method path needs escapes, and some servers fail badly on other paths:
 a native worker resets the call or closes a connection that it shares with other callers, and the server of grpcio ends.
 """
-
-_CONNECT_TYPES = ("application/proto", "application/connect+proto")
-"""Content types of unary calls and of streams."""
-_CONNECT_JSON_TYPES = r"(?i)application/json(\s*;\s*charset=\"?utf-8\"?)?"
-"""Content type of unary calls."""
-_CONNECT_STREAMS_TYPE = "application/connect+json"
 
 MOST_FILE_BYTES = 1_000_000
 """Maximum compressed size of a file that Envoy serves itself."""
@@ -149,7 +135,6 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         "direct_response": {"status": ROWS[Reason.SYNTAX].http_status},
     }
     hot = [route for endpoint in passed_on() for route in _passed_on(rest, endpoint, settings)]
-    connect = [*_connect(grpc), _connect_json(rest)] if settings.connect else []
     large = [_large_file(path, file, settings) for path, file in PAGES.items() if file.is_large]
     return [
         several_hosts,
@@ -158,50 +143,9 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         grpc_web,
         grpc,
         refused,
-        *connect,
         *(hot if settings.passes_json else []),
         rest,
     ]
-
-
-def _connect(grpc: dict[str, Any]) -> list[dict[str, Any]]:
-    """The routes of Connect calls with protobuf and of streams with JSON, derived from that of gRPC calls: streams last
-    as long as their callers want. Envoy's filter knows content types in small letters alone (any case is the same: RFC
-    9110, 8.3.1)."""
-    in_json = (CONNECT_STREAMS, CONNECT_STREAMS_TRANSCODER)
-    filters = dict.fromkeys(_CONNECT_TYPES, (CONNECT_DETAILS,)) | {_CONNECT_STREAMS_TYPE: in_json}
-    return [
-        grpc
-        | {
-            "name": CONNECT_ROUTE,
-            "match": _is_connect(f"(?i){re.escape(content_type)}"),
-            "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER)
-            | _with(CONNECT, *others)
-            | {HEADER_MUTATION: with_content_type(content_type)},
-        }
-        for content_type, others in filters.items()
-    ]
-
-
-def _connect_json(rest: dict[str, Any]) -> dict[str, Any]:
-    """The route of unary Connect calls with JSON, derived from that of REST: their deadline is limited likewise."""
-    (deadline,) = rest["request_headers_to_add"]
-    others = {name: each for name, each in rest["typed_per_filter_config"].items() if name == BUFFER}
-    return rest | {
-        "name": CONNECT_ROUTE,
-        "match": _is_connect(_CONNECT_JSON_TYPES),
-        "typed_per_filter_config": _without(GRPC_WEB, LUA, TRANSCODER)
-        | _with(CONNECT_JSON, CONNECT_TRANSCODER)
-        | others,
-        "request_headers_to_add": [deadline | {"append_action": "ADD_IF_ABSENT"}],
-    }
-
-
-def _is_connect(content_types: str) -> dict[str, Any]:
-    return _calls(
-        _header("content-type", {"safe_regex": {"regex": content_types}}),
-        {"name": "connect-protocol-version", "present_match": True},
-    )
 
 
 def _calls(*headers: dict[str, Any]) -> dict[str, Any]:

@@ -70,8 +70,6 @@ class GatewaySettings:
     """Number of proxies in front that add the caller to `x-forwarded-for`; with 0, the peer is the caller."""
     allowed_origins: tuple[str, ...] = ()
     """Origins whose pages may call (CORS)."""
-    connect: bool = False
-    """Whether Connect calls are accepted."""
     max_connections: int
     """Maximum number of connections; more are refused."""
     max_active_calls: int

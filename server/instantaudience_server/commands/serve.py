@@ -38,7 +38,6 @@ from instantaudience_server.telemetry import Event, configure_logging
 @data_dir_option
 @_option("--host", "Address to listen on.")
 @_option("--allowed-origins", "Origins, with commas between, whose pages may call from browsers (CORS).")
-@_option("--connect", "Take calls of the Connect protocol, by a filter that Envoy calls unfinished.", is_flag=True)
 @_option("--trusted-hops", "Proxies in front that say in x-forwarded-for where calls are from.", type=int)
 @_option("--tls-cert", "TLS with this certificate chain (PEM); read again when it changes.", type=FILE, metavar="FILE")
 @_option("--tls-key", "The certificate's key (PEM).", type=FILE, metavar="FILE")

@@ -97,7 +97,6 @@ def gateway_settings(
         call_timeout_seconds=settings.call_timeout_seconds,
         trusted_hops=settings.trusted_hops,
         allowed_origins=settings.origins,
-        connect=settings.connect,
         access_log=settings.access_log,
         upstream_sockets=upstream_sockets,
         passes_json=passes_json,

@@ -23,7 +23,7 @@ from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.errors import Reason
 from instantaudience_server.settings import UPLOAD_PATH, UPLOAD_SILENT_SECONDS
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
-from support.contract.messages import GET_STATUS, LIMIT_BYTES
+from support.contract.messages import LIMIT_BYTES
 from support.gateway.running import ODD_TEXT, Gateway, Upstream, assert_error, body_for, running_gateway, serving
 from support.service.processes import standing_still
 from support.wire.floods import applying, message_of
@@ -98,7 +98,7 @@ def test_uploads_and_their_connections_have_the_time_of_who_receives_them(gatewa
 
 def test_no_answer_has_a_time_that_nobody_has_set(gateway: Gateway) -> None:
     """Envoy has 15 s for a route that says nothing: a watch of health would end, and a call with a longer deadline."""
-    settings = replace(gateway.settings, connect=True, passes_json=True)
+    settings = replace(gateway.settings, passes_json=True)
     for route in connection_manager(settings)["route_config"]["virtual_hosts"][0]["routes"]:
         if "route" in route:
             seconds = float(route["route"]["timeout"].removesuffix("s"))
@@ -203,17 +203,6 @@ async def test_no_worker(directory: Path) -> None:
     assert (unpacked_info.reason, unpacked_info.domain) == ("SYSTEM", "instantaudience")
     assert retry.Unpack(unpacked_retry)
     assert unpacked_retry.retry_delay.seconds in (1, 2, 3)
-
-
-async def test_no_worker_for_connect(directory: Path) -> None:
-    async with running_gateway(directory, "nobody.sock", connect=True) as gateway, gateway.client() as http:
-        types = {"content-type": "application/proto", "connect-protocol-version": "1"}
-        answer = await http.post(GET_STATUS, headers=types)
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] in ("1", "2", "3")
-    error = answer.json()
-    assert (error["code"], error["message"]) == ("unavailable", "The service is out of reach; send the request again.")
-    assert [each["type"] for each in error["details"]] == ["google.rpc.ErrorInfo", "google.rpc.RetryInfo"]
 
 
 async def test_dead_workers_fail_no_call(directory: Path) -> None:

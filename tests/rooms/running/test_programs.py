@@ -12,7 +12,6 @@ GATEWAY: dict[str, Any] = {
     "host": "::1",
     "trusted_hops": 3,
     "allowed_origins": "https://app.example.com",
-    "connect": True,
     "call_timeout_seconds": 4.321,
     "max_connections": 4321,
     "max_streams": 43,

@@ -28,9 +28,9 @@ async def host() -> AsyncIterator[Host]:
 
 @pytest.fixture(scope="package")
 async def open_service(host_mode: str) -> AsyncIterator[Service]:
-    """A service with one worker that pages of other sites may call, and callers of the Connect protocol."""
+    """A service with one worker that pages of other sites may call."""
     origins = "https://app.example.com, http://localhost:3000"
-    words = ("--workers", "1", "--connect", "--allowed-origins", origins)
+    words = ("--workers", "1", "--allowed-origins", origins)
     async with running_service(*words, host_mode=host_mode) as running:
         yield running
 

@@ -36,7 +36,7 @@ async def surroundings(host_mode: str) -> AsyncIterator[dict[str, str]]:
     async with (
         new_directory() as directory,
         running_service(
-            *("--connect", "--allowed-origins", page_origin),
+            *("--allowed-origins", page_origin),
             host_mode=host_mode,
             directory=directory,
             catalog=f"--catalog={_catalog(directory)}",

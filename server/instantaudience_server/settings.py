@@ -106,7 +106,7 @@ class Settings(BaseModel):
     max_active_calls: Annotated[int, Field(ge=10, le=1_000_000)] = 20_000
     """The most calls in flight from the gateway to the workers; more get 503."""
     max_gateway_bytes: Annotated[int, Field(ge=32 * 2**20, le=2**40)] | None = None
-    """The memory in use in an Envoy past which new calls get 503. None: 320 MB, or 1 GB with the service inside."""
+    """The memory in use in the gateway past which new calls get 503. None: 320 MB."""
     max_running_calls: Annotated[int, Field(ge=1, le=10_000)] = 64
     """The most calls that run at once in a worker; others wait for their turn."""
     max_waiting_calls: Annotated[int, Field(ge=1, le=100_000)] = 1000

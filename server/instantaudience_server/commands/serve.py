@@ -61,7 +61,7 @@ from instantaudience_server.telemetry import Event, configure_logging
 @_option("--max-streams", "Streams of an HTTP/2 connection at most.", type=int)
 @_option("--max-header-bytes", "Headers of a request, at most.", type=int)
 @_option("--max-active-calls", "Calls under way from the gateway to the workers, at most.", type=int)
-@_option("--max-gateway-bytes", "Memory in use in an Envoy past which calls get 503.", type=int)
+@_option("--max-gateway-bytes", "Memory in use in the gateway past which calls get 503.", type=int)
 @_option("--max-running-calls", "Calls that run at once in one worker.", type=int)
 @_option("--max-waiting-calls", "Calls that wait for their turn in one worker, at most.", type=int)
 @_option("--batch-workers", "Processes that receive files and apply them.", type=int)

@@ -97,7 +97,7 @@ USAGE_ERRORS = {
     "too little memory": ("--demo", ["--max-pending-bytes", "1"], {}, "--max-pending-bytes: .*1048576"),
     "a location with a colon": ("--demo", ["--location", "a:b"], {}, "--location: must be 1 to 32 of the .*"),
     "an unknown level": ("--demo", ["--log-level", "loud"], {}, "--log-level: .*'debug', 'info', 'warning' or 'error'"),
-    "an unknown host": ("--demo", ["--host-mode", "apache"], {}, "--host-mode: .*'native', 'envoy' or 'grpcio'"),
+    "an unknown host": ("--demo", ["--host-mode", "apache"], {}, "--host-mode: .*'native' or 'grpcio'"),
     "a name to listen on": ("--demo", ["--host", "localhost"], {}, "--host: must be an address, .* and not a name"),
     "plaintext for others": (
         "--demo",

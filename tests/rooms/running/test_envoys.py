@@ -46,7 +46,7 @@ async def running(directory: Path, port: int, then: str = "") -> AsyncIterator[t
     )
     command = shlex.join(map(str, envoy_command(directory / "envoy.json", settings, concurrency=1)))
     script = f"[ -e began ] && {then}; touch began; exec {command}" if then else f"exec {command}"
-    server = Supervised(await Child.start(Program("gateway", ["sh", "-c", script], cwd=directory)))
+    server = Supervised(await Child.start(Program("gateway", ["sh", "-c", f"cd {directory}; {script}"])))
     try:
         yield server, socket
     finally:

@@ -195,6 +195,15 @@ def _methods() -> Iterator[MethodDescriptor]:
             yield from service.methods
 
 
+def streaming_paths() -> list[str]:
+    """The gRPC paths of the API's streaming methods."""
+    return [
+        f"/{method.containing_service.full_name}/{method.name}"
+        for method in _methods()
+        if method.client_streaming or method.server_streaming
+    ]
+
+
 def _http_rules(method: MethodDescriptor) -> list[http_pb2.HttpRule]:
     extensions: Any = method.GetOptions().Extensions
     rule: http_pb2.HttpRule = extensions[annotations_pb2.http]

@@ -159,15 +159,17 @@ def _listener(settings: GatewaySettings) -> dict[str, Any]:
 
 
 def _cluster(settings: GatewaySettings) -> dict[str, Any]:
-    """The cluster of workers."""
+    """The cluster of workers. Streams have the priority `HIGH` (`routes.py`), and a bound of their own."""
     bounds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    most = dict.fromkeys(bounds, settings.max_active_calls)
+    unary = most if settings.max_unary_calls is None else most | {"max_requests": settings.max_unary_calls}
     http_options = f"{TYPES}.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": CLUSTER,
         "type": "STATIC",
         "connect_timeout": "1s",
         "lb_policy": "ROUND_ROBIN",
-        "circuit_breakers": {"thresholds": [dict.fromkeys(bounds, settings.max_active_calls)]},
+        "circuit_breakers": {"thresholds": [unary, most | {"priority": "HIGH"}]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": http_options,

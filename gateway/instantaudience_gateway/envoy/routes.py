@@ -8,7 +8,7 @@ from instantaudience_server.settings import UPLOAD_PATH, UPLOAD_SILENT_SECONDS
 from instantaudience_server.transport.rest import PASSED_ON_TYPE
 from instantaudience_server.transport.status import ERROR_ID_KEY, ROWS
 
-from instantaudience_gateway.contract.descriptor import Endpoint
+from instantaudience_gateway.contract.descriptor import Endpoint, streaming_paths
 from instantaudience_gateway.contract.json_forms import passed_on
 from instantaudience_gateway.contract.replies import GRPC_ROUTE, file_route, set_header
 from instantaudience_gateway.contract.script import PAGES
@@ -34,6 +34,13 @@ _GRPC_PATH = r"/[!$&-;=@-_a-~]*(\?[!$-;=?-~]*)?"
 """Valid method paths and an optional query. No method path needs escapes, and some servers fail badly on other paths:
 a native worker resets the call or closes a connection that it shares with other callers, and the server of grpcio ends.
 """
+
+STANDARD_STREAMS = (
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
+"""The paths of gRPC's own streaming methods."""
 
 MOST_FILE_BYTES = 1_000_000
 """Maximum compressed size of a file that Envoy serves itself."""
@@ -117,6 +124,7 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
     }
     # Otherwise the connection manager's idle timeout would apply.
     grpc_web["route"] = grpc["route"] = way | {"timeout": "0s", "idle_timeout": "0s"}
+    streams = [] if settings.max_unary_calls is None else [*_streams(grpc_web), *_streams(grpc)]
     call_seconds = seconds(settings.call_timeout_seconds + settings.grace_seconds)
     # `timeout` begins when the request is complete, so the stream needs a limit, too. That ends when the response is
     # complete; reading it may take longer.
@@ -140,11 +148,21 @@ def routes(settings: GatewaySettings) -> list[dict[str, Any]]:
         several_hosts,
         *_uploads(settings),
         *large,
+        *streams,
         grpc_web,
         grpc,
         refused,
         *(hot if settings.passes_json else []),
         rest,
+    ]
+
+
+def _streams(calls: dict[str, Any]) -> list[dict[str, Any]]:
+    """The routes of streaming methods, derived from that of gRPC calls: the bound of unary calls is not theirs."""
+    headers, route = calls["match"]["headers"], calls["route"] | {"priority": "HIGH"}
+    return [
+        calls | {"match": {"path": path, "headers": headers}, "route": route}
+        for path in (*streaming_paths(), *STANDARD_STREAMS)
     ]
 
 

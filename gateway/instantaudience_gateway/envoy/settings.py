@@ -47,6 +47,9 @@ class GatewaySettings:
     """If set, the ports accept TLS only."""
     passes_json: bool = False
     """Whether the workers read the JSON of frequent calls themselves (`contract/json_forms.py`)."""
+    max_unary_calls: int | None = None
+    """Maximum number of unary calls in flight, for workers that cannot refuse calls cheaply; more are answered with
+    503. None: no bound but `max_active_calls`."""
     upload_sockets: tuple[Path, ...] = ()
     """The sockets of the batch processes; if there are none, uploads are refused."""
     upload_marks: Path

@@ -83,6 +83,7 @@ def gateway_settings(
     tls: GatewayTls | None,
     upstream_sockets: tuple[Path, ...],
     passes_json: bool,
+    max_unary_calls: int | None,
     upload_sockets: tuple[Path, ...],
     upload_marks: Path,
 ) -> GatewaySettings:
@@ -100,6 +101,7 @@ def gateway_settings(
         access_log=settings.access_log,
         upstream_sockets=upstream_sockets,
         passes_json=passes_json,
+        max_unary_calls=max_unary_calls,
         upload_sockets=upload_sockets,
         upload_marks=upload_marks,
         upload_seconds=settings.batch_upload_seconds,

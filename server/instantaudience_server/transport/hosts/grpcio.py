@@ -38,6 +38,9 @@ LIMITS_READ = 2
 own refusal has no details, and nobody counts it. What the gateway makes of JSON is always shorter. At most, that is 5.5
 times as long as the JSON, whose limit is a quarter of a message's: a number in a list of any values (`0,`) takes 11
 bytes."""
+MOST_CALLS = 4096
+"""The most calls and streams at once, and how many more may wait in grpc until Python looks at them. Others fail with
+RESOURCE_EXHAUSTED, without the details of our errors; unary calls never get there, as the gateway has fewer."""
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -71,8 +74,10 @@ class GrpcioHost:
             # The same value for both: between a lower and a higher one, grpcio refuses headers at random.
             ("grpc.max_metadata_size", GATEWAYS_HEADER_BYTES),
             ("grpc.absolute_max_metadata_size", GATEWAYS_HEADER_BYTES),
+            ("grpc.server.max_pending_requests", MOST_CALLS),
+            ("grpc.server.max_pending_requests_hard_limit", MOST_CALLS),
         ]
-        self._server = grpc.aio.server(options=options)
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
         requests = _Requests(pipeline.outcomes, message_limit_bytes, call_timeout_seconds)
         self._server.add_generic_rpc_handlers((_Handlers(methods, pipeline, requests),))
         for address in addresses:

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -25,11 +24,22 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench import catalog, ceiling, go_peer, load, prices, processes
-from bench.cluster import STEADY, fill_anew, running_cluster
-from bench.drives import Result, Run, drive
-from bench.service import Service, ports, running_service
-from bench.workload import Shape
+from bench import load, processes
+from bench.load import Shape
+from bench.service import (
+    STEADY,
+    Result,
+    Run,
+    Service,
+    ceiling,
+    drive,
+    fill_anew,
+    peer_missing,
+    ports,
+    running_cluster,
+    running_peer,
+    running_service,
+)
 
 console = Console(width=110)
 
@@ -68,7 +78,7 @@ async def measure(
     for number in range(1, rounds + 1):
         console.print(f"… {run.name} {run.shape}, round {number} of {rounds}")
         await fill_anew(cluster, run.shape.blocks)
-        most = max(most, await asyncio.to_thread(ceiling.measure, cluster.url, run.shape, seconds))
+        most = max(most, await asyncio.to_thread(ceiling, cluster.url, run.shape, seconds))
         for name, (service, port) in list(contenders(run, services).items())[:: 1 if number % 2 else -1]:
             await fill_anew(cluster, run.shape.blocks)
             result = await drive(run, service, port, nodes, seconds)
@@ -116,9 +126,9 @@ async def bench(runs: Sequence[Run], host_modes: Sequence[str], arguments: argpa
         directory, cluster = await stack.enter_async_context(running_cluster(STEADY))
         nodes = processes.tree(os.getpid()) - {os.getpid()}
         services: dict[str, Service] = {}
-        if go_peer.missing() is None:
+        if peer_missing() is None:
             console.print("… building and starting the Go peer")
-            services[GO] = await stack.enter_async_context(go_peer.running_peer(cluster.ports, directory))
+            services[GO] = await stack.enter_async_context(running_peer(cluster.ports, directory))
         for host_mode in host_modes:
             console.print(f"… starting the host {host_mode}")
             services[host_mode] = await stack.enter_async_context(running_service(host_mode, cluster.url, directory))
@@ -132,31 +142,18 @@ async def bench(runs: Sequence[Run], host_modes: Sequence[str], arguments: argpa
     return told
 
 
-async def bench_prices(host_mode: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure what durability and TLS cost, and print the table; returns its content."""
-    with tempfile.TemporaryDirectory(prefix="instant-audience-bench-") as directory:
-        paid = await prices.measure(
-            host_mode, Path(directory), arguments.seconds, arguments.rounds, lambda line: console.print(line)
-        )
-    console.print(prices.table_of(paid))
-    return [each.told() for each in paid]
-
-
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each measurement takes")
     parser.add_argument("--rounds", type=int, default=2, help="how often each is taken")
     parser.add_argument("--host", action="append", choices=available(), help="this host alone (may be repeated)")
-    parser.add_argument(
-        "--only", default="", help='loads whose name has this in it, as in "gRPC 1 × 2" (x does for ×), or "prices"'
-    )
+    parser.add_argument("--only", default="", help='loads whose name has this in it, as in "gRPC 1 × 2" (x does for ×)')
     parser.add_argument("--json", type=Path, help="write the results into this file, too")
-    parser.add_argument("--catalog", action="store_true", help="measure a million segments too: some two minutes more")
     arguments = parser.parse_args()
     if problem := load.missing():
         sys.exit(problem)
-    for reason in (go_peer.missing(), *map(missing, HOSTS)):
+    for reason in (peer_missing(), *map(missing, HOSTS)):
         if reason:
             console.print(f"left out: {reason}")
     wanted = arguments.only.replace("x", "×").replace(" ", "").lower()
@@ -164,13 +161,11 @@ def main() -> None:
     started = time.monotonic()
     configure_logging("warning")
     host_modes = arguments.host or available()[::-1]
-    told = uvloop.run(bench(runs, host_modes, arguments)) if runs else []
-    if wanted in prices.NAME:
-        told += uvloop.run(bench_prices(host_modes[-1], arguments))
+    if not runs:
+        parser.error("no load has this in its name")
+    told = uvloop.run(bench(runs, host_modes, arguments))
     if arguments.json:
         arguments.json.write_text(json.dumps(told, indent=1))
-    if arguments.catalog:
-        console.print(uvloop.run(catalog.measure(console.print)))
     console.print(f"took {time.monotonic() - started:.0f} s; the machine's other work shows in it: compare ratios")
 
 

@@ -28,10 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load, processes
-from bench.cluster import running_cluster
-from bench.load import EVERYONE, Lane, Pool
-from bench.service import Service, running_service
-from bench.workload import SEGMENTS, Shape
+from bench.load import EVERYONE, SEGMENTS, Lane, Pool, Shape
+from bench.service import Service, running_cluster, running_service
 
 console = Console(width=110)
 
@@ -39,7 +37,7 @@ FIRST_USER = 20_000_000_000_000
 """No user IDs of other calls are in this range."""
 LINES_OF_A_USER = 5
 STEP = 7919
-"""A prime."""
+"""The step in which lines go through the users, a prime: they come scattered."""
 SAMPLED = 100_000
 SAMPLED_AT_ONCE = 1000
 END_TOLERANCE_MINUTES = 30
@@ -82,18 +80,10 @@ class Content:
     lines: int
     ends: int
     users: int
-    as_called: bool = False
-    """Whether users come in the order of live calls, always with the two segments of those; otherwise they are
-    scattered, and have different segments in each line."""
-
-    @property
-    def step(self) -> int:
-        """The step in which lines go through the users."""
-        return 1 if self.as_called else STEP
 
     def line(self, number: int) -> tuple[int, dict[int, int]]:
         """The user of a line, and the minutes of each of its segments."""
-        place = number * self.step % self.users
+        place = number * STEP % self.users
         return FIRST_USER + place, self._segments(place, number // self.users)
 
     def memberships(self, place: int) -> dict[int, int]:
@@ -101,16 +91,13 @@ class Content:
         found: dict[int, int] = {}
         for turn in range(-(-self.lines // self.users)):
             # The last round through all users may be incomplete.
-            if turn * self.users + place * pow(self.step, -1, self.users) % self.users < self.lines:
+            if turn * self.users + place * pow(STEP, -1, self.users) % self.users < self.lines:
                 found |= self._segments(place, turn)
         return found
 
     def _segments(self, place: int, turn: int) -> dict[int, int]:
-        if self.as_called:
-            segments = [segment for segment, _ in SHAPE.blocks_of(place)]
-        else:
-            first = (place + 17 * turn) % len(SEGMENTS)
-            segments = [SEGMENTS[first], SEGMENTS[(first + 1) % len(SEGMENTS)]]
+        first = (place + 17 * turn) % len(SEGMENTS)
+        segments = [SEGMENTS[first], SEGMENTS[(first + 1) % len(SEGMENTS)]]
         return dict(zip(segments, (1440 * (turn + 1), 1440 * (turn + self.ends)), strict=True))
 
     def write(self, path: Path, form: str) -> None:
@@ -232,7 +219,7 @@ async def streamed(service: Service, seconds: float, pool: Pool = EVERYONE) -> f
 
 def pool_of(content: Content) -> Pool:
     """The users of a file, as a pool for calls."""
-    return Pool(content.users // 4 * 4, FIRST_USER, "sequential" if content.as_called else "scattered")
+    return Pool(content.users // 4 * 4, FIRST_USER, "scattered")
 
 
 async def wrong_users(cluster: RedisCluster, content: Content) -> int:

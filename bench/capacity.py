@@ -9,7 +9,6 @@ import asyncio
 import random
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,18 +18,14 @@ from typing import NamedTuple
 import uvloop
 from instantaudience_server.embedded.cluster import NODES, EmbeddedCluster
 from instantaudience_server.running.hosts import available
-from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.telemetry import configure_logging
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench import ceiling, load, processes
-from bench.catalog import import_segments
-from bench.cluster import connected, fill, look
-from bench.load import EVERYONE, Lane, Pool
-from bench.service import Service, running_service
-from bench.workload import SEGMENTS, Shape
+from bench import load, processes
+from bench.load import EVERYONE, Lane, Pool, Shape
+from bench.service import Service, ceiling, fill, look, running_service
 
 console = Console(width=140)
 
@@ -53,7 +48,6 @@ USERS = (1, 3, 10, 30, 100, 300, 1000)
 BLOCKS = (1, 2, 5, 10, 30, 100)
 WORKERS = (1, 2)
 NODE_COUNTS = (3, 6, 9)
-CATALOGS = (10**3, 10**4, 10**5, 10**6)
 
 Cells = tuple[str, ...]
 
@@ -120,8 +114,7 @@ class Bench:
         caches."""
         places = random.Random(users).sample(range(users), min(users, MOST_ENCODED))
         rounds = [
-            await asyncio.to_thread(ceiling.measure, embedded.url, shape, self.seconds, places)
-            for _ in range(self.rounds)
+            await asyncio.to_thread(ceiling, embedded.url, shape, self.seconds, places) for _ in range(self.rounds)
         ]
         return max(rounds)
 
@@ -205,22 +198,6 @@ async def nodes(bench: Bench) -> AsyncIterator[Cells]:
                 yield f"{number}: {shape}", *(await bench.cost(service, embedded, shape)).cells
 
 
-async def segments(bench: Bench) -> AsyncIterator[Cells]:
-    """Cost by number of segments in the catalog."""
-    async with bench.cluster() as embedded:
-        async with bench.service(embedded):
-            imported = 0  # it has put the benchmark's own catalog into the cluster
-        for number in CATALOGS:
-            async with connected(embedded.url) as cluster:
-                await import_segments(ClusterCatalogStore(cluster), range(imported, number - len(SEGMENTS)))
-            imported, started = number - len(SEGMENTS), time.perf_counter()
-            async with bench.service(embedded) as service:
-                seconds = time.perf_counter() - started
-                cost = await bench.cost(service, embedded, USUAL)
-                megabytes = processes.resident_bytes(processes.tree(service.pid)) / 1e6
-                yield f"{number:,}", f"{seconds:.1f}", f"{megabytes:,.0f}", *cost.cells
-
-
 PARTS: dict[str, tuple[Callable[[Bench], AsyncIterator[Cells]], Cells]] = {
     "stored": (stored, ("users stored", "B a membership", "resident", "in files", *COST, "ceiling", "of it")),
     "held": (held, ("memberships a user", "B a user", "B a membership", "nodes µs a user")),
@@ -228,7 +205,6 @@ PARTS: dict[str, tuple[Callable[[Bench], AsyncIterator[Cells]], Cells]] = {
     "blocks": (blocks, ("users × blocks", *COST)),
     "workers": (workers, ("workers", *COST)),
     "nodes": (nodes, ("nodes", *COST)),
-    "segments": (segments, ("segments", "start s", "MB", *COST)),
 }
 """The function of each part, and the headings of its columns."""
 

@@ -20,10 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load
-from bench.cluster import STEADY, running_cluster
-from bench.load import Lane, Latencies, Outcome, Pool
-from bench.service import Service, ports, running_service, signed_in
-from bench.workload import FIRST_USER, Shape, write_members
+from bench.load import FIRST_USER, Lane, Latencies, Outcome, Pool, Shape, write_members
+from bench.service import STEADY, Service, ports, running_cluster, running_service, signed_in
 
 console = Console(width=110)
 

@@ -1,20 +1,100 @@
-"""Runs the load generator in `server/native/load`.
+"""The workload (users and segments), and the load generator in `server/native/load`, which sends it (`workload.rs`).
 
-It is built when it is first used. A client in Python would cost as much as the service; the generator's own CPU time is
-reported with every result.
+The generator is built when it is first used. A client in Python would cost as much as the service; the generator's own
+CPU time is reported with every result.
 """
 
 import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.workload import FIRST_USER, POOL, Shape
+import yaml
+
+SEGMENTS = range(1, 201)
+"""The segments of the benchmark's catalog."""
+USERNAME = "bench"
+UNLIMITED = ("posts_per_second", "users_per_second", "gets_per_second")
+"""The limits that would affect the measurements."""
+CAMPAIGNS = 4
+"""Users are assigned to campaigns in rotation."""
+EXPIRATION_MINUTES = 1440
+FIRST_USER = 10_000_000_000_000
+POOL = 50_000
+"""Number of users: far more than fit into a processor's caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The shape of calls: users per call, and blocks per user."""
+
+    users: int
+    blocks: int
+
+    def __str__(self) -> str:
+        return f"{self.users} × {self.blocks}"
+
+    @property
+    def memberships(self) -> int:
+        """Blocks of a call."""
+        return self.users * self.blocks
+
+    def calls(self, places: Sequence[int] = range(POOL)) -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
+        """The calls of one round through the users with these places in the pool: (user ID, [(segment ID, value), …])
+        for each user."""
+        for start in range(0, len(places) - self.users + 1, self.users):
+            yield [(str(FIRST_USER + place), self.blocks_of(place)) for place in places[start : start + self.users]]
+
+    def blocks_of(self, index: int) -> list[tuple[int, int]]:
+        """Segment ID and value of each block of the user with this place in the pool."""
+        # Users of a call have different blocks, as in real traffic.
+        campaign = index % CAMPAIGNS
+        return [(SEGMENTS[campaign * 25 + place], campaign) for place in range(self.blocks)]
+
+
+def write_catalog(path: Path, password: str, usernames: Sequence[str] = (USERNAME,)) -> None:
+    """Write the benchmark's catalog: one member with its accounts, which have the same password, and all segments."""
+    content = {
+        "members": [{"id": 1, "name": "Benchmark", "limits": dict.fromkeys(UNLIMITED, 2**31 - 1)}],
+        "users": [
+            {"id": number, "username": username, "password": password, "member_id": 1}
+            for number, username in enumerate(usernames, 1)
+        ],
+        "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
+    }
+    path.write_text(yaml.safe_dump(content))
+
+
+def write_members(
+    path: Path, password: str, usernames: Sequence[str], limits: Mapping[str, Mapping[str, int]] | None = None
+) -> None:
+    """Write a catalog of these users and all segments. Each user has its own member, numbered from 1, with the limits
+    given for its name, or without limits per second."""
+    members = {name: number for number, name in enumerate(usernames, 1)}
+    unlimited = dict.fromkeys(UNLIMITED, 2**31 - 1)
+    content = {
+        "members": [
+            {
+                "id": number,
+                "name": name,
+                "segment_access": [1],
+                "limits": unlimited if limits is None else dict(limits[name]),
+            }
+            for name, number in members.items()
+        ],
+        "users": [
+            {"id": number, "username": name, "password": password, "member_id": number}
+            for name, number in members.items()
+        ],
+        "segments": [{"id": segment_id, "member_id": 1} for segment_id in SEGMENTS],
+    }
+    path.write_text(yaml.safe_dump(content))
+
 
 WORKSPACE = Path(__file__).parents[1] / "server" / "native"
 CRATE = "instantaudience-load"
@@ -149,8 +229,8 @@ def missing() -> str | None:
 
 
 @cache
-def binary(name: str = CRATE) -> Path:
-    """Build the crate; returns the path of one of its programs.
+def binary() -> Path:
+    """Build the generator; returns its path.
 
     Raises:
         LoadError: It cannot be built here.
@@ -160,7 +240,7 @@ def binary(name: str = CRATE) -> Path:
     argv = ["cargo", "build", "--quiet", "--locked", "--release", "--package", CRATE]
     if subprocess.run(argv, cwd=WORKSPACE, check=False).returncode:
         raise LoadError("the load generator could not be built")
-    return WORKSPACE / "target" / "release" / name
+    return WORKSPACE / "target" / "release" / CRATE
 
 
 async def drive(*lanes: Lane, seconds: float, warmup_seconds: float = WARMUP_SECONDS) -> Report:

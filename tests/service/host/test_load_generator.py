@@ -1,5 +1,5 @@
 """The load generator of the benchmarks, against the whole service: it must count what is answered, and what is not; and
-what becomes of more calls than can be served, a short run of `bench.overload`."""
+what becomes of more calls than can be served."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,9 +10,8 @@ from support.service.running import HOST_MODES, Service, new_directory, running_
 from support.waiting import eventually
 
 from bench import load, processes
-from bench.load import Address, Lane, LoadError, Outcome, Pool, Request
+from bench.load import USERNAME, Address, Lane, LoadError, Outcome, Pool, Request, Shape, write_catalog
 from bench.service import GATEWAY, WORKERS, ports, signed_in
-from bench.workload import USERNAME, Shape, write_catalog
 
 pytestmark = pytest.mark.alone
 

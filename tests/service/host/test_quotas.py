@@ -25,11 +25,10 @@ from support.cluster.stored import forget_users
 from support.contract.answers import assert_http_error, body_of
 from support.contract.messages import STREAM
 from support.service.processes import needs_proc
+from support.service.quota_floods import PATHS, SEGMENT, Flood, flood
 from support.service.running import Service, new_directory, running_service
 from support.waiting import eventually
 from support.wire.peer import connected, grpc_headers
-
-from bench.flood import PATHS, SEGMENT, Flood, flood
 
 pytestmark = pytest.mark.alone
 

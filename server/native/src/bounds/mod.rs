@@ -1,11 +1,11 @@
 //! Bounds on the memory, host thread time and decompression that one caller's calls can take from the others'.
 
-mod aside;
-mod inflations;
-mod rooms;
-mod unwritten;
+mod background;
+mod decompression;
+mod memory_budget;
+mod send_buffer;
 
-pub use aside::Aside;
-pub use inflations::Inflations;
-pub use rooms::{Held, Room, Rooms};
-pub use unwritten::{Piece, Turn, Unwritten};
+pub use background::BackgroundThread;
+pub use decompression::DecompressionLimit;
+pub use memory_budget::{MemoryBudget, MemoryBudgets, Reservation};
+pub use send_buffer::{Piece, SendBuffer, StreamSender};

@@ -1,10 +1,10 @@
-//! Reads the body of a unary call. One that arrives in several pieces reserves memory (`bounds/rooms.rs`) before it is
+//! Reads the body of a unary call. One that arrives in several pieces reserves memory (`bounds/memory_budget.rs`) before it is
 //! read on.
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 
-use crate::bounds::Held;
+use crate::bounds::Reservation;
 use crate::calls::incoming::{Message, Trouble};
 use crate::calls::service::Service;
 use crate::grpc::{Encoding, Flaw, Messages, only_message};
@@ -15,7 +15,7 @@ const WIDENED: usize = 4;
 /// Reads a request's only message. It comes with a memory reservation if it arrived in several pieces.
 pub async fn read(
     body: &mut RecvStream,
-    room: impl FnOnce() -> Held,
+    reserve: impl FnOnce() -> Reservation,
     encoding: Encoding,
     service: &Service,
     known: bool,
@@ -27,7 +27,7 @@ pub async fn read(
     }
     let mut messages = Messages::new(encoding, limit);
     let mut found = None;
-    let mut held = room();
+    let mut held = reserve();
     let mut next = Some(first);
     while let Some(data) = next {
         messages.push(&data);
@@ -36,7 +36,7 @@ pub async fn read(
         }
         held.count(data.len()).await.ok_or(Trouble::Gone)?;
         while let Some(message) = messages.next()? {
-            let message = match message.inflating() {
+            let message = match message.decompression_bytes() {
                 Some(bytes) => service.unpack(message, bytes, &mut held, known).await.ok_or(Trouble::Gone)??,
                 None => message.unpack(limit)?,
             };
@@ -57,14 +57,14 @@ pub async fn read(
 pub async fn read_text(
     body: &mut RecvStream,
     announced: Option<usize>,
-    room: impl FnOnce() -> Held,
+    reserve: impl FnOnce() -> Reservation,
     limit: usize,
     most: usize,
 ) -> Result<Message, Trouble> {
     let mut text = next_data(body).await?.unwrap_or_default();
     let mut held = None;
     if !body.is_end_stream() {
-        let mut holding = room();
+        let mut holding = reserve();
         let expected = announced.map_or(limit, |bytes| bytes.min(limit));
         holding.reserve(expected).await.ok_or(Trouble::Gone)?;
         holding.count(text.len()).await.ok_or(Trouble::Gone)?;
@@ -159,17 +159,17 @@ mod tests {
         let (plain, packed) = (message(0, &[b'x'; 5000]), message(1, &packed.finish()?));
         Builder::new_current_thread().enable_time().build()?.block_on(async {
             let service = Service::without_methods()?;
-            let room = || service.rooms.hold(None, None);
+            let reserve = || service.budgets.hold(None, None);
             for (sent, at_once, counted) in
                 [(&plain, 9000, None), (&plain, 2000, Some(5005)), (&packed, 10, Some(5000))]
             {
                 let pieces: Vec<_> = sent.chunks(at_once).collect();
-                let read = read(&mut body(&pieces).await?, room, Encoding::Gzip, &service, true).await;
+                let read = read(&mut body(&pieces).await?, reserve, Encoding::Gzip, &service, true).await;
                 let Ok((message, held)) = read else { return Err("it is not read".into()) };
                 assert_eq!((message, held.map(|held| held.counted())), (vec![b'x'; 5000].into(), counted));
             }
             for (pieces, counted) in [(&[&b"{}"[..]][..], None), (&[b"{ ", b"   ", b"}"], Some(6))] {
-                let read = read_text(&mut body(pieces).await?, None, room, LIMIT, LIMIT).await;
+                let read = read_text(&mut body(pieces).await?, None, reserve, LIMIT, LIMIT).await;
                 let Ok((text, held)) = read else { return Err("it is not read".into()) };
                 assert_eq!((text, held.map(|held| held.counted())), (pieces.concat().into(), counted));
             }
@@ -208,8 +208,8 @@ mod tests {
         Builder::new_current_thread().enable_time().build()?.block_on(async {
             let service = Service::without_methods()?;
             for (limit, fits) in [(5, false), (6, true)] {
-                let room = || service.rooms.hold(None, None);
-                let read = read_text(&mut body(&[b"{  ", b"  }"]).await?, None, room, limit, limit).await;
+                let reserve = || service.budgets.hold(None, None);
+                let read = read_text(&mut body(&[b"{  ", b"  }"]).await?, None, reserve, limit, limit).await;
                 assert!(matches!((read, fits), (Ok(_), true) | (Err(Trouble::Flaw(Flaw::BodyTooLong)), false)));
             }
             Ok(())

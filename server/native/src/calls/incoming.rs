@@ -1,4 +1,4 @@
-//! The incoming half of a stream, message by message. A long message reserves memory (`bounds/rooms.rs`) before it is
+//! The incoming half of a stream, message by message. A long message reserves memory (`bounds/memory_budget.rs`) before it is
 //! read on or decompressed, and has to arrive within the call timeout; otherwise streams with unfinished messages would
 //! fill the memory.
 
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::bounds::Held;
+use crate::bounds::Reservation;
 use crate::calls::service::Shared;
 use crate::calls::window::Window;
 use crate::grpc::{Encoding, Flaw, Messages, Packed};
@@ -22,7 +22,7 @@ use crate::grpc::{Encoding, Flaw, Messages, Packed};
 const SHORT_BYTES: usize = 16 * 1024;
 
 /// A message, and its memory reservation.
-pub type Message = (Bytes, Option<Held>);
+pub type Message = (Bytes, Option<Reservation>);
 
 /// Why there are no further messages.
 pub enum Trouble {
@@ -44,15 +44,15 @@ impl From<h2::Error> for Trouble {
 }
 
 /// A decompressed message and its reservation; None if the stream has ended.
-type Unpacked = Option<(Result<Bytes, Flaw>, Held)>;
+type Unpacked = Option<(Result<Bytes, Flaw>, Reservation)>;
 
 /// The memory reservation of the message that is arriving.
-enum Room {
+enum Memory {
     /// None: what has arrived of it is short.
     None,
     /// Waiting for the reservation; nothing is read meanwhile.
-    Waits(Pin<Box<dyn Future<Output = Option<Held>> + Send>>),
-    Has(Held),
+    Waits(Pin<Box<dyn Future<Output = Option<Reservation>> + Send>>),
+    Has(Reservation),
     /// Decompressing the message.
     Unpacks(Pin<Box<dyn Future<Output = Unpacked> + Send>>),
 }
@@ -65,7 +65,7 @@ pub struct Incoming {
     window: Option<Window>,
     /// Size of the last chunk, for which the window has not been reopened yet.
     coming_bytes: usize,
-    room: Room,
+    memory: Memory,
     /// Whether the caller is known, so that decompression is not rate limited.
     trusted: bool,
     /// When the message that is waited for must be complete.
@@ -78,7 +78,17 @@ impl Incoming {
     pub fn new(body: RecvStream, encoding: Encoding, origin: Option<IpAddr>, shared: Arc<Shared>) -> Self {
         let messages = Messages::new(encoding, shared.service.message_limit_bytes);
         let window = shared.window_bytes.map(|most| Window::new(most, Instant::now()));
-        Self { body, messages, window, coming_bytes: 0, room: Room::None, trusted: false, until: None, origin, shared }
+        Self {
+            body,
+            messages,
+            window,
+            coming_bytes: 0,
+            memory: Memory::None,
+            trusted: false,
+            until: None,
+            origin,
+            shared,
+        }
     }
 
     /// The next message; None at the end of the stream. Python has not read `unread_bytes` of the earlier ones.
@@ -88,23 +98,23 @@ impl Incoming {
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Message>, Trouble>> {
         loop {
-            match &mut self.room {
-                Room::Waits(holding) => match holding.as_mut().poll(context) {
+            match &mut self.memory {
+                Memory::Waits(holding) => match holding.as_mut().poll(context) {
                     Poll::Pending => return self.wait(context),
-                    Poll::Ready(held) => self.room = Room::Has(held.ok_or(Trouble::Gone)?),
+                    Poll::Ready(held) => self.memory = Memory::Has(held.ok_or(Trouble::Gone)?),
                 },
-                Room::Unpacks(unpacking) => match unpacking.as_mut().poll(context) {
+                Memory::Unpacks(unpacking) => match unpacking.as_mut().poll(context) {
                     Poll::Pending => return self.wait(context),
                     Poll::Ready(unpacked) => {
                         let (message, held) = unpacked.ok_or(Trouble::Gone)?;
-                        self.room = Room::Has(held);
+                        self.memory = Memory::Has(held);
                         return Poll::Ready(Ok(Some(self.whole(message?))));
                     }
                 },
-                Room::None | Room::Has(_) => {}
+                Memory::None | Memory::Has(_) => {}
             }
             if let Some(message) = self.messages.next()? {
-                let Some(bytes) = message.inflating() else {
+                let Some(bytes) = message.decompression_bytes() else {
                     return Poll::Ready(Ok(Some(self.whole(message.unpack(usize::MAX)?))));
                 };
                 self.unpack(message, bytes);
@@ -163,12 +173,12 @@ impl Incoming {
     /// Starts to reserve memory for a long message, if it has none yet; returns whether to wait for it.
     fn hold(&mut self) -> bool {
         let begun = self.messages.begun_bytes();
-        if begun <= SHORT_BYTES || matches!(&self.room, Room::Has(held) if held.counted() >= begun) {
+        if begun <= SHORT_BYTES || matches!(&self.memory, Memory::Has(held) if held.counted() >= begun) {
             return false;
         }
         let mut held = self.held();
         let announced = self.messages.announced().unwrap_or(begun);
-        self.room = Room::Waits(Box::pin(async move {
+        self.memory = Memory::Waits(Box::pin(async move {
             held.reserve(announced).await?;
             held.count(begun - held.counted()).await?;
             Some(held)
@@ -180,7 +190,7 @@ impl Incoming {
     fn unpack(&mut self, message: Packed, bytes: usize) {
         let mut held = self.held();
         let (service, trusted) = (Arc::clone(&self.shared.service), self.trusted);
-        self.room = Room::Unpacks(Box::pin(async move {
+        self.memory = Memory::Unpacks(Box::pin(async move {
             let unpacked = service.unpack(message, bytes, &mut held, trusted).await?;
             Some((unpacked, held))
         }));
@@ -189,8 +199,8 @@ impl Incoming {
     /// Completes a message: with its reservation, reduced to its size.
     fn whole(&mut self, message: Bytes) -> Message {
         self.until = None;
-        let held = match std::mem::replace(&mut self.room, Room::None) {
-            Room::Has(mut held) => {
+        let held = match std::mem::replace(&mut self.memory, Memory::None) {
+            Memory::Has(mut held) => {
                 held.shrink(message.len());
                 Some(held)
             }
@@ -200,16 +210,16 @@ impl Incoming {
     }
 
     /// Takes the message's reservation, or begins one.
-    fn held(&mut self) -> Held {
-        match std::mem::replace(&mut self.room, Room::None) {
-            Room::Has(held) => held,
-            _ => self.shared.hold_room(self.origin),
+    fn held(&mut self) -> Reservation {
+        match std::mem::replace(&mut self.memory, Memory::None) {
+            Memory::Has(held) => held,
+            _ => self.shared.reserve_memory(self.origin),
         }
     }
 
     /// Waits for more data, at most until the message must be complete.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<Result<T, Trouble>> {
-        if matches!(self.room, Room::None) {
+        if matches!(self.memory, Memory::None) {
             return Poll::Pending;
         }
         let time = Duration::try_from_secs_f64(self.shared.service.call_timeout_seconds).unwrap_or(Duration::MAX);

@@ -1,5 +1,5 @@
 //! The outgoing half of a call, sent as fast as the caller reads. Unless it is small, what waits counts against a
-//! memory budget (`bounds/rooms.rs`). The call ends when that is exhausted or when the caller accepts nothing of a long
+//! memory budget (`bounds/memory_budget.rs`). The call ends when that is exhausted or when the caller accepts nothing of a long
 //! response for too long; otherwise responses that nobody reads would fill the memory.
 
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
 use tokio::time::{Sleep, sleep};
 
-use crate::bounds::{Held, Piece, Turn, Unwritten};
+use crate::bounds::{Piece, Reservation, SendBuffer, StreamSender};
 use crate::calls::service::{Service, Shared};
 use crate::grpc::Gone;
 use crate::peers::Origin;
@@ -24,7 +24,7 @@ const SHORT_BYTES: usize = 128 * 1024;
 /// The data that waits to be sent on a stream.
 pub struct Outgoing<'a> {
     left: BytesMut,
-    held: Option<Held>,
+    held: Option<Reservation>,
     /// When the caller must have accepted some of it.
     until: Option<Pin<Box<Sleep>>>,
     origin: Option<IpAddr>,
@@ -33,15 +33,15 @@ pub struct Outgoing<'a> {
     all_long: bool,
     /// Whether the time limit applies, until everything is sent.
     long: bool,
-    /// The stream's turn on its connection; None for the gateway's connections, which are not limited.
-    turn: Option<Turn>,
+    /// The stream's access to the send buffer of its connection; None for the gateway's connections, which are not limited.
+    sender: Option<StreamSender>,
     service: &'a Service,
 }
 
 impl<'a> Outgoing<'a> {
     pub fn new(origin: Option<IpAddr>, all_long: bool, shared: &'a Shared) -> Self {
-        let (turn, service) = (shared.unwritten.as_ref().map(Unwritten::turn), &*shared.service);
-        Self { left: BytesMut::new(), held: None, until: None, origin, all_long, long: false, turn, service }
+        let (sender, service) = (shared.send_buffer.as_ref().map(SendBuffer::sender), &*shared.service);
+        Self { left: BytesMut::new(), held: None, until: None, origin, all_long, long: false, sender, service }
     }
 
     /// Queues data behind what waits already.
@@ -63,10 +63,10 @@ impl<'a> Outgoing<'a> {
         while !self.left.is_empty() {
             sending.reserve_capacity(self.left.len());
             let room = sending.capacity().min(self.left.len());
-            if room > 0 && self.turn.as_ref().is_none_or(|turn| turn.is_now(context)) {
+            if room > 0 && self.sender.as_ref().is_none_or(|sender| sender.has_capacity(context)) {
                 let data = self.left.split_to(room).freeze();
-                let piece = match &mut self.turn {
-                    Some(turn) => turn.count(data),
+                let piece = match &mut self.sender {
+                    Some(sender) => sender.count(data),
                     None => data.into(),
                 };
                 sending.send_data(piece, false)?;

@@ -77,7 +77,7 @@ pub async fn send(
         Answer::Message(framed) => {
             let (writer, bytes) = (Arc::clone(&reply.form.writer), framed.len());
             let write = move || writer.write(framed.get(PREFIX_BYTES..).unwrap_or_default());
-            let body = shared.service.aside.run(bytes, write).await.ok_or(Gone)?.map_err(|_| Gone)?;
+            let body = shared.service.background.run(bytes, write).await.ok_or(Gone)?.map_err(|_| Gone)?;
             let mut sending = start(reply, respond, StatusCode::OK, HeaderMap::with_capacity(4), body.len())?;
             send_all(body.into(), true, &mut sending, origin, shared).await
         }

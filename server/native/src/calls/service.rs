@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::bounds::{Aside, Held, Inflations, Room, Rooms, Unwritten};
+use crate::bounds::{BackgroundThread, DecompressionLimit, MemoryBudget, MemoryBudgets, Reservation, SendBuffer};
 use crate::calls::methods::{JsonForm, Method};
 use crate::calls::request_ids::RequestIds;
 use crate::grpc::{Flaw, Packed, Patience};
@@ -36,15 +36,15 @@ pub struct Service {
     pub tokens: Mutex<Tokens>,
     pub refusals: Refusals,
     /// Memory budgets for requests.
-    pub rooms: Rooms,
+    pub budgets: MemoryBudgets,
     /// Memory budgets for responses that callers have not accepted yet.
-    pub unsent: Rooms,
+    pub unsent: MemoryBudgets,
     /// How long a caller may accept nothing of a long response.
     pub standstill: Duration,
     /// Rate limit on decompression for unknown callers.
-    pub inflations: Inflations,
+    pub decompression: DecompressionLimit,
     /// Processes long bodies.
-    pub aside: Aside,
+    pub background: BackgroundThread,
 }
 
 impl Service {
@@ -54,17 +54,17 @@ impl Service {
         &self,
         message: Packed,
         bytes: usize,
-        held: &mut Held,
+        held: &mut Reservation,
         known: bool,
     ) -> Option<Result<Bytes, Flaw>> {
         let most = self.message_limit_bytes;
         if !known {
-            self.inflations.turn(most).await;
+            self.decompression.acquire(most).await;
         }
         held.widen(bytes).await?;
-        let unpacked = self.aside.unpack(message).await?;
+        let unpacked = self.background.unpack(message).await?;
         if !known {
-            self.inflations.note(&unpacked, most);
+            self.decompression.refund(&unpacked, most);
         }
         Some(unpacked)
     }
@@ -74,35 +74,35 @@ impl Service {
 pub struct Shared {
     pub service: Arc<Service>,
     /// The connection's memory budget for requests; None if it has none of its own.
-    room: Option<Arc<Room>>,
+    budget: Option<Arc<MemoryBudget>>,
     /// Maximum of the streams' adaptive flow control windows; None if they are not adaptive.
     pub window_bytes: Option<usize>,
     /// Limits how much of the responses is inside h2; None for the gateway's connections.
-    pub unwritten: Option<Arc<Unwritten>>,
+    pub send_buffer: Option<Arc<SendBuffer>>,
     given_up: AtomicU32,
 }
 
 impl Shared {
-    /// `room_bytes` is the connection's memory budget for requests, `window_bytes` the maximum of an adaptive window,
-    /// `unwritten_bytes` how much of the responses may be inside h2; None: no such limit.
+    /// `budget_bytes` is the connection's memory budget for requests, `window_bytes` the maximum of an adaptive window,
+    /// `send_buffer_bytes` how much of the responses may be inside h2; None: no such limit.
     pub fn new(
         service: Arc<Service>,
-        room_bytes: Option<usize>,
+        budget_bytes: Option<usize>,
         window_bytes: Option<usize>,
-        unwritten_bytes: Option<usize>,
+        send_buffer_bytes: Option<usize>,
     ) -> Self {
         Self {
             service,
-            room: room_bytes.map(Room::new),
+            budget: budget_bytes.map(MemoryBudget::new),
             window_bytes,
-            unwritten: unwritten_bytes.map(Unwritten::new),
+            send_buffer: send_buffer_bytes.map(SendBuffer::new),
             given_up: AtomicU32::new(0),
         }
     }
 
     /// An empty memory reservation for a request of this connection, from this address.
-    pub fn hold_room(&self, address: Option<IpAddr>) -> Held {
-        self.service.rooms.hold(self.room.as_ref(), address)
+    pub fn reserve_memory(&self, address: Option<IpAddr>) -> Reservation {
+        self.service.budgets.hold(self.budget.as_ref(), address)
     }
 
     /// Counts a call that the caller has cancelled.
@@ -134,11 +134,11 @@ impl Service {
             answers: Answers::default(),
             tokens: Mutex::default(),
             refusals: Refusals::new(Vec::new()),
-            rooms: Rooms::default(),
-            unsent: Rooms::default(),
+            budgets: MemoryBudgets::default(),
+            unsent: MemoryBudgets::default(),
             standstill: Duration::MAX,
-            inflations: Inflations::default(),
-            aside: Aside::start()?,
+            decompression: DecompressionLimit::default(),
+            background: BackgroundThread::start()?,
         })
     }
 }
@@ -162,8 +162,8 @@ mod tests {
                 let [.., high, middle, low] = data.len().to_be_bytes();
                 messages.push(&[[1, 0, high, middle, low].as_slice(), data].concat());
                 let Ok(Some(message)) = messages.next() else { return false };
-                let bytes = message.inflating().unwrap_or(PREFIX_BYTES);
-                if service.unpack(message, bytes, &mut service.rooms.hold(None, None), known).await.is_none() {
+                let bytes = message.decompression_bytes().unwrap_or(PREFIX_BYTES);
+                if service.unpack(message, bytes, &mut service.budgets.hold(None, None), known).await.is_none() {
                     return false;
                 }
             }

@@ -9,7 +9,7 @@ use h2::SendStream;
 use h2::server::SendResponse;
 use tokio::sync::mpsc;
 
-use crate::bounds::{Held, Piece};
+use crate::bounds::{Piece, Reservation};
 use crate::calls::incoming::{Incoming, Trouble};
 use crate::calls::methods::Method;
 use crate::calls::outgoing::Outgoing;
@@ -70,7 +70,7 @@ struct Stream<'a> {
     /// None when everything has arrived.
     incoming: Option<Incoming>,
     /// Size and memory reservation of each message that Python has not read yet.
-    unread: VecDeque<(usize, Option<Held>)>,
+    unread: VecDeque<(usize, Option<Reservation>)>,
     unread_bytes: usize,
     respond: SendResponse<Piece>,
     /// None until the response has begun.

@@ -45,7 +45,7 @@ pub async fn serve(
 ) {
     let service = &*shared.service;
     let until = Instant::from_std(metadata.receive_until(service.call_timeout_seconds));
-    let room = || shared.hold_room(origin.address());
+    let reserve = || shared.reserve_memory(origin.address());
     let (json, announced, encoding) = match form {
         Form::Json { announced } => {
             let form = service.json_forms.get(&method.number);
@@ -64,10 +64,10 @@ pub async fn serve(
     }
     let reading = async {
         if let Some(reply) = &json {
-            read_text(&mut body, announced, room, reply.form.limit_bytes, service.message_limit_bytes).await
+            read_text(&mut body, announced, reserve, reply.form.limit_bytes, service.message_limit_bytes).await
         } else {
             let known = encoding != Encoding::Other && is_known(method.kind, &metadata, service);
-            read(&mut body, room, encoding, service, known).await
+            read(&mut body, reserve, encoding, service, known).await
         }
     };
     // The memory reservation is held until the call is answered.
@@ -114,7 +114,7 @@ pub async fn serve(
             } else {
                 let read = tokio::select! {
                     biased;
-                    read = service.aside.run(body.len(), move || reader.read(&body)) => read,
+                    read = service.background.run(body.len(), move || reader.read(&body)) => read,
                     _ = poll_fn(|context| caller.respond.poll_reset(context)) => return shared.give_up(),
                 };
                 match read {
@@ -322,7 +322,7 @@ mod tests {
         let (go_on, told) = channel::<()>();
         Builder::new_current_thread().enable_time().build()?.block_on(async {
             let service = Arc::clone(&shared.service);
-            let other = async move { service.aside.run(usize::MAX, move || told.recv().is_ok()).await };
+            let other = async move { service.background.run(usize::MAX, move || told.recv().is_ok()).await };
             let other = tokio::spawn(other);
             let (call, mut sending) = begin(&shared, with(KNOWN), vec![b' '; LONG_BYTES as usize].into()).await?;
             for _ in 0..10_000 {

@@ -54,10 +54,10 @@ struct Bounds {
     /// Whether the windows of streams shrink when they are read slowly (`calls/window.rs`).
     narrows: bool,
     /// Memory budget of requests that arrive in several pieces, until they are answered; beyond it they are not read
-    /// on. None: only the budgets of the address and the worker apply (`bounds/rooms.rs`).
+    /// on. None: only the budgets of the address and the worker apply (`bounds/memory_budget.rs`).
     held_bytes: Option<usize>,
     /// How many bytes of responses may be inside h2; beyond that they wait in their calls. None: no limit.
-    unwritten_bytes: Option<usize>,
+    send_buffer_bytes: Option<usize>,
     /// How many streams may be reset by the peer before they were accepted; beyond it, the connection is closed. A
     /// caller that cancels everything resets all of its streams, and perhaps as many again.
     most_reset: usize,
@@ -79,7 +79,7 @@ const fn callers(most_streams: u32, headers_bytes: u32) -> Bounds {
         short_frames_bytes: SHORT_FRAMES_TIMES * window_bytes as usize,
         narrows: true,
         held_bytes: Some(32 * 1024 * 1024),
-        unwritten_bytes: Some(64 * 1024),
+        send_buffer_bytes: Some(64 * 1024),
         most_reset: 200,
         most_given_up: Some(200),
         grows_old: true,
@@ -97,7 +97,7 @@ const GATEWAYS: Bounds = Bounds {
     short_frames_bytes: 2048 * GATEWAYS_STREAM_WINDOW_BYTES as usize,
     narrows: false,
     held_bytes: None,
-    unwritten_bytes: None,
+    send_buffer_bytes: None,
     most_reset: 20_000,
     most_given_up: None,
     grows_old: false,
@@ -153,7 +153,7 @@ where
     tokio::pin!(settled);
     let (mut ending, mut draining) = (false, false);
     let narrowing = bounds.narrows.then_some(bounds.stream_window_bytes as usize);
-    let shared = Arc::new(Shared::new(service, bounds.held_bytes, narrowing, bounds.unwritten_bytes));
+    let shared = Arc::new(Shared::new(service, bounds.held_bytes, narrowing, bounds.send_buffer_bytes));
     let mut may_give_up = bounds.most_given_up.map(|most| Allowance::new(most, GIVEN_UP_EVERY));
     loop {
         tokio::select! {

@@ -100,8 +100,8 @@ impl Messages {
     /// How much memory the next message takes until it is read; None if its prefix has not arrived or it is too long.
     pub fn announced(&self) -> Option<usize> {
         let (flag, length) = prefix(&self.buffer)?;
-        let inflated = if inflates(flag, self.encoding) { self.limit } else { 0 };
-        (length <= self.limit).then_some(PREFIX_BYTES + length + inflated)
+        let decompressed = if is_compressed(flag, self.encoding) { self.limit } else { 0 };
+        (length <= self.limit).then_some(PREFIX_BYTES + length + decompressed)
     }
 
     /// The next message; None if it has not arrived completely.
@@ -139,8 +139,8 @@ impl Packed {
     }
 
     /// How much memory the message takes while it is decompressed; None if it is not compressed.
-    pub fn inflating(&self) -> Option<usize> {
-        inflates(self.flag, self.encoding).then_some(PREFIX_BYTES + self.len() + self.limit)
+    pub fn decompression_bytes(&self) -> Option<usize> {
+        is_compressed(self.flag, self.encoding).then_some(PREFIX_BYTES + self.len() + self.limit)
     }
 
     /// The decompressed message. `most` lowers the size limit for a compressed message.
@@ -150,11 +150,11 @@ impl Packed {
             (PLAIN, _) => Ok(self.bytes.clone()),
             (COMPRESSED, Encoding::Gzip) => {
                 let mut decoder = GzDecoder::new(self.bytes.chunk());
-                inflate(&mut decoder, most, |decoder| decoder.get_ref().is_empty())
+                decompress(&mut decoder, most, |decoder| decoder.get_ref().is_empty())
             }
             (COMPRESSED, Encoding::Deflate) => {
                 let mut decoder = ZlibDecoder::new(self.bytes.chunk());
-                inflate(&mut decoder, most, |decoder| decoder.get_ref().is_empty())
+                decompress(&mut decoder, most, |decoder| decoder.get_ref().is_empty())
             }
             _ => Err(Flaw::UnknownCompression),
         }
@@ -178,7 +178,7 @@ pub fn frame(message: &[u8]) -> Option<Bytes> {
     Some(framed.freeze())
 }
 
-fn inflates(flag: u8, encoding: Encoding) -> bool {
+fn is_compressed(flag: u8, encoding: Encoding) -> bool {
     flag == COMPRESSED && encoding != Encoding::Other
 }
 
@@ -189,7 +189,7 @@ fn prefix(data: &[u8]) -> Option<(u8, usize)> {
 }
 
 /// Reads at most one byte past the limit. `all_read` tells whether the decoder has consumed all of its input.
-fn inflate<D: Read>(decoder: &mut D, limit: usize, all_read: impl Fn(&D) -> bool) -> Result<Bytes, Flaw> {
+fn decompress<D: Read>(decoder: &mut D, limit: usize, all_read: impl Fn(&D) -> bool) -> Result<Bytes, Flaw> {
     let most = limit.saturating_add(1);
     let mut plain = Vec::new();
     let read = decoder.by_ref().take(most as u64).read_to_end(&mut plain);

@@ -129,8 +129,8 @@ fn what_is_to_be_decompressed_says_what_it_may_take() {
         let mut messages = Messages::new(encoding, LIMIT);
         messages.push(data);
         let announced = messages.announced();
-        let inflating = messages.next().unwrap().and_then(|message| message.inflating());
-        assert_eq!([announced, inflating], expected);
+        let decompression_bytes = messages.next().unwrap().and_then(|message| message.decompression_bytes());
+        assert_eq!([announced, decompression_bytes], expected);
     }
 }
 

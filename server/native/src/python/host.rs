@@ -12,7 +12,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::bounds::{Aside, Inflations, Rooms};
+use crate::bounds::{BackgroundThread, DecompressionLimit, MemoryBudgets};
 use crate::calls::{JsonForm, Kind, Method, RequestIds, Service};
 use crate::connections::{Callers, Door, Files, Running, Sockets};
 use crate::grpc::{Patience, frame};
@@ -113,11 +113,11 @@ impl Host {
             answers: Answers::default(),
             tokens: Mutex::default(),
             refusals: Refusals::new(refusals.into_iter().map(|answer| Arc::clone(&answer.0)).collect()),
-            rooms: Rooms::default(),
-            unsent: Rooms::default(),
+            budgets: MemoryBudgets::default(),
+            unsent: MemoryBudgets::default(),
             standstill: seconds(age)?,
-            inflations: Inflations::default(),
-            aside: Aside::start()?,
+            decompression: DecompressionLimit::default(),
+            background: BackgroundThread::start()?,
         };
         let bound = Sockets::to(addresses)?;
         Ok(Self {

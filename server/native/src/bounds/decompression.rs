@@ -16,20 +16,20 @@ const BYTE: Duration = Duration::from_nanos(20);
 const AT_ONCE: Duration = Duration::from_millis(320);
 
 /// The rate limit's state.
-pub struct Inflations {
+pub struct DecompressionLimit {
     /// When everything decompressed so far is paid for.
     paid: Mutex<Instant>,
 }
 
-impl Default for Inflations {
+impl Default for DecompressionLimit {
     fn default() -> Self {
         Self { paid: Mutex::new(Instant::now()) }
     }
 }
 
-impl Inflations {
+impl DecompressionLimit {
     /// Waits until the limit permits another message, and charges it with `most` bytes, the most that it can expand to.
-    pub async fn turn(&self, most: usize) {
+    pub async fn acquire(&self, most: usize) {
         loop {
             let now = Instant::now();
             let left = self.left(now);
@@ -41,7 +41,7 @@ impl Inflations {
     }
 
     /// Refunds what the message stayed below `most` bytes. A message that is malformed or too long is charged in full.
-    pub fn note(&self, message: &Result<Bytes, Flaw>, most: usize) {
+    pub fn refund(&self, message: &Result<Bytes, Flaw>, most: usize) {
         let bytes = message.as_ref().map_or(most, Bytes::len);
         let mut paid = lock(&self.paid);
         *paid = paid.checked_sub(cost(most.saturating_sub(bytes))).unwrap_or(*paid);
@@ -67,22 +67,22 @@ mod tests {
 
     #[test]
     fn so_much_at_once_and_so_much_a_second() {
-        let (inflations, start) = (Inflations::default(), Instant::now() + Duration::from_secs(1));
+        let (limit, start) = (DecompressionLimit::default(), Instant::now() + Duration::from_secs(1));
         for _ in 0..16 {
-            assert!(inflations.left(start).is_zero());
-            inflations.pay(1_000_000, start);
+            assert!(limit.left(start).is_zero());
+            limit.pay(1_000_000, start);
         }
-        assert!(inflations.left(start).is_zero());
-        inflations.pay(1_000_000, start);
-        assert_eq!(inflations.left(start), Duration::from_millis(20));
-        assert!(inflations.left(start + Duration::from_millis(20)).is_zero());
-        inflations.pay(1_000_000, start + Duration::from_secs(1));
-        let left = inflations.left(start);
-        inflations.note(&Ok(Bytes::from(vec![0; 1_000_000])), 1_000_000);
-        inflations.note(&Err(Flaw::Unreadable), 1_000_000);
-        assert_eq!(inflations.left(start), left);
-        inflations.note(&Ok(Bytes::from_static(&[0; 1000])), 1_000_000);
-        assert!(inflations.left(start + Duration::from_millis(700)).is_zero());
-        assert!(inflations.left(start + Duration::from_secs(1)).is_zero());
+        assert!(limit.left(start).is_zero());
+        limit.pay(1_000_000, start);
+        assert_eq!(limit.left(start), Duration::from_millis(20));
+        assert!(limit.left(start + Duration::from_millis(20)).is_zero());
+        limit.pay(1_000_000, start + Duration::from_secs(1));
+        let left = limit.left(start);
+        limit.refund(&Ok(Bytes::from(vec![0; 1_000_000])), 1_000_000);
+        limit.refund(&Err(Flaw::Unreadable), 1_000_000);
+        assert_eq!(limit.left(start), left);
+        limit.refund(&Ok(Bytes::from_static(&[0; 1000])), 1_000_000);
+        assert!(limit.left(start + Duration::from_millis(700)).is_zero());
+        assert!(limit.left(start + Duration::from_secs(1)).is_zero());
     }
 }

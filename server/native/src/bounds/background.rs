@@ -20,18 +20,18 @@ const SHORT_BYTES: usize = 128 * 1024;
 type Work = Box<dyn FnOnce() + Send>;
 
 /// The background thread. It ends when this is dropped and the work that it was given is done.
-pub struct Aside {
+pub struct BackgroundThread {
     work: Sender<Work>,
     /// Held by the one piece of work that is queued or running: a caller that leaves while it waits for it leaves no
     /// work behind.
-    turn: Arc<Semaphore>,
+    permit: Arc<Semaphore>,
 }
 
-impl Aside {
+impl BackgroundThread {
     pub fn start() -> io::Result<Self> {
         let (work, coming) = channel();
-        thread::Builder::new().name("native-aside".to_owned()).spawn(move || run(&coming))?;
-        Ok(Self { work, turn: Arc::new(Semaphore::new(1)) })
+        thread::Builder::new().name("native-background".to_owned()).spawn(move || run(&coming))?;
+        Ok(Self { work, permit: Arc::new(Semaphore::new(1)) })
     }
 
     /// The result of `work`, which processes a body of this size; None if the work panicked or the thread has ended.
@@ -39,12 +39,12 @@ impl Aside {
         if bytes <= SHORT_BYTES {
             return Some(work());
         }
-        let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
+        let permit = Arc::clone(&self.permit).acquire_owned().await.ok()?;
         let (done, end) = oneshot::channel();
         let work = move || {
             // Nobody receives the result if the caller has left.
             let _ = done.send(work());
-            drop(turn);
+            drop(permit);
         };
         self.work.send(Box::new(work)).ok()?;
         end.await.ok()
@@ -93,11 +93,11 @@ mod tests {
 
     #[test]
     fn long_work_has_a_thread_of_its_own() -> io::Result<()> {
-        let (aside, here) = (Aside::start()?, thread::current().id());
+        let (background, here) = (BackgroundThread::start()?, thread::current().id());
         Builder::new_current_thread().build()?.block_on(async {
             let at = || thread::current().id();
-            assert_eq!(aside.run(SHORT_BYTES, at).await, Some(here));
-            assert!(aside.run(LONG, at).await.is_some_and(|there| there != here));
+            assert_eq!(background.run(SHORT_BYTES, at).await, Some(here));
+            assert!(background.run(LONG, at).await.is_some_and(|there| there != here));
         });
         Ok(())
     }
@@ -105,27 +105,27 @@ mod tests {
     #[test]
     #[allow(clippy::panic)]
     fn a_defect_ends_no_other_work() -> io::Result<()> {
-        let aside = Aside::start()?;
+        let background = BackgroundThread::start()?;
         Builder::new_current_thread().build()?.block_on(async {
-            assert_eq!(aside.run::<()>(LONG, || panic!("a defect")).await, None);
-            assert_eq!(aside.run(LONG, || 7).await, Some(7));
+            assert_eq!(background.run::<()>(LONG, || panic!("a defect")).await, None);
+            assert_eq!(background.run(LONG, || 7).await, Some(7));
         });
         Ok(())
     }
 
     #[test]
     fn who_leaves_leaves_no_work_behind() -> io::Result<()> {
-        let (aside, done) = (Arc::new(Aside::start()?), Arc::new(AtomicUsize::new(0)));
+        let (background, done) = (Arc::new(BackgroundThread::start()?), Arc::new(AtomicUsize::new(0)));
         Builder::new_current_thread().build()?.block_on(async {
             let (go, wait) = channel::<()>();
             let first = tokio::spawn({
-                let aside = Arc::clone(&aside);
-                async move { aside.run(LONG, move || wait.recv().is_ok()).await }
+                let background = Arc::clone(&background);
+                async move { background.run(LONG, move || wait.recv().is_ok()).await }
             });
             yield_now().await;
             let others = [(); 3].map(|()| {
-                let (aside, done) = (Arc::clone(&aside), Arc::clone(&done));
-                tokio::spawn(async move { aside.run(LONG, move || done.fetch_add(1, Ordering::Relaxed)).await })
+                let (background, done) = (Arc::clone(&background), Arc::clone(&done));
+                tokio::spawn(async move { background.run(LONG, move || done.fetch_add(1, Ordering::Relaxed)).await })
             });
             yield_now().await;
             let [left, too, stays] = others;

@@ -1,5 +1,5 @@
 //! How many bytes of a connection's responses may be inside h2, neither held by their calls nor written to the socket.
-//! Beyond a limit they wait in their calls, where they count against a budget (`bounds/rooms.rs`); otherwise callers
+//! Beyond a limit they wait in their calls, where they count against a budget (`bounds/memory_budget.rs`); otherwise callers
 //! that read nothing could have h2 buffer data for every stream.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use crate::locks::lock;
 
 /// The count of one connection.
-pub struct Unwritten {
+pub struct SendBuffer {
     most_bytes: usize,
     state: Mutex<State>,
 }
@@ -19,27 +19,27 @@ pub struct Unwritten {
 #[derive(Default)]
 struct State {
     bytes: usize,
-    next_turn: u64,
-    /// The streams that wait, by turn.
+    next_place: u64,
+    /// The streams that wait, by place.
     waiting: BTreeMap<u64, Waker>,
 }
 
 impl State {
-    fn last_turn(&mut self) -> u64 {
-        self.next_turn += 1;
-        self.next_turn
+    fn last_place(&mut self) -> u64 {
+        self.next_place += 1;
+        self.next_place
     }
 }
 
-impl Unwritten {
+impl SendBuffer {
     /// Pieces are accepted while fewer bytes than this are inside h2.
     pub fn new(most_bytes: usize) -> Arc<Self> {
         Arc::new(Self { most_bytes, state: Mutex::default() })
     }
 
-    /// A turn for a new stream, behind those of all others.
-    pub fn turn(self: &Arc<Self>) -> Turn {
-        Turn { of: Arc::clone(self), number: lock(&self.state).last_turn() }
+    /// A sender for a new stream, behind those of all others.
+    pub fn sender(self: &Arc<Self>) -> StreamSender {
+        StreamSender { of: Arc::clone(self), number: lock(&self.state).last_place() }
     }
 
     fn forget(&self, bytes: usize) {
@@ -54,15 +54,15 @@ impl Unwritten {
     }
 }
 
-/// A stream's turn among those of its connection. Each piece that is accepted moves the stream behind all others.
-pub struct Turn {
-    of: Arc<Unwritten>,
+/// A stream in the order in which those of its connection may send. Each piece that is accepted moves the stream behind all others.
+pub struct StreamSender {
+    of: Arc<SendBuffer>,
     number: u64,
 }
 
-impl Turn {
+impl StreamSender {
     /// Whether a piece is accepted now; if not, the task is woken once one is.
-    pub fn is_now(&self, context: &Context<'_>) -> bool {
+    pub fn has_capacity(&self, context: &Context<'_>) -> bool {
         let mut state = lock(&self.of.state);
         let now = state.bytes < self.of.most_bytes;
         if !now {
@@ -75,13 +75,13 @@ impl Turn {
     pub fn count(&mut self, data: Bytes) -> Piece {
         let mut state = lock(&self.of.state);
         state.bytes += data.len();
-        self.number = state.last_turn();
+        self.number = state.last_place();
         let counted = Counted { bytes: data.len(), of: Arc::clone(&self.of) };
         Piece { data, _counted: Some(counted) }
     }
 }
 
-impl Drop for Turn {
+impl Drop for StreamSender {
     fn drop(&mut self) {
         lock(&self.of.state).waiting.remove(&self.number);
     }
@@ -116,7 +116,7 @@ impl Buf for Piece {
 
 struct Counted {
     bytes: usize,
-    of: Arc<Unwritten>,
+    of: Arc<SendBuffer>,
 }
 
 impl Drop for Counted {
@@ -142,19 +142,24 @@ mod tests {
 
     #[test]
     fn who_had_a_piece_taken_last_is_the_last_to_be_woken() {
-        let (unwritten, woken) = (Unwritten::new(100), Arc::default());
-        let is_now = |stream, turn: &Turn| {
+        let (buffer, woken) = (SendBuffer::new(100), Arc::default());
+        let has_capacity = |stream, sender: &StreamSender| {
             let waker = Arc::new(Stream(stream, Arc::clone(&woken))).into();
-            turn.is_now(&Context::from_waker(&waker))
+            sender.has_capacity(&Context::from_waker(&waker))
         };
-        let [mut first, second, third, gone] = [(); 4].map(|()| unwritten.turn());
+        let [mut first, second, third, gone] = [(); 4].map(|()| buffer.sender());
         let [one, other] = [(); 2].map(|()| first.count(Bytes::from_static(&[0; 60])));
-        assert!(!is_now(1, &first) && !is_now(4, &gone) && !is_now(3, &third) && !is_now(2, &second));
-        assert!(!is_now(2, &second));
+        assert!(
+            !has_capacity(1, &first)
+                && !has_capacity(4, &gone)
+                && !has_capacity(3, &third)
+                && !has_capacity(2, &second)
+        );
+        assert!(!has_capacity(2, &second));
         drop(gone);
         drop(one);
         assert_eq!(*lock(&woken), [2, 3, 1]);
-        assert!(is_now(1, &first) && is_now(2, &second));
+        assert!(has_capacity(1, &first) && has_capacity(2, &second));
         drop(other);
         assert_eq!(lock(&woken).len(), 3);
     }

@@ -122,8 +122,8 @@ class Host:
     Python answers is sent with `flush`, which is needed only once for several answers.
 
     Args:
-        methods: for each method its path, its kind (`stream`, or unary and `express`, `in_turn`, or `gathered`, of
-            which the last two wait for their turn) and, if it can be called with JSON, its `RestForm`. Such calls come
+        methods: for each method its path, its kind (`stream`, or unary and `express`, `queued`, or `gathered`, of
+            which the last two wait for capacity) and, if it can be called with JSON, its `RestForm`. Such calls come
             from the gateway with the method's path and the content type that `transport.rest` names, or to a port with
             POST and the REST path, without a query.
         message_limit_bytes: the maximum size of a message, before and after decompression.
@@ -132,9 +132,9 @@ class Host:
             this.
         connections: how many may be open on the ports, and per address; the age in seconds at which one is closed
             gracefully; how many streams each may have (up to 1000); and how many bytes of headers a request.
-        waiting: how many calls may wait for their turn; the share of their time for which they may, with its upper
+        waiting: how many calls may wait for capacity; the share of their time for which they may, with its upper
             bound in seconds.
-        refusals: the failures, used in rotation, of calls whose turn does not come or that may not wait.
+        refusals: the failures, used in rotation, of calls that waited too long or that may not wait.
 
     Raises:
         OSError: an address cannot be bound.
@@ -185,18 +185,18 @@ class Host:
     def close(self) -> None:
         """Stop at once, whatever is in progress."""
     def take(
-        self, room: tuple[int, int, list[int], bool], prices: tuple[int, int, int, int, int, int], now: float
+        self, capacity: tuple[int, int, list[int], bool], prices: tuple[int, int, int, int, int, int], now: float
     ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str, list[GatheredCall]]], list[tuple[Any, ...]], int]:
         """Take unary calls, then groups of regular calls, events, and the number of calls that still wait.
 
         An event of a call comes after the call. `now` is the time by the event loop's clock.
 
-        Of the calls that wait for their turn, as many are taken as there is room for. `room`: how much there is; how
-        much of it is kept for members without running calls; the members that have some; and whether their further
-        calls wait until those have ended. `prices`: of a call; additionally of a turn's first call; the size up to
-        which gathered calls take only 1; the number of message bytes for which a call takes its price again; the
-        maximum price; and how much a turn takes in a row. While calls still wait, `fileno` does not report further
-        ones: take again when there is room.
+        Of the calls that wait, as many are taken as there is capacity for. `capacity`: how much there is; how much of
+        it is kept for members without running calls; the members that have some; and whether their further calls wait
+        until those have ended. `prices`: of a call; additionally of the first call of a queue that is served; the size
+        up to which gathered calls take only 1; the number of message bytes for which a call takes its price again; the
+        maximum price; and how much a queue takes in a row (its quantum). While calls still wait, `fileno` does not
+        report further ones: take again when there is capacity.
 
         Regular calls have a known token, and requests with nothing but users. They are grouped by the index of their
         method and their token.
@@ -213,9 +213,9 @@ class Host:
         `drained`.
         """
     def learn(self, authorization: str, member: int | None) -> None:
-        """Note the owner of a token, for 30 s: a member, or None for an account whose calls need no turn."""
+        """Note the owner of a token, for 30 s: a member, or None for an account whose calls do not wait."""
     def spend(self, method: int, member: int, quota: str, seconds_left: float, answer: FailedAnswer) -> None:
-        """Fail all calls of a member to the unary method with this index, for so long: those that wait for their turn,
+        """Fail all calls of a member to the unary method with this index, for so long: those that wait,
         and those that come, whose messages are not looked at. A call is known to be the member's by its token (see
         `learn`). `quota` is the reason that `take_refused` tells.
 
@@ -235,7 +235,7 @@ class Host:
     def send(self, number: int, message: bytes, asked: bool) -> None:
         """Send a stream's next message; if `asked`, `sent` reports when everything so far is on its way."""
     def read(self, number: int) -> None:
-        """Note that a stream's next message has been read, which makes room for another one."""
+        """Note that a stream's next message has been read, so that another one may come."""
     def end(self, number: int) -> None:
         """End a stream with status OK."""
 

@@ -23,12 +23,12 @@ Wrong = tuple[str, int]
 
 
 def kind(method: AnyMethod) -> str:
-    """The native host's name for how it treats a method's calls: `stream`, `gathered`, `in_turn` or `express`."""
+    """The native host's name for how it treats a method's calls: `stream`, `gathered`, `queued` or `express`."""
     if isinstance(method, StreamMethod | CollectMethod | PublicStreamMethod):
         return "stream"
     if isinstance(method, Method) and method.posting is not None:
         return "gathered"
-    return "express" if isinstance(method, PublicMethod) else "in_turn"
+    return "express" if isinstance(method, PublicMethod) else "queued"
 
 
 def refusals() -> list[Failure]:

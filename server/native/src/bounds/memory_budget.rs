@@ -228,8 +228,8 @@ mod tests {
         Ok(())
     }
 
-    /// Requests of 1 MB, so many of each of so many addresses, that come in pieces and at the same pace, and are answered
-    /// at once when they are whole; whether their length is known, and each has a connection with 31 others.
+    /// Requests of 1 MB, so many of each of so many addresses, that come in pieces and at the same pace, and are
+    /// answered at once when they are whole; whether their length is known, and each has a connection with 31 others.
     async fn all_become_whole(addresses: u8, of_each: usize, known: bool) -> bool {
         const PIECES: usize = 64;
         let budgets = MemoryBudgets::default();

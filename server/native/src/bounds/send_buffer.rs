@@ -1,6 +1,6 @@
 //! How many bytes of a connection's responses may be inside h2, neither held by their calls nor written to the socket.
-//! Beyond a limit they wait in their calls, where they count against a budget (`bounds/memory_budget.rs`); otherwise callers
-//! that read nothing could have h2 buffer data for every stream.
+//! Beyond a limit they wait in their calls, where they count against a budget (`bounds/memory_budget.rs`); otherwise
+//! callers that read nothing could have h2 buffer data for every stream.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -54,7 +54,8 @@ impl SendBuffer {
     }
 }
 
-/// A stream in the order in which those of its connection may send. Each piece that is accepted moves the stream behind all others.
+/// A stream in the order in which those of its connection may send. Each piece that is accepted moves the stream behind
+/// all others.
 pub struct StreamSender {
     of: Arc<SendBuffer>,
     number: u64,

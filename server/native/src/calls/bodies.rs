@@ -1,5 +1,5 @@
-//! Reads the body of a unary call. One that arrives in several pieces reserves memory (`bounds/memory_budget.rs`) before it is
-//! read on.
+//! Reads the body of a unary call. One that arrives in several pieces reserves memory (`bounds/memory_budget.rs`)
+//! before it is read on.
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -9,7 +9,7 @@ use crate::calls::incoming::{Message, Trouble};
 use crate::calls::service::Service;
 use crate::grpc::{Encoding, Flaw, Messages, only_message};
 
-/// How many times as many bytes as have come there may be room for.
+/// How many times as many bytes as have come may be allocated.
 const WIDENED: usize = 4;
 
 /// Reads a request's only message. It comes with a memory reservation if it arrived in several pieces.
@@ -52,8 +52,8 @@ pub async fn read(
     Ok((message, Some(held)))
 }
 
-/// Reads a body that is not gRPC framed, of which `announced` bytes were announced. It comes with a memory reservation if
-/// it arrived in several pieces. One over the limit is awaited if it has no more than `most` bytes (see `discard`).
+/// Reads a body that is not gRPC framed, of which `announced` bytes were announced. It comes with a memory reservation
+/// if it arrived in several pieces. One over the limit is awaited if it has no more than `most` bytes (see `discard`).
 pub async fn read_text(
     body: &mut RecvStream,
     announced: Option<usize>,
@@ -70,7 +70,7 @@ pub async fn read_text(
         holding.count(text.len()).await.ok_or(Trouble::Gone)?;
         let mut whole = BytesMut::from(text);
         while let Some(data) = next_data(body).await? {
-            make_room(&mut whole, data.len(), expected);
+            grow(&mut whole, data.len(), expected);
             whole.extend_from_slice(&data);
             if whole.len() > limit {
                 let left = most.saturating_sub(whole.len());
@@ -86,16 +86,17 @@ pub async fn read_text(
     Ok((text, held))
 }
 
-/// Makes room for more of a body, and for what is expected after it, as far as that is not far more than has come.
-fn make_room(whole: &mut BytesMut, more: usize, expected: usize) {
+/// Allocates memory for more of a body, and for what is expected after it, as far as that is not far more than has
+/// come.
+fn grow(whole: &mut BytesMut, more: usize, expected: usize) {
     if whole.capacity() - whole.len() < more {
         let size = expected.min(WIDENED * (whole.len() + more));
         whole.reserve(size.saturating_sub(whole.len()).max(more));
     }
 }
 
-/// Reads and drops what is left of a body, or this many bytes of it. Many clients do not see a response that comes while
-/// they send.
+/// Reads and drops what is left of a body, or this many bytes of it. Many clients do not see a response that comes
+/// while they send.
 pub async fn discard(body: &mut RecvStream, most: usize) {
     let mut left = most;
     while let Ok(Some(data)) = next_data(body).await {
@@ -195,11 +196,11 @@ mod tests {
     #[test]
     fn what_is_announced_of_a_text_has_room_as_far_as_it_comes() {
         let mut whole = BytesMut::from(&[0; 100][..]);
-        make_room(&mut whole, 100, LIMIT);
+        grow(&mut whole, 100, LIMIT);
         assert!((800..LIMIT).contains(&whole.capacity()));
-        make_room(&mut whole, 100, LIMIT);
-        assert!((800..LIMIT).contains(&whole.capacity())); // there was room
-        make_room(&mut whole, 10_000, 0);
+        grow(&mut whole, 100, LIMIT);
+        assert!((800..LIMIT).contains(&whole.capacity())); // there was memory
+        grow(&mut whole, 10_000, 0);
         assert!(whole.capacity() >= 10_100);
     }
 

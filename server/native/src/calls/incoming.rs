@@ -1,6 +1,6 @@
-//! The incoming half of a stream, message by message. A long message reserves memory (`bounds/memory_budget.rs`) before it is
-//! read on or decompressed, and has to arrive within the call timeout; otherwise streams with unfinished messages would
-//! fill the memory.
+//! The incoming half of a stream, message by message. A long message reserves memory (`bounds/memory_budget.rs`) before
+//! it is read on or decompressed, and has to arrive within the call timeout; otherwise streams with unfinished messages
+//! would fill the memory.
 
 use std::future::Future;
 use std::net::IpAddr;

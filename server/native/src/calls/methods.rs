@@ -18,9 +18,9 @@ pub struct Method {
 /// How a method's calls are scheduled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Unary; calls wait for their turn (admission).
-    InTurn,
-    /// As `InTurn`; calls of one caller are carried out together.
+    /// Unary; calls wait for capacity (admission).
+    Queued,
+    /// As `Queued`; calls of one caller are carried out together.
     Gathered,
     /// Unary; open to everyone, and not subject to admission.
     Express,

@@ -1,6 +1,6 @@
 //! The outgoing half of a call, sent as fast as the caller reads. Unless it is small, what waits counts against a
-//! memory budget (`bounds/memory_budget.rs`). The call ends when that is exhausted or when the caller accepts nothing of a long
-//! response for too long; otherwise responses that nobody reads would fill the memory.
+//! memory budget (`bounds/memory_budget.rs`). The call ends when that is exhausted or when the caller accepts nothing
+//! of a long response for too long; otherwise responses that nobody reads would fill the memory.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -33,7 +33,8 @@ pub struct Outgoing<'a> {
     all_long: bool,
     /// Whether the time limit applies, until everything is sent.
     long: bool,
-    /// The stream's access to the send buffer of its connection; None for the gateway's connections, which are not limited.
+    /// The stream's access to the send buffer of its connection; None for the gateway's connections, which are not
+    /// limited.
     sender: Option<StreamSender>,
     service: &'a Service,
 }
@@ -62,9 +63,9 @@ impl<'a> Outgoing<'a> {
     pub fn poll(&mut self, sending: &mut SendStream<Piece>, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         while !self.left.is_empty() {
             sending.reserve_capacity(self.left.len());
-            let room = sending.capacity().min(self.left.len());
-            if room > 0 && self.sender.as_ref().is_none_or(|sender| sender.has_capacity(context)) {
-                let data = self.left.split_to(room).freeze();
+            let sendable = sending.capacity().min(self.left.len());
+            if sendable > 0 && self.sender.as_ref().is_none_or(|sender| sender.has_capacity(context)) {
+                let data = self.left.split_to(sendable).freeze();
                 let piece = match &mut self.sender {
                     Some(sender) => sender.count(data),
                     None => data.into(),
@@ -74,7 +75,7 @@ impl<'a> Outgoing<'a> {
                 continue;
             }
             let more =
-                if room > 0 { sending.poll_reset(context).map(|_| None) } else { sending.poll_capacity(context) };
+                if sendable > 0 { sending.poll_reset(context).map(|_| None) } else { sending.poll_capacity(context) };
             match more {
                 Poll::Pending if self.may_wait(context) => return Poll::Pending,
                 Poll::Pending => {
@@ -179,7 +180,7 @@ mod tests {
             }
             sleep(Duration::from_secs(1)).await;
             let waiting = service.unsent.held();
-            assert!(waiting + UNWRITTEN_BYTES + ANSWER_BYTES >= CALLS * ANSWER_BYTES, "{waiting} bytes have room");
+            assert!(waiting + UNWRITTEN_BYTES + ANSWER_BYTES >= CALLS * ANSWER_BYTES, "{waiting} bytes fit");
             tokio::spawn(connection);
             for answer in sent {
                 let (mut body, mut bytes) = (answer?.0.await?.into_body(), 0);

@@ -20,16 +20,16 @@ use crate::grpc::{Gone, PREFIX_BYTES};
 use crate::handover::{Answer, Failure};
 use crate::peers::{Origin, Peer};
 
-/// Set by the gateway on calls that it passes on (`transport/rest.py`), with a method's path. Other JSON with such a path
-/// is refused, as on the other hosts.
+/// Set by the gateway on calls that it passes on (`transport/rest.py`), with a method's path. Other JSON with such a
+/// path is refused, as on the other hosts.
 const PASSED_ON: HeaderValue = HeaderValue::from_static("application/x-passed-on+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// How the caller of a REST call is answered.
 pub struct Reply<'a> {
     pub form: &'a JsonForm,
-    /// The response's request ID. None for a call that the gateway has passed on: it adds the ID and the date itself, and
-    /// removes what is for it alone.
+    /// The response's request ID. None for a call that the gateway has passed on: it adds the ID and the date itself,
+    /// and removes what is for it alone.
     pub request_id: Option<HeaderValue>,
 }
 

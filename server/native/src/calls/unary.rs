@@ -99,10 +99,10 @@ pub async fn serve(
     let (who, wait) = waiting(method.kind, &metadata, service);
     let (message, reader) = match (message, &caller.json) {
         (Ok(body), Some(reply)) => {
-            if let Wait::Turn(turn, until) = wait
-                && service.arrivals.would_be_in_vain(turn, until)
+            if let Wait::Queued(key, until) = wait
+                && service.arrivals.would_be_in_vain(key, until)
             {
-                if let Some(failure) = service.refusals.next((method.number, turn, Why::Waited)) {
+                if let Some(failure) = service.refusals.next((method.number, key, Why::Waited)) {
                     let _ = rest::fail(reply, &failure, &mut caller.respond);
                 }
                 return;
@@ -140,7 +140,7 @@ pub async fn serve(
     caller.finish(id, wait, answered).await;
 }
 
-/// Who calls, if that is known, and whether and how long the call waits for its turn.
+/// Who calls, if that is known, and whether and how long the call waits for capacity.
 fn waiting(kind: Kind, metadata: &Metadata, service: &Service) -> (Option<Who>, Wait) {
     if kind == Kind::Express {
         return (None, Wait::Express);
@@ -148,9 +148,9 @@ fn waiting(kind: Kind, metadata: &Metadata, service: &Service) -> (Option<Who>, 
     let who = who(metadata, service);
     let until = metadata.wait_until(service.call_timeout_seconds, service.patience);
     let wait = match who {
-        Some(Who::Member(member)) => Wait::Turn(Some(member), until),
+        Some(Who::Member(member)) => Wait::Queued(Some(member), until),
         Some(Who::Admin) => Wait::Express,
-        None => Wait::Turn(None, until),
+        None => Wait::Queued(None, until),
     };
     (who, wait)
 }
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
     use crate::calls::methods::JsonForm;
-    use crate::handover::{Prices, Room, Spent};
+    use crate::handover::{Capacity, Prices, Spent};
     use crate::json::{Reader, Writer};
     use crate::peers::Peer;
 
@@ -265,10 +265,10 @@ mod tests {
     /// What Python is handed, once there is something.
     async fn taken(shared: &Shared) -> (Vec<UnaryCall>, Vec<Event>) {
         let prices =
-            Prices { call: 1, first_more: 0, small_bytes: 0, place_bytes: usize::MAX, most: usize::MAX, turn: 1 };
-        let room = Room { free: 1, kept: 0, running: HashSet::new(), wait: false };
+            Prices { call: 1, first_more: 0, small_bytes: 0, place_bytes: usize::MAX, most: usize::MAX, quantum: 1 };
+        let capacity = Capacity { free: 1, kept: 0, running: HashSet::new(), wait: false };
         loop {
-            let taken = shared.service.arrivals.take(&room, &prices);
+            let taken = shared.service.arrivals.take(&capacity, &prices);
             if !taken.calls.is_empty() || !taken.events.is_empty() {
                 return (taken.calls, taken.events);
             }

@@ -49,8 +49,8 @@ impl Window {
     pub fn open(&mut self, came: usize, unread: usize, missing: usize, now: Instant) -> usize {
         self.kept += came;
         self.count(came, now);
-        let room = self.wanted().saturating_sub(unread).max(missing).min(self.most);
-        let opened = (self.kept + room).saturating_sub(self.most).min(self.kept);
+        let capacity = self.wanted().saturating_sub(unread).max(missing).min(self.most);
+        let opened = (self.kept + capacity).saturating_sub(self.most).min(self.kept);
         self.kept -= opened;
         opened
     }
@@ -88,7 +88,8 @@ mod tests {
     const MOST: usize = 65_536;
     const TICK: Duration = Duration::from_millis(10);
 
-    /// Read so many bytes each tick for so long, or less where the window has not let them in; how large the window is then.
+    /// Read so many bytes each tick for so long, or less where the window has not let them in; how large the window is
+    /// then.
     fn read_on(window: &mut Window, start: Instant, ticks: u32, bytes: usize) -> usize {
         let mut open = MOST - window.kept;
         for tick in 0..ticks {

@@ -30,8 +30,8 @@ const GATEWAYS_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// How many streams the host may reset because of what arrived on them before it closes the connection.
 const MOST_ERRORS: usize = 1024;
-/// How many times as much as a caller's windows its short DATA frames may count as: enough for all of them to be full of
-/// messages of 52 bytes in frames of their own, as many clients send them.
+/// How many times as much as a caller's windows its short DATA frames may count as: enough for all of them to be full
+/// of messages of 52 bytes in frames of their own, as many clients send them.
 const SHORT_FRAMES_TIMES: usize = 4;
 /// Rate at which a caller may cancel calls, beyond the burst: enough for all of its streams with deadlines of a second.
 const GIVEN_UP_EVERY: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! What has arrived for Python, which takes it once per turn of its event loop.
+//! What has arrived for Python, which takes it once per cycle of its event loop.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::grpc::{Flaw, Metadata};
 use crate::handover::call::{CallId, UnaryCall};
-use crate::handover::waiting::{Prices, Room, Turn, Waiting};
+use crate::handover::fair_queue::{Capacity, FairQueue, Prices, QueueKey};
 use crate::locks::lock;
 
 /// How often calls are checked for having waited too long.
@@ -55,9 +55,9 @@ pub enum Event {
 
 /// What has arrived and Python has not taken yet.
 struct Inbox {
-    /// Calls that need no turn.
+    /// Calls that do not wait for capacity.
     express: Vec<UnaryCall>,
-    waiting: Waiting,
+    queue: FairQueue,
     /// When Python last took calls, or the first call began to wait since then.
     looked: Instant,
     events: Vec<Event>,
@@ -67,7 +67,7 @@ struct Inbox {
 pub struct Taken {
     pub calls: Vec<UnaryCall>,
     pub events: Vec<Event>,
-    /// How many calls still wait for their turn.
+    /// How many calls still wait.
     pub left: usize,
 }
 
@@ -76,8 +76,8 @@ pub struct Taken {
 pub enum Wait {
     /// Taken at the next opportunity.
     Express,
-    /// Waits for this turn, until this time.
-    Turn(Turn, Instant),
+    /// Waits in the queue of this key, until this time.
+    Queued(QueueKey, Instant),
 }
 
 /// The inbox, and a socket pair that wakes Python's event loop when something arrives.
@@ -90,13 +90,13 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// An empty inbox, in which `most_waiting` calls may wait for their turn.
+    /// An empty inbox, in which `most_waiting` calls may wait.
     pub fn new(most_waiting: usize) -> io::Result<Self> {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
-        let waiting = Waiting::new(most_waiting);
-        let inbox = Inbox { express: Vec::new(), waiting, looked: Instant::now(), events: Vec::new() };
+        let queue = FairQueue::new(most_waiting);
+        let inbox = Inbox { express: Vec::new(), queue, looked: Instant::now(), events: Vec::new() };
         Ok(Self { inbox: Mutex::new(inbox), bell, heard, waits: Notify::new() })
     }
 
@@ -108,20 +108,20 @@ impl Arrivals {
     /// Adds a call; returns the call to refuse if too many wait.
     ///
     /// Python is woken only by the first waiting call: as long as there is one, Python knows, and returns when it has
-    /// room.
-    pub fn add_call(&self, call: UnaryCall, wait: Wait) -> Option<(Turn, UnaryCall)> {
+    /// capacity.
+    pub fn add_call(&self, call: UnaryCall, wait: Wait) -> Option<(QueueKey, UnaryCall)> {
         let mut inbox = lock(&self.inbox);
         let (first, refused) = match wait {
             Wait::Express => {
                 inbox.express.push(call);
                 (inbox.express.len() == 1, None)
             }
-            Wait::Turn(turn, until) => {
-                let first = inbox.waiting.is_empty();
+            Wait::Queued(key, until) => {
+                let first = inbox.queue.is_empty();
                 if first {
                     inbox.looked = Instant::now();
                 }
-                (first, inbox.waiting.add(turn, call, until))
+                (first, inbox.queue.add(key, call, until))
             }
         };
         drop(inbox);
@@ -142,16 +142,16 @@ impl Arrivals {
         }
     }
 
-    /// Whether a call would wait for this turn in vain (see `Waiting::is_in_vain`), so that it can be refused before its
-    /// body is read.
-    pub fn would_be_in_vain(&self, turn: Turn, until: Instant) -> bool {
+    /// Whether a call would wait in this queue in vain (see `FairQueue::is_in_vain`), so that it can be refused before
+    /// its body is read.
+    pub fn would_be_in_vain(&self, key: QueueKey, until: Instant) -> bool {
         let inbox = lock(&self.inbox);
-        inbox.waiting.is_in_vain(turn, until, Instant::now(), inbox.looked)
+        inbox.queue.is_in_vain(key, until, Instant::now(), inbox.looked)
     }
 
     /// Whether so many calls wait that new ones will not be answered soon.
     pub fn are_crowded(&self) -> bool {
-        lock(&self.inbox).waiting.is_crowded()
+        lock(&self.inbox).queue.is_crowded()
     }
 
     fn ring(&self) {
@@ -163,25 +163,25 @@ impl Arrivals {
     pub fn forget(&self, id: CallId, wait: Wait) -> bool {
         match wait {
             Wait::Express => false,
-            Wait::Turn(turn, _) => lock(&self.inbox).waiting.forget(turn, id),
+            Wait::Queued(key, _) => lock(&self.inbox).queue.forget(key, id),
         }
     }
 
-    /// Withdraws all calls of a member to a method that wait for their turn.
+    /// Withdraws all calls of a member to a method that wait.
     pub fn withdraw(&self, member: u64, method: usize) -> Vec<UnaryCall> {
-        lock(&self.inbox).waiting.withdraw(member, method)
+        lock(&self.inbox).queue.withdraw(member, method)
     }
 
     /// Waits until calls have waited too long, and returns these.
-    pub async fn late(&self) -> Vec<(Turn, UnaryCall)> {
+    pub async fn late(&self) -> Vec<(QueueKey, UnaryCall)> {
         loop {
-            if lock(&self.inbox).waiting.is_empty() {
+            if lock(&self.inbox).queue.is_empty() {
                 self.waits.notified().await;
             }
             tokio::time::sleep(LOOK).await;
             let mut inbox = lock(&self.inbox);
             let looked = inbox.looked;
-            let late = inbox.waiting.late(Instant::now(), looked);
+            let late = inbox.queue.late(Instant::now(), looked);
             drop(inbox);
             if !late.is_empty() {
                 return late;
@@ -189,14 +189,14 @@ impl Arrivals {
         }
     }
 
-    /// Takes everything that has arrived; of the calls that wait for a turn, as many as there is room for (see
-    /// `Waiting::take`).
-    pub fn take(&self, room: &Room, prices: &Prices) -> Taken {
+    /// Takes everything that has arrived; of the calls that wait, as many as there is capacity for (see
+    /// `FairQueue::take`).
+    pub fn take(&self, capacity: &Capacity, prices: &Prices) -> Taken {
         let _ = (&self.heard).read(&mut [0; 64]);
         let mut inbox = lock(&self.inbox);
         inbox.looked = Instant::now();
         let mut calls = std::mem::take(&mut inbox.express);
-        calls.extend(inbox.waiting.take(room, prices));
-        Taken { calls, events: std::mem::take(&mut inbox.events), left: inbox.waiting.len() }
+        calls.extend(inbox.queue.take(capacity, prices));
+        Taken { calls, events: std::mem::take(&mut inbox.events), left: inbox.queue.len() }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::handover::answers::{Answers, Failure, Order};
 use crate::handover::arrivals::Arrivals;
 use crate::handover::call::UnaryCall;
-use crate::handover::waiting::Turn;
+use crate::handover::fair_queue::QueueKey;
 use crate::locks::lock;
 
 /// The size from which on quotas whose windows have ended are looked for and forgotten.
@@ -17,7 +17,7 @@ const MANY_SPENT: usize = 1000;
 /// Why a call was refused without being handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
-    /// Its turn did not come in time.
+    /// It waited too long.
     Waited,
     /// Too many calls were waiting.
     Full,
@@ -25,8 +25,8 @@ pub enum Why {
     Spent(Arc<str>),
 }
 
-/// What is counted: method, turn and reason.
-pub type Refused = (usize, Turn, Why);
+/// What is counted: method, queue and reason.
+pub type Refused = (usize, QueueKey, Why);
 
 /// A quota of which nothing is left until a time, and the answer to all calls until then.
 pub struct Spent {
@@ -51,8 +51,8 @@ impl Refusals {
     }
 
     /// Refuses a call.
-    pub fn refuse(&self, (turn, call): (Turn, UnaryCall), why: Why, answers: &Answers) {
-        if let Some(failure) = self.next((call.method, turn, why)) {
+    pub fn refuse(&self, (key, call): (QueueKey, UnaryCall), why: Why, answers: &Answers) {
+        if let Some(failure) = self.next((call.method, key, why)) {
             answers.tell(call.id, Order::Fail(failure));
         }
     }

@@ -34,7 +34,7 @@ fn calls_of_members_with_spent_quotas_are_refused() {
         known: true,
         gathered: true,
     };
-    assert!(arrivals.add_call(call, Wait::Turn(Some(8), now + HOUR)).is_none());
+    assert!(arrivals.add_call(call, Wait::Queued(Some(8), now + HOUR)).is_none());
     assert!(refusals.of_spent(3, now, || unreachable!()).is_none());
 
     refusals.spend(3, 8, spent(now + HOUR), &arrivals, &answers);

@@ -19,7 +19,7 @@ pub struct Tokens(HashMap<Box<[u8]>, (Who, Instant)>);
 pub enum Who {
     /// An account of this member.
     Member(u64),
-    /// An admin, whose calls need no turn.
+    /// An admin, whose calls do not wait.
     Admin,
 }
 

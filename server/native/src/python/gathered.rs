@@ -97,7 +97,7 @@ impl GatheredCall {
 /// A method's number, a token, and the calls of both.
 pub type GatheredCalls<'py> = (usize, Bound<'py, PyAny>, Bound<'py, PyList>);
 
-/// Groups the calls that are taken in one turn of the event loop.
+/// Groups the calls that are taken in one cycle of the event loop.
 pub struct Gathering<'py, 'a> {
     py: Python<'py>,
     budget: Budget,
@@ -107,7 +107,7 @@ pub struct Gathering<'py, 'a> {
     from_json: &'a HashMap<usize, FromJson>,
     last: LastText<'py>,
     gathered: Vec<GatheredCalls<'py>>,
-    /// Tokens of calls in this turn that are not grouped; later calls with the same token must not overtake them.
+    /// Tokens of calls in this cycle that are not grouped; later calls with the same token must not overtake them.
     alone: HashSet<Vec<u8>>,
 }
 

@@ -16,7 +16,7 @@ use crate::bounds::{BackgroundThread, DecompressionLimit, MemoryBudgets};
 use crate::calls::{JsonForm, Kind, Method, RequestIds, Service};
 use crate::connections::{Callers, Door, Files, Running, Sockets};
 use crate::grpc::{Patience, frame};
-use crate::handover::{Answers, Arrivals, CallId, Failure, Order, Prices, Refusals, Room, Spent, Who, Why};
+use crate::handover::{Answers, Arrivals, CallId, Capacity, Failure, Order, Prices, Refusals, Spent, Who, Why};
 use crate::json::{JsonReader, JsonWriter};
 use crate::locks::lock;
 use crate::python::gathered::{Budget, FromJson, GatheredCalls, Gathering};
@@ -180,15 +180,15 @@ impl Host {
     fn take<'py>(
         &self,
         py: Python<'py>,
-        room: (usize, usize, Vec<u64>, bool),
+        capacity: (usize, usize, Vec<u64>, bool),
         prices: (usize, usize, usize, usize, usize, usize),
         now: f64,
     ) -> PyResult<Handed<'py>> {
-        let (call, first_more, small_bytes, place_bytes, most, turn) = prices;
-        let prices = Prices { call, first_more, small_bytes, place_bytes, most, turn };
-        let (free, kept, running, wait) = room;
-        let room = Room { free, kept, running: running.into_iter().collect(), wait };
-        let taken = self.service.arrivals.take(&room, &prices);
+        let (call, first_more, small_bytes, place_bytes, most, quantum) = prices;
+        let prices = Prices { call, first_more, small_bytes, place_bytes, most, quantum };
+        let (free, kept, running, wait) = capacity;
+        let capacity = Capacity { free, kept, running: running.into_iter().collect(), wait };
+        let taken = self.service.arrivals.take(&capacity, &prices);
         let (calls, events) = (PyList::empty(py), PyList::empty(py));
         let at = Instant::now();
         let mut gathering = Gathering::new(py, self.budget, at, now, &self.from_json);
@@ -223,7 +223,7 @@ impl Host {
             Why::Spent(quota) => quota.to_string(),
         };
         let counts = self.service.refusals.take().into_iter();
-        counts.map(|((method, turn, reason), count)| (method, turn, why(reason), count)).collect()
+        counts.map(|((method, key, reason), count)| (method, key, why(reason), count)).collect()
     }
 
     fn take_refused_connections(&self) -> (u64, u64) {
@@ -294,11 +294,11 @@ impl RestForm<'_> {
 
 fn kind(name: &str) -> PyResult<Kind> {
     match name {
-        "in_turn" => Ok(Kind::InTurn),
+        "queued" => Ok(Kind::Queued),
         "gathered" => Ok(Kind::Gathered),
         "express" => Ok(Kind::Express),
         "stream" => Ok(Kind::Stream),
-        _ => Err(PyValueError::new_err("a method is 'in_turn', 'gathered', 'express' or 'stream'")),
+        _ => Err(PyValueError::new_err("a method is 'queued', 'gathered', 'express' or 'stream'")),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::json::{Reader, UnreadBody};
 
 type Object<'py> = Bound<'py, PyAny>;
 
-/// Caches the last string that was made: most calls of a turn have the same token.
+/// Caches the last string that was made: most calls of a cycle have the same token.
 #[derive(Default)]
 pub struct LastText<'py>(Option<(Vec<u8>, Object<'py>)>);
 

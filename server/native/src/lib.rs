@@ -17,7 +17,6 @@ mod grpc;
 mod handover;
 mod json;
 mod locks;
-mod peers;
 mod python;
 mod requests;
 

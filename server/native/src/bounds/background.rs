@@ -2,11 +2,10 @@
 //! reading and writing long JSON. It does one piece of work at a time, while short bodies of other callers are
 //! processed on the host's thread.
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::{io, thread};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::grpc::network_of;
 use crate::locks::lock;
-use crate::peers::network_of;
 
 /// Budget of one address (for IPv6, of its /64 network).
 const ADDRESS_BYTES: usize = 256 * 1024 * 1024;

@@ -3,9 +3,7 @@
 mod background;
 mod decompression;
 mod memory_budget;
-mod send_buffer;
 
 pub use background::BackgroundThread;
 pub use decompression::DecompressionLimit;
 pub use memory_budget::{MemoryBudget, MemoryBudgets, Reservation};
-pub use send_buffer::{Piece, SendBuffer, StreamSender};

@@ -5,37 +5,39 @@ use std::time::Duration;
 
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, TE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, TE};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use crate::bounds::Piece;
-use crate::calls::bodies::discard;
 use crate::calls::incoming::Incoming;
-use crate::calls::methods::{Kind, Method as ServiceMethod};
-use crate::calls::rest::{Found, Reply};
-use crate::calls::service::Shared;
-use crate::calls::unary::{self, Form};
+use crate::calls::outgoing::{MEDIA_TYPE, Piece};
+use crate::calls::rest::Reply;
+use crate::calls::service::{Kind, Method as ServiceMethod, Service, Shared};
+use crate::calls::unary::{self, Form, discard};
 use crate::calls::{rest, streams};
-use crate::grpc::{MEDIA_TYPE, Metadata, encoding};
+use crate::grpc::{Metadata, Peer, encoding};
 use crate::handover::{Event, Refusal};
-use crate::peers::Peer;
+
+/// Set by the gateway on calls that it passes on (`transport/rest.py`), with a method's path. Other JSON with such a
+/// path is refused, as on the other hosts.
+const PASSED_ON: HeaderValue = HeaderValue::from_static("application/x-passed-on+json");
 
 /// Serves a request, in a task of its own.
 pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, shared: &Arc<Shared>, peer: &Peer) {
     let (parts, body) = request.into_parts();
     let (service, shared) = (&shared.service, Arc::clone(shared));
     let found = service.methods.get(parts.uri.path()).copied();
-    if let (Some(method), true) = (found, rest::is_passed_on(&parts, peer))
+    if let (Some(method), true) = (found, is_passed_on(&parts, peer))
         && service.json_forms.contains_key(&method.number)
     {
         serve_rest(method, &parts.headers, body, respond, shared, peer);
         return;
     }
     if parts.method != Method::POST || !is_grpc(&parts.headers) {
-        let found = rest::find(&parts, peer, service);
+        let found = find_rest(&parts, peer, service);
         if found.is_some() && waits_to_send(&parts.headers) {
-            rest::have_it_sent(&mut respond);
+            have_it_sent(&mut respond);
         }
         match found {
             Some(Found::Call(method)) => serve_rest(method, &parts.headers, body, respond, shared, peer),
@@ -71,6 +73,38 @@ pub fn serve(request: Request<RecvStream>, mut respond: SendResponse<Piece>, sha
             tokio::spawn(unary::serve(method, metadata, request, respond, shared));
         }
     }
+}
+
+/// What a request to a port is, if its path is that of a REST method.
+enum Found {
+    Call(ServiceMethod),
+    /// Another HTTP method, or with parameters.
+    Elsewhere(ServiceMethod),
+}
+
+/// The REST method that a request on a port is for.
+fn find_rest(request: &Parts, peer: &Peer, service: &Service) -> Option<Found> {
+    let method = match peer {
+        Peer::Gateway => return None,
+        Peer::Caller(..) => *service.rest_methods.get(request.uri.path())?,
+    };
+    let is_call = request.method == Method::POST && request.uri.query().is_none_or(str::is_empty);
+    Some(if is_call { Found::Call(method) } else { Found::Elsewhere(method) })
+}
+
+/// Whether a request is a REST call passed on by the gateway.
+fn is_passed_on(request: &Parts, peer: &Peer) -> bool {
+    matches!(peer, Peer::Gateway)
+        && request.method == Method::POST
+        && request.headers.get(CONTENT_TYPE).is_some_and(|value| value == PASSED_ON)
+}
+
+/// Tells a caller who waits for it to send the body.
+fn have_it_sent(respond: &mut SendResponse<Piece>) {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::CONTINUE;
+    // Sending fails only if the caller has gone.
+    let _ = respond.send_informational(response);
 }
 
 /// Serves a REST call, passed on by the gateway or on a port.

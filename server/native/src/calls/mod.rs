@@ -1,10 +1,7 @@
 //! The path of a call, from HTTP request to response.
 
-mod answering;
-mod bodies;
 mod entrance;
 mod incoming;
-mod methods;
 mod outgoing;
 mod request_ids;
 mod rest;
@@ -14,6 +11,6 @@ mod unary;
 mod window;
 
 pub use entrance::serve;
-pub use methods::{JsonForm, Kind, Method};
+pub use outgoing::Piece;
 pub use request_ids::RequestIds;
-pub use service::{Service, Shared};
+pub use service::{JsonForm, Kind, Method, Service, Shared};

@@ -2,19 +2,25 @@
 //! memory budget (`bounds/memory_budget.rs`). The call ends when that is exhausted or when the caller accepts nothing
 //! of a long response for too long; otherwise responses that nobody reads would fill the memory.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use h2::server::SendResponse;
 use h2::{Reason, SendStream};
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Sleep, sleep};
 
-use crate::bounds::{Piece, Reservation, SendBuffer, StreamSender};
+use crate::bounds::Reservation;
 use crate::calls::service::{Service, Shared};
-use crate::grpc::Gone;
-use crate::peers::Origin;
+
+use crate::grpc::Origin;
+use crate::locks::lock;
 
 /// How many bytes of a stream may wait without a reservation, beside what is inside h2 for its connection.
 const LITTLE_BYTES: usize = 1024;
@@ -130,6 +136,165 @@ pub async fn send_all(
     Ok(())
 }
 
+/// Content type of gRPC requests and responses.
+pub const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip, deflate, identity");
+
+/// The call is over: nobody waits for its response.
+pub struct Gone;
+
+impl From<h2::Error> for Gone {
+    fn from(_: h2::Error) -> Self {
+        Gone
+    }
+}
+
+/// Starts a response.
+pub fn start(respond: &mut SendResponse<Piece>) -> Result<SendStream<Piece>, Gone> {
+    Ok(respond.send_response(response(HeaderMap::with_capacity(2)), false)?)
+}
+
+/// Ends a response successfully, with status OK.
+pub fn end(sending: &mut SendStream<Piece>) -> Result<(), Gone> {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+    Ok(sending.send_trailers(trailers)?)
+}
+
+/// Responds with a failure only (gRPC's "Trailers-Only").
+pub fn fail(respond: &mut SendResponse<Piece>, trailers: HeaderMap) -> Result<(), Gone> {
+    respond.send_response(response(trailers), true)?;
+    Ok(())
+}
+
+fn response(mut headers: HeaderMap) -> Response<()> {
+    headers.insert(CONTENT_TYPE, MEDIA_TYPE);
+    headers.insert(GRPC_ACCEPT_ENCODING, ENCODINGS);
+    let mut response = Response::new(());
+    *response.headers_mut() = headers;
+    response
+}
+
+/// How many bytes of a connection's responses may be inside h2, neither held by their calls nor written to the socket.
+/// Beyond the limit they wait in their calls, where they count against a budget; otherwise callers that read nothing
+/// could have h2 buffer data for every stream.
+pub struct SendBuffer {
+    most_bytes: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: usize,
+    next_place: u64,
+    /// The streams that wait, by place.
+    waiting: BTreeMap<u64, Waker>,
+}
+
+impl State {
+    fn last_place(&mut self) -> u64 {
+        self.next_place += 1;
+        self.next_place
+    }
+}
+
+impl SendBuffer {
+    /// Pieces are accepted while fewer bytes than this are inside h2.
+    pub fn new(most_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { most_bytes, state: Mutex::default() })
+    }
+
+    /// A sender for a new stream, behind those of all others.
+    pub fn sender(self: &Arc<Self>) -> StreamSender {
+        StreamSender { of: Arc::clone(self), number: lock(&self.state).last_place() }
+    }
+
+    fn forget(&self, bytes: usize) {
+        let mut state = lock(&self.state);
+        let was_full = state.bytes >= self.most_bytes;
+        state.bytes -= bytes;
+        if was_full && state.bytes < self.most_bytes {
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            waiting.into_values().for_each(Waker::wake);
+        }
+    }
+}
+
+/// A stream in the order in which those of its connection may send. Each piece that is accepted moves the stream behind
+/// all others.
+pub struct StreamSender {
+    of: Arc<SendBuffer>,
+    number: u64,
+}
+
+impl StreamSender {
+    /// Whether a piece is accepted now; if not, the task is woken once one is.
+    pub fn has_capacity(&self, context: &Context<'_>) -> bool {
+        let mut state = lock(&self.of.state);
+        let now = state.bytes < self.of.most_bytes;
+        if !now {
+            state.waiting.insert(self.number, context.waker().clone());
+        }
+        now
+    }
+
+    /// Accepts a piece, which counts until it has been written to the socket or is discarded.
+    pub fn count(&mut self, data: Bytes) -> Piece {
+        let mut state = lock(&self.of.state);
+        state.bytes += data.len();
+        self.number = state.last_place();
+        let counted = Counted { bytes: data.len(), of: Arc::clone(&self.of) };
+        Piece { data, _counted: Some(counted) }
+    }
+}
+
+impl Drop for StreamSender {
+    fn drop(&mut self) {
+        lock(&self.of.state).waiting.remove(&self.number);
+    }
+}
+
+/// A piece of a response, owned by h2 until it is written.
+pub struct Piece {
+    data: Bytes,
+    /// None if the piece is not counted.
+    _counted: Option<Counted>,
+}
+
+impl From<Bytes> for Piece {
+    fn from(data: Bytes) -> Self {
+        Self { data, _counted: None }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.data.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data.chunk()
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.data.advance(bytes);
+    }
+}
+
+struct Counted {
+    bytes: usize,
+    of: Arc<SendBuffer>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.of.forget(self.bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::error::Error;
@@ -194,5 +359,52 @@ mod tests {
             assert_eq!(service.unsent.held(), 0);
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod send_buffer_tests {
+    use std::task::Wake;
+
+    use super::*;
+
+    /// A stream that notes when it is woken.
+    struct Stream(usize, Arc<Mutex<Vec<usize>>>);
+
+    impl Wake for Stream {
+        fn wake(self: Arc<Self>) {
+            lock(&self.1).push(self.0);
+        }
+    }
+
+    #[test]
+    fn who_had_a_piece_taken_last_is_the_last_to_be_woken() {
+        let (buffer, woken) = (SendBuffer::new(100), Arc::default());
+        let has_capacity = |stream, sender: &StreamSender| {
+            let waker = Arc::new(Stream(stream, Arc::clone(&woken))).into();
+            sender.has_capacity(&Context::from_waker(&waker))
+        };
+        let [mut first, second, third, gone] = [(); 4].map(|()| buffer.sender());
+        let [one, other] = [(); 2].map(|()| first.count(Bytes::from_static(&[0; 60])));
+        assert!(
+            !has_capacity(1, &first)
+                && !has_capacity(4, &gone)
+                && !has_capacity(3, &third)
+                && !has_capacity(2, &second)
+        );
+        assert!(!has_capacity(2, &second));
+        drop(gone);
+        drop(one);
+        assert_eq!(*lock(&woken), [2, 3, 1]);
+        assert!(has_capacity(1, &first) && has_capacity(2, &second));
+        drop(other);
+        assert_eq!(lock(&woken).len(), 3);
+    }
+
+    #[test]
+    fn what_counts_nowhere_is_sent_all_the_same() {
+        let mut piece = Piece::from(Bytes::from_static(b"abc"));
+        piece.advance(1);
+        assert_eq!((piece.remaining(), piece.chunk()), (2, b"bc".as_slice()));
     }
 }

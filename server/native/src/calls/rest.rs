@@ -1,5 +1,4 @@
-//! REST calls that the gateway passes on untranscoded, or that come to a port: which requests these are, and their JSON
-//! responses.
+//! The JSON responses to REST calls.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,22 +6,15 @@ use std::time::SystemTime;
 use h2::SendStream;
 use h2::server::SendResponse;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
-use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use httpdate::fmt_http_date;
 
-use crate::bounds::Piece;
-use crate::calls::methods::{JsonForm, Method as ServiceMethod};
-use crate::calls::outgoing::send_all;
+use crate::calls::outgoing::{Gone, Piece, send_all};
 use crate::calls::request_ids::REQUEST_ID;
-use crate::calls::service::{Service, Shared};
-use crate::grpc::{Gone, PREFIX_BYTES};
+use crate::calls::service::{JsonForm, Shared};
+use crate::grpc::{Origin, PREFIX_BYTES};
 use crate::handover::{Answer, Failure};
-use crate::peers::{Origin, Peer};
 
-/// Set by the gateway on calls that it passes on (`transport/rest.py`), with a method's path. Other JSON with such a
-/// path is refused, as on the other hosts.
-const PASSED_ON: HeaderValue = HeaderValue::from_static("application/x-passed-on+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// How the caller of a REST call is answered.
@@ -31,38 +23,6 @@ pub struct Reply<'a> {
     /// The response's request ID. None for a call that the gateway has passed on: it adds the ID and the date itself,
     /// and removes what is for it alone.
     pub request_id: Option<HeaderValue>,
-}
-
-/// What a request to a port is, if its path is that of a REST method.
-pub enum Found {
-    Call(ServiceMethod),
-    /// Another HTTP method, or with parameters.
-    Elsewhere(ServiceMethod),
-}
-
-/// The REST method that a request on a port is for.
-pub fn find(request: &Parts, peer: &Peer, service: &Service) -> Option<Found> {
-    let method = match peer {
-        Peer::Gateway => return None,
-        Peer::Caller(..) => *service.rest_methods.get(request.uri.path())?,
-    };
-    let is_call = request.method == Method::POST && request.uri.query().is_none_or(str::is_empty);
-    Some(if is_call { Found::Call(method) } else { Found::Elsewhere(method) })
-}
-
-/// Whether a request is a REST call passed on by the gateway.
-pub fn is_passed_on(request: &Parts, peer: &Peer) -> bool {
-    matches!(peer, Peer::Gateway)
-        && request.method == Method::POST
-        && request.headers.get(CONTENT_TYPE).is_some_and(|value| value == PASSED_ON)
-}
-
-/// Tells a caller who waits for it to send the body.
-pub fn have_it_sent(respond: &mut SendResponse<Piece>) {
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::CONTINUE;
-    // Sending fails only if the caller has gone.
-    let _ = respond.send_informational(response);
 }
 
 /// Sends an answer as JSON.

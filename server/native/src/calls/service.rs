@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::HeaderName;
 
-use crate::bounds::{BackgroundThread, DecompressionLimit, MemoryBudget, MemoryBudgets, Reservation, SendBuffer};
-use crate::calls::methods::{JsonForm, Method};
+use crate::bounds::{BackgroundThread, DecompressionLimit, MemoryBudget, MemoryBudgets, Reservation};
+use crate::calls::outgoing::SendBuffer;
 use crate::calls::request_ids::RequestIds;
 use crate::grpc::{Flaw, Packed, Patience};
-use crate::handover::{Answers, Arrivals, Refusals, Tokens};
+use crate::handover::{Answers, Arrivals, Failure, Refusals, Tokens};
+use crate::json::{Reader, Writer};
 
 /// What all calls of the host share: the methods, the limits, and the queues to and from Python.
 pub struct Service {
@@ -141,6 +143,42 @@ impl Service {
             background: BackgroundThread::start()?,
         })
     }
+}
+
+/// A method.
+#[derive(Clone, Copy)]
+pub struct Method {
+    /// Index in the list of methods that Python passed.
+    pub number: usize,
+    pub kind: Kind,
+}
+
+/// How a method's calls are scheduled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Unary; calls wait for capacity (admission).
+    Queued,
+    /// As `Queued`; calls of one caller are carried out together.
+    Gathered,
+    /// Unary; open to everyone, and not subject to admission.
+    Express,
+    Stream,
+}
+
+/// How a method's messages are read from and written as JSON.
+pub struct JsonForm {
+    /// Maximum size of a body.
+    pub limit_bytes: usize,
+    pub reader: Arc<Reader>,
+    pub writer: Arc<Writer>,
+    /// The response to a body that does not arrive in time.
+    pub too_slow: Arc<Failure>,
+    /// The response to other requests for this path on a port: with another HTTP method, or with parameters.
+    pub elsewhere: Arc<Failure>,
+    /// The response to calls without a credential on a port.
+    pub no_credential: Arc<Failure>,
+    /// Header of failures that is for the gateway alone.
+    pub for_gateway: HeaderName,
 }
 
 #[cfg(test)]

@@ -9,12 +9,11 @@ use h2::SendStream;
 use h2::server::SendResponse;
 use tokio::sync::mpsc;
 
-use crate::bounds::{Piece, Reservation};
+use crate::bounds::Reservation;
 use crate::calls::incoming::{Incoming, Trouble};
-use crate::calls::methods::Method;
-use crate::calls::outgoing::Outgoing;
-use crate::calls::service::{Service, Shared};
-use crate::grpc::{Flaw, Gone, Metadata, end, fail, start};
+use crate::calls::outgoing::{Gone, Outgoing, Piece, end, fail, start};
+use crate::calls::service::{Method, Service, Shared};
+use crate::grpc::{Flaw, Metadata};
 use crate::handover::{CallId, Event, Failure, Listener, Order};
 
 /// How many messages may be handed over that Python has not read; beyond that the stream is not read, and HTTP/2 flow

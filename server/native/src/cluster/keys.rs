@@ -1,4 +1,4 @@
-//! Redis keys of platform users, and their hash slots.
+//! Keys and slots of users, hashes of users for segment sizes, and the encoding of commands for Redis.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -138,4 +138,65 @@ pub fn by_node<'py>(nodes: &Bound<'py, PyList>, slots: impl Iterator<Item = u16>
         by_node.set_item(node, indexes)?;
     }
     Ok(by_node)
+}
+
+const SEED: u64 = 0xADC8_3B19;
+const FACTOR: u64 = 0xC6A4_A793_5BD1_E995;
+const SHIFT: u32 = 47;
+const WORD_BYTES: usize = 8;
+/// Maximum length of a user's key, in words.
+const LONGEST_KEY_WORDS: usize = 6;
+const REGISTER_BITS: u32 = 14;
+/// Number of registers of a `HyperLogLog`.
+pub const REGISTERS: usize = 1 << REGISTER_BITS;
+
+/// `MurmurHash64A` of a key, padded with zeros to the maximum length.
+pub fn number_of(key: &[u8]) -> u64 {
+    let mut words = key.chunks(WORD_BYTES);
+    murmur((0..LONGEST_KEY_WORDS).map(|_| {
+        let mut word = [0; WORD_BYTES];
+        for (byte, each) in word.iter_mut().zip(words.next().unwrap_or_default()) {
+            *byte = *each;
+        }
+        u64::from_le_bytes(word)
+    }))
+}
+
+/// The register of a user's number in a `HyperLogLog`, and its rank.
+pub fn place_of(number: u64) -> (u16, u8) {
+    let hash = murmur([number].into_iter());
+    let rest = (hash >> REGISTER_BITS) | 1 << (u64::BITS - REGISTER_BITS);
+    #[allow(clippy::cast_possible_truncation, reason = "14 bits, and a number up to 51")]
+    ((hash & (REGISTERS as u64 - 1)) as u16, rest.trailing_zeros() as u8 + 1)
+}
+
+/// `MurmurHash64A` of words.
+fn murmur(words: impl ExactSizeIterator<Item = u64>) -> u64 {
+    let mut hash = SEED ^ ((words.len() * WORD_BYTES) as u64).wrapping_mul(FACTOR);
+    for word in words {
+        let mut word = word.wrapping_mul(FACTOR);
+        word ^= word >> SHIFT;
+        hash = (hash ^ word.wrapping_mul(FACTOR)).wrapping_mul(FACTOR);
+    }
+    hash ^= hash >> SHIFT;
+    hash = hash.wrapping_mul(FACTOR);
+    hash ^ (hash >> SHIFT)
+}
+
+/// Appends an argument (a bulk string).
+pub fn push_argument(packed: &mut Vec<u8>, word: &[u8]) {
+    push_number(packed, b'$', word.len());
+    packed.extend_from_slice(word);
+    packed.extend_from_slice(b"\r\n");
+}
+
+/// Appends a line with a type byte and a number.
+pub fn push_number(packed: &mut Vec<u8>, mark: u8, number: usize) {
+    packed.push(mark);
+    if let Ok(digit @ 0..10) = u8::try_from(number) {
+        packed.push(b'0' + digit);
+    } else {
+        packed.extend_from_slice(number.to_string().as_bytes());
+    }
+    packed.extend_from_slice(b"\r\n");
 }

@@ -2,9 +2,5 @@
 //! of users for segment sizes.
 
 mod keys;
-mod numbers;
-mod words;
 
-pub use keys::{Key, SHORT_DIGITS, by_node, user_id_of};
-pub use numbers::{REGISTERS, number_of, place_of};
-pub use words::{push_argument, push_number};
+pub use keys::{Key, REGISTERS, SHORT_DIGITS, by_node, number_of, place_of, push_argument, push_number, user_id_of};

@@ -1,22 +1,24 @@
 //! HTTP/2 connections: their limits, their maximum age, and the detection of dead peers.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::server::{Builder, Connection};
 use h2::{Ping, PingPong, Reason};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
 
-use crate::bounds::Piece;
-use crate::calls::{self, Service, Shared};
-use crate::connections::allowance::Allowance;
-use crate::connections::presence::{LOOK, Next, Presence};
-use crate::connections::sharing::{Share, Sharing};
-use crate::peers::Peer;
+use crate::calls;
+use crate::calls::{Piece, Service, Shared};
+use crate::connections::limits::{Allowance, LOOK, Next, Presence};
+use crate::grpc::Peer;
 
 /// Time limit of the TLS handshake and of the HTTP/2 handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -232,6 +234,134 @@ async fn pong(pings: &mut Option<PingPong>) {
     }
 }
 
+/// What may be read, in bytes.
+#[derive(Clone, Copy)]
+pub struct Share {
+    /// How much is read before others have their turn.
+    pub turn_bytes: usize,
+    /// Maximum size of a header block as encoded.
+    pub block_bytes: usize,
+}
+
+/// A socket that yields the host's thread after a share of bytes, and fails at a header block that is too long. A
+/// caller that sends faster than it can be read delays the others by no more than one share.
+pub struct Sharing<S> {
+    socket: S,
+    turn_bytes: usize,
+    left: usize,
+    blocks: HeaderBlocks,
+}
+
+impl<S> Sharing<S> {
+    pub fn new(socket: S, share: Share) -> Self {
+        let Share { turn_bytes, block_bytes } = share;
+        Self { socket, turn_bytes, left: turn_bytes, blocks: HeaderBlocks::new(block_bytes) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Sharing<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            self.left = self.turn_bytes;
+            // Wakes the task only after the other runnable tasks, and those whose data has arrived meanwhile.
+            ready!(pin!(yield_now()).poll(context));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
+        if read.is_pending() {
+            self.left = self.turn_bytes;
+            return read;
+        }
+        let come = buffer.filled().get(before..).unwrap_or_default();
+        self.left = self.left.saturating_sub(come.len());
+        if self.blocks.look(come) { read } else { Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())) }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Sharing<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}
+
+const PREFACE_BYTES: usize = 24;
+const HEAD_BYTES: usize = 9;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+
+/// Measures header blocks by their frame headers, so that one that is too long is refused before any of it is decoded
+/// (RFC 9113, sections 4.1, 6.2 and 6.10).
+pub struct HeaderBlocks {
+    most_bytes: usize,
+    block_bytes: usize,
+    /// How many bytes of the preface, or of the current frame's payload, are still to come.
+    skipping: usize,
+    /// The part of the next frame's header that has arrived.
+    head: [u8; HEAD_BYTES],
+    head_bytes: usize,
+}
+
+impl HeaderBlocks {
+    /// Allows header blocks of at most this many bytes as encoded.
+    pub fn new(most_bytes: usize) -> Self {
+        Self { most_bytes, block_bytes: 0, skipping: PREFACE_BYTES, head: [0; HEAD_BYTES], head_bytes: 0 }
+    }
+
+    /// Scans the next bytes; returns false once a header block is too long.
+    pub fn look(&mut self, mut data: &[u8]) -> bool {
+        while !data.is_empty() {
+            let (skipped, rest) = data.split_at(self.skipping.min(data.len()));
+            self.skipping -= skipped.len();
+            let (more, rest) = rest.split_at(rest.len().min(HEAD_BYTES - self.head_bytes));
+            for (place, byte) in self.head.iter_mut().skip(self.head_bytes).zip(more) {
+                *place = *byte;
+            }
+            self.head_bytes += more.len();
+            data = rest;
+            if self.head_bytes == HEAD_BYTES && !self.begin_frame() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn begin_frame(&mut self) -> bool {
+        let [high, middle, low, kind, ..] = self.head;
+        self.head_bytes = 0;
+        self.skipping = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        self.block_bytes = match kind {
+            HEADERS => self.skipping,
+            CONTINUATION => self.block_bytes + self.skipping,
+            _ => 0,
+        };
+        self.block_bytes <= self.most_bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -334,5 +464,75 @@ mod tests {
             assert_eq!(answers, CALLS);
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod sharing_tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::AsyncReadExt;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    const SHARE: Share = Share { turn_bytes: 1000, block_bytes: 0 };
+
+    #[test]
+    fn others_run_while_one_reads_what_never_ends() -> io::Result<()> {
+        let read = Arc::new(AtomicUsize::new(0));
+        let reading = Arc::clone(&read);
+        Builder::new_current_thread().build()?.block_on(async {
+            let reader = tokio::spawn(async move {
+                let mut socket = Sharing::new(tokio::io::repeat(0), SHARE);
+                let mut buffer = [0; 100];
+                while let Ok(bytes) = socket.read(&mut buffer).await {
+                    reading.fetch_add(bytes, Ordering::Relaxed);
+                }
+            });
+            for turn in 1..=3 {
+                yield_now().await;
+                assert_eq!(read.load(Ordering::Relaxed), turn * SHARE.turn_bytes);
+            }
+            reader.abort();
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod header_blocks_tests {
+    use super::*;
+
+    const DATA: u8 = 0;
+
+    fn frames(frames: &[(u8, usize)]) -> Vec<u8> {
+        let mut bytes = vec![b'P'; PREFACE_BYTES];
+        for (kind, length) in frames {
+            let [.., high, middle, low] = length.to_be_bytes();
+            bytes.extend([high, middle, low, *kind, 0, 0, 0, 0, 1]);
+            bytes.extend(vec![HEADERS; *length]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_block_has_so_many_bytes_however_they_come() {
+        let cases: [(&[(u8, usize)], bool); 6] = [
+            (&[(HEADERS, 1000), (CONTINUATION, 0), (DATA, 16_000), (HEADERS, 1000)], true),
+            (&[(HEADERS, 1001)], false),
+            (&[(HEADERS, 400), (CONTINUATION, 400), (CONTINUATION, 200)], true),
+            (&[(HEADERS, 400), (CONTINUATION, 400), (CONTINUATION, 201)], false),
+            (&[(DATA, 70_000), (HEADERS, 0), (CONTINUATION, 70_000)], false),
+            (&[], true),
+        ];
+        for (sent, fits) in cases {
+            let bytes = frames(sent);
+            for piece in [1, 2, 7, 9, 1024, usize::MAX] {
+                let mut blocks = HeaderBlocks::new(1000);
+                assert_eq!(bytes.chunks(piece.min(bytes.len())).all(|piece| blocks.look(piece)), fits, "{sent:?}");
+            }
+        }
     }
 }

@@ -1,13 +1,12 @@
 //! The listening sockets. Addresses are written as in gRPC.
 
-use std::fs;
 use std::future::poll_fn;
-use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 

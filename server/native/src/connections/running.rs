@@ -12,12 +12,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::calls::Service;
-use crate::connections::callers::Callers;
 use crate::connections::http2::{self, Ends};
+use crate::connections::limits::Callers;
 use crate::connections::listening::{Connection, Listener, Sockets};
 use crate::connections::tls::{self, Tls};
+use crate::grpc::Peer;
 use crate::handover::Event;
-use crate::peers::Peer;
 
 /// How long the thread sleeps between polls while many calls wait for their turn: handling more events at once costs
 /// less.

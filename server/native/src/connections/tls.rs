@@ -18,8 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
+use crate::grpc::Name;
 use crate::locks::lock;
-use crate::peers::Name;
 
 /// The ALPN protocol.
 const HTTP2: &[u8] = b"h2";

@@ -1,17 +1,20 @@
-//! What has arrived for Python, which takes it once per cycle of its event loop.
+//! What has arrived for Python, which takes it once per cycle of its event loop; and the tokens that Python found valid
+//! lately, by which a call's queue is known.
 
-use std::io::{self, Read, Write};
+use std::collections::HashMap;
+use std::io;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::grpc::{Flaw, Metadata};
-use crate::handover::call::{CallId, UnaryCall};
 use crate::handover::fair_queue::{Capacity, FairQueue, Prices, QueueKey};
+use crate::json::Reader;
 use crate::locks::lock;
 
 /// How often calls are checked for having waited too long.
@@ -198,5 +201,86 @@ impl Arrivals {
         let mut calls = std::mem::take(&mut inbox.express);
         calls.extend(inbox.queue.take(capacity, prices));
         Taken { calls, events: std::mem::take(&mut inbox.events), left: inbox.queue.len() }
+    }
+}
+
+/// A call's number, which is never reused.
+pub type CallId = u64;
+
+/// A unary call that has been received.
+pub struct UnaryCall {
+    pub id: CallId,
+    /// Index in the list of methods that Python passed.
+    pub method: usize,
+    pub metadata: Box<Metadata>,
+    /// The message, or why there is none.
+    pub message: Result<Bytes, Flaw>,
+    /// Reads the message, if it is a body of JSON that must not be read before the caller's token is verified.
+    pub reader: Option<Arc<Reader>>,
+    /// Whether the caller's token is known to be valid.
+    pub known: bool,
+    /// Whether it is carried out together with other calls of its caller.
+    pub gathered: bool,
+}
+
+/// Size of the cache; when it is exceeded, all are forgotten and learnt again.
+const MOST_TOKENS: usize = 20_000;
+/// Longer tokens are not cached: the service issues none.
+const TOKEN_BYTES: usize = 256;
+/// How long a token is remembered.
+const KNOWN: Duration = Duration::from_secs(30);
+
+/// Tokens, with their owner and when they were learnt.
+#[derive(Default)]
+pub struct Tokens(HashMap<Box<[u8]>, (Who, Instant)>);
+
+/// The owner of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// An account of this member.
+    Member(u64),
+    /// An admin, whose calls do not wait.
+    Admin,
+}
+
+impl Tokens {
+    /// Notes the owner of a token.
+    pub fn learn(&mut self, token: &[u8], who: Who, now: Instant) {
+        if token.len() > TOKEN_BYTES {
+            return;
+        }
+        if self.0.len() >= MOST_TOKENS {
+            self.0.clear();
+        }
+        self.0.insert(token.into(), (who, now));
+    }
+
+    /// The owner of a token, if it was learnt lately.
+    pub fn find(&self, token: &[u8], now: Instant) -> Option<Who> {
+        let (who, since) = self.0.get(token)?;
+        (now.saturating_duration_since(*since) < KNOWN).then_some(*who)
+    }
+}
+
+#[cfg(test)]
+mod tokens_tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_known_for_a_while() {
+        let now = Instant::now();
+        let mut tokens = Tokens::default();
+        tokens.learn(b"a", Who::Member(7), now);
+        tokens.learn(b"b", Who::Admin, now);
+        tokens.learn(&[0; 300], Who::Admin, now);
+        assert_eq!((tokens.find(b"a", now), tokens.find(b"b", now)), (Some(Who::Member(7)), Some(Who::Admin)));
+        assert_eq!((tokens.find(b"", now), tokens.find(&[0; 300], now)), (None, None));
+        tokens.learn(&[0; TOKEN_BYTES], Who::Admin, now);
+        assert_eq!(tokens.find(&[0; TOKEN_BYTES], now), Some(Who::Admin));
+        assert_eq!(tokens.find(b"a", now + KNOWN), None);
+        for number in 0_u64..30_000 {
+            tokens.learn(&number.to_be_bytes(), Who::Member(number), now);
+        }
+        assert!(tokens.0.len() <= MOST_TOKENS);
     }
 }

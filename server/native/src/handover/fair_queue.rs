@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::handover::call::{CallId, UnaryCall};
+use crate::handover::arrivals::{CallId, UnaryCall};
 
 /// Limit on the size of all waiting messages; beyond it, the newest call of the queue with the most bytes is refused.
 const MOST_BYTES: usize = 64 * 1024 * 1024;

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::*;
-use crate::grpc::Metadata;
-use crate::peers::Peer;
+use crate::grpc::{Metadata, Peer};
 
 fn call(id: CallId, bytes: usize) -> UnaryCall {
     UnaryCall {

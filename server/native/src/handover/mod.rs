@@ -3,14 +3,8 @@
 
 mod answers;
 mod arrivals;
-mod call;
 mod fair_queue;
-mod refusals;
-mod tokens;
 
-pub use answers::{Answer, Answers, Failure, Listener, Order};
-pub use arrivals::{Arrivals, Event, Refusal, Wait};
-pub use call::{CallId, UnaryCall};
+pub use answers::{Answer, Answers, Failure, Listener, Order, Refusals, Spent, Why};
+pub use arrivals::{Arrivals, CallId, Event, Refusal, Tokens, UnaryCall, Wait, Who};
 pub use fair_queue::{Capacity, Prices};
-pub use refusals::{Refusals, Spent, Why};
-pub use tokens::{Tokens, Who};

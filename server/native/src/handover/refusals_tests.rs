@@ -7,10 +7,9 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::grpc::Metadata;
+use crate::grpc::{Metadata, Peer};
 use crate::handover::answers::{Answer, Listener};
 use crate::handover::arrivals::Wait;
-use crate::peers::Peer;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

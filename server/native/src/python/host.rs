@@ -19,8 +19,7 @@ use crate::grpc::{Patience, frame};
 use crate::handover::{Answers, Arrivals, CallId, Capacity, Failure, Order, Prices, Refusals, Spent, Who, Why};
 use crate::json::{JsonReader, JsonWriter};
 use crate::locks::lock;
-use crate::python::gathered::{Budget, FromJson, GatheredCalls, Gathering};
-use crate::python::tuples::event_tuple;
+use crate::python::gathered::{Budget, FromJson, GatheredCalls, Gathering, event_tuple};
 
 /// A failure, built once and used for many calls.
 #[pyclass(frozen)]

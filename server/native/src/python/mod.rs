@@ -2,7 +2,6 @@
 
 mod gathered;
 mod host;
-mod tuples;
 
 pub use gathered::GatheredCall;
 pub use host::{FailedAnswer, Host};

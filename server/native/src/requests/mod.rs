@@ -3,16 +3,10 @@
 //! interprets it, and handles everything irregular.
 
 mod keys;
-mod ranks;
-mod sets;
-mod together;
 mod users;
 
-pub use keys::{SpreadCommands, UserKeys};
-pub use ranks::KnownRanks;
-pub use sets::KeySet;
-pub use together::{UsersTogether, users_together};
-pub use users::{EncodedUsers, different_users, encoded_users};
+pub use keys::{KeySet, KnownRanks, SpreadCommands, UserKeys};
+pub use users::{EncodedUsers, UsersTogether, different_users, encoded_users, users_together};
 
 #[cfg(test)]
 #[path = "tests.rs"]

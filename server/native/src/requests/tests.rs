@@ -1,7 +1,7 @@
 //! Requests are split where there is no doubt; what is made of them is compared with Python's reading
 //! (`tests/rooms/memberships/reading/test_by_blocks.py`).
 
-use super::sets::UserSet;
+use super::keys::UserSet;
 use super::users::split;
 
 fn sizes(message: &[u8]) -> Option<(usize, Vec<u8>)> {

@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # kept back as anyone's is.
 unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 
-.PHONY: $(OTHER) help setup run test test-changed test-clients check bench wheel licences sbom audit format generate lock clean
+.PHONY: $(OTHER) help setup run quick test test-all test-clients check bench wheel licences sbom audit format generate lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -43,19 +43,19 @@ $(NATIVE_STAMP): $(STAMP) $(NATIVE_SOURCES)
 run: setup ## Run the service on its embedded cluster with the demo catalog
 	@PATH='$(CALLERS_PATH)' $(BIN)/instant-audience serve --demo # which says what to type in the caller's shell
 
-# Most tests wait more than they work: four processes share them. Those that measure have the machine, and so have those
-# that failed, once more: on services of their own, as what they left behind on shared ones would have them fail again.
-test: setup ## Run every test
-	$(BIN)/python -m pytest --cache-clear -rN -m 'not alone' --numprocesses 4 --no-loadscope-reorder; beside=$$?; \
-		$(BIN)/python -m pytest -rN -m alone; \
-		case $$beside$$? in \
-			00) ;; \
-			01|10|11) $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 10 -rfEp ;; \
-			*) exit 1 ;; \
-		esac
+quick: setup ## Run the tests that start no process: half a minute
+	$(BIN)/python -m pytest -q -rN -m 'not process' tests/rooms
 
-test-changed: setup ## Run the tests of what differs from the last commit (or SINCE=<commit>)
-	$(BIN)/python tools/changed_tests.py $(SINCE)
+# Most tests wait more than they work: four processes share them. Those that measure have the machine.
+PYTEST := $(BIN)/python -m pytest -rN
+BESIDE := --numprocesses 4 --no-loadscope-reorder
+test: setup ## Run every rule's test once, on one host, port and product
+	$(PYTEST) -m 'not alone and not wide' $(BESIDE)
+	$(PYTEST) -m 'alone and not wide'
+
+test-all: setup ## Run every test on all hosts, ports and products, with faults and long property tests
+	$(PYTEST) -m 'not alone' --hypothesis-profile large $(BESIDE)
+	$(PYTEST) -m alone --hypothesis-profile large
 
 test-clients: setup ## Build and test the clients of all languages (or CLIENTS="go", HOSTS="native")
 	CLIENTS="$(CLIENTS)" HOSTS="$(HOSTS)" $(BIN)/python tools/test_clients.py

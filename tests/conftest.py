@@ -4,13 +4,16 @@ import gc
 import os
 import re
 import signal
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from instantaudience_server.garbage import spare_all
+from support.cluster.servers import PRODUCTS
+from support.service.running import HOST_MODES
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -18,9 +21,23 @@ from xdist.scheduler import LoadScopeScheduling
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
-settings.register_profile("suite", derandomize=True, database=None, deadline=None)
+settings.register_profile(
+    "suite", derandomize=True, database=None, deadline=None, max_examples=30, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile("large", settings.get_profile("suite"), max_examples=100)
 settings.load_profile("suite")
-"""The same code is tried with the same examples each time. `pytest --hypothesis-profile=default` looks for others."""
+"""The same code is tried with the same examples each time: few, and many in `make test-all`.
+`pytest --hypothesis-profile=default` looks for others."""
+
+SAME_ELSEWHERE: Mapping[str, str] = (
+    dict.fromkeys(HOST_MODES, HOST_MODES[0])
+    | dict.fromkeys(PRODUCTS, PRODUCTS[0])
+    | {"gateway": "gateway", "direct": "gateway"}
+)
+"""Hosts, server products and ports that a test may run on, and the one of each kind that `make test` runs it on."""
+
+PROCESS_FIXTURES = frozenset({"embedded", "host_mode", "product", "passwords", "replicated", "service"})
+"""Fixtures that start processes, or stand for those that do. Other tests that do are marked `process`."""
 
 collect_ignore = ["legacy"]
 """These have an environment of their own (`make test-clients`)."""
@@ -38,6 +55,28 @@ class StartedOnceScheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         started = _STARTED.search(nodeid)
         return nodeid.partition("::")[0] + (f" on {started[1]}" if started else "")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs again on another host, product or port (`wide`), and what starts processes (`process`)."""
+    functions = [item for item in items if isinstance(item, pytest.Function)]
+    cases = {(_function(item), _values(item)) for item in functions}
+    for item in functions:
+        values = _values(item)
+        usual = tuple((name, SAME_ELSEWHERE.get(value, value)) for name, value in values)
+        if usual != values and (_function(item), usual) in cases and not item.get_closest_marker("conformance"):
+            item.add_marker("wide")
+        if PROCESS_FIXTURES & set(item.fixturenames):
+            item.add_marker("process")
+
+
+def _function(item: pytest.Function) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def _values(item: pytest.Function) -> tuple[tuple[str, str], ...]:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return tuple(sorted((name, str(value)) for name, value in parameters.items()))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -87,9 +126,16 @@ def _begin_time_anew(item: pytest.Item) -> None:
         item.ihook.pytest_timeout_set_timer(item=item, settings=item.stash[_TIME])
 
 
-def pytest_configure() -> None:
-    """Let SIGTERM do what Ctrl-C does: fixtures end what they have started."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let SIGTERM do what Ctrl-C does: fixtures end what they have started. Hold `make quick` to what it promises."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if config.option.markexpr == "not process":
+        sys.addaudithook(_refuse_processes)
+
+
+def _refuse_processes(event: str, arguments: Iterable[object]) -> None:
+    if event == "subprocess.Popen":
+        pytest.fail(f"starts a process, and is not marked `process`: {arguments}")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> StartedOnceScheduling:

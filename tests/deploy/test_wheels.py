@@ -12,7 +12,7 @@ from support.cluster.running import running_cluster
 from support.service.running import HOST_MODES, Service, running_service
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.wide, pytest.mark.timeout(400)]
 """Fifty packages are installed."""
 
 

@@ -26,7 +26,7 @@ from support.service.running import Service
 from support.service.traffic import MEMBER, Traffic
 from support.waiting import eventually
 
-pytestmark = [pytest.mark.alone, needs_proc, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.wide, pytest.mark.alone, needs_proc, pytest.mark.timeout(300)]
 
 
 async def node_of(replicated: ReplicatedCluster, token: str, what: str) -> ReplicatedNode:

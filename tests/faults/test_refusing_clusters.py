@@ -15,7 +15,7 @@ from support.service.running import Service
 from support.service.traffic import REMOVE, Traffic
 from support.waiting import eventually
 
-pytestmark = [pytest.mark.alone, needs_proc, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.wide, pytest.mark.alone, needs_proc, pytest.mark.timeout(120)]
 
 PASSWORD = "of-the-tests"
 

@@ -21,7 +21,7 @@ from support.service.traffic import ARGUMENTS, WORKERS, Traffic
 from support.service.workers import WORKER_COMMAND
 from support.waiting import eventually
 
-pytestmark = [pytest.mark.alone, needs_proc, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.wide, pytest.mark.alone, needs_proc, pytest.mark.timeout(300)]
 
 HOST = "127.0.0.1"
 BACK_SECONDS = 30.0

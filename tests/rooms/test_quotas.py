@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
@@ -394,7 +394,6 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(steps, max_size=60))
 def test_no_window_is_passed_and_nobody_is_refused_who_fits(schedule: list[tuple[str, Any, Any]]) -> None:
     """Three workers, one cluster, and time that goes on at any moment: also between a question and its answer."""

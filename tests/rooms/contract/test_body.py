@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2
 from support.contract.json_bodies import (
@@ -212,7 +212,6 @@ def is_json_object(body: bytes) -> bool:
     return isinstance(value, dict)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), value=JSON_VALUES, ascii_only=st.booleans(), indent=st.sampled_from([None, 1]))
 async def test_json_is_what_python_reads(
     client: httpx.AsyncClient, shared_upstream: Upstream, data: Any, value: Any, ascii_only: bool, indent: int | None

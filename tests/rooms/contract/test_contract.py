@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from google.rpc.http_pb2 import HttpResponse
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2
 from instantaudience_gateway.contract import descriptor
@@ -227,7 +227,6 @@ async def test_integers_of_get_in_a_body(client: httpx.AsyncClient, upstream: Up
         assert upstream.calls.pop().request == audience_pb2.GetMembershipsRequest(user_id=text)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     user_id=st.text(),
     others=st.dictionaries(st.text(), JSON_VALUES, max_size=3),

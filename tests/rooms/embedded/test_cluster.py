@@ -129,6 +129,7 @@ async def test_moves_to_other_ports_where_its_own_are_taken(tmp_path: Path, serv
         assert addresses == {each.address for each in cluster.nodes}
 
 
+@pytest.mark.wide
 async def test_stays_apart_from_another_cluster_at_its_former_addresses(tmp_path: Path) -> None:
     cluster, other = EmbeddedCluster(tmp_path / "one"), EmbeddedCluster(tmp_path / "other")
     async with running(cluster):
@@ -143,6 +144,7 @@ async def test_stays_apart_from_another_cluster_at_its_former_addresses(tmp_path
             assert set(await assert_whole(other)).isdisjoint(slots)
 
 
+@pytest.mark.wide
 async def test_a_copy_of_its_directory_is_a_cluster_of_its_own_beside_it(tmp_path: Path, server: Path) -> None:
     cluster, copy = (EmbeddedCluster(tmp_path / name, server) for name in ("one", "copy"))
     async with running(cluster):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.applied import Totals
 from instantaudience_server.catalog.access import Caller
@@ -81,7 +81,6 @@ def counted(reader: Reader) -> tuple[int, Totals, int]:
 
 
 @pytest.mark.parametrize("in_order", [False, True])
-@settings(max_examples=30, deadline=None)
 @given(requests=turns, username=USERNAMES)
 async def test_a_turn_ends_as_its_requests_one_by_one(
     in_order: bool, requests: list[dict[str, Any]], username: str

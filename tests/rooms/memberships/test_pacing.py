@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
@@ -89,7 +89,6 @@ def values_written(reader: Reader) -> list[int]:
     ]
 
 
-@settings(max_examples=25, deadline=None)
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=12), posts=st.integers(1, 4), users=st.integers(3, 6))
 async def test_no_request_overtakes_another_and_no_window_admits_too_many(
     sizes: list[int], posts: int, users: int

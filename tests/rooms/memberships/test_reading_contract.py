@@ -2,7 +2,7 @@
 
 import pytest
 from google.protobuf.json_format import ParseDict
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.memberships.reading.requests import ApplyRequest
@@ -30,7 +30,6 @@ def test_examples(vector: Vector) -> None:
     }
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     request=strategies.requests,
     username=st.sampled_from(USERNAMES),
@@ -49,7 +48,6 @@ async def test_any_request(request: dict, username: str, segments: list[int]) ->
     assert applied(answer.changes, before) == after
 
 
-@settings(max_examples=15, deadline=None)
 @given(request=strategies.requests)
 async def test_a_request_that_is_only_validated_gets_the_same_answer_and_changes_nothing(request: dict) -> None:
     message = encoded(request)
@@ -74,7 +72,6 @@ def oddly_encoded(user: dict, data: st.DataObject) -> bytes:
     return b"".join(pieces)
 
 
-@settings(max_examples=200, deadline=None)
 @given(data=st.data(), blocks=st.lists(st.just({"seg_id": 10001, "value": 1}) | strategies.blocks, max_size=2))
 async def test_a_request_means_the_same_however_it_is_encoded(data: st.DataObject, blocks: list[dict]) -> None:
     ids = st.fixed_dictionaries({"user_id": strategies.user_ids}, optional={"domain": strategies.domains})

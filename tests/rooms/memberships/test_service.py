@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.embedded.cluster import EmbeddedCluster
@@ -91,7 +91,6 @@ async def test_examples(service: MembershipService, plain: RedisCluster, clock: 
     assert await standing(plain) == {user: segments for user, segments in expected.items() if segments}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(

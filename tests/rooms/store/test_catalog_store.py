@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
@@ -343,7 +343,6 @@ class TestGivers:
         assert await write(store, *writes) == outcomes
         await self.assert_exact(plain)
 
-    @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(changed=changes_of_users())
     async def test_names_are_exact_whatever_changes_together(
         self, store: ClusterCatalogStore, plain: RedisCluster, changed: list[Write]

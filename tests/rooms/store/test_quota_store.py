@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
@@ -189,7 +189,6 @@ async def test_a_window_is_kept_a_minute_and_then_goes_by_itself(
     assert all(KEPT_MS - 5000 < each <= KEPT_MS for each in left)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     questions=st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 12), min_size=1, max_size=8))),
     limits=st.builds(Counts, st.integers(1, 12), st.integers(1, 40)),

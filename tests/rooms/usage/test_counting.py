@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from instantaudience.v1 import audience_pb2
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.applied import Applied, Totals
@@ -112,7 +112,6 @@ async def apply(service: MembershipService, request: Any, username: str = "demo"
     await service.apply(encoded(request), caller(username, CATALOG), seconds_from_now(seconds))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(request=strategies.requests)
 @pytest.mark.parametrize(("username", "member_id"), [("demo", DEMO), ("external", EXTERNAL)])
 async def test_a_call_counts_what_the_contract_says(

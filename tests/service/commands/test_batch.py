@@ -126,6 +126,7 @@ async def test_a_file_that_cannot_be_sent_after_another_one(run: Any, demo: dict
     assert json.loads((await run("batch", "show", found[1], "--json", env=demo)).output)["job_id"] == found[1]
 
 
+@pytest.mark.wide
 async def test_a_service_that_is_away_while_a_job_is_followed(run: Any, tmp_path: Path) -> None:
     """The job goes on with it, and so does the command."""
     (tmp_path / "large").write_text("".join(f"{user};10001:0\n" for user in range(1, 2_000_000)))

@@ -33,6 +33,7 @@ def counts(created: int = 0, changed: int = 0, unchanged: int = 0) -> str:
     return f"created {created}, changed {changed}, unchanged {unchanged}\n"
 
 
+@pytest.mark.wide
 async def test_importing_a_file_twice_changes_nothing(
     run: Any, changed: Service, admin: dict[str, str], tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ async def test_importing_from_standard_input(run: Any, changed: Service, admin: 
     assert unknown.errors.startswith("standard input: segments[0] (id 60009): ")
 
 
+@pytest.mark.wide
 async def test_an_exported_catalog_is_the_same_in_another_service(
     run: Any, changed: Service, admin: dict[str, str], tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ async def test_files_of_all_forms(run: Any, demo: dict[str, str], cluster: Redis
     assert not list(tmp_path.glob("*.position"))  # noqa: ASYNC240 - a few names
 
 
+@pytest.mark.wide
 @ON_ONE_HOST
 async def test_killed_half_way_it_goes_on(
     run: Any, demo: dict[str, str], cluster: RedisCluster, tmp_path: Path

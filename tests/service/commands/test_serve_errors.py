@@ -263,6 +263,7 @@ async def test_a_server_that_is_no_cluster(refused: Any, tmp_path: Path) -> None
         await refused("--demo", "--redis", f"redis://127.0.0.1:{port}", line="the cluster cannot be used: .*luster.*")
 
 
+@pytest.mark.wide
 @ON_ONE_HOST
 @pytest.mark.parametrize(("command", "whose"), [("eval", "Error"), ("hscan", ANY_WORKER)], ids=["eval", "hscan"])
 async def test_a_cluster_that_does_not_allow_what_a_start_needs(

@@ -131,6 +131,7 @@ async def test_ctrl_c(host_mode: str) -> None:
         assert await asyncio.wait_for(service.process.wait(), 20) == 0
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("under", [(), ("bash", "-c", "trap '' HUP; exec \"$@\"", "-")], ids=["", "as by nohup"])
 async def test_its_terminal_is_closed(under: tuple[str, ...]) -> None:
     """It drains, where nobody has said that it is to outlive its terminal."""
@@ -234,6 +235,7 @@ async def refused(service: Service) -> None:
     await eventually(check)
 
 
+@pytest.mark.wide
 @ON_ONE_HOST
 async def test_a_service_manager_learns_when_it_serves_and_when_it_ends(
     host_mode: str, monkeypatch: pytest.MonkeyPatch

@@ -6,12 +6,13 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import pytest
 from playwright.async_api import Error, Route, expect
 from support.console import traffic
 from support.console.browsers import Console
 from support.service.running import ON_ONE_HOST, PASSWORDS
 
-pytestmark = ON_ONE_HOST
+pytestmark = [pytest.mark.wide, ON_ONE_HOST]
 
 MORE = traffic.MORE_SEGMENTS
 

@@ -10,7 +10,7 @@ from playwright.async_api import Locator, Route, expect
 from support.console.browsers import Console
 from support.service.running import ON_ONE_HOST, PASSWORDS, Service
 
-pytestmark = ON_ONE_HOST
+pytestmark = [pytest.mark.wide, ON_ONE_HOST]
 
 
 def code_of_nothing() -> str:

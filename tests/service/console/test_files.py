@@ -6,7 +6,7 @@ from support.console.browsers import Console
 from support.service.running import ON_ONE_HOST, Service
 from support.waiting import eventually
 
-pytestmark = ON_ONE_HOST
+pytestmark = [pytest.mark.wide, ON_ONE_HOST]
 
 FILE = "4711;10003:1440\nno user;10003:1440\n4712;99999:0\n<b>4713</b>\u202e\n"
 

@@ -10,7 +10,7 @@ from support.console import traffic
 from support.console.browsers import DESKTOP, PHONE, SERIOUS, Console, console_page
 from support.service.running import ON_ONE_HOST, PASSWORDS, Service
 
-pytestmark = ON_ONE_HOST
+pytestmark = [pytest.mark.wide, ON_ONE_HOST]
 
 VIEWS = ["Overview", "Samples", "Segments", "Users", "Files"]
 SIZES = {"desktop": DESKTOP, "phone": PHONE}

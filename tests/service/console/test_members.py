@@ -3,12 +3,13 @@
 import asyncio
 import time
 
+import pytest
 from playwright.async_api import Route, expect
 from support.console import traffic
 from support.console.browsers import Console
 from support.service.running import ON_ONE_HOST
 
-pytestmark = ON_ONE_HOST
+pytestmark = [pytest.mark.wide, ON_ONE_HOST]
 
 
 async def test_all_members(admin_tab: Console) -> None:

@@ -13,7 +13,7 @@ from support.console import traffic
 from support.console.browsers import TOKEN_KEY, Console, console_page
 from support.service.running import ON_ONE_HOST, PASSWORDS, Service
 
-pytestmark = ON_ONE_HOST
+pytestmark = [pytest.mark.wide, ON_ONE_HOST]
 
 ACCOUNT, PASSWORD = traffic.ACCOUNT, PASSWORDS[traffic.ACCOUNT]
 OTHER_ACCOUNT = "external"

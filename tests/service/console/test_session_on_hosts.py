@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 
+import pytest
 from playwright.async_api import Browser, expect
 from playwright.async_api import Error as PageError
 from support.console import traffic
@@ -10,6 +11,8 @@ from support.console.browsers import TOKEN_KEY, Console, console_page
 from support.service.processes import standing_still
 from support.service.running import PASSWORDS, Service
 from support.waiting import eventually
+
+pytestmark = pytest.mark.wide
 
 ACCOUNT, PASSWORD = traffic.ACCOUNT, PASSWORDS[traffic.ACCOUNT]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
@@ -102,7 +102,6 @@ async def test_absent_value_and_expiration(
     assert forever == (0, 0)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     requests=st.lists(strategies.requests, min_size=1, max_size=3),
     username=st.sampled_from(["demo", "external", "private"]),

@@ -21,7 +21,7 @@ from support.service.processes import needs_proc
 from support.service.running import Service, credentials, running_service
 from support.service.workers import RefusedError, WorkerPeer, connected_to_each
 
-pytestmark = needs_proc
+pytestmark = [pytest.mark.wide, needs_proc]
 
 EFFECTIVE_SECONDS = 1.0 + 2.0
 """A busy machine may take longer."""

@@ -433,6 +433,7 @@ async def test_an_upload_that_stops_half_way(service: Service, demo: httpx.Async
     assert (await demo.put(busy["upload_url"], content=b"")).status_code == 200
 
 
+@pytest.mark.wide
 @ON_ONE_HOST
 async def test_an_upload_of_a_byte_a_second(service: Service, demo: httpx.AsyncClient) -> None:
     job = await created(demo)
@@ -465,6 +466,7 @@ def names_in(folder: Path) -> list[str]:
     return [each.name for each in folder.iterdir()] if folder.exists() else []
 
 
+@pytest.mark.wide
 @ON_ONE_HOST
 async def test_processes_that_are_killed_in_the_middle_of_a_job(service: Service, demo: httpx.AsyncClient) -> None:
     """Another one goes on: each line counts once, and stands."""

@@ -19,7 +19,7 @@ from support.wire.http1 import answer_to
 from bench import processes
 from bench.service import WORKERS, ports
 
-pytestmark = [pytest.mark.alone, needs_proc]
+pytestmark = [pytest.mark.wide, pytest.mark.alone, needs_proc]
 
 MOST_KEPT = 2.5
 """What workers and gateway may have after a flood, of what they had before. Python itself keeps the most: arenas that

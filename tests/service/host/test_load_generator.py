@@ -13,7 +13,7 @@ from bench import load, processes
 from bench.load import USERNAME, Address, Lane, LoadError, Outcome, Pool, Request, Shape, write_catalog
 from bench.service import GATEWAY, WORKERS, ports, signed_in
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.wide, pytest.mark.alone]
 
 PASSWORD = "Load-Passw0rd!"
 SECONDS, WARMUP_SECONDS = 0.4, 0.1

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from google.rpc import status_pb2
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.transport.framing import frame
 from support.contract.answers import GRPC_CODES, assert_failure
@@ -243,7 +243,6 @@ chunks = st.lists(
     frames=chunks,
     joined=st.booleans(),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_bytes_end_in_a_status(
     peer: Peer, other: Peer, method: str, more: Headers, frames: list[bytes], joined: bool
 ) -> None:

@@ -22,6 +22,7 @@ LIVELY_SECONDS = 5.0
 """An upload that says nothing for a minute is given up."""
 
 pytestmark = [
+    pytest.mark.wide,
     needs_proc,
     pytest.mark.timeout(2 * SECONDS),
     pytest.mark.skipif("native" not in HOST_MODES, reason="the native host is not built; others pass uploads on alike"),

@@ -17,6 +17,8 @@ from support.contract.model import UNLIMITED, UNLIMITED_DEMO
 from support.service.running import HOST_MODES, Service, new_directory, running_service
 from support.waiting import eventually
 
+pytestmark = pytest.mark.wide
+
 SMALL = {"id": 300, "name": "small", "limits": UNLIMITED | {"users_per_call": 2, "body_bytes": 300}}
 FULL = {"id": 301, "name": "full", "limits": UNLIMITED | {"users_per_second": 1}}
 PASSWORD = "Alike-Passw0rd!"

@@ -17,6 +17,8 @@ from support.wire.floods import posting_headers
 from support.wire.http1 import answer_to
 from support.wire.peer import connected, grpc_headers
 
+pytestmark = pytest.mark.wide
+
 CALL_SECONDS = 2.0
 """In half of it, the gateway has what it refuses counted, or not at all (ADR 23); a busy machine needs that time."""
 GRACE_SECONDS = 1.0

@@ -359,6 +359,7 @@ async def test_past_the_end_of_the_list_of_revoked_ones_nobody_gets_in(secured: 
     await eventually(partial(end_with, grpc.StatusCode.UNAUTHENTICATED), seconds=30)
 
 
+@pytest.mark.wide
 async def test_past_the_end_of_the_only_authority_nobody_gets_in(host_mode: str, tmp_path: Path) -> None:
     """It vouches for nobody any more, though its callers' certificates last."""
     usual, ending = Authority(tmp_path, "usual"), tmp_path / "ending"
@@ -382,6 +383,7 @@ async def test_past_the_end_of_the_only_authority_nobody_gets_in(host_mode: str,
         await eventually(partial(end_with, grpc.StatusCode.UNAVAILABLE, last), seconds=60)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_who_comes_again_needs_a_certificate_that_has_not_ended(
     secured: Secured, version: ssl.TLSVersion
@@ -654,6 +656,7 @@ async def test_a_certificate_that_is_optional_has_to_be_good_all_the_same(host_m
         assert await outcomes(secured, secured.authority.sign("named", uris=[URI])) == ADMITTED
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("host_mode", HOST_MODES)
 async def test_without_tls_no_header_stands_for_a_certificate(host_mode: str, tmp_path: Path) -> None:
     """Although an account has the names."""

@@ -17,7 +17,7 @@ from support.service.usage import usage_of
 from support.service.workers import WORKER_COMMAND
 from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.wide, pytest.mark.timeout(300)]
 
 CALLERS = 8
 CALLS_BEFORE_AND_AFTER = 300

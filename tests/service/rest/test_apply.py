@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import RedisCluster
 from support.cluster.stored import (
@@ -114,7 +114,6 @@ async def test_content_type_does_not_matter(demo: httpx.AsyncClient, cluster: Re
     assert await stored(cluster) == {("", USER): {10001: (0, 0)}}
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     requests=st.lists(strategies.requests, min_size=1, max_size=3),
     username=st.sampled_from(["demo", "external", "private"]),

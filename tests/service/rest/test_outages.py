@@ -237,6 +237,7 @@ async def test_the_gateway_is_killed(fragile: Service, demo: httpx.AsyncClient) 
     await eventually(lambda: whole(demo), BACK_SECONDS)
 
 
+@pytest.mark.wide
 async def test_the_supervisor_is_killed(host_mode: str) -> None:
     """No child outlives it; so this service is the test's own."""
     async with running_service(host_mode=host_mode) as doomed:

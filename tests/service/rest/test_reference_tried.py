@@ -62,7 +62,7 @@ phases.fuzzing.checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 
 phases.stateful.checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 403, 404, 409, 422, 429]
 """
 SECONDS = 280
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.wide, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import fastavro
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.batch import applying
@@ -123,7 +123,6 @@ def both(content: bytes, *arguments: Any) -> tuple[Any, Any]:
         return natively, asyncio.run(outcome(content, *arguments))
 
 
-@settings(max_examples=200, deadline=None)
 @given(layout=st.sampled_from(LAYOUTS), draw=RANDOMS, refused=st.booleans())
 def test_lines_are_read_alike(layout: dict[str, Any], draw: random.Random, refused: bool) -> None:
     batch = layout | {"error_lines": draw.choice([0, 3, 200])}
@@ -134,7 +133,6 @@ def test_lines_are_read_alike(layout: dict[str, Any], draw: random.Random, refus
     assert natively == by_python
 
 
-@settings(max_examples=60, deadline=None)
 @given(draw=RANDOMS, refused=st.booleans())
 def test_records_are_read_alike(draw: random.Random, refused: bool) -> None:
     uid = draw.choice(["long", ["null", "long"], ["string", "long"]])

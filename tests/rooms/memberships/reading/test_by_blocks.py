@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from instantaudience_server.memberships.reading import by_blocks, requests
 from instantaudience_server.memberships.reading.identity import encoded_platform_keys
@@ -43,7 +43,6 @@ def encoded(users: Sequence[bytes]) -> bytes:
     return b"".join(piece(1, user) for user in users)
 
 
-@settings(max_examples=200, deadline=None)
 @given(sent=st.lists(st.lists(regular, max_size=6), max_size=4) | st.lists(some_users, max_size=4))
 def test_users_are_found_by_their_blocks(sent: list[list[bytes]]) -> None:
     read = [ApplyRequest.FromString(encoded(users)).users for users in sent]
@@ -61,7 +60,6 @@ def test_users_are_found_by_their_blocks(sent: list[list[bytes]]) -> None:
     assert set(found.key_set) == expected.key_set
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     pieces=st.lists(
         regular.map(lambda user: piece(1, user))

@@ -2,7 +2,7 @@
 
 import pytest
 from google.protobuf.json_format import ParseDict
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.memberships.reading.wire import EncodedRequest, decode_user, split_user, users_by_rest
@@ -13,7 +13,6 @@ HEADS = (b"\x0a\x01", b"\x0a\x02", b"\x0a\x00", b"\x0a\x80", b"\x0a\x05", b"\x12
 REQUESTS = (pb.ApplySegmentsRequest, pb.StreamSegmentsRequest)
 
 
-@settings(max_examples=50, deadline=None)
 @given(request=strategies.requests, validate_only=st.booleans(), kind=st.sampled_from(REQUESTS))
 def test_reads_and_writes_what_the_public_messages_do(request: dict, validate_only: bool, kind: type) -> None:
     message = ParseDict(request, kind(validate_only=validate_only))
@@ -31,7 +30,6 @@ def test_has_the_fields_of_the_public_messages(kind: type) -> None:
     assert shape(EncodedRequest.DESCRIPTOR) == shape(kind.DESCRIPTOR)  # type: ignore[attr-defined]
 
 
-@settings(max_examples=100, deadline=None)
 @given(user=strategies.users)
 def test_a_user_is_split_after_its_id(user: dict) -> None:
     message = ParseDict(user, pb.RtSegment())
@@ -43,7 +41,6 @@ def test_a_user_is_split_after_its_id(user: dict) -> None:
         assert decode_user(rest) == message
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     users=st.lists(st.builds(bytes.__add__, st.sampled_from(HEADS), st.binary(min_size=2, max_size=4)), max_size=6)
     | st.lists(st.builds(bytes.__add__, st.sampled_from(HEADS), st.binary(min_size=3, max_size=3)), max_size=6)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from hiredis import pack_command
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.interfaces.groups import indexes_by
@@ -34,7 +34,6 @@ def all_of(spreads: list[commands.Spread]) -> list[tuple[int, bytes]]:
     return found
 
 
-@settings(deadline=None)
 @given(keys=user_keys, end=st.integers(0, 2**46), values=values)
 def test_setting_memberships(keys: list[bytes], end: int, values: dict[int, int]) -> None:
     fields = [word for pair in values.items() for word in pair]
@@ -45,7 +44,6 @@ def test_setting_memberships(keys: list[bytes], end: int, values: dict[int, int]
     assert sorted(all_of(commands.on_keys(keys, words))) == sorted(wanted)
 
 
-@settings(deadline=None)
 @given(keys=user_keys, segment_ids=st.lists(int32s, min_size=1))
 def test_removing_memberships(keys: list[bytes], segment_ids: list[int]) -> None:
     words = commands.removing(segment_ids)

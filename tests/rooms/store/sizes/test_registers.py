@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience_server.store.sizes.hyperloglog import numbers_of, places_of
 from instantaudience_server.store.sizes.registers import FEW, MOST_COUNTED, Additions, Registers
@@ -88,7 +88,6 @@ joinings = st.dictionaries(segment_sets, some_of_the_crowd, min_size=1, max_size
 
 
 @in_both_ways
-@settings(deadline=None)
 @given(calls=st.lists(joinings, max_size=12), most_segments=st.integers(1, 4), known_after=st.integers(1, 40))
 def test_nothing_is_left_out_that_would_raise_a_register(
     send: Send, calls: list[Joining], most_segments: int, known_after: int

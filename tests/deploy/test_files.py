@@ -65,21 +65,21 @@ def longest_end(drain_wait: float, drain_seconds: float) -> float:
     return drain_wait + 2 * drain_seconds + EXTRA_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("place", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
-)
-def test_commands_are_the_services(place: str, words: list[str]) -> None:
-    answer = CliRunner().invoke(main, [*words, "--help"])
-    assert answer.exit_code == 0, f"{place}: {answer.output}"
-    command = main.get_command(click.Context(main), words[0])
-    assert command is not None
-    with click.Context(command) as context:
-        command.parse_args(context, words[1:])
+def test_commands_are_the_services(subtests: pytest.Subtests) -> None:
+    for place, words in list(commands()):
+        with subtests.test(place=place, words=words):
+            answer = CliRunner().invoke(main, [*words, "--help"])
+            assert answer.exit_code == 0, f"{place}: {answer.output}"
+            command = main.get_command(click.Context(main), words[0])
+            assert command is not None
+            with click.Context(command) as context:
+                command.parse_args(context, words[1:])
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(DEPLOY)))
-def test_variables_are_those_that_the_service_reads(path: Path) -> None:
-    assert set(re.findall(r"\bINSTANT_AUDIENCE_[A-Z_]*[A-Z]", path.read_text())) <= VARIABLES
+def test_variables_are_those_that_the_service_reads(subtests: pytest.Subtests) -> None:
+    for path in FILES:
+        with subtests.test(path=path):
+            assert set(re.findall(r"\bINSTANT_AUDIENCE_[A-Z_]*[A-Z]", path.read_text())) <= VARIABLES
 
 
 def test_values_of_variables_are_taken() -> None:
@@ -250,9 +250,10 @@ def node_configuration() -> dict[str, str]:
     return {name.removeprefix("--"): value for name, value in pairwise(words) if name.startswith("--")}
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.directive)
-def test_the_nodes_keep_what_was_acknowledged(check: Any) -> None:
-    assert check.right(node_configuration()[check.directive])
+def test_the_nodes_keep_what_was_acknowledged(subtests: pytest.Subtests) -> None:
+    for check in CHECKS:
+        with subtests.test(check=check):
+            assert check.right(node_configuration()[check.directive])
 
 
 async def test_a_server_takes_the_nodes_configuration(tmp_path: Path) -> None:

@@ -31,16 +31,17 @@ def headings(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles(document)}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
-def test_its_links_lead_somewhere(document: Path) -> None:
-    text = re.sub(r"`[^`\n]*`", "", FENCED.sub("", (ROOT / document).read_text()))
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
-        path, _, heading = link.partition("#")
-        if "://" in path:
-            continue
-        target = (ROOT / document).parent / path if path else ROOT / document
-        assert target.exists(), link
-        assert not heading or heading in headings(target), link
+def test_its_links_lead_somewhere(subtests: pytest.Subtests) -> None:
+    for document in DOCUMENTS:
+        with subtests.test(document=document):
+            text = re.sub(r"`[^`\n]*`", "", FENCED.sub("", (ROOT / document).read_text()))
+            for link in re.findall(r"\]\(([^)\s]+)\)", text):
+                path, _, heading = link.partition("#")
+                if "://" in path:
+                    continue
+                target = (ROOT / document).parent / path if path else ROOT / document
+                assert target.exists(), link
+                assert not heading or heading in headings(target), link
 
 
 def sources() -> Iterator[str]:
@@ -61,9 +62,10 @@ def missing(path: Path | str) -> list[str]:
     return [name for name in named if name not in ENDINGS]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
-def test_the_files_that_it_names_are_there(document: Path) -> None:
-    assert missing(document) == []
+def test_the_files_that_it_names_are_there(subtests: pytest.Subtests) -> None:
+    for document in DOCUMENTS:
+        with subtests.test(document=document):
+            assert missing(document) == []
 
 
 def test_the_files_that_comments_name_are_there() -> None:

@@ -14,9 +14,9 @@ CALLS = ("cryptography.x509", "grpc", "jwt")
 """What only processes that take calls, or have TLS, use."""
 
 
-@pytest.mark.parametrize(
-    ("words", "unused"),
-    [
+def test_what_is_not_used_is_not_imported(subtests: pytest.Subtests) -> None:
+    """Those that would go on end here, without a configuration or a directory."""
+    for words, unused in [
         ("instantaudience_server.running worker", (METRICS, TERMINALS)),
         ("instantaudience_server.running batch_worker", (METRICS, TERMINALS, *CALLS)),
         ("instantaudience_server.running metrics_server", (METRICS, TERMINALS, *CALLS, "redis")),
@@ -24,25 +24,26 @@ CALLS = ("cryptography.x509", "grpc", "jwt")
         ("instantaudience_server serve --help", (METRICS, TERMINALS, *CALLS, "redis")),
         ("instantaudience_server get --help", (METRICS, TERMINALS, "structlog", "redis")),
         ("instantaudience_server backup --help", (METRICS,)),
-    ],
-)
-def test_what_is_not_used_is_not_imported(words: str, unused: tuple[str, ...]) -> None:
-    """Those that would go on end here, without a configuration or a directory."""
-    command = [sys.executable, "-X", "importtime", "-m", *words.split()]
-    ended = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    imported = {line.split("|")[-1].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
-    assert len(imported) > 100
-    assert not imported.intersection(unused)
+    ]:
+        with subtests.test(words=words, unused=unused):
+            command = [sys.executable, "-X", "importtime", "-m", *words.split()]
+            ended = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+            imported = {
+                line.split("|")[-1].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")
+            }
+            assert len(imported) > 100
+            assert not imported.intersection(unused)
 
 
-@pytest.mark.parametrize("name", UNUSED_BY_PROCESSES)
-def test_it_can_be_imported_before_and_after(name: str) -> None:
-    before = import_module(name)
-    with lean_imports((name,)):
-        with pytest.raises(ImportError):
-            import_module(name)
-        assert not gc.isenabled()
-    assert import_module(name) is before
-    assert gc.isenabled()
+def test_it_can_be_imported_before_and_after(subtests: pytest.Subtests) -> None:
+    for name in UNUSED_BY_PROCESSES:
+        with subtests.test(name=name):
+            before = import_module(name)
+            with lean_imports((name,)):
+                with pytest.raises(ImportError):
+                    import_module(name)
+                assert not gc.isenabled()
+            assert import_module(name) is before
+            assert gc.isenabled()

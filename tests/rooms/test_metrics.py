@@ -80,25 +80,23 @@ def test_the_first_failure_of_a_method_counts_for_an_alert() -> None:
         assert REGISTRY.get_sample_value("instant_audience_calls_total", {"method": "a.B/F", "code": code}) == 0
 
 
-@pytest.mark.parametrize(
-    ("code", "outcome"),
-    [
+def test_durations_are_told_by_method_and_outcome(subtests: pytest.Subtests) -> None:
+    for code, outcome in [
         (code_pb2.OK, "ok"),
         (code_pb2.INVALID_ARGUMENT, "refused"),
         (code_pb2.RESOURCE_EXHAUSTED, "refused"),
         (code_pb2.UNAVAILABLE, "failed"),
         (code_pb2.INTERNAL, "failed"),
-    ],
-)
-def test_durations_are_told_by_method_and_outcome(code: int, outcome: str) -> None:
-    name, labels = "instant_audience_call_seconds", {"method": f"a.B/Took{code}", "outcome": outcome}
-    for seconds in (0.3, 0.4, None):
-        count_call(f"/a.B/Took{code}", code, seconds)
-    write_down()
-    assert REGISTRY.get_sample_value(f"{name}_count", labels) == 2
-    assert REGISTRY.get_sample_value(f"{name}_sum", labels) == pytest.approx(0.7)
-    assert REGISTRY.get_sample_value(f"{name}_bucket", labels | {"le": "0.25"}) == 0
-    assert REGISTRY.get_sample_value(f"{name}_bucket", labels | {"le": "0.5"}) == 2
+    ]:
+        with subtests.test(code=code, outcome=outcome):
+            name, labels = "instant_audience_call_seconds", {"method": f"a.B/Took{code}", "outcome": outcome}
+            for seconds in (0.3, 0.4, None):
+                count_call(f"/a.B/Took{code}", code, seconds)
+            write_down()
+            assert REGISTRY.get_sample_value(f"{name}_count", labels) == 2
+            assert REGISTRY.get_sample_value(f"{name}_sum", labels) == pytest.approx(0.7)
+            assert REGISTRY.get_sample_value(f"{name}_bucket", labels | {"le": "0.25"}) == 0
+            assert REGISTRY.get_sample_value(f"{name}_bucket", labels | {"le": "0.5"}) == 2
 
 
 async def test_samples_are_taken_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,12 +49,13 @@ def ends_soon(pidfd: int) -> bool:
 
 
 class TestChild:
-    @pytest.mark.parametrize(("script", "returncode"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", -9)])
-    async def test_tells_how_it_ended(self, script: str, returncode: int) -> None:
-        child = await Child.start(shell(script))
-        assert await child.wait() == returncode
-        assert child.returncode == returncode
-        assert await child.stop(grace_seconds=1) == returncode
+    async def test_tells_how_it_ended(self, subtests: pytest.Subtests) -> None:
+        for script, returncode in [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", -9)]:
+            with subtests.test(script=script, returncode=returncode):
+                child = await Child.start(shell(script))
+                assert await child.wait() == returncode
+                assert child.returncode == returncode
+                assert await child.stop(grace_seconds=1) == returncode
 
     async def test_gets_input_environment_and_output(self, tmp_path: Path) -> None:
         output = tmp_path / "output"
@@ -276,17 +277,16 @@ class TestPorts:
         assert len(set(ports)) == 20
         assert all(port_is_free(HOST, port) and port < 32_768 for port in ports)
 
-    @pytest.mark.parametrize(
-        "options", [(), (socket.SO_REUSEADDR,), (socket.SO_REUSEPORT,), (socket.SO_REUSEADDR, socket.SO_REUSEPORT)]
-    )
-    def test_a_port_where_another_listens_is_refused(self, options: tuple[int, ...]) -> None:
-        with listening(*options) as server:
-            port = server.getsockname()[1]
-            assert not port_is_free(HOST, port)
-            with pytest.raises(PortInUseError, match=f"port {port} on {HOST} is in use") as refused:
-                reserve_port(HOST, port)
-        assert refused.value.port == port
-        assert refused.value.errno == errno.EADDRINUSE
+    def test_a_port_where_another_listens_is_refused(self, subtests: pytest.Subtests) -> None:
+        for options in [(), (socket.SO_REUSEADDR,), (socket.SO_REUSEPORT,), (socket.SO_REUSEADDR, socket.SO_REUSEPORT)]:
+            with subtests.test(options=options):
+                with listening(*options) as server:
+                    port = server.getsockname()[1]
+                    assert not port_is_free(HOST, port)
+                    with pytest.raises(PortInUseError, match=f"port {port} on {HOST} is in use") as refused:
+                        reserve_port(HOST, port)
+                assert refused.value.port == port
+                assert refused.value.errno == errno.EADDRINUSE
 
     def test_a_reserved_port_is_for_the_children_only(self) -> None:
         with reserve_port(HOST, 0) as reserved:

@@ -194,16 +194,19 @@ class TestRefusals:
             assert error.retry_after_seconds == 1
             assert error.metadata == {"count": count, "subject": "member:123"}
 
-    @pytest.mark.parametrize("resource", ["rt-segment", "segment", "rt-segment-processed"])
-    async def test_a_get(self, resource: str) -> None:
-        quotas = Quotas(Windows())
-        await quotas.ask_gets(member(), resource, 999, LATER)
-        await quotas.ask_gets(member(), resource, 1, LATER)
-        with pytest.raises(AudienceError, match=f"limit of 1000 reads per 1 seconds to {resource}, wait") as failed:
-            await quotas.ask_gets(member(), resource, 1, LATER)
-        assert failed.value.metadata["count"] == "1000"
-        with pytest.raises(AudienceError):
-            quotas.ask_gets(member(), resource, 1, LATER)  # known at once: nothing is read for it
+    async def test_a_get(self, subtests: pytest.Subtests) -> None:
+        for resource in ["rt-segment", "segment", "rt-segment-processed"]:
+            with subtests.test(resource=resource):
+                quotas = Quotas(Windows())
+                await quotas.ask_gets(member(), resource, 999, LATER)
+                await quotas.ask_gets(member(), resource, 1, LATER)
+                with pytest.raises(
+                    AudienceError, match=f"limit of 1000 reads per 1 seconds to {resource}, wait"
+                ) as failed:
+                    await quotas.ask_gets(member(), resource, 1, LATER)
+                assert failed.value.metadata["count"] == "1000"
+                with pytest.raises(AudienceError):
+                    quotas.ask_gets(member(), resource, 1, LATER)  # known at once: nothing is read for it
 
     async def test_a_window_known_to_be_full_is_not_asked_about(self) -> None:
         now = [0.0]
@@ -280,17 +283,16 @@ class TestRefusals:
 
 
 class TestSpent:
-    @pytest.mark.parametrize(
-        ("before", "users", "quota"), [([1, 1, 1], 1, "posts"), ([4, 6], 1, "users"), ([4, 6], 6, "users")]
-    )
-    async def test_no_post_has_room(self, before: list[int], users: int, quota: str) -> None:
-        quotas, limited = Quotas(Windows()), member(posts_per_second=3, users_per_second=10)
-        for each in before:
-            await ask(quotas, limited, each, LATER)
-        for number in (1, 2, 3):
-            spent = (await refused(quotas, limited, users)).spent
-            assert spent is not None
-            assert (spent.member_id, spent.quota, spent.refused) == (123, quota, number)
+    async def test_no_post_has_room(self, subtests: pytest.Subtests) -> None:
+        for before, users, quota in [([1, 1, 1], 1, "posts"), ([4, 6], 1, "users"), ([4, 6], 6, "users")]:
+            with subtests.test(before=before, users=users, quota=quota):
+                quotas, limited = Quotas(Windows()), member(posts_per_second=3, users_per_second=10)
+                for each in before:
+                    await ask(quotas, limited, each, LATER)
+                for number in (1, 2, 3):
+                    spent = (await refused(quotas, limited, users)).spent
+                    assert spent is not None
+                    assert (spent.member_id, spent.quota, spent.refused) == (123, quota, number)
 
     async def test_no_read_has_room(self) -> None:
         quotas, limited = Quotas(Windows()), member(gets_per_second=2)

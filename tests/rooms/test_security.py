@@ -20,12 +20,13 @@ def test_each_threat_has_an_answer_and_a_test() -> None:
         assert "`tests/" in test, row
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_it_is_there(name: str) -> None:
-    file, _, test = name.partition("::")
-    text = (ROOT / file).read_text()
-    function, _, case = test.rstrip("]").partition("[")
-    if function:
-        assert re.search(rf"^(async )?def {function}\(", text, re.MULTILINE)
-    if case:
-        assert re.search(rf'"{re.escape(case)}"|def {re.escape(case)}\(|\w\.{re.escape(case)},', text)
+def test_it_is_there(subtests: pytest.Subtests) -> None:
+    for name in NAMED:
+        with subtests.test(name=name):
+            file, _, test = name.partition("::")
+            text = (ROOT / file).read_text()
+            function, _, case = test.rstrip("]").partition("[")
+            if function:
+                assert re.search(rf"^(async )?def {function}\(", text, re.MULTILINE)
+            if case:
+                assert re.search(rf'"{re.escape(case)}"|def {re.escape(case)}\(|\w\.{re.escape(case)},', text)

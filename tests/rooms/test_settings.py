@@ -1,7 +1,6 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -25,19 +24,20 @@ def test_each_has_an_option_and_a_row_of_the_operators_table() -> None:
     assert ROWS.keys() == Settings.model_fields.keys() == OPTIONS.keys() - {"config"}
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
-def test_the_operators_table_tells_what_is_so(name: str) -> None:
-    flag, values, default = ROWS[name]
-    field = Settings.model_fields[name]
-    assert ([flag], f"INSTANT_AUDIENCE_{name.upper()}") == (OPTIONS[name].opts, OPTIONS[name].envvar)
-    bounds = {getattr(each, bound) for each in field.metadata for bound in ("ge", "le") if hasattr(each, bound)}
-    assert bounds <= {int(number) for number in re.findall(r"\b\d+\b", values)}
-    if isinstance(field.default, bool):
-        assert default == str(field.default).lower()
-    elif isinstance(field.default, int | float) and name != "workers":
-        assert float(default) == field.default
-    elif isinstance(field.default, str | Path) and field.default:
-        assert default == f"`{field.default}`"
+def test_the_operators_table_tells_what_is_so(subtests: pytest.Subtests) -> None:
+    for name in Settings.model_fields:
+        with subtests.test(name=name):
+            flag, values, default = ROWS[name]
+            field = Settings.model_fields[name]
+            assert ([flag], f"INSTANT_AUDIENCE_{name.upper()}") == (OPTIONS[name].opts, OPTIONS[name].envvar)
+            bounds = {getattr(each, bound) for each in field.metadata for bound in ("ge", "le") if hasattr(each, bound)}
+            assert bounds <= {int(number) for number in re.findall(r"\b\d+\b", values)}
+            if isinstance(field.default, bool):
+                assert default == str(field.default).lower()
+            elif isinstance(field.default, int | float) and name != "workers":
+                assert float(default) == field.default
+            elif isinstance(field.default, str | Path) and field.default:
+                assert default == f"`{field.default}`"
 
 
 def test_defaults_are_those_of_one_machine() -> None:
@@ -47,16 +47,16 @@ def test_defaults_are_those_of_one_machine() -> None:
     assert settings.workers >= 1
 
 
-@pytest.mark.parametrize("given", [{}, {"demo": True}, {"catalog": "catalog.yaml"}], ids=str)
-def test_a_catalog_to_begin_with_may_be_given(given: dict[str, Any]) -> None:
-    settings = Settings(**given)
-    assert settings.demo is given.get("demo", False)
-    assert settings.catalog == (Path(given["catalog"]) if "catalog" in given else None)
+def test_a_catalog_to_begin_with_may_be_given(subtests: pytest.Subtests) -> None:
+    for given in [{}, {"demo": True}, {"catalog": "catalog.yaml"}]:
+        with subtests.test(given=given):
+            settings = Settings(**given)
+            assert settings.demo is given.get("demo", False)
+            assert settings.catalog == (Path(given["catalog"]) if "catalog" in given else None)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
+def test_a_bad_value_is_refused(subtests: pytest.Subtests) -> None:
+    for given in [
         {"demo": True, "catalog": "catalog.yaml"},
         {"demo": True, "http_port": 65536},
         {"demo": True, "http_port": -1},
@@ -98,14 +98,12 @@ def test_a_catalog_to_begin_with_may_be_given(given: dict[str, Any]) -> None:
         {"demo": True, "allowed_origins": "https://app.example.com/"},
         {"demo": True, "allowed_origins": "*"},
         {"demo": True, "colour": "red"},
-    ],
-    ids=str,
-)
-def test_a_bad_value_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError) as refused:
-        Settings(**given)
-    assert refused.value.error_count() == 1
-    assert "s3cret" not in refused.value.errors()[0]["msg"]
+    ]:
+        with subtests.test(given=given):
+            with pytest.raises(ValidationError) as refused:
+                Settings(**given)
+            assert refused.value.error_count() == 1
+            assert "s3cret" not in refused.value.errors()[0]["msg"]
 
 
 @pytest.mark.parametrize("file", [b"/caf\xe9", b"/a\nb"], ids=["in Latin-1", "with a line break"])
@@ -170,15 +168,14 @@ def test_the_clusters_password_is_not_shown() -> None:
     assert settings.redis.get_secret_value() == "redis://app:hunter2@cluster:6379"
 
 
-@pytest.mark.parametrize(
-    "url", ["redis://app:hunter2@a:6379,b:6379", "rediss://[::1]:7000?password=hunter2&ssl_ca_certs=/ca.pem", None]
-)
-def test_workers_can_read_what_is_written_for_them(url: str | None) -> None:
-    settings = Settings(demo=True, redis=url)  # type: ignore[arg-type]
-    told = Settings.model_validate_json(settings.model_dump_json())
-    assert told.model_dump(exclude={"redis"}) == settings.model_dump(exclude={"redis"})
-    assert (told.redis is None) == (url is None)
-    assert "hunter2" not in told.model_dump_json()
+def test_workers_can_read_what_is_written_for_them(subtests: pytest.Subtests) -> None:
+    for url in ["redis://app:hunter2@a:6379,b:6379", "rediss://[::1]:7000?password=hunter2&ssl_ca_certs=/ca.pem", None]:
+        with subtests.test(url=url):
+            settings = Settings(demo=True, redis=url)  # type: ignore[arg-type]
+            told = Settings.model_validate_json(settings.model_dump_json())
+            assert told.model_dump(exclude={"redis"}) == settings.model_dump(exclude={"redis"})
+            assert (told.redis is None) == (url is None)
+            assert "hunter2" not in told.model_dump_json()
 
 
 def test_an_address_is_written_as_it_is_mostly() -> None:

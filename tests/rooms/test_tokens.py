@@ -426,9 +426,8 @@ async def test_a_token_is_nowhere_in_the_cluster(worker: AccountWorker, plain: R
         assert token.split(":")[2].encode() not in stored
 
 
-@pytest.mark.parametrize(
-    ("authorization", "token"),
-    [
+def test_a_token_may_stand_bare_or_after_bearer(subtests: pytest.Subtests) -> None:
+    for authorization, token in [
         ("hbapi:1:x:y", "hbapi:1:x:y"),
         ("  hbapi:1:x:y ", "hbapi:1:x:y"),
         ("Bearer hbapi:1:x:y", "hbapi:1:x:y"),
@@ -437,10 +436,9 @@ async def test_a_token_is_nowhere_in_the_cluster(worker: AccountWorker, plain: R
         ("Basic hbapi:1:x:y", "Basic hbapi:1:x:y"),
         ("Bearer", "Bearer"),
         ("", ""),
-    ],
-)
-def test_a_token_may_stand_bare_or_after_bearer(authorization: str, token: str) -> None:
-    assert bare_token(authorization) == token
+    ]:
+        with subtests.test(authorization=authorization, token=token):
+            assert bare_token(authorization) == token
 
 
 async def test_the_pipeline_asks_for_a_token_before_it_reads(worker: AccountWorker, usage: Usage) -> None:

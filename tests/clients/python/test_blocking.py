@@ -294,7 +294,8 @@ async def test_an_interrupt_while_work_is_handed_over_leaves_nothing_running(
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize("program", [FORKED, FORKED_WITH_LOOP, BLOCKED], ids=["forked", "with loop", "blocked"])
-def test_processes_end(program: str) -> None:
+def test_processes_end(subtests: pytest.Subtests) -> None:
     """Also one that was forked, where the client raises RuntimeError, and one whose iterator of users blocks."""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS)
+    for program in [FORKED, FORKED_WITH_LOOP, BLOCKED]:
+        with subtests.test(program=program):
+            subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS)

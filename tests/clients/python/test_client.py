@@ -121,11 +121,11 @@ def test_a_token_with_what_no_header_holds_is_told(with_token: Callable[[str], o
     assert token not in str(raised.value)
 
 
-@pytest.mark.parametrize("with_token", [Token, partial(Password, "demo", "demo")])
-def test_an_empty_token_is_told(with_token: Callable[[str], object]) -> None:
+def test_an_empty_token_is_told(subtests: pytest.Subtests) -> None:
     """As of a variable that is not set: the service would be asked as without a token, and refuse every call."""
-    with pytest.raises(ValueError, match="the token is empty"):
-        with_token("")
+    for with_token in [Token, partial(Password, "demo", "demo")]:
+        with subtests.test(with_token=with_token), pytest.raises(ValueError, match="the token is empty"):
+            with_token("")
 
 
 @pytest.mark.parametrize("token", ["x", "hbapi", "hbapi:x:y:z", "hbapi:99999999999:y:z"])
@@ -465,13 +465,14 @@ async def test_the_blocking_client(service: FakeService) -> None:
     assert read >= 2 * 2499
 
 
-@pytest.mark.parametrize("kind", [Client, AsyncClient])
-async def test_a_window_or_limit_without_room_is_refused(kind: type[Client] | type[AsyncClient]) -> None:
-    for none in (0, math.nan):
-        with pytest.raises(ValueError, match="window is 1 at least"):
-            kind("127.0.0.1:1", DEMO, plaintext=True, window=none)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match=f"^gets_per_second is {none}: a limit is 1 at least$"):
-            kind("127.0.0.1:1", DEMO, plaintext=True, limits=Limits(gets_per_second=none))  # type: ignore[arg-type]
+async def test_a_window_or_limit_without_room_is_refused(subtests: pytest.Subtests) -> None:
+    for kind in [Client, AsyncClient]:
+        with subtests.test(kind=kind):
+            for none in (0, math.nan):
+                with pytest.raises(ValueError, match="window is 1 at least"):
+                    kind("127.0.0.1:1", DEMO, plaintext=True, window=none)  # type: ignore[arg-type]
+                with pytest.raises(ValueError, match=f"^gets_per_second is {none}: a limit is 1 at least$"):
+                    kind("127.0.0.1:1", DEMO, plaintext=True, limits=Limits(gets_per_second=none))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seconds", [1e10, math.inf])

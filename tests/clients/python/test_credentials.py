@@ -62,17 +62,15 @@ async def test_a_token_is_replaced_before_it_ends(clock: SimpleNamespace) -> Non
     assert had == ["a", "a", "b", "b", "c"]
 
 
-@pytest.mark.parametrize(
-    ("said", "lifetime"),
-    [
+def test_a_token_may_end_at_any_time(subtests: pytest.Subtests) -> None:
+    """By a clock that is a day ahead, each token has ended when it comes: its life is counted instead."""
+    for said, lifetime in [
         (None, math.inf),
         *((Duration(seconds=seconds, nanos=-1), max(0, seconds)) for seconds in (90, 0, 2**62, -(2**62))),
-    ],
-)
-def test_a_token_may_end_at_any_time(said: Duration | None, lifetime: float) -> None:
-    """By a clock that is a day ahead, each token has ended when it comes: its life is counted instead."""
-    answer = AuthenticateResult(token="a", expire_time=Timestamp(seconds=1), lifetime=said)
-    assert issued(AuthenticateResponse(response=answer)) == ("a", lifetime)
+    ]:
+        with subtests.test(said=said, lifetime=lifetime):
+            answer = AuthenticateResult(token="a", expire_time=Timestamp(seconds=1), lifetime=said)
+            assert issued(AuthenticateResponse(response=answer)) == ("a", lifetime)
 
 
 @pytest.mark.parametrize("token", ["", "a\n", "é", "a\0", "x" * 4097])
@@ -93,36 +91,36 @@ async def test_a_sign_in_without_a_token_that_can_be_sent_is_a_defect(token: str
     assert [(each.request_id, each.code.name) for each in attempts] == [(raised.value.request_id, "INTERNAL")]
 
 
-@pytest.mark.parametrize("half", [{"certificate_chain": b"-"}, {"private_key": b"-"}])
-def test_half_a_client_certificate_is_refused(half: dict[str, bytes]) -> None:
+def test_half_a_client_certificate_is_refused(subtests: pytest.Subtests) -> None:
     """gRPC would abort the process."""
-    with pytest.raises(ValueError, match="needs both certificate_chain and private_key"):
-        Tls(**half)
+    for half in [{"certificate_chain": b"-"}, {"private_key": b"-"}]:
+        with subtests.test(half=half), pytest.raises(ValueError, match="needs both certificate_chain and private_key"):
+            Tls(**half)
 
 
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 KEY = CERTIFICATE.replace(b"CERTIFICATE", b"PRIVATE KEY")
 
 
-@pytest.mark.parametrize(
-    "none", [b"", b"x", CERTIFICATE, KEY.replace(b"PRIV", b"ENCRYPTED PRIV"), b"\xef\xbb\xbf" + KEY]
-)
-def test_a_key_that_is_none_is_refused(none: bytes) -> None:
+def test_a_key_that_is_none_is_refused(subtests: pytest.Subtests) -> None:
     """For an empty one, gRPC would abort the process; others would be a failed connection at each call's deadline."""
-    with pytest.raises(ValueError, match="no private key in PEM form in private_key, or it is encrypted"):
-        Tls(certificate_chain=CERTIFICATE, private_key=none)
-    legacy = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n"
-    with pytest.raises(ValueError, match="encrypted"):
-        Tls(certificate_chain=CERTIFICATE, private_key=legacy)
+    for none in [b"", b"x", CERTIFICATE, KEY.replace(b"PRIV", b"ENCRYPTED PRIV"), b"\xef\xbb\xbf" + KEY]:
+        with subtests.test(none=none):
+            with pytest.raises(ValueError, match="no private key in PEM form in private_key, or it is encrypted"):
+                Tls(certificate_chain=CERTIFICATE, private_key=none)
+            legacy = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n"
+            with pytest.raises(ValueError, match="encrypted"):
+                Tls(certificate_chain=CERTIFICATE, private_key=legacy)
 
 
-@pytest.mark.parametrize("none", [b"", b"x", KEY])
-def test_certificates_that_are_none_are_refused(none: bytes) -> None:
+def test_certificates_that_are_none_are_refused(subtests: pytest.Subtests) -> None:
     """For empty roots, gRPC would take its own."""
-    with pytest.raises(ValueError, match="no certificate in PEM form in certificate_chain"):
-        Tls(certificate_chain=none, private_key=KEY)
-    with pytest.raises(ValueError, match="no certificate in PEM form in root_certificates"):
-        Tls(none)
+    for none in [b"", b"x", KEY]:
+        with subtests.test(none=none):
+            with pytest.raises(ValueError, match="no certificate in PEM form in certificate_chain"):
+                Tls(certificate_chain=none, private_key=KEY)
+            with pytest.raises(ValueError, match="no certificate in PEM form in root_certificates"):
+                Tls(none)
 
 
 def test_keys_and_certificates_are_taken_as_others_write_them(tmp_path: Path) -> None:
@@ -263,20 +261,21 @@ async def test_a_call_goes_on_that_waits_for_another_token_while_its_own_ends(
     assert left == [30.0, 30.0, 30.0]
 
 
-@pytest.mark.parametrize("kind", ["P-384", "Ed25519", "encrypted"])
-def test_a_key_that_cannot_sign_is_a_value_error(kind: str) -> None:
+def test_a_key_that_cannot_sign_is_a_value_error(subtests: pytest.Subtests) -> None:
     """PyJWT and cryptography raise errors of their own for some, and none for others, which the service refuses."""
-    key = Ed25519PrivateKey.generate() if kind == "Ed25519" else generate_private_key(SECP384R1())
-    protection = BestAvailableEncryption(b"secret") if kind == "encrypted" else NoEncryption()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection).decode()
-    with pytest.raises(ValueError, match="cannot be read" if kind == "encrypted" else "neither RSA nor P-256"):
-        KeyPair("demo", "pods", pem).assertion(0.0)
+    for kind in ["P-384", "Ed25519", "encrypted"]:
+        with subtests.test(kind=kind):
+            key = Ed25519PrivateKey.generate() if kind == "Ed25519" else generate_private_key(SECP384R1())
+            protection = BestAvailableEncryption(b"secret") if kind == "encrypted" else NoEncryption()
+            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection).decode()
+            with pytest.raises(ValueError, match="cannot be read" if kind == "encrypted" else "neither RSA nor P-256"):
+                KeyPair("demo", "pods", pem).assertion(0.0)
 
 
-@pytest.mark.parametrize("content", ["", "x", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
-def test_what_is_no_key_is_told_as_the_key(content: str) -> None:
-    with pytest.raises(ValueError, match="the private key cannot be read: "):
-        KeyPair("demo", "pods", content).assertion(0.0)
+def test_what_is_no_key_is_told_as_the_key(subtests: pytest.Subtests) -> None:
+    for content in ["", "x", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]:
+        with subtests.test(content=content), pytest.raises(ValueError, match="the private key cannot be read: "):
+            KeyPair("demo", "pods", content).assertion(0.0)
 
 
 async def test_each_attempt_of_a_sign_in_has_an_assertion_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

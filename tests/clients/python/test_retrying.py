@@ -43,36 +43,32 @@ def test_pauses_grow_and_begin_where_the_service_asks(
     assert longest == (asked or 0.0) + min(MOST, FIRST * 2 ** min(attempt, 10))
 
 
-@pytest.mark.parametrize("kind", [InvalidRequestError, InternalError])
-def test_what_does_not_help_is_not_sent_again(kind: type[AudienceError]) -> None:
-    assert Retries().wait_seconds(kind("no"), 0) is None
+def test_what_does_not_help_is_not_sent_again(subtests: pytest.Subtests) -> None:
+    for kind in [InvalidRequestError, InternalError]:
+        with subtests.test(kind=kind):
+            assert Retries().wait_seconds(kind("no"), 0) is None
 
 
-@pytest.mark.parametrize(
-    ("times", "rule"),
-    [
+def test_no_time_is_below_0_and_an_attempt_takes_some(subtests: pytest.Subtests) -> None:
+    for times, rule in [
         ({"first_seconds": -1.0}, "first_seconds is -1.0: a pause is 0 at least"),
         ({"most_seconds": float("nan")}, "most_seconds is nan: a pause is 0 at least"),
         ({"attempt_seconds": 0.0}, "attempt_seconds is 0.0: an attempt takes more than 0"),
-    ],
-)
-def test_no_time_is_below_0_and_an_attempt_takes_some(times: dict[str, float], rule: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(rule)}$"):
-        Retries(**times)
+    ]:
+        with subtests.test(times=times, rule=rule), pytest.raises(ValueError, match=f"^{re.escape(rule)}$"):
+            Retries(**times)
 
 
-@pytest.mark.parametrize(
-    ("details", "reason"),
-    [
+def test_an_error_is_told_by_its_code_whatever_its_details_say(subtests: pytest.Subtests) -> None:
+    for details, reason in [
         (b"\xff", ""),
         (b"", ""),
         (status_pb2.Status(code=14, details=[Any(type_url="x/google.rpc.ErrorInfo", value=b"\xff")]), ""),
         (status_pb2.Status(code=14, details=[_packed(error_details_pb2.ErrorInfo(reason="UNAUTH"))]), "UNAUTH"),
-    ],
-)
-def test_an_error_is_told_by_its_code_whatever_its_details_say(details: bytes | status_pb2.Status, reason: str) -> None:
-    sent = details if isinstance(details, bytes) else details.SerializeToString()
-    trailing = grpc.aio.Metadata(("grpc-status-details-bin", sent))
-    failure = grpc.aio.AioRpcError(grpc.StatusCode.PERMISSION_DENIED, grpc.aio.Metadata(), trailing, "no")
-    error = of_call(failure, "7")
-    assert (type(error), error.message, error.reason) == (PermissionDeniedError, "no", reason)
+    ]:
+        with subtests.test(details=details, reason=reason):
+            sent = details if isinstance(details, bytes) else details.SerializeToString()
+            trailing = grpc.aio.Metadata(("grpc-status-details-bin", sent))
+            failure = grpc.aio.AioRpcError(grpc.StatusCode.PERMISSION_DENIED, grpc.aio.Metadata(), trailing, "no")
+            error = of_call(failure, "7")
+            assert (type(error), error.message, error.reason) == (PermissionDeniedError, "no", reason)

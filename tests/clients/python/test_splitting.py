@@ -29,19 +29,17 @@ def told(answer: pb.ApplySegmentsResult) -> list[tuple[int, str]]:
     return [(warning.code, warning.path) for warning in answer.warnings]
 
 
-@pytest.mark.parametrize(
-    ("blocks", "shape"),
-    [
+def test_how_users_are_split(subtests: pytest.Subtests) -> None:
+    for blocks, shape in [
         ([], [[]]),
         ([0], [[(0, 0, 0)]]),
         ([1, 2, 1], [[(0, 0, 1), (1, 0, 2), (2, 0, 1)]]),
         ([1, 1, 1, 1], [[(0, 0, 1), (1, 0, 1), (2, 0, 1)], [(3, 0, 1)]]),
         ([5], [[(0, 0, 2), (0, 2, 2), (0, 4, 1)]]),
         ([1, 5], [[(0, 0, 1), (1, 0, 2), (1, 2, 2)], [(1, 4, 1)]]),
-    ],
-)
-def test_how_users_are_split(blocks: list[int], shape: list[list[tuple[int, int, int]]]) -> None:
-    assert shapes(split([user(1, *[block(7)] * count) for count in blocks], LIMITS)) == shape
+    ]:
+        with subtests.test(blocks=blocks, shape=shape):
+            assert shapes(split([user(1, *[block(7)] * count) for count in blocks], LIMITS)) == shape
 
 
 def test_one_that_is_larger_than_a_request_is_split_too() -> None:
@@ -49,25 +47,21 @@ def test_one_that_is_larger_than_a_request_is_split_too() -> None:
     assert shapes(split([large, large], LIMITS)) == [[(0, 0, 1)], [(0, 1, 1)], [(1, 0, 1)], [(1, 1, 1)]]
 
 
-@pytest.mark.parametrize(
-    ("blocks", "shape", "is_given"),
-    [
+def test_a_request_goes_as_it_is_where_it_may(subtests: pytest.Subtests) -> None:
+    for blocks, shape, is_given in [
         ([], [], []),
         ([1, 2, 0], [[(1, 0, 1), (2, 0, 2), (3, 0, 0)]], [True]),
         ([1] * 4, [[(1, 0, 1), (2, 0, 1), (3, 0, 1)], [(4, 0, 1)]], [False, False]),
         ([3], [[(1, 0, 2), (1, 2, 1)]], [False]),
-    ],
-)
-def test_a_request_goes_as_it_is_where_it_may(
-    blocks: list[int], shape: list[list[tuple[int, int, int]]], is_given: list[bool]
-) -> None:
-    splitter = Splitter(LIMITS)
-    request = pb.StreamSegmentsRequest(rt_segment=[user(1, *[block(7)] * count) for count in blocks])
-    one = pb.StreamSegmentsRequest(rt_segment=[user(1, block(7))])
-    parts = [part for each in (one, request, one) for part in splitter.add_request(each)]
-    assert shapes(parts) == [[(0, 0, 1)], *shape, [(len(blocks) + 1, 0, 1)]]
-    assert [part.given is not None for part in parts] == [True, *is_given, True]
-    assert [len(part.stream_request().rt_segment) for part in parts] == [len(part.users) for part in parts]
+    ]:
+        with subtests.test(blocks=blocks, shape=shape, is_given=is_given):
+            splitter = Splitter(LIMITS)
+            request = pb.StreamSegmentsRequest(rt_segment=[user(1, *[block(7)] * count) for count in blocks])
+            one = pb.StreamSegmentsRequest(rt_segment=[user(1, block(7))])
+            parts = [part for each in (one, request, one) for part in splitter.add_request(each)]
+            assert shapes(parts) == [[(0, 0, 1)], *shape, [(len(blocks) + 1, 0, 1)]]
+            assert [part.given is not None for part in parts] == [True, *is_given, True]
+            assert [len(part.stream_request().rt_segment) for part in parts] == [len(part.users) for part in parts]
 
 
 @given(

@@ -21,7 +21,7 @@ from instantaudience import (
     block,
     user,
 )
-from instantaudience.credentials import Credentials, Session
+from instantaudience.credentials import Session
 from instantaudience.pacing import Pacer
 from instantaudience.testing import FakeService
 from instantaudience.turns import Shared
@@ -60,34 +60,36 @@ class Slow(FakeService):
         return await super()._get_user(request, context)
 
 
-@pytest.mark.parametrize("method", ["Authenticate", "GetUser"])
-async def test_calls_with_less_time_than_it_takes_get_through_in_the_end(method: str) -> None:
-    told: list[Attempt] = []
-    async with (
-        Slow(method) as service,
-        AsyncClient(service.endpoint, DEMO, plaintext=True, on_attempt=told.append) as client,
-    ):
-        cancelled = asyncio.create_task(client.apply(USERS))
-        await service.has_begun.wait()
-        cancelled.cancel()
-        for _ in range(3):
-            with pytest.raises(DeadlineExceededError):
-                await client.apply(USERS, deadline_seconds=SECONDS)
-        service.goes_on.set()
-        await client.apply(USERS)
-    assert service.asked == 1
-    assert [each.code.name for each in told] == ["OK"] * 4  # a sign-in, a user, a member, users
+async def test_calls_with_less_time_than_it_takes_get_through_in_the_end(subtests: pytest.Subtests) -> None:
+    for method in ["Authenticate", "GetUser"]:
+        with subtests.test(method=method):
+            told: list[Attempt] = []
+            async with (
+                Slow(method) as service,
+                AsyncClient(service.endpoint, DEMO, plaintext=True, on_attempt=told.append) as client,
+            ):
+                cancelled = asyncio.create_task(client.apply(USERS))
+                await service.has_begun.wait()
+                cancelled.cancel()
+                for _ in range(3):
+                    with pytest.raises(DeadlineExceededError):
+                        await client.apply(USERS, deadline_seconds=SECONDS)
+                service.goes_on.set()
+                await client.apply(USERS)
+            assert service.asked == 1
+            assert [each.code.name for each in told] == ["OK"] * 4  # a sign-in, a user, a member, users
 
 
-@pytest.mark.parametrize("method", ["Authenticate", "GetUser"])
-async def test_what_nobody_waits_for_any_more_ends_with_the_client(method: str) -> None:
-    async with Slow(method) as service:
-        client = AsyncClient(service.endpoint, DEMO, plaintext=True)
-        waiting = asyncio.create_task(client.apply(USERS))
-        await service.has_begun.wait()
-        await client.close()
-        with pytest.raises(UnavailableError, match="the client is closed"):
-            await waiting
+async def test_what_nobody_waits_for_any_more_ends_with_the_client(subtests: pytest.Subtests) -> None:
+    for method in ["Authenticate", "GetUser"]:
+        with subtests.test(method=method):
+            async with Slow(method) as service:
+                client = AsyncClient(service.endpoint, DEMO, plaintext=True)
+                waiting = asyncio.create_task(client.apply(USERS))
+                await service.has_begun.wait()
+                await client.close()
+                with pytest.raises(UnavailableError, match="the client is closed"):
+                    await waiting
 
 
 async def _never(deadline: float) -> tuple[str, float]:
@@ -146,12 +148,13 @@ async def test_a_refusal_is_told_to_all_who_wait() -> None:
     assert asked == 2
 
 
-@pytest.mark.parametrize("credentials", [DEMO, Token("hbapi:1:0:0")], ids=["sign-in", "limits"])
-async def test_who_has_less_time_learns_why_the_last_attempt_failed(credentials: Credentials) -> None:
-    async with AsyncClient("127.0.0.1:1", credentials, plaintext=True) as client:
-        for _ in range(2):
-            with pytest.raises(UnavailableError, match="connect"):
-                await client.apply([user(1, block(7))], deadline_seconds=0.3)
+async def test_who_has_less_time_learns_why_the_last_attempt_failed(subtests: pytest.Subtests) -> None:
+    for credentials in [DEMO, Token("hbapi:1:0:0")]:
+        with subtests.test(credentials=credentials):
+            async with AsyncClient("127.0.0.1:1", credentials, plaintext=True) as client:
+                for _ in range(2):
+                    with pytest.raises(UnavailableError, match="connect"):
+                        await client.apply([user(1, block(7))], deadline_seconds=0.3)
 
 
 async def test_only_who_has_more_time_than_what_failed_goes_on() -> None:

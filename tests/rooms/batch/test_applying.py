@@ -187,20 +187,21 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-async def test_a_job_goes_on_from_any_checkpoint_to_the_same_end(form: str) -> None:
-    catalog = batch_catalog()
-    whole = Job(catalog, block_bytes=3000)
-    expected = (await whole.run(FORMS[form])).to_json()
-    expected.pop("num_bytes")
-    assert len(whole.saved) >= 3
-    assert expected["num_lines"] == 2000
-    for index in range(len(whole.saved)):
-        again = Job(catalog, whole.store, block_bytes=100_000)
-        again.saved = whole.saved[: index + 1]
-        counters = (await again.run(FORMS[form])).to_json()
-        counters.pop("num_bytes")
-        assert counters == expected
+async def test_a_job_goes_on_from_any_checkpoint_to_the_same_end(subtests: pytest.Subtests) -> None:
+    for form in FORMS:
+        with subtests.test(form=form):
+            catalog = batch_catalog()
+            whole = Job(catalog, block_bytes=3000)
+            expected = (await whole.run(FORMS[form])).to_json()
+            expected.pop("num_bytes")
+            assert len(whole.saved) >= 3
+            assert expected["num_lines"] == 2000
+            for index in range(len(whole.saved)):
+                again = Job(catalog, whole.store, block_bytes=100_000)
+                again.saved = whole.saved[: index + 1]
+                counters = (await again.run(FORMS[form])).to_json()
+                counters.pop("num_bytes")
+                assert counters == expected
 
 
 async def test_records_of_a_block_count_once_however_often_a_job_goes_on_within_it(
@@ -256,20 +257,23 @@ async def test_plain_text_is_read_on_where_it_was_left() -> None:
     assert max(file.reads) > 3000
 
 
-@pytest.mark.parametrize("limit", [0, 1, 3])
-async def test_past_so_many_unreadable_lines_the_job_ends_and_what_was_applied_stays(limit: int) -> None:
-    lines = [*(["5;5848:0", "rubbish"] * 5), "6;5848:0"]
-    for block_bytes in (1, 10_000):
-        catalog = batch_catalog(batch={"num_invalid_before_error": limit})
-        job = Job(catalog, block_bytes=block_bytes)
-        counters = await job.run("\n".join(lines).encode())
-        assert job.failure is not None
-        assert job.failure.code is ErrorCode.INVALID_FORMAT_LIMIT_EXCEEDED
-        assert counters.values() | {"num_valid": limit + 1, "num_invalid_format": limit + 1} == counters.values()
-        assert ("", "6") not in job.store.state
-    job = Job(batch_catalog(batch={"num_invalid_before_error": 5}))
-    await job.run("\n".join(lines).encode())
-    assert job.failure is None
+async def test_past_so_many_unreadable_lines_the_job_ends_and_what_was_applied_stays(subtests: pytest.Subtests) -> None:
+    for limit in [0, 1, 3]:
+        with subtests.test(limit=limit):
+            lines = [*(["5;5848:0", "rubbish"] * 5), "6;5848:0"]
+            for block_bytes in (1, 10_000):
+                catalog = batch_catalog(batch={"num_invalid_before_error": limit})
+                job = Job(catalog, block_bytes=block_bytes)
+                counters = await job.run("\n".join(lines).encode())
+                assert job.failure is not None
+                assert job.failure.code is ErrorCode.INVALID_FORMAT_LIMIT_EXCEEDED
+                assert (
+                    counters.values() | {"num_valid": limit + 1, "num_invalid_format": limit + 1} == counters.values()
+                )
+                assert ("", "6") not in job.store.state
+            job = Job(batch_catalog(batch={"num_invalid_before_error": 5}))
+            await job.run("\n".join(lines).encode())
+            assert job.failure is None
 
 
 async def test_a_job_that_goes_on_when_fewer_unreadable_lines_are_allowed() -> None:
@@ -313,20 +317,21 @@ async def test_a_job_that_is_resumed_reads_the_lines_as_it_did_before() -> None:
     assert (await resumed.run(MANY)).to_json() == (await at_once.run(MANY)).to_json()
 
 
-@pytest.mark.parametrize("form", ["text", "Avro"])
-async def test_a_catalog_that_changes_while_a_file_is_applied_counts_from_then_on(form: str) -> None:
-    catalog = batch_catalog()
-    job = Job(catalog, block_bytes=1)
-    lines = b"5;5848:0\n" * 2 * SLICE_LINES
-    inactive = pb.Segment(id=5848, member_id=MEMBER, state=pb.SEGMENT_STATE_INACTIVE)
-    counted: list[dict[str, int]] = []
-    content = lines if form == "text" else avro_of(lines, block_bytes=1000)
-    async for checkpoint in job.applying.apply(MemoryFile(content), job.view):
-        counted.append(checkpoint.counters.values())
-        catalog.put([Record(Kind.SEGMENT, catalog_records.encode(inactive))])
-    first, last = counted[0], counted[-1]
-    assert (first["num_inactive_segment"], last["num_inactive_segment"]) == (0, 1)
-    assert 0 < first["num_valid"] == last["num_valid"]
+async def test_a_catalog_that_changes_while_a_file_is_applied_counts_from_then_on(subtests: pytest.Subtests) -> None:
+    for form in ["text", "Avro"]:
+        with subtests.test(form=form):
+            catalog = batch_catalog()
+            job = Job(catalog, block_bytes=1)
+            lines = b"5;5848:0\n" * 2 * SLICE_LINES
+            inactive = pb.Segment(id=5848, member_id=MEMBER, state=pb.SEGMENT_STATE_INACTIVE)
+            counted: list[dict[str, int]] = []
+            content = lines if form == "text" else avro_of(lines, block_bytes=1000)
+            async for checkpoint in job.applying.apply(MemoryFile(content), job.view):
+                counted.append(checkpoint.counters.values())
+                catalog.put([Record(Kind.SEGMENT, catalog_records.encode(inactive))])
+            first, last = counted[0], counted[-1]
+            assert (first["num_inactive_segment"], last["num_inactive_segment"]) == (0, 1)
+            assert 0 < first["num_valid"] == last["num_valid"]
 
 
 async def test_a_member_that_is_deleted_ends_its_jobs() -> None:
@@ -376,15 +381,16 @@ async def test_while_the_cluster_is_away_nothing_is_counted() -> None:
     assert counters.to_json() == (await Job(batch_catalog()).run(MANY)).to_json()
 
 
-@pytest.mark.parametrize("times", [1, SLICE_LINES], ids=["few lines", "known ones"])
-async def test_lines_of_a_user_that_the_cluster_refuses_do_not_count_as_taken(times: int) -> None:
+async def test_lines_of_a_user_that_the_cluster_refuses_do_not_count_as_taken(subtests: pytest.Subtests) -> None:
     """Nor does the job end with them."""
-    job = Job(batch_catalog())
-    job.store.refuses = {b"m:p:2"}
-    counters = await job.run(b"1;5848:0\n2;5849:0\n" * times)
-    taken = {"num_valid_user": times, "num_valid": times, "num_other_error": times}
-    assert counters.values() | taken == counters.values()
-    assert job.store.state == {("", "1"): {5848: (0, 0)}}
+    for times in [1, SLICE_LINES]:
+        with subtests.test(times=times):
+            job = Job(batch_catalog())
+            job.store.refuses = {b"m:p:2"}
+            counters = await job.run(b"1;5848:0\n2;5849:0\n" * times)
+            taken = {"num_valid_user": times, "num_valid": times, "num_other_error": times}
+            assert counters.values() | taken == counters.values()
+            assert job.store.state == {("", "1"): {5848: (0, 0)}}
 
 
 class HeldStore(NotedStore):

@@ -58,15 +58,16 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
-async def test_a_broken_gzip_ends_the_job_and_what_was_read_stays(name: str) -> None:
-    content, code = BROKEN[name]
-    job = Job(batch_catalog())
-    counters = await job.run(content)
-    assert job.failure is not None
-    assert job.failure.code is code
-    assert counters.num_lines == counters.values()["num_valid"]
-    assert (counters.num_lines > 0) == (name in {"rubbish after it", "cut off"})
+async def test_a_broken_gzip_ends_the_job_and_what_was_read_stays(subtests: pytest.Subtests) -> None:
+    for name in BROKEN:
+        with subtests.test(name=name):
+            content, code = BROKEN[name]
+            job = Job(batch_catalog())
+            counters = await job.run(content)
+            assert job.failure is not None
+            assert job.failure.code is code
+            assert counters.num_lines == counters.values()["num_valid"]
+            assert (counters.num_lines > 0) == (name in {"rubbish after it", "cut off"})
 
 
 async def test_a_bomb_takes_no_memory_and_ends_where_it_may_not_go_on() -> None:

@@ -50,14 +50,18 @@ async def test_a_list_has_so_much_of_error_lines(
     ]
 
 
-@pytest.mark.parametrize(
-    ("uploaded_ms", "completed_ms", "minutes"),
-    [(0, 0, "0.00"), (60_000, 0, "1.50"), (60_000, 75_000, "0.25"), (150_100, 0, "0.00"), (90_000, 60_000, "0.00")],
-)
-def test_the_minutes_of_a_job(uploaded_ms: int, completed_ms: int, minutes: str) -> None:
+def test_the_minutes_of_a_job(subtests: pytest.Subtests) -> None:
     """Machines whose clocks differ say no less than 0."""
-    job = replace(JOB, uploaded_ms=uploaded_ms, completed_ms=completed_ms)
-    assert job_object(job, 150_000)["time_to_process"] == minutes
+    for uploaded_ms, completed_ms, minutes in [
+        (0, 0, "0.00"),
+        (60_000, 0, "1.50"),
+        (60_000, 75_000, "0.25"),
+        (150_100, 0, "0.00"),
+        (90_000, 60_000, "0.00"),
+    ]:
+        with subtests.test(uploaded_ms=uploaded_ms, completed_ms=completed_ms, minutes=minutes):
+            job = replace(JOB, uploaded_ms=uploaded_ms, completed_ms=completed_ms)
+            assert job_object(job, 150_000)["time_to_process"] == minutes
 
 
 def test_what_is_shown_of_a_running_job_was_prepared() -> None:

@@ -1,6 +1,6 @@
 """What a member's jobs did, hour by hour (batch.proto, GetBatchUsage)."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -22,17 +22,14 @@ async def usage(*completed_ms: int) -> pb.GetBatchUsageResponse:
     return await usage_of(jobs(), span_of(pb.GetBatchUsageRequest(), NOW_MS))
 
 
-@pytest.mark.parametrize(
-    ("ended_ms", "hours", "last"),
-    [
+async def test_the_sums_hour_is_the_last_one(subtests: pytest.Subtests) -> None:
+    for ended_ms, hours, last in [
         ([], [], 489_999),
         ([NOW_MS - 5 * HOUR_MS], [489_994], 489_999),
         ([NOW_MS, NOW_MS + 30_000], [489_999, 490_000], 490_000),
         ([NOW_MS + HOUR_MS + 30_000], [], 489_999),
-    ],
-    ids=["none", "an hour before", "by a clock that is ahead", "by one that cannot be right"],
-)
-async def test_the_sums_hour_is_the_last_one(ended_ms: Sequence[int], hours: Sequence[int], last: int) -> None:
-    answer = await usage(*ended_ms)
-    assert [each.hour.seconds // 3600 for each in answer.hours] == hours
-    assert (answer.total.hour.seconds // 3600, answer.total.completed_jobs) == (last, len(hours))
+    ]:
+        with subtests.test(ended_ms=ended_ms, hours=hours, last=last):
+            answer = await usage(*ended_ms)
+            assert [each.hour.seconds // 3600 for each in answer.hours] == hours
+            assert (answer.total.hour.seconds // 3600, answer.total.completed_jobs) == (last, len(hours))

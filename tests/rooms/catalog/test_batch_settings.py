@@ -65,16 +65,18 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("settings", GOOD, ids=repr)
-def test_what_is_allowed(settings: dict[str, Any]) -> None:
-    check(member(**settings))
+def test_what_is_allowed(subtests: pytest.Subtests) -> None:
+    for settings in GOOD:
+        with subtests.test(settings=settings):
+            check(member(**settings))
 
 
-@pytest.mark.parametrize(("settings", "field", "rule"), BAD, ids=repr)
-def test_what_is_refused_by_field_and_rule(settings: dict[str, Any], field: str, rule: str) -> None:
-    with pytest.raises(AudienceError) as error:
-        check(member(**settings))
-    assert error.value.message == f"'batch.{field}' {rule}"
+def test_what_is_refused_by_field_and_rule(subtests: pytest.Subtests) -> None:
+    for settings, field, rule in BAD:
+        with subtests.test(settings=settings, field=field, rule=rule):
+            with pytest.raises(AudienceError) as error:
+                check(member(**settings))
+            assert error.value.message == f"'batch.{field}' {rule}"
 
 
 def test_no_field_is_forgotten() -> None:

@@ -44,9 +44,8 @@ def known() -> Catalog:
 
 
 class TestMembers:
-    @pytest.mark.parametrize(
-        ("message", "member"),
-        [
+    def test_a_member_is_what_its_message_says(self, subtests: pytest.Subtests) -> None:
+        for message, member in [
             (pb.Member(id=1, name="One"), Member(1, "One", 0, frozenset({1}), None, Limits())),
             (
                 pb.Member(id=1, name="One", default_expiration=60, segment_access=[2, 3]),
@@ -68,11 +67,9 @@ class TestMembers:
                 pb.Member(id=1, name="One", durability=pb.DURABILITY_DISK),
                 Member(1, "One", 0, frozenset({1}), None, Limits(), durability=Durability.DISK),
             ),
-        ],
-        ids=["plain", "access", "own external IDs", "another's external IDs", "limits", "durability"],
-    )
-    def test_a_member_is_what_its_message_says(self, message: pb.Member, member: Member) -> None:
-        assert Catalog([record(message)]).members == {1: member}
+        ]:
+            with subtests.test(message=message, member=member):
+                assert Catalog([record(message)]).members == {1: member}
 
     def test_every_limit_can_be_set(self) -> None:
         names = [field.name for field in fields(Limits)]
@@ -362,21 +359,24 @@ class TestReplacing:
 
 
 class TestBuildingATable:
-    @pytest.mark.parametrize("repeated", [0, 1, 500], ids=["once", "one twice", "many twice"])
-    async def test_a_table_that_was_filled_first_is_like_one_that_followed(self, repeated: int) -> None:
-        messages = [pb.Segment(id=number, member_id=number % 7, code=f"c{number}") for number in range(1, 1001)]
-        random.Random(1).shuffle(messages)
-        older = [pb.Segment(id=each.id, member_id=each.member_id, code="older") for each in messages[:repeated]]
-        table = SegmentTable()
-        for part in (older, messages[:300], messages[300:]):
-            table.add(catalog_records.encode(each) for each in part)
-        table.index()
-        built, followed = Catalog(segments=table), Catalog(records(messages))
-        assert await built.page_of_segments(limit=2000) == await followed.page_of_segments(limit=2000)
-        for member_id in (None, *range(7)):
-            assert built.count_segments(member_id) == followed.count_segments(member_id)
-        assert built.segment_by_code(5, "c12") == followed.segment_by_code(5, "c12") == Segment(12, 5, "c12", True)
-        assert built.segment_by_code(5, "older") is None
+    async def test_a_table_that_was_filled_first_is_like_one_that_followed(self, subtests: pytest.Subtests) -> None:
+        for repeated in [0, 1, 500]:
+            with subtests.test(repeated=repeated):
+                messages = [pb.Segment(id=number, member_id=number % 7, code=f"c{number}") for number in range(1, 1001)]
+                random.Random(1).shuffle(messages)
+                older = [pb.Segment(id=each.id, member_id=each.member_id, code="older") for each in messages[:repeated]]
+                table = SegmentTable()
+                for part in (older, messages[:300], messages[300:]):
+                    table.add(catalog_records.encode(each) for each in part)
+                table.index()
+                built, followed = Catalog(segments=table), Catalog(records(messages))
+                assert await built.page_of_segments(limit=2000) == await followed.page_of_segments(limit=2000)
+                for member_id in (None, *range(7)):
+                    assert built.count_segments(member_id) == followed.count_segments(member_id)
+                assert (
+                    built.segment_by_code(5, "c12") == followed.segment_by_code(5, "c12") == Segment(12, 5, "c12", True)
+                )
+                assert built.segment_by_code(5, "older") is None
 
 
 ids = st.integers(1, 6)

@@ -122,30 +122,31 @@ BAD: list[tuple[Object, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("message", GOOD, ids=repr)
-def test_what_is_allowed(message: Object) -> None:
-    check(message)
+def test_what_is_allowed(subtests: pytest.Subtests) -> None:
+    for message in GOOD:
+        with subtests.test(message=message):
+            check(message)
 
 
-@pytest.mark.parametrize(("message", "field", "rule"), BAD)
-def test_what_is_refused_by_field_and_rule(message: Object, field: str, rule: str) -> None:
-    error = refused(message)
-    where = {"field": field, "object": message.DESCRIPTOR.name.lower()}
-    assert (error.message, error.metadata) == (f"'{field}' {rule}", where)
+def test_what_is_refused_by_field_and_rule(subtests: pytest.Subtests) -> None:
+    for message, field, rule in BAD:
+        with subtests.test(message=message, field=field, rule=rule):
+            error = refused(message)
+            where = {"field": field, "object": message.DESCRIPTOR.name.lower()}
+            assert (error.message, error.metadata) == (f"'{field}' {rule}", where)
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"), [(Kind.MEMBER, pb.Member), (Kind.USER, pb.User), (Kind.SEGMENT, pb.Segment)]
-)
-def test_no_field_is_forgotten(kind: Kind, message: Any) -> None:
+def test_no_field_is_forgotten(subtests: pytest.Subtests) -> None:
     """A new field needs a rule, or a reason to have none."""
-    ruled = {rule.field.partition(".")[0] for rule in RULES[kind]}
-    assert ruled | UNCHECKED[kind] == {field.name for field in message.DESCRIPTOR.fields}
-    assert set(LIMITS) == {field.name for field in pb.Limits.DESCRIPTOR.fields}
-    here = {
-        rule.field for rule in RULES[kind] if not rule.field.startswith("batch.")
-    }  # they are in test_batch_settings
-    assert here <= {field for message, field, _ in BAD}
+    for kind, message in [(Kind.MEMBER, pb.Member), (Kind.USER, pb.User), (Kind.SEGMENT, pb.Segment)]:
+        with subtests.test(kind=kind, message=message):
+            ruled = {rule.field.partition(".")[0] for rule in RULES[kind]}
+            assert ruled | UNCHECKED[kind] == {field.name for field in message.DESCRIPTOR.fields}
+            assert set(LIMITS) == {field.name for field in pb.Limits.DESCRIPTOR.fields}
+            here = {
+                rule.field for rule in RULES[kind] if not rule.field.startswith("batch.")
+            }  # they are in test_batch_settings
+            assert here <= {field for message, field, _ in BAD}
 
 
 PASSWORDS = [

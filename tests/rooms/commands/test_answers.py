@@ -10,14 +10,12 @@ def answered(status: int, content: str) -> httpx.Response:
     return httpx.Response(status, content=content, request=httpx.Request("GET", "http://audience/segment"))
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "<html>", "[]", "{}", '{"response":null}', '{"response":1}', '{"response":"a"}', "[" * 100_000],
-)
-def test_what_somebody_else_answers_is_told(content: str) -> None:
-    for status, error in ((200, click.ClickException), (400, click.ClickException), (503, AwayError)):
-        with pytest.raises(error, match=f"^http://audience/segment is not this service: HTTP {status}$"):
-            response_of(answered(status, content))
+def test_what_somebody_else_answers_is_told(subtests: pytest.Subtests) -> None:
+    for content in ["", "<html>", "[]", "{}", '{"response":null}', '{"response":1}', '{"response":"a"}', "[" * 100_000]:
+        with subtests.test(content=content):
+            for status, error in ((200, click.ClickException), (400, click.ClickException), (503, AwayError)):
+                with pytest.raises(error, match=f"^http://audience/segment is not this service: HTTP {status}$"):
+                    response_of(answered(status, content))
 
 
 def test_what_an_answer_lacks_is_told() -> None:
@@ -29,19 +27,15 @@ def test_what_an_answer_lacks_is_told() -> None:
         response_of(answered(429, '{"response":{"error":"a"}}'))
 
 
-@pytest.mark.parametrize(
-    ("headers", "expected", "seconds"),
-    [
+def test_what_is_added_to_a_sentence_comes_before_its_end(subtests: pytest.Subtests) -> None:
+    for headers, expected, seconds in [
         ({}, "SYSTEM: Out of reach.", 0),
         ({"retry-after": "2"}, "SYSTEM: Out of reach; try again in 2 s", 2),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, "SYSTEM: Out of reach.", 0),
-    ],
-)
-def test_what_is_added_to_a_sentence_comes_before_its_end(
-    headers: dict[str, str], expected: str, seconds: float
-) -> None:
-    answer = answered(503, '{"response":{"error_id":"SYSTEM","error":"Out of reach."}}')
-    answer.headers.update(headers)
-    with pytest.raises(AwayError) as raised:
-        response_of(answer)
-    assert (raised.value.message, raised.value.retry_seconds) == (expected, seconds)
+    ]:
+        with subtests.test(headers=headers, expected=expected, seconds=seconds):
+            answer = answered(503, '{"response":{"error_id":"SYSTEM","error":"Out of reach."}}')
+            answer.headers.update(headers)
+            with pytest.raises(AwayError) as raised:
+                response_of(answer)
+            assert (raised.value.message, raised.value.retry_seconds) == (expected, seconds)

@@ -34,8 +34,9 @@ def test_what_comes_together_ends_a_command_once(first: signal.Signals, second: 
         signal.raise_signal(second)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_what_is_ignored_ends_nothing(number: signal.Signals) -> None:
-    signal.signal(number, signal.SIG_IGN)
-    end_as_by_ctrl_c()
-    signal.raise_signal(number)
+def test_what_is_ignored_ends_nothing(subtests: pytest.Subtests) -> None:
+    for number in [signal.SIGINT, signal.SIGHUP]:
+        with subtests.test(number=number):
+            signal.signal(number, signal.SIG_IGN)
+            end_as_by_ctrl_c()
+            signal.raise_signal(number)

@@ -48,12 +48,15 @@ def test_the_operators_table_has_every_command() -> None:
     assert {words[0] for words, _ in leaves(main)} - {"serve"} <= named
 
 
-@pytest.mark.parametrize("words", [[], ["catalog"], ["user"], ["user", "key"], ["batch"], ["user-data"]])
-def test_no_summary_of_a_command_is_cut_off_in_a_list(words: list[str]) -> None:
+def test_no_summary_of_a_command_is_cut_off_in_a_list(subtests: pytest.Subtests) -> None:
     """On a terminal of 80 columns."""
-    listed = CliRunner().invoke(main, [*words, "--help"], terminal_width=80).stdout.partition("\nCommands:\n")[2]
-    assert listed
-    assert "..." not in listed
+    for words in [[], ["catalog"], ["user"], ["user", "key"], ["batch"], ["user-data"]]:
+        with subtests.test(words=words):
+            listed = (
+                CliRunner().invoke(main, [*words, "--help"], terminal_width=80).stdout.partition("\nCommands:\n")[2]
+            )
+            assert listed
+            assert "..." not in listed
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
@@ -82,20 +85,16 @@ main()
 """A run in which Ctrl-C is pressed when a module begins to be read."""
 
 
-@pytest.mark.parametrize(
-    ("words", "module", "expected"),
-    [
+def test_ctrl_c_while_modules_are_read_ends_a_command_as_it_does_later(subtests: pytest.Subtests) -> None:
+    for words, module, expected in [
         ("send users.csv", "root", (2, "Error: interrupted")),
         ("batch send users.csv", "connection.client", (2, "Error: interrupted")),
         ("segment list", "root", (1, "Aborted!")),
-    ],
-)
-def test_ctrl_c_while_modules_are_read_ends_a_command_as_it_does_later(
-    words: str, module: str, expected: tuple[int, str]
-) -> None:
-    command = [sys.executable, "-c", PRESSED, module, *words.split()]
-    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-    assert (ended.returncode, ended.stderr.strip()) == expected
+    ]:
+        with subtests.test(words=words, module=module, expected=expected):
+            command = [sys.executable, "-c", PRESSED, module, *words.split()]
+            ended = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+            assert (ended.returncode, ended.stderr.strip()) == expected
 
 
 @pytest.mark.parametrize("words", ["segment list", "login --as a --password-stdin", "logout"])
@@ -160,16 +159,14 @@ def test_defaults_are_shown_as_they_can_be_written() -> None:
     assert re.search(r"INSTANT_AUDIENCE_DURABILITY;\s+default:\s+primary\]", help_text)
 
 
-@pytest.mark.parametrize(
-    ("words", "incomplete", "expected"),
-    [
+def test_shells_complete_commands_options_and_words(subtests: pytest.Subtests) -> None:
+    for words, incomplete, expected in [
         ([], "se", {"segment", "send", "serve"}),
         (["segment"], "", {"add", "list", "remove", "set", "show"}),
         (["segment", "set", "1"], "--state", {"--state"}),
         (["segment", "set", "1", "--state"], "", {"active", "inactive"}),
         (["send"], "--dry", {"--dry-run"}),
-    ],
-)
-def test_shells_complete_commands_options_and_words(words: list[str], incomplete: str, expected: set[str]) -> None:
-    completing = BashComplete(main, {}, "instant-audience", "_INSTANT_AUDIENCE_COMPLETE")
-    assert {found.value for found in completing.get_completions(words, incomplete)} == expected
+    ]:
+        with subtests.test(words=words, incomplete=incomplete, expected=expected):
+            completing = BashComplete(main, {}, "instant-audience", "_INSTANT_AUDIENCE_COMPLETE")
+            assert {found.value for found in completing.get_completions(words, incomplete)} == expected

@@ -132,7 +132,7 @@ def test_what_is_no_message_is_not_written() -> None:
             WRITER.write(message[:end])
 
 
-@pytest.mark.parametrize("held", ["BOOL", "google.protobuf.Timestamp", "nothing"])
-def test_a_field_without_a_form_stops_the_start(held: str) -> None:
-    with pytest.raises(ValueError, match=f"a: no form of {held}"):
-        JsonWriter({"root": [("a", 1, False, held)]}, "root")
+def test_a_field_without_a_form_stops_the_start(subtests: pytest.Subtests) -> None:
+    for held in ["BOOL", "google.protobuf.Timestamp", "nothing"]:
+        with subtests.test(held=held), pytest.raises(ValueError, match=f"a: no form of {held}"):
+            JsonWriter({"root": [("a", 1, False, held)]}, "root")

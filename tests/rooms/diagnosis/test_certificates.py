@@ -59,15 +59,18 @@ def test_a_file_for_the_cluster_that_is_none_is_a_problem() -> None:
     assert list(for_the_cluster("rediss://a:6379", time.time())) == []
 
 
-@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_keyfile"])
-async def test_a_file_that_the_clusters_url_names_is_missed(option: str) -> None:
+async def test_a_file_that_the_clusters_url_names_is_missed(subtests: pytest.Subtests) -> None:
     """What connects says no more than that there is no such file."""
-    redis = Settings.model_validate({"redis": f"rediss://127.0.0.1:1?{option}=missing.pem"})
-    found = [each async for each in diagnose(redis, None, acl_user=None, now=time.time) if each.topic != "files"]
-    assert [each.level for each in found] == [Level.PROBLEM] * 2
-    assert "ssl_ca_certs says whom to trust" in found[0].mend
-    assert found[1].text == "missing.pem cannot be read"
-    assert option in found[1].mend
+    for option in ["ssl_ca_certs", "ssl_keyfile"]:
+        with subtests.test(option=option):
+            redis = Settings.model_validate({"redis": f"rediss://127.0.0.1:1?{option}=missing.pem"})
+            found = [
+                each async for each in diagnose(redis, None, acl_user=None, now=time.time) if each.topic != "files"
+            ]
+            assert [each.level for each in found] == [Level.PROBLEM] * 2
+            assert "ssl_ca_certs says whom to trust" in found[0].mend
+            assert found[1].text == "missing.pem cannot be read"
+            assert option in found[1].mend
 
 
 def test_one_that_has_ended_is_a_problem(tmp_path: Path) -> None:
@@ -84,7 +87,8 @@ async def test_one_that_has_not_begun_is_a_problem(tmp_path: Path) -> None:
             assert (finding.level, "begins at" in finding.text) == (Level.PROBLEM, True)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", f"{'a' * 70}.example"])
-async def test_who_shows_none_is_a_problem(host: str) -> None:
-    finding = await shown(host, 1, time.time())
-    assert finding.level is Level.PROBLEM
+async def test_who_shows_none_is_a_problem(subtests: pytest.Subtests) -> None:
+    for host in ["127.0.0.1", f"{'a' * 70}.example"]:
+        with subtests.test(host=host):
+            finding = await shown(host, 1, time.time())
+            assert finding.level is Level.PROBLEM

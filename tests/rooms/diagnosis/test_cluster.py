@@ -422,33 +422,29 @@ async def test_who_may_not_ask_everything_is_told_so(replicated: ReplicatedClust
     assert "not known" in wrong(await found(url, acl_user="audience"))["rights"][0]
 
 
-@pytest.mark.parametrize(
-    ("url", "text"),
-    [
+async def test_a_cluster_out_of_reach_is_a_problem(subtests: pytest.Subtests) -> None:
+    for url, text in [
         ("redis://127.0.0.1:1", "Connect call failed"),
-    ],
-)
-async def test_a_cluster_out_of_reach_is_a_problem(url: str, text: str) -> None:
-    findings = await found(url)
-    assert worst(findings) is Level.PROBLEM
-    assert wrong(findings)["cluster"][0].count(text) == 1
+    ]:
+        with subtests.test(url=url, text=text):
+            findings = await found(url)
+            assert worst(findings) is Level.PROBLEM
+            assert wrong(findings)["cluster"][0].count(text) == 1
 
 
-@pytest.mark.parametrize(
-    ("url", "text"),
-    [
+async def test_a_url_that_cannot_be_used_is_what_is_to_be_mended(subtests: pytest.Subtests) -> None:
+    """It said to start the cluster."""
+    for url, text in [
         ("redis://127.0.0.1:1/1", "Argument 'db' must be 0"),
         ("rediss://127.0.0.1:1?ssl_ca_cert=/ca.pem", "ssl_ca_cert is no option of it"),
         ("redis://127.0.0.1:1?startup_nodes=a", "startup_nodes is no option of it"),
         ("redis://127.0.0.1:1?ssl_ca_certs=/ca.pem", "ssl_ca_certs is an option of rediss:// alone"),
-    ],
-)
-async def test_a_url_that_cannot_be_used_is_what_is_to_be_mended(url: str, text: str) -> None:
-    """It said to start the cluster."""
-    (finding, *_) = await found(url)
-    assert (finding.level, finding.topic) == (Level.PROBLEM, "cluster")
-    assert text in finding.text
-    assert finding.mend == "change the cluster's URL, INSTANT_AUDIENCE_REDIS; docs/cluster.md has its form"
+    ]:
+        with subtests.test(url=url, text=text):
+            (finding, *_) = await found(url)
+            assert (finding.level, finding.topic) == (Level.PROBLEM, "cluster")
+            assert text in finding.text
+            assert finding.mend == "change the cluster's URL, INSTANT_AUDIENCE_REDIS; docs/cluster.md has its form"
 
 
 async def test_a_cluster_without_slots_is_a_problem(tmp_path: Path) -> None:

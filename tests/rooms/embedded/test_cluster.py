@@ -427,9 +427,10 @@ async def test_a_password_keeps_others_of_the_machine_out(tmp_path: Path, server
         await assert_kept(again)
 
 
-@pytest.mark.parametrize("nodes", [1, 3, 6, 7, 9])
-def test_nodes_have_all_slots_in_even_parts(nodes: int) -> None:
-    parts = slots_of_nodes(nodes)
-    assert [slot for part in parts for slot in part] == list(range(16384))
-    assert len(parts) == nodes
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+def test_nodes_have_all_slots_in_even_parts(subtests: pytest.Subtests) -> None:
+    for nodes in [1, 3, 6, 7, 9]:
+        with subtests.test(nodes=nodes):
+            parts = slots_of_nodes(nodes)
+            assert [slot for part in parts for slot in part] == list(range(16384))
+            assert len(parts) == nodes
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -148,19 +148,20 @@ class TestTogether:
             assert set(by_user(reader.store.changes[0])) == {f"m:p:{user}".encode() for user in (1, 2, 7, 8, 9)}
             assert counted(reader) == (2, Totals(5, 5, 0), 0)
 
-    @pytest.mark.parametrize("users", [1, 3000], ids=["as is known", "as the cluster says of a large one"])
-    async def test_one_that_is_refused_is_not_read(self, users: int) -> None:
-        async with reading() as reader:
-            demo = caller("demo", CATALOG)
-            limited = replace(demo.member, limits=Limits(posts_per_second=1, users_per_second=10))
-            calling = Caller(demo.account, limited)
-            if users == 1:
-                assert await outcomes(reader.service, [of_users("1")], calling) == [Result(1, 1)]
-            unreadable = of_users(*map(str, range(1, users + 1)))
-            unreadable.users = [*unreadable.users, piece(1, b"\xff")]
-            (result,) = await outcomes(reader.service, [unreadable], calling)
-            assert isinstance(result, AudienceError)
-            assert result.reason is Reason.RATE_LIMIT_EXCEEDED
+    async def test_one_that_is_refused_is_not_read(self, subtests: pytest.Subtests) -> None:
+        for users in [1, 3000]:
+            with subtests.test(users=users):
+                async with reading() as reader:
+                    demo = caller("demo", CATALOG)
+                    limited = replace(demo.member, limits=Limits(posts_per_second=1, users_per_second=10))
+                    calling = Caller(demo.account, limited)
+                    if users == 1:
+                        assert await outcomes(reader.service, [of_users("1")], calling) == [Result(1, 1)]
+                    unreadable = of_users(*map(str, range(1, users + 1)))
+                    unreadable.users = [*unreadable.users, piece(1, b"\xff")]
+                    (result,) = await outcomes(reader.service, [unreadable], calling)
+                    assert isinstance(result, AudienceError)
+                    assert result.reason is Reason.RATE_LIMIT_EXCEEDED
 
     async def test_callers_and_large_batches_are_taken_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(gathering, "MOST_POSTS", 10)

@@ -32,18 +32,21 @@ def user(user_id: str, *blocks: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 class TestLimits:
-    @pytest.mark.parametrize(("count", "skipped"), [(999, 0), (1000, 0), (1001, 1), (1003, 3)])
-    def test_users_past_the_1000th_are_skipped(self, count: int, skipped: int) -> None:
-        users = [user(str(index + 1), {"seg_id": 12}) for index in range(count)]
-        answer = read({"rt_segment": users})
-        assert answer.counts == (count - skipped, count - skipped)
-        assert len(answer.changes) == count - skipped
-        warnings = answer.warnings
-        assert [warning.path for warning in warnings] == [f"rt_segment[{1000 + index}]" for index in range(skipped)]
-        assert {warning.code for warning in warnings} <= {pb.WARNING_CODE_TOO_MANY_USERS}
-        assert answer.response["response"]["warnings"] == [
-            {"message": "Too many user_ids in request.", "entity": extra} for extra in users[1000:]
-        ]
+    def test_users_past_the_1000th_are_skipped(self, subtests: pytest.Subtests) -> None:
+        for count, skipped in [(999, 0), (1000, 0), (1001, 1), (1003, 3)]:
+            with subtests.test(count=count, skipped=skipped):
+                users = [user(str(index + 1), {"seg_id": 12}) for index in range(count)]
+                answer = read({"rt_segment": users})
+                assert answer.counts == (count - skipped, count - skipped)
+                assert len(answer.changes) == count - skipped
+                warnings = answer.warnings
+                assert [warning.path for warning in warnings] == [
+                    f"rt_segment[{1000 + index}]" for index in range(skipped)
+                ]
+                assert {warning.code for warning in warnings} <= {pb.WARNING_CODE_TOO_MANY_USERS}
+                assert answer.response["response"]["warnings"] == [
+                    {"message": "Too many user_ids in request.", "entity": extra} for extra in users[1000:]
+                ]
 
     def test_the_1000th_is_counted_among_all_users_valid_or_not(self) -> None:
         answer = read({"rt_segment": [{}] * 1000 + [user("1", {"seg_id": 12})]})
@@ -55,18 +58,19 @@ class TestLimits:
         answer = read({"rt_segment": [good] * 1000 + [{}, user("?", {}, domain="?")]})
         assert answer.messages == ["Too many user_ids in request."] * 2
 
-    @pytest.mark.parametrize("count", [99, 100, 101, 250])
-    def test_blocks_past_the_100th_are_skipped(self, count: int) -> None:
-        blocks = [{"seg_id": 10001, "value": value} for value in range(count)]
-        answer = read({"rt_segment": [user("1", *blocks)]})
-        assert answer.counts == (1, min(count, 100))
-        assert answer.memberships["", "1"][10001][0] == min(count, 100) - 1
-        assert answer.response["response"]["warnings"] == [
-            {"message": "Too many segments for user_id: 1.", "entity": user("1", *blocks[100:])}
-        ] * (count > 100)
-        assert [(warning.code, warning.path) for warning in answer.warnings] == [
-            (pb.WARNING_CODE_TOO_MANY_SEGMENTS, "rt_segment[0]")
-        ] * (count > 100)
+    def test_blocks_past_the_100th_are_skipped(self, subtests: pytest.Subtests) -> None:
+        for count in [99, 100, 101, 250]:
+            with subtests.test(count=count):
+                blocks = [{"seg_id": 10001, "value": value} for value in range(count)]
+                answer = read({"rt_segment": [user("1", *blocks)]})
+                assert answer.counts == (1, min(count, 100))
+                assert answer.memberships["", "1"][10001][0] == min(count, 100) - 1
+                assert answer.response["response"]["warnings"] == [
+                    {"message": "Too many segments for user_id: 1.", "entity": user("1", *blocks[100:])}
+                ] * (count > 100)
+                assert [(warning.code, warning.path) for warning in answer.warnings] == [
+                    (pb.WARNING_CODE_TOO_MANY_SEGMENTS, "rt_segment[0]")
+                ] * (count > 100)
 
     def test_blocks_left_out_are_not_checked(self) -> None:
         answer = read({"rt_segment": [user("1", *[{"seg_id": 12}] * 100, {}, {"seg_id": 99})]})
@@ -132,12 +136,15 @@ class TestOrderOfWarnings:
         assert answer.counts == (2, 200)
         assert list(answer.memberships) == [("", "1")]
 
-    @pytest.mark.parametrize("request_", [{}, {"rt_segment": None}, {"rt_segment": []}])
-    def test_a_request_without_users(self, request_: dict[str, Any]) -> None:
-        answer = read(request_)
-        assert answer.response["response"]["warnings"] == [{"message": "No valid rt_segment in request.", "entity": {}}]
-        (warning,) = answer.warnings
-        assert (warning.code, warning.path) == (pb.WARNING_CODE_NO_VALID_USERS, "")
+    def test_a_request_without_users(self, subtests: pytest.Subtests) -> None:
+        for request_ in [{}, {"rt_segment": None}, {"rt_segment": []}]:
+            with subtests.test(request_=request_):
+                answer = read(request_)
+                assert answer.response["response"]["warnings"] == [
+                    {"message": "No valid rt_segment in request.", "entity": {}}
+                ]
+                (warning,) = answer.warnings
+                assert (warning.code, warning.path) == (pb.WARNING_CODE_NO_VALID_USERS, "")
 
     def test_a_request_without_valid_users_is_repeated_as_received(self) -> None:
         users = [{"user_id": ""}, {"domain": ""}, user("0", {"seg_code": "", "value": 0, "expiration": 0})]
@@ -255,9 +262,8 @@ class TestUsersWithTheSameBlocks:
         assert set(answer.memberships) == {("", "11"), ("", "13")}
 
 
-@pytest.mark.parametrize(
-    ("username", "expiration", "end"),
-    [
+def test_when_a_membership_ends(subtests: pytest.Subtests) -> None:
+    for username, expiration, end in [
         ("demo", None, DEFAULT_END),
         ("external", None, NOW_MS + 1440 * 60_000),
         ("private", None, NEVER),  # the member's default is 0
@@ -267,17 +273,17 @@ class TestUsersWithTheSameBlocks:
         ("demo", 525_600_000, NOW_MS + 525_600_000 * 60_000),
         ("demo", 525_600_001, NEVER),
         ("demo", 2**31 - 1, NEVER),
-    ],
-)
-def test_when_a_membership_ends(username: str, expiration: int | None, end: int) -> None:
-    segment_id = {"demo": 10001, "external": 50001, "private": 40001}[username]
-    sent = user(UUID, {"seg_id": segment_id, "expiration": expiration}, domain="idfa")
-    assert read({"rt_segment": [sent]}, username).memberships == {("idfa", UUID): {segment_id: (0, end)}}
+    ]:
+        with subtests.test(username=username, expiration=expiration, end=end):
+            segment_id = {"demo": 10001, "external": 50001, "private": 40001}[username]
+            sent = user(UUID, {"seg_id": segment_id, "expiration": expiration}, domain="idfa")
+            assert read({"rt_segment": [sent]}, username).memberships == {("idfa", UUID): {segment_id: (0, end)}}
 
 
-@pytest.mark.parametrize(
-    ("default", "longest", "of_segment", "sent", "minutes"),
-    [
+async def test_how_long_a_membership_lasts(subtests: pytest.Subtests) -> None:
+    """What the block says, else the segment, else the member; and the member's longest at most. Blocks that are known
+    already last as long."""
+    for default, longest, of_segment, sent, minutes in [
         (60, 0, None, None, 60),
         (60, 0, 5, None, 5),
         (60, 0, 0, None, None),  # None: for ever
@@ -294,28 +300,26 @@ def test_when_a_membership_ends(username: str, expiration: int | None, end: int)
         (60, 30, 5, 2**31 - 1, 30),
         (60, 2**31 - 1, 5, 0, None),  # a thousand years are for ever
         (60, 30, 5, -1, -1),
-    ],
-)
-async def test_how_long_a_membership_lasts(
-    default: int, longest: int, of_segment: int | None, sent: int | None, minutes: int | None
-) -> None:
-    """What the block says, else the segment, else the member; and the member's longest at most. Blocks that are known
-    already last as long."""
-    catalog = demo_catalog()
-    member = pb_catalog.Member(id=123, default_expiration=default, longest_expiration_minutes=longest)
-    segment = pb_catalog.Segment(id=12, member_id=123, expire_minutes=of_segment)
-    catalog.put([Record(Kind.MEMBER, member.SerializeToString()), Record(Kind.SEGMENT, segment.SerializeToString())])
-    end = NEVER if minutes is None else REMOVE if minutes == -1 else NOW_MS + minutes * 60_000
-    async with reading(catalog) as reader:
-        for _ in range(2):
-            answer = await reader.read({"rt_segment": [user("1", {"seg_id": 12, "expiration": sent})]})
-            assert answer.memberships == {("", "1"): {12: (0, end)}}
+    ]:
+        with subtests.test(default=default, longest=longest, of_segment=of_segment, sent=sent, minutes=minutes):
+            catalog = demo_catalog()
+            member = pb_catalog.Member(id=123, default_expiration=default, longest_expiration_minutes=longest)
+            segment = pb_catalog.Segment(id=12, member_id=123, expire_minutes=of_segment)
+            catalog.put(
+                [Record(Kind.MEMBER, member.SerializeToString()), Record(Kind.SEGMENT, segment.SerializeToString())]
+            )
+            end = NEVER if minutes is None else REMOVE if minutes == -1 else NOW_MS + minutes * 60_000
+            async with reading(catalog) as reader:
+                for _ in range(2):
+                    answer = await reader.read({"rt_segment": [user("1", {"seg_id": 12, "expiration": sent})]})
+                    assert answer.memberships == {("", "1"): {12: (0, end)}}
 
 
-@pytest.mark.parametrize(("sent", "value"), [(None, 0), (0, 0), (-(2**31), -(2**31)), (2**31 - 1, 2**31 - 1)])
-def test_the_value_of_a_membership(sent: int | None, value: int) -> None:
-    answer = read({"rt_segment": [user("1", {"seg_id": 12, "value": sent})]})
-    assert answer.memberships["", "1"][12][0] == value
+def test_the_value_of_a_membership(subtests: pytest.Subtests) -> None:
+    for sent, value in [(None, 0), (0, 0), (-(2**31), -(2**31)), (2**31 - 1, 2**31 - 1)]:
+        with subtests.test(sent=sent, value=value):
+            answer = read({"rt_segment": [user("1", {"seg_id": 12, "value": sent})]})
+            assert answer.memberships["", "1"][12][0] == value
 
 
 def request_of(*users: bytes) -> Any:
@@ -345,11 +349,12 @@ class TestMalformed:
     ) -> None:
         self.check(*users(malformed))
 
-    @pytest.mark.parametrize("malformed", USERS)
-    def test_a_user_fails_the_request_wherever_it_stands(self, malformed: bytes) -> None:
-        self.check(malformed)
-        self.check(self.GOOD, malformed, self.GOOD)
-        self.check(*[self.GOOD] * 1000, malformed)
+    def test_a_user_fails_the_request_wherever_it_stands(self, subtests: pytest.Subtests) -> None:
+        for malformed in self.USERS:
+            with subtests.test(malformed=malformed):
+                self.check(malformed)
+                self.check(self.GOOD, malformed, self.GOOD)
+                self.check(*[self.GOOD] * 1000, malformed)
 
     def check(self, *users: bytes) -> None:
         with pytest.raises(AudienceError, match="'rt_segment' that is not a readable RtSegment") as refused:
@@ -390,12 +395,13 @@ async def counted_turns() -> AsyncIterator[list[None]]:
     counting.cancel()
 
 
-@pytest.mark.parametrize(("users", "warnings"), LONG.values(), ids=LONG)
-async def test_a_long_request_lets_other_calls_have_their_turn(users: list[dict[str, Any]], warnings: int) -> None:
-    async with counted_turns() as turns:
-        answer = await read_async(encoded({"rt_segment": users}))
-    assert len(answer.messages) == warnings
-    assert len(turns) >= 15  # ten of them are for what goes on beside the reading
+async def test_a_long_request_lets_other_calls_have_their_turn(subtests: pytest.Subtests) -> None:
+    for users, warnings in LONG.values():
+        with subtests.test(users=users, warnings=warnings):
+            async with counted_turns() as turns:
+                answer = await read_async(encoded({"rt_segment": users}))
+            assert len(answer.messages) == warnings
+            assert len(turns) >= 15  # ten of them are for what goes on beside the reading
 
 
 async def test_long_requests_take_turns() -> None:
@@ -486,15 +492,16 @@ class TestRepeatedRequests:
     def request(self, *user_ids: str) -> dict[str, Any]:
         return {"rt_segment": [user(user_id, self.BLOCK) for user_id in user_ids]}
 
-    @pytest.mark.parametrize("user_ids", [["1"], ["1", "2", "3"]], ids=["one user", "several"])
-    async def test_ends_count_from_each_request(self, user_ids: list[str]) -> None:
-        async with reading() as reader:
-            for passed_ms in (0, 1, 60_000):
-                reader.clock.ms = NOW_MS + passed_ms
-                answer = await reader.read(self.request(*user_ids))
-                expected = {10001: (0, NOW_MS + passed_ms + 60_000)}
-                assert answer.memberships == {("", user_id): expected for user_id in user_ids}
-                assert answer.counts == (len(user_ids), len(user_ids))
+    async def test_ends_count_from_each_request(self, subtests: pytest.Subtests) -> None:
+        for user_ids in [["1"], ["1", "2", "3"]]:
+            with subtests.test(user_ids=user_ids):
+                async with reading() as reader:
+                    for passed_ms in (0, 1, 60_000):
+                        reader.clock.ms = NOW_MS + passed_ms
+                        answer = await reader.read(self.request(*user_ids))
+                        expected = {10001: (0, NOW_MS + passed_ms + 60_000)}
+                        assert answer.memberships == {("", user_id): expected for user_id in user_ids}
+                        assert answer.counts == (len(user_ids), len(user_ids))
 
     async def test_every_user_is_looked_at(self) -> None:
         async with reading() as reader:
@@ -505,14 +512,15 @@ class TestRepeatedRequests:
             device = await reader.read({"rt_segment": [user(UUID, self.BLOCK, domain="idfa")]})
             assert list(device.memberships) == [("idfa", UUID)]
 
-    @pytest.mark.parametrize("user_ids", [["1"], ["1", "2", "3"]], ids=["one user", "several"])
-    async def test_a_segment_that_was_switched_off_takes_no_more_users(self, user_ids: list[str]) -> None:
-        async with reading(demo_catalog()) as reader:
-            assert len((await reader.read(self.request(*user_ids))).changes) == len(user_ids)
-            segment = pb_catalog.Segment(id=10001, member_id=123, state=pb_catalog.SEGMENT_STATE_INACTIVE)
-            reader.catalog.put([Record(Kind.SEGMENT, segment.SerializeToString())])
-            answer = await reader.read(self.request(*user_ids))
-            assert (answer.changes, answer.messages) == ({}, ["Inactive segment: 10001"] * len(user_ids))
+    async def test_a_segment_that_was_switched_off_takes_no_more_users(self, subtests: pytest.Subtests) -> None:
+        for user_ids in [["1"], ["1", "2", "3"]]:
+            with subtests.test(user_ids=user_ids):
+                async with reading(demo_catalog()) as reader:
+                    assert len((await reader.read(self.request(*user_ids))).changes) == len(user_ids)
+                    segment = pb_catalog.Segment(id=10001, member_id=123, state=pb_catalog.SEGMENT_STATE_INACTIVE)
+                    reader.catalog.put([Record(Kind.SEGMENT, segment.SerializeToString())])
+                    answer = await reader.read(self.request(*user_ids))
+                    assert (answer.changes, answer.messages) == ({}, ["Inactive segment: 10001"] * len(user_ids))
 
     async def test_another_member_is_judged_by_itself(self) -> None:
         async with reading() as reader:

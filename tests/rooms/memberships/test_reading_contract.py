@@ -8,26 +8,27 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.memberships.reading.requests import ApplyRequest
 from support.clocks import NOW_MS
 from support.contract import model, strategies
-from support.contract.vectors import Vector, rt_segment_vectors
+from support.contract.vectors import rt_segment_vectors
 from support.parts.readings import applied, encoded, piece, read, read_async
 
 USERNAMES = ["demo", "external", "private"]
 
 
-@pytest.mark.parametrize("vector", rt_segment_vectors(), ids=lambda vector: vector.name)
-def test_examples(vector: Vector) -> None:
-    answer = read(vector.request, vector.user)
-    assert answer.response == vector.response
-    assert answer.memberships == {
-        user: {
-            segment_id: (
-                membership.value,
-                NOW_MS + membership.expiration * 60_000 if membership.expiration > 0 else membership.expiration,
-            )
-            for segment_id, membership in segments.items()
-        }
-        for user, segments in vector.memberships.items()
-    }
+def test_examples(subtests: pytest.Subtests) -> None:
+    for vector in rt_segment_vectors():
+        with subtests.test(vector=vector):
+            answer = read(vector.request, vector.user)
+            assert answer.response == vector.response
+            assert answer.memberships == {
+                user: {
+                    segment_id: (
+                        membership.value,
+                        NOW_MS + membership.expiration * 60_000 if membership.expiration > 0 else membership.expiration,
+                    )
+                    for segment_id, membership in segments.items()
+                }
+                for user, segments in vector.memberships.items()
+            }
 
 
 @given(

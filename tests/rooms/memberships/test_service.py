@@ -205,12 +205,18 @@ class TestReadingBack:
         assert (refused.value.reason, refused.value.message) == (Reason.SYNTAX, message)
         assert refused.value.metadata == {"field": field}
 
-    @pytest.mark.parametrize(
-        ("left_ms", "minutes"),
-        [(1, 1), (59_999, 1), (60_000, 1), (60_001, 2), (120_000, 2), (525_600_000 * MINUTE_MS, 525_600_000), (0, 1)],
-    )
-    def test_minutes_are_rounded_up(self, left_ms: int, minutes: int) -> None:
-        assert minutes_left(NOW_MS + left_ms, NOW_MS) == minutes
+    def test_minutes_are_rounded_up(self, subtests: pytest.Subtests) -> None:
+        for left_ms, minutes in [
+            (1, 1),
+            (59_999, 1),
+            (60_000, 1),
+            (60_001, 2),
+            (120_000, 2),
+            (525_600_000 * MINUTE_MS, 525_600_000),
+            (0, 1),
+        ]:
+            with subtests.test(left_ms=left_ms, minutes=minutes):
+                assert minutes_left(NOW_MS + left_ms, NOW_MS) == minutes
 
     def test_never_is_0(self) -> None:
         assert minutes_left(0, NOW_MS) == 0

@@ -140,15 +140,16 @@ async def test_turns_that_are_over_are_not_kept_for_ever() -> None:
     assert await come(second, seconds=5)
 
 
-@pytest.mark.parametrize("in_order", [False, True])
-async def test_who_fails_or_lets_pass_lets_nobody_overtake_those_before(in_order: bool) -> None:
-    turns = Turns()
-    first, second, third = (turns.join(1, in_order=each) for each in (False, in_order, False))
-    second.let_pass() if in_order else second.end()
-    assert not await come(third)
-    assert await come(turns.join(2, in_order=False))
-    first.end()
-    assert await come(third)
+async def test_who_fails_or_lets_pass_lets_nobody_overtake_those_before(subtests: pytest.Subtests) -> None:
+    for in_order in [False, True]:
+        with subtests.test(in_order=in_order):
+            turns = Turns()
+            first, second, third = (turns.join(1, in_order=each) for each in (False, in_order, False))
+            second.let_pass() if in_order else second.end()
+            assert not await come(third)
+            assert await come(turns.join(2, in_order=False))
+            first.end()
+            assert await come(third)
 
 
 async def test_who_is_not_in_order_passes_all_that_let_it_pass() -> None:

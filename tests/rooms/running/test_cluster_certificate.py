@@ -14,17 +14,15 @@ from support.waiting import eventually
 NAME = "instant_audience_certificate_end_timestamp_seconds"
 
 
-@pytest.mark.parametrize(
-    ("url", "file"),
-    [
+def test_the_url_names_it(subtests: pytest.Subtests) -> None:
+    for url, file in [
         ("redis://a:6379", None),
         ("rediss://a:6379?ssl_ca_certs=/ca.pem", None),
         ("rediss://a:6379?ssl_ca_certs=/ca.pem&ssl_certfile=/my%20own.pem&ssl_keyfile=/k.pem", Path("/my own.pem")),
         ("rediss://[", None),
-    ],
-)
-def test_the_url_names_it(url: str, file: Path | None) -> None:
-    assert file_of(url) == file
+    ]:
+        with subtests.test(url=url, file=file):
+            assert file_of(url) == file
 
 
 def test_what_is_none_is_named(tmp_path: Path) -> None:

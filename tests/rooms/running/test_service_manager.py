@@ -19,6 +19,7 @@ def test_a_state_is_told_to_whoever_is_named(tmp_path: Path, is_abstract: bool) 
     assert environment == {"PATH": "/bin"}
 
 
-@pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/notify"}])
-def test_nobody_listens(environment: dict[str, str]) -> None:
-    ServiceManager(environment).tell(READY)
+def test_nobody_listens(subtests: pytest.Subtests) -> None:
+    for environment in [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/notify"}]:
+        with subtests.test(environment=environment):
+            ServiceManager(environment).tell(READY)

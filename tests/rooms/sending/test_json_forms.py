@@ -181,15 +181,13 @@ def test_files_that_cannot_be_read_to_their_end(tmp_path: Path, content: bytes, 
         batches(tmp_path / "file")
 
 
-@pytest.mark.parametrize(
-    ("head", "form"),
-    [
+def test_what_a_file_is(subtests: pytest.Subtests) -> None:
+    for head, form in [
         (b' {"user_id":', "ndjson"),
         (b'{"rt_segment":[', "json"),
         (b"\n[", "json"),
         (b"user_id,seg_id", "csv"),
         (b"", "csv"),
-    ],
-)
-def test_what_a_file_is(head: bytes, form: str) -> None:
-    assert form_of(head) == form
+    ]:
+        with subtests.test(head=head, form=form):
+            assert form_of(head) == form

@@ -19,9 +19,8 @@ from support.waiting import seconds_from_now
 ELSEWHERE = "203.0.113.8"
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
+def test_networks(subtests: pytest.Subtests) -> None:
+    for one, other, same in [
         ("203.0.113.7", "203.0.113.7", True),
         ("203.0.113.7", "203.0.113.8", False),
         ("203.0.113.7", "::ffff:203.0.113.7", True),
@@ -31,10 +30,9 @@ ELSEWHERE = "203.0.113.8"
         ("fe80::1%eth0", "fe80::2%eth1", True),
         ("", "no address", True),
         ("", "203.0.113.7", False),
-    ],
-)
-def test_networks(one: str, other: str, same: bool) -> None:
-    assert (network_of(one) == network_of(other)) is same
+    ]:
+        with subtests.test(one=one, other=other, same=same):
+            assert (network_of(one) == network_of(other)) is same
 
 
 @pytest.mark.parametrize("username", ["demo", "nobody", "retired"])

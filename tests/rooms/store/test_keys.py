@@ -18,9 +18,10 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_a_slot_is_what_the_cluster_specification_says(key: bytes) -> None:
-    assert keys.key_slot(key) == slot_as_redis_py_has_it(key)
+def test_a_slot_is_what_the_cluster_specification_says(subtests: pytest.Subtests) -> None:
+    for key in KEYS:
+        with subtests.test(key=key):
+            assert keys.key_slot(key) == slot_as_redis_py_has_it(key)
 
 
 def test_known_slots() -> None:

@@ -10,9 +10,10 @@ from instantaudience_server.transport.framing import binary_header, frame, statu
 from support.wire.peer import prefix
 
 
-@pytest.mark.parametrize("message", [b"", b"x", b"\0\0\0\0\0", bytes(255), bytes(256), bytes(2**20)], ids=len)
-def test_a_message_has_a_flag_and_its_length_before_it(message: bytes) -> None:
-    assert frame(message) == prefix(0, len(message)) + message
+def test_a_message_has_a_flag_and_its_length_before_it(subtests: pytest.Subtests) -> None:
+    for message in [b"", b"x", b"\0\0\0\0\0", bytes(255), bytes(256), bytes(2**20)]:
+        with subtests.test(message=message):
+            assert frame(message) == prefix(0, len(message)) + message
 
 
 STATUS_MESSAGES = [
@@ -25,9 +26,10 @@ STATUS_MESSAGES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "encoded"), STATUS_MESSAGES)
-def test_status_messages_are_percent_encoded(text: str, encoded: bytes) -> None:
-    assert status_message(text) == encoded
+def test_status_messages_are_percent_encoded(subtests: pytest.Subtests) -> None:
+    for text, encoded in STATUS_MESSAGES:
+        with subtests.test(text=text, encoded=encoded):
+            assert status_message(text) == encoded
 
 
 @given(text=st.text())
@@ -39,12 +41,10 @@ def test_every_status_message_comes_back(text: str) -> None:
     assert encoded == quote(text, safe=printable.replace("%", "")).encode()
 
 
-@pytest.mark.parametrize(
-    ("value", "encoded"),
-    [(b"", b""), (b"a", b"YQ"), (b"ab", b"YWI"), (b"abc", b"YWJj"), (b"\xfb\xff\xfe", b"+//+")],
-)
-def test_binary_headers_are_base64_without_padding(value: bytes, encoded: bytes) -> None:
-    assert binary_header(value) == encoded
+def test_binary_headers_are_base64_without_padding(subtests: pytest.Subtests) -> None:
+    for value, encoded in [(b"", b""), (b"a", b"YQ"), (b"ab", b"YWI"), (b"abc", b"YWJj"), (b"\xfb\xff\xfe", b"+//+")]:
+        with subtests.test(value=value, encoded=encoded):
+            assert binary_header(value) == encoded
 
 
 @given(value=st.binary())

@@ -60,23 +60,26 @@ def test_a_text_that_repeats_much_fits_into_headers(character: str, room: int) -
     assert len(status_message(failure.message)) + details_size < 8000
 
 
-@pytest.mark.parametrize(("reason", "grpc_code", "http_status", "error_id", "cause"), TABLE, ids=lambda cell: str(cell))
-def test_a_reason_has_the_contracts_row(
-    reason: Reason, grpc_code: str, http_status: int, error_id: str, cause: str
-) -> None:
-    row = ROWS[reason]
-    assert (row.grpc_code, row.http_status, row.error_id) == (code_pb2.Code.Value(grpc_code), http_status, error_id)
-    failure = describe(AudienceError(reason, "what is wrong", field="user_id"))
-    assert (failure.code, failure.message) == (row.grpc_code, "what is wrong")
-    assert (failure.status.code, failure.status.message) == (row.grpc_code, "what is wrong")
-    assert failure.metadata[0] == ("error-id", error_id)
-    info = details(failure)["ErrorInfo"]
-    assert (info.reason, info.domain, dict(info.metadata)) == (
-        error_id,
-        "instantaudience",
-        {"cause": cause, "field": "user_id"},
-    )
-    assert error_id in PUBLIC
+def test_a_reason_has_the_contracts_row(subtests: pytest.Subtests) -> None:
+    for reason, grpc_code, http_status, error_id, cause in TABLE:
+        with subtests.test(reason=reason, grpc_code=grpc_code, http_status=http_status, error_id=error_id, cause=cause):
+            row = ROWS[reason]
+            assert (row.grpc_code, row.http_status, row.error_id) == (
+                code_pb2.Code.Value(grpc_code),
+                http_status,
+                error_id,
+            )
+            failure = describe(AudienceError(reason, "what is wrong", field="user_id"))
+            assert (failure.code, failure.message) == (row.grpc_code, "what is wrong")
+            assert (failure.status.code, failure.status.message) == (row.grpc_code, "what is wrong")
+            assert failure.metadata[0] == ("error-id", error_id)
+            info = details(failure)["ErrorInfo"]
+            assert (info.reason, info.domain, dict(info.metadata)) == (
+                error_id,
+                "instantaudience",
+                {"cause": cause, "field": "user_id"},
+            )
+            assert error_id in PUBLIC
 
 
 def test_two_reasons_have_a_code_beside_their_id() -> None:
@@ -97,19 +100,16 @@ def test_every_public_cause_is_one_of_an_error() -> None:
     assert {cause.name for cause in Cause} == CAUSES
 
 
-@pytest.mark.parametrize(
-    ("error", "cause"),
-    [
+def test_causes_tell_apart_what_one_reason_takes_together(subtests: pytest.Subtests) -> None:
+    for error, cause in [
         (unreadable("no message"), "UNREADABLE_REQUEST"),
         (overloaded("later"), "OVERLOADED"),
         (unavailable("away"), "UNREACHABLE"),
         (AudienceError(Reason.NOAUTH, "none", cause=Cause.TOKEN_MISSING), "TOKEN_MISSING"),
         (AudienceError(Reason.NOAUTH, "ended"), "TOKEN_ENDED"),
-    ],
-    ids=lambda cell: str(cell),
-)
-def test_causes_tell_apart_what_one_reason_takes_together(error: AudienceError, cause: str) -> None:
-    assert details(describe(error))["ErrorInfo"].metadata["cause"] == cause
+    ]:
+        with subtests.test(error=error, cause=cause):
+            assert details(describe(error))["ErrorInfo"].metadata["cause"] == cause
 
 
 def test_an_invalid_field_is_a_violation_and_nothing_else_is() -> None:

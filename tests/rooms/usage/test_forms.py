@@ -101,9 +101,8 @@ def test_the_sum_s_hour_is_that_of_a_worker_ahead_of_us() -> None:
     assert http_body(sum_report(MEMBER, HOUR, pieces))["response"]["report"]["processed_hour"] == "2014-05-26 01:00:00"
 
 
-@pytest.mark.parametrize(
-    ("valid", "invalid", "printed"),
-    [
+def test_the_match_rate_has_one_decimal(subtests: pytest.Subtests) -> None:
+    for valid, invalid, printed in [
         (0, 0, b"100.0"),
         (5, 0, b"100.0"),
         (0, 5, b"0.0"),
@@ -113,13 +112,12 @@ def test_the_sum_s_hour_is_that_of_a_worker_ahead_of_us() -> None:
         (999, 1, b"99.9"),
         (10_000, 1, b"100.0"),
         (10**18, 3 * 10**18, b"25.0"),
-    ],
-)
-def test_the_match_rate_has_one_decimal(valid: int, invalid: int, printed: bytes) -> None:
-    tally = Tally(valid_users=valid, invalid_users=invalid)
-    assert match_rate(tally) == float(printed)
-    encoded = JSON.piece(MEMBER, HOUR, HourUsage(tally, Lines())).encoded
-    assert b'"match_rate":%b,' % printed in encoded
+    ]:
+        with subtests.test(valid=valid, invalid=invalid, printed=printed):
+            tally = Tally(valid_users=valid, invalid_users=invalid)
+            assert match_rate(tally) == float(printed)
+            encoded = JSON.piece(MEMBER, HOUR, HourUsage(tally, Lines())).encoded
+            assert b'"match_rate":%b,' % printed in encoded
 
 
 @given(st.lists(usages, max_size=4))

@@ -43,10 +43,11 @@ def test_parts_do_not_depend_on_their_neighbours() -> None:
         assert len(file) < len(unpacked(file)) / 5
 
 
-@pytest.mark.parametrize("place", [-1, -5, 20])
-def test_damage_is_noticed(place: int) -> None:
+def test_damage_is_noticed(subtests: pytest.Subtests) -> None:
     """So the tests above see whether CRC-32 and size are right."""
-    file = bytearray(b"".join(finish([compress(b"Valid users: 5\n" * 9)])))
-    file[place] ^= 1
-    with pytest.raises(zlib.error):
-        unpacked(bytes(file))
+    for place in [-1, -5, 20]:
+        with subtests.test(place=place):
+            file = bytearray(b"".join(finish([compress(b"Valid users: 5\n" * 9)])))
+            file[place] ^= 1
+            with pytest.raises(zlib.error):
+                unpacked(bytes(file))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from instantaudience_server.applied import Applied, Totals
-from instantaudience_server.store.interfaces.memberships import Alike, Changes
+from instantaudience_server.store.interfaces.memberships import Alike
 from instantaudience_server.store.interfaces.usage import MOST_LINE_BYTES, MOST_LINES, Lines
 from instantaudience_server.usage import samples
 from instantaudience_server.usage.lines import LONGEST_LINE
@@ -54,18 +54,18 @@ async def test_a_long_pause_makes_room_for_one_burst(monkeypatch: pytest.MonkeyP
     hour.hurry()
 
 
-@pytest.mark.parametrize(
-    ("changes", "totals", "count"),
-    [(SMALL, Totals(1, 1, 0), MOST_LINES // 3 + 1), (CALL.changes, CALL.totals, MOST_LINE_BYTES // (3 * LONGEST_LINE))],
-    ids=["lines", "characters"],
-)
-async def test_no_more_calls_are_kept_than_there_is_room_for(changes: Changes, totals: Totals, count: int) -> None:
-    hour = Samples(CATALOG, LinePace(), lambda: None)
-    calls = [Applied(number, changes, (), (), totals) for number in range(2 * MOST_LINES)]
-    for first in range(2):
-        for call in calls[first:]:
-            hour.add(call)
-        assert hour._segments.take() == calls[-count:]
+async def test_no_more_calls_are_kept_than_there_is_room_for(subtests: pytest.Subtests) -> None:
+    for changes, totals, count in [
+        (SMALL, Totals(1, 1, 0), MOST_LINES // 3 + 1),
+        (CALL.changes, CALL.totals, MOST_LINE_BYTES // (3 * LONGEST_LINE)),
+    ]:
+        with subtests.test(changes=changes, totals=totals, count=count):
+            hour = Samples(CATALOG, LinePace(), lambda: None)
+            calls = [Applied(number, changes, (), (), totals) for number in range(2 * MOST_LINES)]
+            for first in range(2):
+                for call in calls[first:]:
+                    hour.add(call)
+                assert hour._segments.take() == calls[-count:]
 
 
 async def test_hours_that_are_held_back_share_what_a_worker_writes_down(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,29 +52,28 @@ COVERED: dict[str, tuple[str | None, str | None, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("start", "end", "first", "newest", "last"), COVERED.values(), ids=COVERED)
-def test_what_is_covered(start: str | None, end: str | None, first: str, newest: str, last: str) -> None:
-    span = cover(start and ms(start), end and ms(end), ms(NOW))
-    assert (span.hours[0], span.hours[-1], span.last) == (hour(first), hour(newest), hour(last))
-    assert list(span.hours) == list(range(hour(first), hour(newest) + 1))
+def test_what_is_covered(subtests: pytest.Subtests) -> None:
+    for start, end, first, newest, last in COVERED.values():
+        with subtests.test(start=start, end=end, first=first, newest=newest, last=last):
+            span = cover(start and ms(start), end and ms(end), ms(NOW))
+            assert (span.hours[0], span.hours[-1], span.last) == (hour(first), hour(newest), hour(last))
+            assert list(span.hours) == list(range(hour(first), hour(newest) + 1))
 
 
-@pytest.mark.parametrize(
-    ("start", "end"),
-    [
+def test_nothing_is_left_of_it(subtests: pytest.Subtests) -> None:
+    """All of it is too old, or still to come; the last hour covered has a name all the same."""
+    for start, end in [
         ("2020-01-01 00:00:00", "2020-02-01 00:00:00"),
         (None, "2020-02-01 00:00:00"),
         (None, "0001-01-01 00:00:00"),
         ("2027-01-01 00:00:00", "9999-12-31 23:59:59"),
-    ],
-)
-def test_nothing_is_left_of_it(start: str | None, end: str) -> None:
-    """All of it is too old, or still to come; the last hour covered has a name all the same."""
-    span = cover(start and ms(start), ms(end), ms(NOW))
-    assert not span.hours
-    assert write_hour(span.last) == (
-        f"{end[:13]}:00:00" if end > "9999" else write_hour(max(0, ms(end) // 3_600_000 - 1))
-    )
+    ]:
+        with subtests.test(start=start, end=end):
+            span = cover(start and ms(start), ms(end), ms(NOW))
+            assert not span.hours
+            assert write_hour(span.last) == (
+                f"{end[:13]}:00:00" if end > "9999" else write_hour(max(0, ms(end) // 3_600_000 - 1))
+            )
 
 
 def test_two_weeks_are_336_hours() -> None:
@@ -106,51 +105,45 @@ def test_so_many_hours() -> None:
     assert len(cover(None, None, ms(NOW), hours=720).hours) == 720
 
 
-@pytest.mark.parametrize(
-    ("start", "end"),
-    [
+def test_the_beginning_must_be_before_the_end(subtests: pytest.Subtests) -> None:
+    for start, end in [
         ("2026-11-20 05:00:00", "2026-11-20 05:00:00"),
         ("2026-11-20 05:00:01", "2026-11-20 05:00:00"),
         ("2026-11-24 10:31:00", None),
         ("2027-01-01 00:00:00", None),
-    ],
-)
-def test_the_beginning_must_be_before_the_end(start: str, end: str | None) -> None:
-    with pytest.raises(AudienceError) as caught:
-        cover(ms(start), end and ms(end), ms(NOW))
-    assert (caught.value.reason, caught.value.metadata["field"]) == (Reason.SYNTAX, "start")
-    assert "'start'" in caught.value.message
-    assert "'end'" in caught.value.message
+    ]:
+        with subtests.test(start=start, end=end):
+            with pytest.raises(AudienceError) as caught:
+                cover(ms(start), end and ms(end), ms(NOW))
+            assert (caught.value.reason, caught.value.metadata["field"]) == (Reason.SYNTAX, "start")
+            assert "'start'" in caught.value.message
+            assert "'end'" in caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
+def test_moments(subtests: pytest.Subtests) -> None:
+    for text, moment in [
         ("", None),
         ("2014-05-22+00:00:00", "2014-05-22 00:00:00"),
         ("2014-05-22 23:59:59", "2014-05-22 23:59:59"),
         ("2024-02-29+12:00:00", "2024-02-29 12:00:00"),
         ("1969-12-31 23:00:00", "1969-12-31 23:00:00"),
-    ],
-)
-def test_moments(text: str, moment: str | None) -> None:
-    assert read_moment(text, "start") == (moment and ms(moment))
+    ]:
+        with subtests.test(text=text, moment=moment):
+            assert read_moment(text, "start") == (moment and ms(moment))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_is_no_moment(subtests: pytest.Subtests) -> None:
+    for text in [
         *("x", "2014-05-22", "2014-05-22T00:00:00", "2014-05-22  00:00:00", "2014-05-22+00:00", "2014-5-22+00:00:00"),
         *("2014-05-22+24:00:00", "2014-05-22+00:60:00", "2014-02-29+00:00:00", "2014-13-01+00:00:00"),
         *("0000-01-01+00:00:00", "2014-05-22+00:00:00Z", "2014-05-22+00:00:00.5", " 2014-05-22+00:00:00", "1400000000"),
         *("2014-05-22+00:00:00\n", "٢٠١٤-05-22+00:00:00", "2014-05-22++0:00:00"),
-    ],
-)
-def test_what_is_no_moment(text: str) -> None:
-    with pytest.raises(AudienceError) as caught:
-        read_moment(text, "end")
-    assert (caught.value.reason, caught.value.metadata["field"]) == (Reason.SYNTAX, "end")
-    assert caught.value.message.startswith("'end' ")
+    ]:
+        with subtests.test(text=text):
+            with pytest.raises(AudienceError) as caught:
+                read_moment(text, "end")
+            assert (caught.value.reason, caught.value.metadata["field"]) == (Reason.SYNTAX, "end")
+            assert caught.value.message.startswith("'end' ")
 
 
 def test_timestamps() -> None:

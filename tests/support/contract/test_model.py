@@ -4,28 +4,33 @@ import pytest
 
 from support.clocks import NOW_MS
 from support.contract import model
-from support.contract.vectors import Vector, rt_segment_vectors
+from support.contract.vectors import rt_segment_vectors
 
 
-@pytest.mark.parametrize("vector", rt_segment_vectors(), ids=lambda vector: vector.name)
-def test_gives_the_examples_answers(vector: Vector) -> None:
-    before: model.State = {user: dict.fromkeys(segments, (99, 7)) for user, segments in vector.memberships.items()}
-    response, after = model.apply(vector.request, before, model.DEMO, vector.user, NOW_MS)
-    assert response == vector.response
-    expected = {
-        user: {
-            segment_id: (membership.value, NOW_MS + membership.expiration * 60_000 if membership.expiration else 0)
-            for segment_id, membership in segments.items()
-            if membership.expiration != -1
-        }
-        for user, segments in vector.memberships.items()
-    }
-    assert after == {user: segments for user, segments in expected.items() if segments}
+def test_gives_the_examples_answers(subtests: pytest.Subtests) -> None:
+    for vector in rt_segment_vectors():
+        with subtests.test(vector=vector):
+            before: model.State = {
+                user: dict.fromkeys(segments, (99, 7)) for user, segments in vector.memberships.items()
+            }
+            response, after = model.apply(vector.request, before, model.DEMO, vector.user, NOW_MS)
+            assert response == vector.response
+            expected = {
+                user: {
+                    segment_id: (
+                        membership.value,
+                        NOW_MS + membership.expiration * 60_000 if membership.expiration else 0,
+                    )
+                    for segment_id, membership in segments.items()
+                    if membership.expiration != -1
+                }
+                for user, segments in vector.memberships.items()
+            }
+            assert after == {user: segments for user, segments in expected.items() if segments}
 
 
-@pytest.mark.parametrize(
-    "request_body",
-    [
+def test_refuses_what_is_no_request(subtests: pytest.Subtests) -> None:
+    for request_body in [
         [],
         {"rt_segment": {}},
         {"rt_segment": [[]]},
@@ -38,11 +43,9 @@ def test_gives_the_examples_answers(vector: Vector) -> None:
         {"rt_segment": [{"user_id": "5", "seg_block": [{"value": 1.5}]}]},
         {"rt_segment": [{"user_id": "5", "seg_block": [{"value": True}]}]},
         {"rt_segment": [{"user_id": "5", "seg_block": [{"seg_code": 7}]}]},
-    ],
-)
-def test_refuses_what_is_no_request(request_body: object) -> None:
-    with pytest.raises(model.UnreadableError):
-        model.apply(request_body, {}, model.DEMO, "demo", NOW_MS)
+    ]:
+        with subtests.test(request_body=request_body), pytest.raises(model.UnreadableError):
+            model.apply(request_body, {}, model.DEMO, "demo", NOW_MS)
 
 
 def test_reads_back_what_the_caller_may_see() -> None:

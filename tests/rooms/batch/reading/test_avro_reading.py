@@ -56,13 +56,14 @@ def tagged(uid: Any) -> Any:
     return (f"audience.files.{uid[0]}", uid[1]) if isinstance(uid, tuple) else uid
 
 
-@pytest.mark.parametrize(("uid", "user"), USERS, ids=str)
-async def test_whom_a_record_means(uid: Any, user: tuple[str, str] | None) -> None:
-    job = Job(batch_catalog(), NotedStore({(1, "ann"): "77"}))
-    counters = await job.run(avro_file([{"uid": tagged(uid), "segments": [segment()]}] * 2))
-    assert job.store.state == ({user: {5848: (0, 0)}} if user else {})
-    valid = {"num_valid": 2, "num_valid_user": 2} if user else {"num_invalid_user": 2}
-    assert counters.values() == dict.fromkeys(map(str, Count), 0) | valid
+async def test_whom_a_record_means(subtests: pytest.Subtests) -> None:
+    for uid, user in USERS:
+        with subtests.test(uid=uid, user=user):
+            job = Job(batch_catalog(), NotedStore({(1, "ann"): "77"}))
+            counters = await job.run(avro_file([{"uid": tagged(uid), "segments": [segment()]}] * 2))
+            assert job.store.state == ({user: {5848: (0, 0)}} if user else {})
+            valid = {"num_valid": 2, "num_valid_user": 2} if user else {"num_invalid_user": 2}
+            assert counters.values() == dict.fromkeys(map(str, Count), 0) | valid
 
 
 async def test_error_lines_have_bytes_as_avros_json_has_them() -> None:
@@ -220,14 +221,15 @@ OTHER_SCHEMAS: list[tuple[Any, dict[str, Any], State]] = [
 ]
 
 
-@pytest.mark.parametrize(("schema", "written", "state"), OTHER_SCHEMAS, ids=lambda each: repr(each)[:50])
-async def test_any_schema_with_these_names_is_taken(schema: Any, written: dict[str, Any], state: State) -> None:
-    for codec in ("null", "deflate"):
-        job = Job(batch_catalog({"default_expiration": 30}))
-        counters = await job.run(avro_file([written] * 400, schema, codec))
-        assert job.failure is None
-        assert job.store.state == state
-        assert (counters.num_lines, counters.values()["num_valid_user"]) == (400, 400 if state else 0)
+async def test_any_schema_with_these_names_is_taken(subtests: pytest.Subtests) -> None:
+    for schema, written, state in OTHER_SCHEMAS:
+        with subtests.test(schema=schema, written=written, state=state):
+            for codec in ("null", "deflate"):
+                job = Job(batch_catalog({"default_expiration": 30}))
+                counters = await job.run(avro_file([written] * 400, schema, codec))
+                assert job.failure is None
+                assert job.store.state == state
+                assert (counters.num_lines, counters.values()["num_valid_user"]) == (400, 400 if state else 0)
 
 
 async def test_error_lines_show_segments_that_may_be_null() -> None:

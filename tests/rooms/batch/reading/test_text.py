@@ -54,16 +54,15 @@ LASTING = [
 ]
 
 
-@pytest.mark.parametrize(("default", "longest", "of_segment", "said", "minutes"), LASTING)
-async def test_how_long_a_membership_lasts(
-    default: int, longest: int, of_segment: int | None, said: str, minutes: int
-) -> None:
-    catalog = batch_catalog({"default_expiration": default, "longest_expiration_minutes": longest})
-    segment = pb.Segment(id=5848, member_id=1, expire_minutes=of_segment)
-    catalog.put([Record(Kind.SEGMENT, catalog_records.encode(segment))])
-    job = Job(catalog)
-    await job.run(f"{USER};5848:{said}".encode())
-    assert job.store.state == user(s5848=end(minutes) if minutes else NEVER)
+async def test_how_long_a_membership_lasts(subtests: pytest.Subtests) -> None:
+    for default, longest, of_segment, said, minutes in LASTING:
+        with subtests.test(default=default, longest=longest, of_segment=of_segment, said=said, minutes=minutes):
+            catalog = batch_catalog({"default_expiration": default, "longest_expiration_minutes": longest})
+            segment = pb.Segment(id=5848, member_id=1, expire_minutes=of_segment)
+            catalog.put([Record(Kind.SEGMENT, catalog_records.encode(segment))])
+            job = Job(catalog)
+            await job.run(f"{USER};5848:{said}".encode())
+            assert job.store.state == user(s5848=end(minutes) if minutes else NEVER)
 
 
 READABLE: list[tuple[str, dict[str, Any], str, State, dict[str, int]]] = [
@@ -218,23 +217,23 @@ READABLE: list[tuple[str, dict[str, Any], str, State, dict[str, int]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("settings", "line", "state", "counts"), [row[1:] for row in READABLE], ids=[row[0][:60] for row in READABLE]
-)
-async def test_a_line(settings: dict[str, Any], line: str, state: State, counts: dict[str, int]) -> None:
-    job = Job(batch_catalog({"default_expiration": 30}, batch=settings))
-    counters = await job.run(line.encode())
-    assert job.store.state == state
-    valid = {"num_valid": 1 if state else 0, "num_valid_user": 1 if state else 0}
-    assert counters.values() == dict.fromkeys(map(str, Count), 0) | valid | counts
-    assert counters.num_lines == 1
+async def test_a_line(subtests: pytest.Subtests) -> None:
+    for settings, line, state, counts in [row[1:] for row in READABLE]:
+        with subtests.test(settings=settings, line=line, state=state, counts=counts):
+            job = Job(batch_catalog({"default_expiration": 30}, batch=settings))
+            counters = await job.run(line.encode())
+            assert job.store.state == state
+            valid = {"num_valid": 1 if state else 0, "num_valid_user": 1 if state else 0}
+            assert counters.values() == dict.fromkeys(map(str, Count), 0) | valid | counts
+            assert counters.num_lines == 1
 
 
-@pytest.mark.parametrize(("name", "settings", "line"), [row[:3] for row in READABLE if "format" in str(row[4])])
-async def test_an_unreadable_line_is_logged_with_its_reason(name: str, settings: dict[str, Any], line: str) -> None:
-    counters = await Job(batch_catalog(batch=settings)).run(line.encode())
-    reason = name.partition(" (")[0] if " (" in name else "there is no segment"
-    assert counters.error_log_lines == f"num_invalid_format-{line[:1000]} {reason}"
+async def test_an_unreadable_line_is_logged_with_its_reason(subtests: pytest.Subtests) -> None:
+    for name, settings, line in [row[:3] for row in READABLE if "format" in str(row[4])]:
+        with subtests.test(name=name, settings=settings, line=line):
+            counters = await Job(batch_catalog(batch=settings)).run(line.encode())
+            reason = name.partition(" (")[0] if " (" in name else "there is no segment"
+            assert counters.error_log_lines == f"num_invalid_format-{line[:1000]} {reason}"
 
 
 async def test_each_counter_of_a_line_is_logged_once() -> None:

@@ -40,9 +40,9 @@ def test_texts_go_on_in_further_lines() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("cell", "shown"),
-    [
+def test_cells(subtests: pytest.Subtests) -> None:
+    """They take the room that they take on a terminal, and steer none."""
+    for cell, shown in [
         ("é", "é "),
         ("日本", "日本"),
         ("\x1b[31mred", "�[31mred"),
@@ -50,13 +50,11 @@ def test_texts_go_on_in_further_lines() -> None:
         (None, "  "),
         ("\udcff", "� "),
         ("\u202eb", "�b"),
-    ],
-)
-def test_cells(cell: str | None, shown: str) -> None:
-    """They take the room that they take on a terminal, and steer none."""
-    lines = list(table_lines("t", ("ab",), [(cell,)], None, 80))
-    assert f"│ {shown} │" in lines
-    assert len({cell_len(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in lines[1:]}) == 1
+    ]:
+        with subtests.test(cell=cell, shown=shown):
+            lines = list(table_lines("t", ("ab",), [(cell,)], None, 80))
+            assert f"│ {shown} │" in lines
+            assert len({cell_len(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in lines[1:]}) == 1
 
 
 def test_a_sum_stands_apart() -> None:

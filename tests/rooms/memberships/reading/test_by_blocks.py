@@ -129,12 +129,13 @@ def test_many_different_blocks_are_found_again() -> None:
     assert found.segments(list(range(20))) == [190, 190]
 
 
-@pytest.mark.parametrize("start", [0, 2, 5, 9])
-def test_different_users_are_those_from_one_on(start: int) -> None:
-    users = [piece(1, b"%d" % user_id) for user_id in (1, 2, 2, 3, 1, 4, 4)]
-    found = different_users(ApplyRequest.FromString(encoded(users)).users, start)
-    assert found is not None
-    assert sorted(found) == sorted(set(users[start:]))
+def test_different_users_are_those_from_one_on(subtests: pytest.Subtests) -> None:
+    for start in [0, 2, 5, 9]:
+        with subtests.test(start=start):
+            users = [piece(1, b"%d" % user_id) for user_id in (1, 2, 2, 3, 1, 4, 4)]
+            found = different_users(ApplyRequest.FromString(encoded(users)).users, start)
+            assert found is not None
+            assert sorted(found) == sorted(set(users[start:]))
 
 
 def test_sets_of_users_meet(keys: Sequence[bytes]) -> None:

@@ -32,11 +32,12 @@ VALID = [
 ]
 
 
-@pytest.mark.parametrize(("domain", "user_id", "user"), VALID)
-def test_a_well_formed_id_is_stored_in_lower_case(domain: str | None, user_id: str, user: tuple[str, str]) -> None:
-    answer = read(one_user(user_id, domain))
-    assert answer.messages == []
-    assert list(answer.memberships) == [user]
+def test_a_well_formed_id_is_stored_in_lower_case(subtests: pytest.Subtests) -> None:
+    for domain, user_id, user in VALID:
+        with subtests.test(domain=domain, user_id=user_id, user=user):
+            answer = read(one_user(user_id, domain))
+            assert answer.messages == []
+            assert list(answer.memberships) == [user]
 
 
 INVALID_IDS = [
@@ -75,19 +76,21 @@ INVALID_IDS = [
 ]
 
 
-@pytest.mark.parametrize(("domain", "user_id"), INVALID_IDS)
-def test_a_malformed_id_is_refused(domain: str | None, user_id: str) -> None:
-    answer = read(one_user(user_id, domain))
-    assert answer.messages == [f"Invalid user_id: {user_id}", "No valid rt_segment in request."]
-    assert answer.changes == {}
+def test_a_malformed_id_is_refused(subtests: pytest.Subtests) -> None:
+    for domain, user_id in INVALID_IDS:
+        with subtests.test(domain=domain, user_id=user_id):
+            answer = read(one_user(user_id, domain))
+            assert answer.messages == [f"Invalid user_id: {user_id}", "No valid rt_segment in request."]
+            assert answer.changes == {}
 
 
-@pytest.mark.parametrize("domain", ["sha1mac", "IDFA", "Idfa", "idfa ", "md5", "platform", "p", "i", "null", "0"])
-def test_an_unknown_domain_is_refused_whatever_the_id(domain: str) -> None:
-    for user_id in ("1", UUID, HEX_40, HEX_32, "?"):
-        answer = read(one_user(user_id, domain))
-        assert answer.messages == [f"Invalid domain: {domain}", "No valid rt_segment in request."]
-        assert answer.changes == {}
+def test_an_unknown_domain_is_refused_whatever_the_id(subtests: pytest.Subtests) -> None:
+    for domain in ["sha1mac", "IDFA", "Idfa", "idfa ", "md5", "platform", "p", "i", "null", "0"]:
+        with subtests.test(domain=domain):
+            for user_id in ("1", UUID, HEX_40, HEX_32, "?"):
+                answer = read(one_user(user_id, domain))
+                assert answer.messages == [f"Invalid domain: {domain}", "No valid rt_segment in request."]
+                assert answer.changes == {}
 
 
 EXTERNAL_VALID = [
@@ -107,29 +110,42 @@ EXTERNAL_VALID = [
 ]
 
 
-@pytest.mark.parametrize("external_id", EXTERNAL_VALID)
-def test_an_external_id_is_1_to_256_printable_characters(external_id: str) -> None:
-    request = one_user(external_id)
-    assert read(request, "external").messages[:1] == [f"Unknown user_id: {external_id}"]
-    mapped = read(request, "external", {(958, external_id.lower()): "77"})
-    assert mapped.counts == (1, 1)
-    assert mapped.messages == ["Unauthorized segment: 10001"]
+def test_an_external_id_is_1_to_256_printable_characters(subtests: pytest.Subtests) -> None:
+    for external_id in EXTERNAL_VALID:
+        with subtests.test(external_id=external_id):
+            request = one_user(external_id)
+            assert read(request, "external").messages[:1] == [f"Unknown user_id: {external_id}"]
+            mapped = read(request, "external", {(958, external_id.lower()): "77"})
+            assert mapped.counts == (1, 1)
+            assert mapped.messages == ["Unauthorized segment: 10001"]
 
 
-@pytest.mark.parametrize(
-    "external_id", ["x" * 257, "é" * 257, "a\n", "\t", "\0", "a\u200bb", "\u00a0", "\u2028", "\ue000", "\x7f", "\x85"]
-)
-def test_any_other_external_id_is_refused(external_id: str) -> None:
-    answer = read(one_user(external_id), "external")
-    assert answer.messages == [f"Invalid user_id: {external_id}", "No valid rt_segment in request."]
+def test_any_other_external_id_is_refused(subtests: pytest.Subtests) -> None:
+    for external_id in [
+        "x" * 257,
+        "é" * 257,
+        "a\n",
+        "\t",
+        "\0",
+        "a\u200bb",
+        "\u00a0",
+        "\u2028",
+        "\ue000",
+        "\x7f",
+        "\x85",
+    ]:
+        with subtests.test(external_id=external_id):
+            answer = read(one_user(external_id), "external")
+            assert answer.messages == [f"Invalid user_id: {external_id}", "No valid rt_segment in request."]
 
 
-@pytest.mark.parametrize("external_id", ["crm-0001", "CRM-0001", "Crm-0001"])
-def test_an_external_id_is_found_whatever_its_case(external_id: str) -> None:
-    request = {"rt_segment": [{"user_id": external_id, "seg_block": [{"seg_id": 50001, "value": 2}]}]}
-    answer = read(request, "external", EXTERNAL_IDS)
-    assert answer.messages == []
-    assert list(answer.memberships) == [("", "1")]
+def test_an_external_id_is_found_whatever_its_case(subtests: pytest.Subtests) -> None:
+    for external_id in ["crm-0001", "CRM-0001", "Crm-0001"]:
+        with subtests.test(external_id=external_id):
+            request = {"rt_segment": [{"user_id": external_id, "seg_block": [{"seg_id": 50001, "value": 2}]}]}
+            answer = read(request, "external", EXTERNAL_IDS)
+            assert answer.messages == []
+            assert list(answer.memberships) == [("", "1")]
 
 
 def test_a_member_with_external_ids_uses_device_ids_as_they_are() -> None:
@@ -147,21 +163,20 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize(("domain", "user_id", "key"), KEYS)
-def test_keys_are_those_of_the_design(domain: str | None, user_id: str, key: bytes) -> None:
+def test_keys_are_those_of_the_design(subtests: pytest.Subtests) -> None:
     """The same 40 digits are two users in two domains."""
-    assert list(read(one_user(user_id, domain)).changes) == [key]
+    for domain, user_id, key in KEYS:
+        with subtests.test(domain=domain, user_id=user_id, key=key):
+            assert list(read(one_user(user_id, domain)).changes) == [key]
 
 
-@pytest.mark.parametrize(
-    "user_ids",
-    [
+def test_many_platform_ids_at_once(subtests: pytest.Subtests) -> None:
+    """They are valid together only if each is valid alone; those of 20 digits are left to the look at each."""
+    for user_ids in [
         *([b"1"], [b"1", b"18446744073709551"], [b"1", b"2,3"], [b"1,2"], [b"0"], [b"1", b""], [b"1", b"x"]),
         *([b"", b""], [b"12", b"34"], [b"12", b"01"], [b"10", b"2x"], [b"1" * 19, b"9" * 19], [b"1" * 20]),
-    ],
-)
-def test_many_platform_ids_at_once(user_ids: list[bytes]) -> None:
-    """They are valid together only if each is valid alone; those of 20 digits are left to the look at each."""
-    alone = [identity.encoded_platform_key(user_id) for user_id in user_ids]
-    expected = None if None in alone or any(len(user_id) == 20 for user_id in user_ids) else alone
-    assert identity.encoded_platform_keys(user_ids) == expected
+    ]:
+        with subtests.test(user_ids=user_ids):
+            alone = [identity.encoded_platform_key(user_id) for user_id in user_ids]
+            expected = None if None in alone or any(len(user_id) == 20 for user_id in user_ids) else alone
+            assert identity.encoded_platform_keys(user_ids) == expected

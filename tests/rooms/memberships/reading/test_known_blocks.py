@@ -32,21 +32,19 @@ def known(catalog: Catalog) -> KnownBlocks:
     return known
 
 
-@pytest.mark.parametrize(
-    ("expiration", "end"),
-    [
+def test_ends_count_from_the_moment_the_request_was_read(subtests: pytest.Subtests) -> None:
+    for expiration, end in [
         (1, NOW_MS + 60_000),
         (0, NEVER),
         (-1, REMOVE),
         (525_600_000, NOW_MS + 525_600_000 * 60_000),
         (525_600_001, NEVER),
-    ],
-)
-def test_ends_count_from_the_moment_the_request_was_read(expiration: int, end: int) -> None:
-    blocks = blocks_of(1, {10: (expiration, 7)})
-    assert blocks.changes(NOW_MS) == {end: {10: 7}}
-    later = end + 5 if end > 0 else end
-    assert blocks.changes(NOW_MS + 5) == {later: {10: 7}}
+    ]:
+        with subtests.test(expiration=expiration, end=end):
+            blocks = blocks_of(1, {10: (expiration, 7)})
+            assert blocks.changes(NOW_MS) == {end: {10: 7}}
+            later = end + 5 if end > 0 else end
+            assert blocks.changes(NOW_MS + 5) == {later: {10: 7}}
 
 
 def test_memberships_are_counted() -> None:

@@ -46,14 +46,15 @@ USERS = [
 ]
 
 
-@pytest.mark.parametrize("row", USERS, ids=lambda row: f"{row.message} {sorted(row.sent)}")
-def test_an_invalid_user_is_skipped(row: Row) -> None:
-    good = {"user_id": "6", "seg_block": [GOOD]}
-    answer = read({"rt_segment": [good, row.sent, good]})
-    (warning,) = answer.warnings
-    assert (warning.message, warning.code, warning.path) == (row.message, row.code, "rt_segment[1]")
-    assert answer.counts == (2, 2)
-    assert list(answer.memberships) == [("", "6")]
+def test_an_invalid_user_is_skipped(subtests: pytest.Subtests) -> None:
+    for row in USERS:
+        with subtests.test(row=row):
+            good = {"user_id": "6", "seg_block": [GOOD]}
+            answer = read({"rt_segment": [good, row.sent, good]})
+            (warning,) = answer.warnings
+            assert (warning.message, warning.code, warning.path) == (row.message, row.code, "rt_segment[1]")
+            assert answer.counts == (2, 2)
+            assert list(answer.memberships) == [("", "6")]
 
 
 SEGMENT_REQUIRED = ("'seg_id' or 'seg_code' and 'member_id' are required", pb.WARNING_CODE_SEGMENT_REQUIRED)
@@ -99,14 +100,16 @@ REFUSED_BLOCKS = [
 ]
 
 
-@pytest.mark.parametrize("row", INVALID_BLOCKS, ids=lambda row: str(row.sent))
-def test_an_invalid_block_is_skipped(row: Row) -> None:
-    check_block(row, counted=False)
+def test_an_invalid_block_is_skipped(subtests: pytest.Subtests) -> None:
+    for row in INVALID_BLOCKS:
+        with subtests.test(row=row):
+            check_block(row, counted=False)
 
 
-@pytest.mark.parametrize("row", REFUSED_BLOCKS, ids=lambda row: str(row.sent))
-def test_a_block_that_the_catalog_refuses_counts_as_read_but_changes_nothing(row: Row) -> None:
-    check_block(row, counted=True)
+def test_a_block_that_the_catalog_refuses_counts_as_read_but_changes_nothing(subtests: pytest.Subtests) -> None:
+    for row in REFUSED_BLOCKS:
+        with subtests.test(row=row):
+            check_block(row, counted=True)
 
 
 def check_block(row: Row, *, counted: bool) -> None:
@@ -118,30 +121,31 @@ def check_block(row: Row, *, counted: bool) -> None:
     assert set(answer.memberships["", "5"]) == {10001, 12}
 
 
-@pytest.mark.parametrize("row", REFUSED_BLOCKS, ids=lambda row: str(row.sent))
-def test_a_user_with_only_blocks_that_the_catalog_refuses_is_valid(row: Row) -> None:
-    answer = read({"rt_segment": [{"user_id": "5", "seg_block": [row.sent]}]})
-    assert answer.messages == [row.message]
-    assert answer.counts == (1, 1)
-    assert answer.changes == {}
+def test_a_user_with_only_blocks_that_the_catalog_refuses_is_valid(subtests: pytest.Subtests) -> None:
+    for row in REFUSED_BLOCKS:
+        with subtests.test(row=row):
+            answer = read({"rt_segment": [{"user_id": "5", "seg_block": [row.sent]}]})
+            assert answer.messages == [row.message]
+            assert answer.counts == (1, 1)
+            assert answer.changes == {}
 
 
-@pytest.mark.parametrize("row", INVALID_BLOCKS, ids=lambda row: str(row.sent))
-def test_a_user_with_only_invalid_blocks_is_skipped(row: Row) -> None:
-    answer = read({"rt_segment": [{"user_id": "5", "seg_block": [row.sent, row.sent]}]})
-    codes = [(warning.message, warning.code, warning.path) for warning in answer.warnings]
-    assert codes == [
-        (row.message, row.code, "rt_segment[0].seg_block[0]"),
-        (row.message, row.code, "rt_segment[0].seg_block[1]"),
-        ("No valid segments for user_id: 5.", pb.WARNING_CODE_NO_VALID_SEGMENTS, "rt_segment[0]"),
-        (*NO_VALID, ""),
-    ]
-    assert answer.counts == (0, 0)
+def test_a_user_with_only_invalid_blocks_is_skipped(subtests: pytest.Subtests) -> None:
+    for row in INVALID_BLOCKS:
+        with subtests.test(row=row):
+            answer = read({"rt_segment": [{"user_id": "5", "seg_block": [row.sent, row.sent]}]})
+            codes = [(warning.message, warning.code, warning.path) for warning in answer.warnings]
+            assert codes == [
+                (row.message, row.code, "rt_segment[0].seg_block[0]"),
+                (row.message, row.code, "rt_segment[0].seg_block[1]"),
+                ("No valid segments for user_id: 5.", pb.WARNING_CODE_NO_VALID_SEGMENTS, "rt_segment[0]"),
+                (*NO_VALID, ""),
+            ]
+            assert answer.counts == (0, 0)
 
 
-@pytest.mark.parametrize(
-    ("block", "segment_id"),
-    [
+def test_a_valid_block_names_one_segment(subtests: pytest.Subtests) -> None:
+    for block, segment_id in [
         ({"seg_id": 10001, "seg_code": ""}, 10001),  # an empty code counts as absent
         ({"seg_id": 10001, "seg_code": None, "member_id": None}, 10001),
         ({"seg_id": 10001, "member_id": 777}, 10001),  # a member beside an ID is ignored
@@ -150,13 +154,12 @@ def test_a_user_with_only_invalid_blocks_is_skipped(row: Row) -> None:
         ({"seg_code": "abcd", "member_id": 1661}, 20001),  # of a member that lets the caller's use its segments
         ({"seg_id": 20002}, 20002),
         ({"seg_id": 12, "unknown": [1]}, 12),
-    ],
-)
-def test_a_valid_block_names_one_segment(block: dict[str, Any], segment_id: int) -> None:
-    answer = read({"rt_segment": [{"user_id": "5", "seg_block": [block]}]})
-    assert answer.messages == []
-    assert answer.counts == (1, 1)
-    assert list(answer.memberships["", "5"]) == [segment_id]
+    ]:
+        with subtests.test(block=block, segment_id=segment_id):
+            answer = read({"rt_segment": [{"user_id": "5", "seg_block": [block]}]})
+            assert answer.messages == []
+            assert answer.counts == (1, 1)
+            assert list(answer.memberships["", "5"]) == [segment_id]
 
 
 def test_an_unknown_external_user_is_said_after_its_blocks_which_the_catalog_is_not_asked_about() -> None:
@@ -176,15 +179,16 @@ def test_an_unknown_external_user_without_a_valid_block_is_skipped_for_its_block
     assert answer.messages == [SEGMENT_REQUIRED[0], "No valid segments for user_id: crm-9.", NO_VALID[0]]
 
 
-@pytest.mark.parametrize("username", ["demo", "external", "private"])
-def test_who_may_use_whose_segments(username: str) -> None:
-    may_use = {"demo": {10001, 20001, 20002}, "external": {50001}, "private": {40001}}
-    for segment_id in set().union(*may_use.values()):
-        user = {"user_id": UUID, "domain": "idfa", "seg_block": [{"seg_id": segment_id}]}
-        allowed = segment_id in may_use[username]
-        assert read({"rt_segment": [user]}, username).messages == (
-            [] if allowed else [f"Unauthorized segment: {segment_id}"]
-        )
+def test_who_may_use_whose_segments(subtests: pytest.Subtests) -> None:
+    for username in ["demo", "external", "private"]:
+        with subtests.test(username=username):
+            may_use = {"demo": {10001, 20001, 20002}, "external": {50001}, "private": {40001}}
+            for segment_id in set().union(*may_use.values()):
+                user = {"user_id": UUID, "domain": "idfa", "seg_block": [{"seg_id": segment_id}]}
+                allowed = segment_id in may_use[username]
+                assert read({"rt_segment": [user]}, username).messages == (
+                    [] if allowed else [f"Unauthorized segment: {segment_id}"]
+                )
 
 
 def test_every_code_is_given_somewhere() -> None:

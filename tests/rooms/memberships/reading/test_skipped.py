@@ -152,9 +152,10 @@ async def test_a_large_request_is_admitted_before_it_is_read(
     assert failed.value.reason is reason
 
 
-@pytest.mark.parametrize("place", [20_000, EMPTY_USERS])
-async def test_users_that_are_only_counted_must_be_readable(place: int) -> None:
-    users = [b""] * EMPTY_USERS
-    users.insert(place, piece(1, b"\xff"))
-    with pytest.raises(AudienceError, match="not a readable"):
-        await read_async(request_of(users))
+async def test_users_that_are_only_counted_must_be_readable(subtests: pytest.Subtests) -> None:
+    for place in [20_000, EMPTY_USERS]:
+        with subtests.test(place=place):
+            users = [b""] * EMPTY_USERS
+            users.insert(place, piece(1, b"\xff"))
+            with pytest.raises(AudienceError, match="not a readable"):
+                await read_async(request_of(users))

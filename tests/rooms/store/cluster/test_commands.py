@@ -75,6 +75,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("command", "words"), OTHERS, ids=[words[1] for _, words in OTHERS])
-def test_other_commands(command: tuple[int, bytes], words: tuple[Any, ...]) -> None:
-    assert command == expected(*words)
+def test_other_commands(subtests: pytest.Subtests) -> None:
+    for command, words in OTHERS:
+        with subtests.test(command=command, words=words):
+            assert command == expected(*words)

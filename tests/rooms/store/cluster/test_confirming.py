@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from hiredis import ReplyError
@@ -75,9 +74,9 @@ def test_every_slot_has_a_key_for_marks() -> None:
     assert [key_slot(mark_key(slot)) for slot in range(SLOTS)] == list(range(SLOTS))
 
 
-@pytest.mark.parametrize(
-    ("durability", "replicas", "replies", "given"),
-    [
+def test_what_counts_as_confirmed(subtests: pytest.Subtests) -> None:
+    """Of so many replicas; where there is none, nothing is on one."""
+    for durability, replicas, replies, given in [
         (REPLICA, 0, (b"OK", 0), False),
         (REPLICA, 0, (b"OK", 1), True),
         (REPLICA, 2, (b"OK", 1), False),
@@ -88,11 +87,9 @@ def test_every_slot_has_a_key_for_marks() -> None:
         (DISK, 1, (b"OK", [1, 0]), False),
         (DISK, 1, (b"OK", [1, 1]), True),
         (DISK, 1, (REFUSED, [1, 1]), False),
-    ],
-)
-def test_what_counts_as_confirmed(durability: Durability, replicas: int, replies: Any, given: bool) -> None:
-    """Of so many replicas; where there is none, nothing is on one."""
-    assert confirmation(durability, replicas=replicas, wait_seconds=1).given(replies) is given
+    ]:
+        with subtests.test(durability=durability, replicas=replicas, replies=replies, given=given):
+            assert confirmation(durability, replicas=replicas, wait_seconds=1).given(replies) is given
 
 
 def test_no_connection_waits_for_ever_for_a_confirmation() -> None:

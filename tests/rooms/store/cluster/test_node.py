@@ -106,19 +106,20 @@ def test_replies_are_matched(talk: list[tuple[str, list[bytes]]], cuts: list[int
     asyncio.run(converse())
 
 
-@pytest.mark.parametrize("asking", [False, True])
-async def test_commands_that_go_out_again_are_awaited_once(asking: bool) -> None:
+async def test_commands_that_go_out_again_are_awaited_once(subtests: pytest.Subtests) -> None:
     """Not in what they went out in first, confirmed or not."""
-    group = Listed([commands.get(key) for key in KEYS[:3]])
-    batch = Batch([group], float("inf"), asyncio.get_running_loop())
-    part = batch.part(group, [0, 1, 2], asking=asking)
-    part.position, part.unconfirmed = (2, [0]) if asking else (1, [0])
-    assert batch.unanswered() == [(group, [0, 1, 2])]
-    again = batch.part(group, part.unanswered)
-    part.end()
-    assert batch.unanswered() == [(group, [0, 1, 2])]
-    again.position = 3
-    assert not batch.unanswered()
+    for asking in [False, True]:
+        with subtests.test(asking=asking):
+            group = Listed([commands.get(key) for key in KEYS[:3]])
+            batch = Batch([group], float("inf"), asyncio.get_running_loop())
+            part = batch.part(group, [0, 1, 2], asking=asking)
+            part.position, part.unconfirmed = (2, [0]) if asking else (1, [0])
+            assert batch.unanswered() == [(group, [0, 1, 2])]
+            again = batch.part(group, part.unanswered)
+            part.end()
+            assert batch.unanswered() == [(group, [0, 1, 2])]
+            again.position = 3
+            assert not batch.unanswered()
 
 
 def test_a_connection_is_given_up_only_while_what_it_was_sent_is_unanswered() -> None:

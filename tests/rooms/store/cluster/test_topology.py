@@ -194,9 +194,8 @@ async def test_nodes_that_answer_late_are_asked_again(embedded: EmbeddedCluster)
     await whole(embedded)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_what_is_no_url_is_refused(subtests: pytest.Subtests) -> None:
+    for url in [
         "http://127.0.0.1:6379",
         "127.0.0.1:6379",
         "redis://127.0.0.1:port",
@@ -205,22 +204,24 @@ async def test_nodes_that_answer_late_are_asked_again(embedded: EmbeddedCluster)
         "redis://127.0.0.1:6379,:6380",
         "redis://user:password@127.0.0.1:6379,user:password@127.0.0.1:6380",
         "",
-    ],
-)
-def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(StoreUnusableError, match="the cluster's URL cannot be used") as raised:
-        Topology(url, connect_timeout_seconds=1)
-    assert "user:password" not in str(raised.value)
+    ]:
+        with subtests.test(url=url):
+            with pytest.raises(StoreUnusableError, match="the cluster's URL cannot be used") as raised:
+                Topology(url, connect_timeout_seconds=1)
+            assert "user:password" not in str(raised.value)
 
 
-@pytest.mark.parametrize("option", ["ssl_ca_cert", "startup_nodes", "address_remap"])
-def test_an_option_that_cannot_be_given_is_named(option: str) -> None:
+def test_an_option_that_cannot_be_given_is_named(subtests: pytest.Subtests) -> None:
     """Of one that redis-py lacks, the error was Python's of an argument; of one that is no text, there was none yet."""
-    with pytest.raises(StoreUnusableError) as raised:
-        Topology(f"rediss://user:password@127.0.0.1:6379?ssl_ca_certs=a&{option}=s3cret", connect_timeout_seconds=1)
-    assert f"{option} is no option of it; those are: " in str(raised.value)
-    assert "ssl_ca_certs" in str(raised.value)
-    assert not re.search("s3cret|user:|__init__", str(raised.value))
+    for option in ["ssl_ca_cert", "startup_nodes", "address_remap"]:
+        with subtests.test(option=option):
+            with pytest.raises(StoreUnusableError) as raised:
+                Topology(
+                    f"rediss://user:password@127.0.0.1:6379?ssl_ca_certs=a&{option}=s3cret", connect_timeout_seconds=1
+                )
+            assert f"{option} is no option of it; those are: " in str(raised.value)
+            assert "ssl_ca_certs" in str(raised.value)
+            assert not re.search("s3cret|user:|__init__", str(raised.value))
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "0", "-1", "soon", ""])
@@ -277,9 +278,8 @@ async def test_any_node_will_do(embedded: EmbeddedCluster) -> None:
         await works(f"redis://localhost:{port}")
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "failovers", "moves"),
-    [
+def test_failovers_are_told_from_moved_slots(subtests: pytest.Subtests) -> None:
+    for before, now, failovers, moves in [
         ({}, {1: "a", 2: "b"}, set(), set()),
         ({1: "a", 2: "b"}, {1: "a", 2: "b"}, set(), set()),
         ({1: "a", 2: "b"}, {1: "a"}, set(), set()),  # nobody serves the others yet
@@ -288,11 +288,8 @@ async def test_any_node_will_do(embedded: EmbeddedCluster) -> None:
         ({1: "a", 2: "b"}, {1: "b", 2: "b"}, set(), {("a", "b")}),  # the last slot of a
         ({1: "a", 2: "a"}, {1: "a", 2: "c"}, set(), {("a", "c")}),  # the first slot of c
         ({1: "a", 2: "b"}, {1: "c", 2: "d"}, {("a", "c"), ("b", "d")}, set()),
-    ],
-)
-def test_failovers_are_told_from_moved_slots(
-    before: dict[int, str], now: dict[int, str], failovers: set[tuple[str, str]], moves: set[tuple[str, str]]
-) -> None:
-    found = changes(before, now)
-    assert found.get("failover", set()) == failovers
-    assert found.get("move", set()) == moves
+    ]:
+        with subtests.test(before=before, now=now, failovers=failovers, moves=moves):
+            found = changes(before, now)
+            assert found.get("failover", set()) == failovers
+            assert found.get("move", set()) == moves

@@ -20,12 +20,13 @@ LONGEST_IDS = {
 PLATFORM = platform_key(str(2**64 - 1))
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_no_key_is_too_long(domain: str) -> None:
+def test_no_key_is_too_long(subtests: pytest.Subtests) -> None:
     """A longer one would be cut, and users become one."""
-    key = device_key(DOMAINS[domain], LONGEST_IDS[domain])
-    assert key is not None
-    assert len(key) <= LONGEST_KEY_BYTES
+    for domain in DOMAINS:
+        with subtests.test(domain=domain):
+            key = device_key(DOMAINS[domain], LONGEST_IDS[domain])
+            assert key is not None
+            assert len(key) <= LONGEST_KEY_BYTES
 
 
 NUMBERS = {
@@ -35,10 +36,11 @@ NUMBERS = {
 }
 
 
-@pytest.mark.parametrize("key", NUMBERS)
-def test_numbers_stay_what_they_are(key: bytes) -> None:
+def test_numbers_stay_what_they_are(subtests: pytest.Subtests) -> None:
     """With others, everybody who is in the cluster would count once more."""
-    assert numbers_of([key]).tolist() == [NUMBERS[key]]
+    for key in NUMBERS:
+        with subtests.test(key=key):
+            assert numbers_of([key]).tolist() == [NUMBERS[key]]
 
 
 def test_users_have_numbers_of_their_own_whatever_is_asked_beside_them() -> None:

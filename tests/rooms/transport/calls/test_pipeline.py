@@ -181,17 +181,24 @@ async def test_a_cancelled_call_stays_cancelled(pipeline: Pipeline) -> None:
         await call
 
 
-@pytest.mark.parametrize(
-    ("header", "size"),
-    [("", 0), ("0", 0), ("1048576", 1048576), ("-1", 0), ("1e3", 0), ("²", 0), ("9" * 10, 10**10 - 1), ("9" * 11, 0)],
-)
-def test_what_the_header_says_of_a_bodys_size(header: str, size: int) -> None:
-    assert body_bytes(header) == size
+def test_what_the_header_says_of_a_bodys_size(subtests: pytest.Subtests) -> None:
+    for header, size in [
+        ("", 0),
+        ("0", 0),
+        ("1048576", 1048576),
+        ("-1", 0),
+        ("1e3", 0),
+        ("²", 0),
+        ("9" * 10, 10**10 - 1),
+        ("9" * 11, 0),
+    ]:
+        with subtests.test(header=header, size=size):
+            assert body_bytes(header) == size
 
 
-@pytest.mark.parametrize(
-    ("authorization", "certificate", "shown"),
-    [
+def test_what_a_caller_shows(subtests: pytest.Subtests) -> None:
+    """No header stands for a certificate."""
+    for authorization, certificate, shown in [
         ("token", "uri=a dns=b", "token"),
         (" ", "uri=a dns=b", f"{CERTIFICATE}a"),
         ("", "uri=- dns=b", f"{CERTIFICATE}b"),
@@ -200,11 +207,9 @@ def test_what_the_header_says_of_a_bodys_size(header: str, size: int) -> None:
         ("", "", ""),
         (f"{CERTIFICATE}a", "", "a"),
         (CERTIFICATE, "uri=b dns=", f"{CERTIFICATE}b"),
-    ],
-)
-def test_what_a_caller_shows(authorization: str, certificate: str, shown: str) -> None:
-    """No header stands for a certificate."""
-    assert credential(authorization, certificate) == shown
+    ]:
+        with subtests.test(authorization=authorization, certificate=certificate, shown=shown):
+            assert credential(authorization, certificate) == shown
 
 
 def test_a_call_has_not_waited_where_the_gateways_clock_is_ahead() -> None:

@@ -36,13 +36,13 @@ SAME_ELSEWHERE: Mapping[str, str] = (
 )
 """Hosts, server products and ports that a test may run on, and the one of each kind that `make test` runs it on."""
 
-PROCESS_FIXTURES = frozenset({"embedded", "host_mode", "product", "passwords", "replicated", "service"})
+PROCESS_FIXTURES = frozenset({"conforming", "embedded", "host_mode", "passwords", "product", "replicated", "service"})
 """Fixtures that start processes, or stand for those that do. Other tests that do are marked `process`."""
 
 collect_ignore = ["legacy"]
 """These have an environment of their own (`make test-clients`)."""
 
-_STARTED = re.compile(r"::.*[\[-](native|envoy|grpcio|valkey|redis)\b")
+_STARTED = re.compile(r"::.*[\[-](native|grpcio|valkey|redis)\b")
 
 
 class StartedOnceScheduling(LoadScopeScheduling):

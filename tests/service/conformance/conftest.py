@@ -18,7 +18,7 @@ CATALOG = UNLIMITED_DEMO | {
 }
 
 
-@pytest.fixture(scope="package", params=[host for host in HOST_MODES if host != "envoy"])
+@pytest.fixture(scope="package", params=HOST_MODES)
 async def conforming(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
     """The service; at the end, it must have met no defect."""
     async with new_directory() as directory:

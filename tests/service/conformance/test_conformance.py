@@ -22,6 +22,8 @@ from support.wire.peer import Answer, connected, grpc_headers
 
 from .cases import ANSWERS, BOTH, CALLS, FINE, REQUESTS, Call, Request
 
+pytestmark = pytest.mark.conformance
+
 ON_PORTS = [pytest.param(call, port, id=f"{name}-{port}") for name, call in CALLS.items() for port in call.ports]
 REST_ON_PORTS = [pytest.param(row, port, id=f"{name}-{port}") for name, row in REQUESTS.items() for port in row.ports]
 

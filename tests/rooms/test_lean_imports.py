@@ -8,6 +8,8 @@ from importlib import import_module
 import pytest
 from instantaudience_server.lean_imports import UNUSED_BY_PROCESSES, lean_imports
 
+pytestmark = pytest.mark.process
+
 METRICS, TERMINALS = "opentelemetry.sdk.metrics.export", "rich.console"
 """Modules that the packages which nobody uses would import first."""
 CALLS = ("cryptography.x509", "grpc", "jwt")

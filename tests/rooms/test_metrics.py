@@ -21,6 +21,8 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.service.metrics import Scrape
 
+pytestmark = pytest.mark.process
+
 OBSERVABILITY = Path(__file__).parents[2] / "docs/observability.md"
 DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]
 MANY = 2000

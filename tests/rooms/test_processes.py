@@ -25,6 +25,8 @@ from instantaudience_server.processes import (
 from structlog.testing import capture_logs
 from support.waiting import until
 
+pytestmark = pytest.mark.process
+
 HOST = "127.0.0.1"
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs pidfd_open and PR_SET_PDEATHSIG")
 

@@ -17,6 +17,8 @@ from instantaudience_server.commands.root import main
 from instantaudience_server.commands.statuses import explained
 from support.service.running import COMMAND
 
+pytestmark = pytest.mark.process
+
 OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
 READING = {"access", "doctor", "get", "list", "report", "show"}
 """The last words of commands that only read."""

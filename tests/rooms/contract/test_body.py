@@ -21,6 +21,8 @@ from support.contract.json_bodies import (
 from support.contract.messages import LIMIT_BYTES
 from support.gateway.running import Gateway, Upstream, assert_error
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("body", GOOD_BODIES)
 async def test_json_is_accepted(client: httpx.AsyncClient, upstream: Upstream, body: str) -> None:

@@ -17,6 +17,8 @@ from support.contract.json_bodies import JSON_VALUES
 from support.contract.messages import APPLY
 from support.gateway.running import TOKEN, Gateway, Upstream, assert_error, running_gateway
 
+pytestmark = pytest.mark.process
+
 PATHS = {
     "/rt-segment": "GET, POST",
     "/auth": "DELETE, POST",

@@ -8,6 +8,8 @@ import pytest
 from support.gateway.running import TOKEN, Gateway, Upstream, assert_error, running_gateway
 from support.wire.http1 import answer_to
 
+pytestmark = pytest.mark.process
+
 NAME = "instant_audience_token"
 SIGN_IN = {"auth": {"username": "u", "password": "p"}}
 SET = f"{NAME}={TOKEN}; Max-Age=86400; Path=/; HttpOnly; SameSite=Strict"

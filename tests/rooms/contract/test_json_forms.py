@@ -18,6 +18,8 @@ if reason := missing():
 
 from instantaudience_native import JsonReader, JsonWriter
 
+pytestmark = pytest.mark.process
+
 (FORM,) = json_forms(LIMIT_BYTES)
 READER = JsonReader(
     FORM.request.messages,

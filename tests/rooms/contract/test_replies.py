@@ -9,6 +9,8 @@ from support.contract.answers import GRPC_CODES
 from support.gateway.running import ODD_TEXT, Gateway, assert_error, body_for
 from support.wire.http1 import answer_to
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("reason", list(Reason))
 @pytest.mark.parametrize("how", ["row", "row-late", "row-details"])

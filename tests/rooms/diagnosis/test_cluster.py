@@ -32,6 +32,8 @@ from support.cluster.running import running_node
 from support.cluster.users import user_of_slots
 from support.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 DOCUMENT = (Path(__file__).parents[3] / "docs/cluster.md").read_text()
 STORE = Path(__file__).parents[3] / "server/instantaudience_server/store"
 Plant = Callable[[ReplicatedCluster], AbstractAsyncContextManager[None]]

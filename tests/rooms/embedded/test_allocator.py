@@ -7,6 +7,8 @@ from instantaudience_server.embedded.allocator import KEPT_CHUNKS, LIBRARY, PREL
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.transport.hosts import native
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def extension(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:

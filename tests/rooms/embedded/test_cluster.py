@@ -27,6 +27,8 @@ from redis.exceptions import AuthenticationError, ResponseError
 from support.cluster.servers import PRODUCTS, server_binary
 from support.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 HOUR_FROM_NOW_MS = int(time.time() * 1000) + 3_600_000
 USERS = [f"m:p:{user}" for user in range(50)]
 

@@ -30,6 +30,8 @@ from support.wire.floods import applying, message_of
 from support.wire.http1 import Connection
 from support.wire.peer import Peer, connected
 
+pytestmark = pytest.mark.process
+
 
 async def test_grpc_unary_is_untouched(channel: grpc.aio.Channel, upstream: Upstream) -> None:
     stub = audience_pb2_grpc.AudienceServiceStub(channel)

@@ -6,6 +6,8 @@ import httpx
 import pytest
 from support.gateway.running import running_gateway
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize(("host", "called"), [("::", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]")])
 async def test_all_that_an_address_means_is_served(tmp_path: Path, host: str, called: str) -> None:

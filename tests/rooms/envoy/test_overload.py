@@ -22,6 +22,8 @@ from support.waiting import eventually
 from support.wire.http1 import Connection
 from support.wire.peer import Peer, connected, grpc_headers
 
+pytestmark = pytest.mark.process
+
 GATEWAYS_WINDOW_BYTES = 2**20
 """What a caller may send of a call before it is read."""
 

@@ -4,11 +4,14 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded, StreamReset
 from support.gateway.running import Gateway, Upstream, assert_error, body_for, running_gateway, serving
 from support.wire.http1 import answer_to
 from support.wire.peer import connected
+
+pytestmark = pytest.mark.process
 
 HEADERS = [
     (":method", "POST"),

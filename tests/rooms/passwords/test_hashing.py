@@ -25,6 +25,8 @@ from support.parts.callers import quick_hash
 from support.service.processes import hashers, needs_proc, standing_still
 from support.waiting import seconds_from_now, until
 
+pytestmark = pytest.mark.process
+
 ENDLESS_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret").replace("t=1", "t=99999999")
 """A hash whose check takes minutes."""
 

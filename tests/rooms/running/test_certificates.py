@@ -27,6 +27,8 @@ from structlog.testing import capture_logs
 from support.credentials.authorities import HOUR, Authority, Signed
 from support.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:

@@ -21,6 +21,8 @@ from support.service.processes import standing_still
 from support.service.running import new_directory
 from support.waiting import eventually, until
 
+pytestmark = pytest.mark.process
+
 HOST = "127.0.0.1"
 SILENT = """
 import pathlib, socket, sys, time

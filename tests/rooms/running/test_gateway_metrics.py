@@ -4,10 +4,13 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 from instantaudience_server.running.gateway_metrics import GatewayMetrics
 from support.gateway.running import Gateway, Upstream, body_for, running_gateway, serving
 from support.waiting import eventually
 from support.wire.http1 import Connection
+
+pytestmark = pytest.mark.process
 
 PREFIX = "instant_audience_gateway_"
 

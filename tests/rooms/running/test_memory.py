@@ -8,6 +8,8 @@ import pytest
 from instantaudience_server.running import memory
 from support.service.processes import needs_proc
 
+pytestmark = pytest.mark.process
+
 PROGRAM = """
 import asyncio, gc
 from instantaudience_server.running.memory import _resident_bytes, give_back

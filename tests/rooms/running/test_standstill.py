@@ -23,7 +23,7 @@ from support.service.processes import descendants, needs_proc
 from support.service.running import new_directory
 from support.waiting import eventually, seconds_from_now
 
-pytestmark = [pytest.mark.wide, needs_proc]
+pytestmark = [pytest.mark.process, pytest.mark.wide, needs_proc]
 
 
 @asynccontextmanager

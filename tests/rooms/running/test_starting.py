@@ -14,6 +14,8 @@ from instantaudience_server.running import starting
 from instantaudience_server.running.starting import own_directory, wait_until
 from support.service.running import new_directory
 
+pytestmark = pytest.mark.process
+
 WORK = """
 import pathlib, sys, time
 while time.process_time() < 3:

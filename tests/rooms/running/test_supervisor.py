@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.service.metrics import Scrape
 from support.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 
 async def test_all_that_was_started_has_ended_when_a_start_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,8 @@ from structlog.testing import capture_logs
 from support.outside.s3 import running_s3
 from support.waiting import eventually, until
 
+pytestmark = pytest.mark.process
+
 jobs = (f"job{number}" for number in itertools.count())
 
 

@@ -28,6 +28,8 @@ from support.wire.floods import message_of
 from support.wire.http2 import CONTINUATION, DATA, HEADERS, PREFACE, RST_STREAM, SETTINGS, http2_frame
 from support.wire.peer import Answer, Peer, connected, grpc_headers
 
+pytestmark = pytest.mark.process
+
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
 

@@ -20,6 +20,8 @@ from support.waiting import eventually
 
 from bench import processes
 
+pytestmark = pytest.mark.process
+
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
 

@@ -34,6 +34,8 @@ from support.parts.pipelines import pipeline_of
 from support.waiting import eventually
 from support.wire.peer import Answer, Peer, connected, grpc_headers
 
+pytestmark = pytest.mark.process
+
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
 

@@ -34,6 +34,8 @@ from support.parts.limits import CALL_LIMITS, CONNECTION_LIMITS
 from support.waiting import eventually, until
 from support.wire.peer import Answer, Headers, Peer, connected, grpc_headers
 
+pytestmark = pytest.mark.process
+
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
 

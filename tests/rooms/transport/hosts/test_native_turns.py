@@ -27,6 +27,8 @@ from support.waiting import eventually, until
 from support.wire.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, http2_frame
 from support.wire.peer import Answer, Peer, connected, grpc_headers
 
+pytestmark = pytest.mark.process
+
 if reason := missing():
     pytest.skip(f"the native host cannot run here: {reason}", allow_module_level=True)
 

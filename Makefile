@@ -57,7 +57,7 @@ test-all: setup ## Run every test on all hosts, ports and products, with faults 
 	$(PYTEST) -m 'not alone' --hypothesis-profile large $(BESIDE)
 	$(PYTEST) -m alone --hypothesis-profile large
 
-test-clients: setup ## Build and test the clients of all languages (or CLIENTS="go", HOSTS="native")
+test-clients: setup ## Build and test the clients of all languages (or CLIENTS="go", HOSTS="native grpcio")
 	CLIENTS="$(CLIENTS)" HOSTS="$(HOSTS)" $(BIN)/python tools/test_clients.py
 
 check: setup ## Check format, lint, types, import directions, proto and generated code

@@ -18,8 +18,8 @@ from typing import Any
 
 import uvloop
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.observation.telemetry import configure_logging
 from instantaudience_server.running.hosts import HOSTS, available, missing
-from instantaudience_server.telemetry import configure_logging
 from rich import box
 from rich.console import Console
 from rich.table import Table

@@ -21,8 +21,8 @@ from typing import Any
 import fastavro
 import httpx
 import uvloop
+from instantaudience_server.observation.telemetry import configure_logging
 from instantaudience_server.running.hosts import available
-from instantaudience_server.telemetry import configure_logging
 from redis.asyncio import RedisCluster
 from rich.console import Console
 from rich.table import Table

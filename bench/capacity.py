@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import uvloop
 from instantaudience_server.embedded.cluster import NODES, EmbeddedCluster
+from instantaudience_server.observation.telemetry import configure_logging
 from instantaudience_server.running.hosts import available
-from instantaudience_server.telemetry import configure_logging
 from rich import box
 from rich.console import Console
 from rich.table import Table

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import uvloop
+from instantaudience_server.observation.telemetry import configure_logging
 from instantaudience_server.running.hosts import available
-from instantaudience_server.telemetry import configure_logging
 from rich import box
 from rich.console import Console
 from rich.table import Table

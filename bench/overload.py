@@ -21,8 +21,8 @@ from pathlib import Path
 
 import uvloop
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.observation.telemetry import configure_logging
 from instantaudience_server.running.hosts import available
-from instantaudience_server.telemetry import configure_logging
 
 from bench import load, processes
 from bench.load import (

@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import httpx
-from instantaudience_server.clock import SystemClock
 from instantaudience_server.embedded.cluster import EmbeddedCluster
+from instantaudience_server.process.clock import SystemClock
 from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.interfaces.memberships import Alike, Changes

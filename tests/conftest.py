@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from instantaudience_server.garbage import spare_all
+from instantaudience_server.process.garbage import spare_all
 from support.cluster.servers import PRODUCTS
 from support.service.running import HOST_MODES
 from xdist.remote import Producer

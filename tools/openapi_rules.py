@@ -15,9 +15,9 @@ from instantaudience_server.catalog.rules import LARGEST_ID, SEGMENT_LENGTHS
 from instantaudience_server.catalog.segment_table import SORTS
 from instantaudience_server.catalog.segments import fields as segment_fields
 from instantaudience_server.catalog.segments import service as segment_service
-from instantaudience_server.clock import DAY, MOMENT
 from instantaudience_server.memberships import identity_service, privacy_service
 from instantaudience_server.memberships.reading import identity
+from instantaudience_server.process.clock import DAY, MOMENT
 from instantaudience_server.sign_in.assertions import LONGEST_JWT
 
 Schema = dict[str, Any]

@@ -1,6 +1,5 @@
-"""The service, room by room; CONTRIBUTING.md has the picture.
+"""The service, package by package; CONTRIBUTING.md has the picture.
 
-What is in no room is small, and used by many: errors, clock, settings, telemetry, metrics, metric_files, tracing,
-exemplars, observations, waiting, protobuf_fields, private_files, processes at the bottom; health, quotas,
-segment_sizes, suppressions, applied above the store; tokens above the catalog.
+Modules beside the packages: errors and settings at the bottom; segment_sizes, suppressions, applied and health above
+the store.
 """

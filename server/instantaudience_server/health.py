@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from instantaudience_server import metrics
 from instantaudience_server.errors import unavailable
+from instantaudience_server.observation import metrics
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.store.interfaces.health import NodeState, Problem, StoreHealth
-from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES
-from instantaudience_server.metrics import SEGMENT_SIZE_USERS_LEFT_OUT
+from instantaudience_server.observation.metrics import SEGMENT_SIZE_USERS_LEFT_OUT
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.memberships import REMOVE, Changes, UserChanges
 from instantaudience_server.store.interfaces.segment_sizes import Joins, SegmentSizeStore
 

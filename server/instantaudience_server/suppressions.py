@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, unavailable
-from instantaudience_server.metrics import SUPPRESSIONS_STALE
+from instantaudience_server.observation.metrics import SUPPRESSIONS_STALE
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Found, SuppressionStore
-from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 from instantaudience import rules
-from instantaudience_server.quotas import Limits
+from instantaudience_server.admission.quotas import Limits
 from instantaudience_server.transport.status import ROWS
 
 

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import yaml
-from instantaudience_server import metrics
-from instantaudience_server.processes import free_ports
+from instantaudience_server.observation import metrics
+from instantaudience_server.process.processes import free_ports
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 from support.contract.messages import one_user

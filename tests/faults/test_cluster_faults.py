@@ -14,9 +14,9 @@ from instantaudience.v1 import catalog_pb2
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience.v1.catalog_pb2_grpc import CatalogServiceStub
 from instantaudience_server.embedded.node import HOST
+from instantaudience_server.sign_in.tokens import hash_token
 from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, membership_key, quota_key, session_key, usage_key
-from instantaudience_server.tokens import hash_token
 from support.cluster.nodes import Migration
 from support.cluster.replicated import ReplicatedCluster, ReplicatedNode, replica_stopped
 from support.contract.messages import USER, apply_request, one_user

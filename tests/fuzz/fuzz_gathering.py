@@ -23,21 +23,21 @@ from typing import Any
 import uvloop
 from google.protobuf.message import DecodeError
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.admission.quotas import Limits, Quotas
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.memberships.reading.wire import decode_user
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.quotas import Limits, Quotas
+from instantaudience_server.observation.telemetry import configure_logging
+from instantaudience_server.process.clock import MS_PER_HOUR
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.usage import HourUsage
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.telemetry import configure_logging
 from instantaudience_server.transport.methods.apply_answers import apply_answer
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster

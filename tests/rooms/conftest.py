@@ -4,10 +4,10 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.passwords.hashing import Passwords
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.membership_store import ClusterMembershipStore

@@ -11,11 +11,11 @@ from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.health import LOOK_SECONDS, HealthService
-from instantaudience_server.metrics import CLUSTER_NODES, WORKER
+from instantaudience_server.observation.metrics import CLUSTER_NODES, WORKER
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.health import Problem
 from instantaudience_server.store.node_states import ClusterNodeStates
-from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.cluster.nodes import carried_out, whole

@@ -63,7 +63,7 @@ def test_a_room_names_those_that_it_uses_and_that_use_it(room: Path, imports: gr
     (package,) = (each.name for each in PACKAGES if each in room.parents)
     name = ".".join((package, *Path(path_of(room)).parts))
     modules = {name, *imports.find_descendants(name)}
-    bottom = layers()[layers().index("processes | settings") :]
+    bottom = layers()[layers().index("process | settings") :]
     passed_by = {Path(path_of(room)).parts[0], *re.findall(r"\w+", " ".join(bottom))}
     said = " ".join((ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or "").split())
     for ways, words in zip(

@@ -11,7 +11,7 @@ import pytest
 from instantaudience_server import suppressions as module
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import unavailable
-from instantaudience_server.metrics import SUPPRESSIONS_STALE
+from instantaudience_server.observation.metrics import SUPPRESSIONS_STALE
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS

@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from instantaudience_server import tokens
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.sign_in import tokens
 from instantaudience_server.transport.status import (
     ERROR_ID_KEY,
     PUSHBACK_KEY,

@@ -8,7 +8,7 @@ from pathlib import Path
 from google.rpc import code_pb2
 from google.rpc.http_pb2 import HttpResponse
 from instantaudience_server.catalog.original_fields import MOST_LEVELS, TOO_DEEP
-from instantaudience_server.tokens import LIFETIME_MS, LONGEST_AUTHORIZATION
+from instantaudience_server.sign_in.tokens import LIFETIME_MS, LONGEST_AUTHORIZATION
 from instantaudience_server.transport.framing import frame
 from instantaudience_server.transport.methods.gateway_refusals import COUNT_PATH
 from instantaudience_server.transport.status import (

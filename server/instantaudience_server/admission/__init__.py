@@ -1,5 +1,5 @@
-"""Admission: decides which calls run, which wait for their turn, and which are refused before they cost anything.
+"""Which calls run, which wait in a queue, and which are refused before they cost anything; the members' quotas.
 
-May use errors and metrics.
-Used by transport, by batch, and by running, which makes it.
+May use settings, errors, observation, process, and the store's interfaces.
+Used by usage, catalog, memberships, batch and transport, and by running, which makes it.
 """

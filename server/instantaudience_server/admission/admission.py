@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from instantaudience_server.admission import prices
 from instantaudience_server.admission.queues import Queues, Ticket
 from instantaudience_server.errors import AudienceError, overloaded
-from instantaudience_server.metrics import ADMISSION_REFUSALS, waited
+from instantaudience_server.observation.metrics import ADMISSION_REFUSALS, waited
 
 SLOW_SECONDS = 0.1
 """A call counts as slow if it has run for longer than this, and either more than `most_running` others have ended since

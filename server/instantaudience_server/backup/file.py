@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, Self
 
 from isal import isal_zlib
 
-from instantaudience_server.private_files import Draft
-from instantaudience_server.threads import Progress
+from instantaudience_server.process.private_files import Draft
+from instantaudience_server.process.threads import Progress
 
 MAGIC = b"instant-audience backup 1\n"
 BLOCK_BYTES = 1_000_000

@@ -20,12 +20,12 @@ from instantaudience_server.backup.since_then import (
     with_larger_ids,
     with_tokens_revoked,
 )
-from instantaudience_server.clock import Clock
+from instantaudience_server.process.clock import Clock
+from instantaudience_server.process.threads import Progress, in_thread
 from instantaudience_server.store import keys
 from instantaudience_server.store.inspection.permissions import RESTORE
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.whole_keys import Part, decoded
-from instantaudience_server.threads import Progress, in_thread
 
 PARTS_AT_ONCE = 500
 WRITERS = 4

@@ -13,11 +13,11 @@ from typing import Any
 from instantaudience_server.backup.connection import Connection, deadline
 from instantaudience_server.backup.contents import TOGETHER, TOGETHER_IN, Totals, sort_of
 from instantaudience_server.backup.file import BackupError, Writer
-from instantaudience_server.clock import Clock
+from instantaudience_server.process.clock import Clock
+from instantaudience_server.process.threads import Progress
 from instantaudience_server.store import keys
 from instantaudience_server.store.keys import SLOTS, key_slot
 from instantaudience_server.store.whole_keys import Kind, Part, encoded
-from instantaudience_server.threads import Progress
 
 SLOTS_AT_ONCE = 64
 """How many slots' keys are listed together."""

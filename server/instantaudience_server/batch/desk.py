@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.batch.jobs import RANDOM_CHARACTERS
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.limits import Limit, UploadRefusedError
@@ -25,9 +26,8 @@ from instantaudience_server.batch.uploads.uploading import (
 )
 from instantaudience_server.catalog.access import Caller, NamesMember, member_of, require_member
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.clock import MS_PER_HOUR, MS_PER_MINUTE, Clock
 from instantaudience_server.errors import STORE_FAILURES, AudienceError, Reason, RefusedCommandError, required
-from instantaudience_server.quotas import Quotas
+from instantaudience_server.process.clock import MS_PER_HOUR, MS_PER_MINUTE, Clock
 from instantaudience_server.store.interfaces.jobs import (
     ENDED,
     MOST_IN_A_DAY,

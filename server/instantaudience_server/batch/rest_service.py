@@ -14,8 +14,8 @@ from instantaudience_server.catalog.batch_settings import BatchSettings, setting
 from instantaudience_server.catalog.editor import CatalogEditor, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.paging import MOST_ELEMENTS, elements_of
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid, required
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.jobs import Order

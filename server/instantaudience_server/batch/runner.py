@@ -22,11 +22,11 @@ from instantaudience_server.batch.uploads.uploading import STORE_SECONDS
 from instantaudience_server.catalog.batch_settings import DEFAULTS
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.catalog.feed import FindMember
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES
-from instantaudience_server.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
+from instantaudience_server.observation.metrics import BATCH_JOBS, BATCH_LINES, BATCH_MEMBERSHIPS, BATCH_RUNNING_JOBS
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.jobs import Job, JobStore, Phase
-from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 

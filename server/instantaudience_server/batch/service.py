@@ -14,8 +14,8 @@ from instantaudience_server.batch.uploads.uploading import STORE_SECONDS
 from instantaudience_server.batch.usage import span_of, usage_of
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.paging import unknown_token
-from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid
+from instantaudience_server.process.clock import MS_PER_HOUR, Clock
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.interfaces.jobs import Job
 

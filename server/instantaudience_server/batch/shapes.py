@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from instantaudience_server.batch.counters import Count
 from instantaudience_server.batch.reports import JobReport
-from instantaudience_server.clock import MS_PER_MINUTE, written_time
+from instantaudience_server.process.clock import MS_PER_MINUTE, written_time
 from instantaudience_server.store.interfaces.jobs import Job, Order, Phase
 
 

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from instantaudience.v1 import batch_pb2 as pb
 
 from instantaudience_server.batch.reports import JobReport
-from instantaudience_server.clock import MS_PER_HOUR
+from instantaudience_server.process.clock import MS_PER_HOUR
 from instantaudience_server.store.interfaces.jobs import ENDED, Job, Phase
 from instantaudience_server.usage.spans import Span, cover, read_timestamp
 

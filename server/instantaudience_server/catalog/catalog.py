@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Unpack
 
 from instantaudience.v1 import catalog_pb2 as pb
 
+from instantaudience_server.admission.quotas import Limits
 from instantaudience_server.catalog.batch_settings import DEFAULTS, BatchSettings, settings_of
 from instantaudience_server.catalog.records import decode_segment
 from instantaudience_server.catalog.segment_table import (
@@ -27,7 +28,6 @@ from instantaudience_server.catalog.segment_table import (
     Order,
     SegmentTable,
 )
-from instantaudience_server.quotas import Limits
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 

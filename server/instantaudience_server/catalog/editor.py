@@ -11,8 +11,8 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog import records, rules
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid, unavailable
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Version, Write
 
 New = TypeVar("New", bound=Object)

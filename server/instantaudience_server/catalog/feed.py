@@ -9,11 +9,11 @@ import structlog
 from instantaudience_server.catalog.catalog import Catalog, Member, Segment
 from instantaudience_server.catalog.segment_table import SegmentTable
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.garbage import spare_all
-from instantaudience_server.metrics import CATALOG_CURRENT_TIMESTAMP, CATALOG_RELOADS, CATALOG_STALE
-from instantaudience_server.steps import in_steps
+from instantaudience_server.observation.metrics import CATALOG_CURRENT_TIMESTAMP, CATALOG_RELOADS, CATALOG_STALE
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.garbage import spare_all
+from instantaudience_server.process.steps import in_steps
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Change, Kind, Record, Version
-from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 

@@ -27,8 +27,8 @@ from instantaudience_server.catalog.records import Object, unique_name
 from instantaudience_server.catalog.yaml_lists import ListEntry, YamlError, read_lists
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.passwords.hashing import HASH_RULE, is_password_hash
+from instantaudience_server.process.threads import Progress
 from instantaudience_server.settings import Durability
-from instantaudience_server.threads import Progress
 
 DEMO = Path(__file__).with_name("demo.yaml")
 """The catalog of `--demo`; its passwords are public."""

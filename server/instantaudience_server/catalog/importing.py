@@ -20,9 +20,9 @@ from instantaudience_server.catalog.editor import (
 )
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid, required
 from instantaudience_server.passwords.hashing import HASH_RULE, Passwords, is_password_hash
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Write
 
 OBJECTS_AT_ONCE = 100

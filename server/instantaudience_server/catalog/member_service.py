@@ -3,8 +3,8 @@
 from instantaudience.rest.v1 import answers_pb2
 from instantaudience.rest.v1 import member_pb2 as pb
 
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.quotas import Quotas
 
 
 class MemberService:

@@ -9,12 +9,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from instantaudience.v1 import catalog_pb2 as pb
 
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.accounts import subject_of
 from instantaudience_server.catalog.editor import CatalogEditor, not_found
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.quotas import Quotas
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind
 
 RESOURCE = "public-key"

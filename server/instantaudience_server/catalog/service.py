@@ -5,6 +5,7 @@ from typing import Any
 
 from instantaudience.v1 import catalog_pb2 as pb
 
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog import records
 from instantaudience_server.catalog.access import Caller, allowed_to, require_admin, require_member
 from instantaudience_server.catalog.accounts import AccountService
@@ -14,7 +15,6 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.paging import page_of
 from instantaudience_server.catalog.update_masks import edit_of
 from instantaudience_server.errors import AudienceError, Reason, required
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind
 

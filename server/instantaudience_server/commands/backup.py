@@ -14,7 +14,6 @@ from instantaudience_server.backup.connection import Connection, connected
 from instantaudience_server.backup.file import BackupError
 from instantaudience_server.backup.putting_back import put_back
 from instantaudience_server.backup.taking import take
-from instantaudience_server.clock import SystemClock, written_time
 from instantaudience_server.commands.endings import ending_signals
 from instantaudience_server.commands.printing.as_json import json_option, print_json
 from instantaudience_server.commands.printing.progress import progress_bar
@@ -22,9 +21,10 @@ from instantaudience_server.commands.settings_options import config_option, data
 from instantaudience_server.commands.typed import PathType
 from instantaudience_server.embedded.data_dir import NoClusterError, cluster_url
 from instantaudience_server.errors import AudienceError, RefusedCommandError
+from instantaudience_server.process.clock import SystemClock, written_time
+from instantaudience_server.process.threads import Progress
 from instantaudience_server.settings import Settings
 from instantaudience_server.store.cluster.topology import StoreUnusableError
-from instantaudience_server.threads import Progress
 
 Work = Callable[[Connection, Progress], Awaitable[dict[str, Any]]]
 

@@ -13,10 +13,10 @@ from instantaudience_server.commands.endings import ending_signals
 from instantaudience_server.commands.settings_options import FILE, config_option, data_dir_option, read_settings
 from instantaudience_server.commands.settings_options import option as _option
 from instantaudience_server.commands.welcome import welcome
-from instantaudience_server.lean_imports import UNUSED_BY_PROCESSES, lean_imports
-from instantaudience_server.processes import PortInUseError, StartError
+from instantaudience_server.observation.telemetry import Event, configure_logging
+from instantaudience_server.process.lean_imports import UNUSED_BY_PROCESSES, lean_imports
+from instantaudience_server.process.processes import PortInUseError, StartError
 from instantaudience_server.settings import Settings
-from instantaudience_server.telemetry import Event, configure_logging
 
 
 @click.command(short_help="Run the service.")

@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
-from instantaudience_server.processes import bare
+from instantaudience_server.process.processes import bare
 
 PRELOADED = "LD_PRELOAD"
 TUNABLES = "GLIBC_TUNABLES"

@@ -25,8 +25,8 @@ from instantaudience_server.embedded.node import (
     Peer,
 )
 from instantaudience_server.embedded.server import find_server
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.store.keys import SLOTS
-from instantaudience_server.telemetry import Event
 
 NODES = 3
 _MEET_AGAIN_SECONDS = 1.0

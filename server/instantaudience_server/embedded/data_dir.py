@@ -12,11 +12,11 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from instantaudience_server import private_files
 from instantaudience_server.embedded.node import HOST, POLL_SECONDS
 from instantaudience_server.embedded.server import EmbeddedClusterError
-from instantaudience_server.processes import free_ports, port_is_free
-from instantaudience_server.telemetry import Event
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process import private_files
+from instantaudience_server.process.processes import free_ports, port_is_free
 
 _LOCK_SECONDS = 1.0
 _PORTS = "ports.json"

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from instantaudience_server.embedded.allocator import environment
 from instantaudience_server.embedded.server import EmbeddedClusterError
-from instantaudience_server.processes import Child, Program, Supervised
+from instantaudience_server.process.processes import Child, Program, Supervised
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02

@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from instantaudience_server import tracing
+from instantaudience_server.admission.quotas import Decision, Decisions, Quotas
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.batch_reading import BatchReading, Read, users_of
 from instantaudience_server.memberships.external_ids import ExternalIds
@@ -22,7 +21,8 @@ from instantaudience_server.memberships.posts import Batch, Post, fail, succeed
 from instantaudience_server.memberships.suppressing import Suppressing
 from instantaudience_server.memberships.turns import TOO_LATE, Turn, Turns
 from instantaudience_server.memberships.writes import Write, Writes
-from instantaudience_server.quotas import Decision, Decisions, Quotas
+from instantaudience_server.observation import tracing
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interfaces.memberships import NOT_CONFIRMED, Alike, Changes, MembershipStore, Writing
 from instantaudience_server.suppressions import Suppressions

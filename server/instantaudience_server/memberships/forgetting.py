@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import STORE_FAILURES
+from instantaudience_server.process.steps import in_steps
 from instantaudience_server.settings import Durability
-from instantaudience_server.steps import in_steps
 from instantaudience_server.store.interfaces.memberships import REMOVE, Alike, MembershipStore
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, Due, SuppressionStore
 

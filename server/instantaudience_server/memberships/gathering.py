@@ -7,13 +7,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from instantaudience_server import metrics, tracing
+from instantaudience_server.admission.quotas import UNANSWERED
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.pacing import Pacing
 from instantaudience_server.memberships.posts import Batch, Post, fail
-from instantaudience_server.quotas import UNANSWERED
-from instantaudience_server.waiting import Sweeper
+from instantaudience_server.observation import metrics, tracing
+from instantaudience_server.process.waiting import Sweeper
 
 MOST_POSTS = 256
 MOST_USERS = 6400

@@ -6,9 +6,9 @@ from instantaudience.v1 import identity_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller, member_of
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import invalid, required
 from instantaudience_server.memberships.reading import identity
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.external_ids import ExternalIdStore
 from instantaudience_server.store.interfaces.memberships import NEVER
 

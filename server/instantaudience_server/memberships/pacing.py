@@ -6,11 +6,11 @@ A request that was refused and sent again would be overtaken by those behind it 
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from instantaudience_server.admission.quotas import Decision, Decisions, Quotas
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.memberships.posts import Batch, Post
 from instantaudience_server.memberships.turns import Turn
-from instantaudience_server.quotas import Decision, Decisions, Quotas
 
 
 class Pacing:

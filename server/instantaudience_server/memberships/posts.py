@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from instantaudience_server import tracing
 from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.memberships.reading.skipped import WarningForm
-from instantaudience_server.waiting import Waiter
+from instantaudience_server.observation import tracing
+from instantaudience_server.process.waiting import Waiter
 
 
 class Result(NamedTuple):

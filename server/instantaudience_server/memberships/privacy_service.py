@@ -8,16 +8,16 @@ from instantaudience.rest.v1 import privacy_pb2 as rest_pb
 from instantaudience.v1 import audience_pb2
 from instantaudience.v1 import privacy_pb2 as pb
 
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.access import Caller, require_member
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.catalog.editor import not_found
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.clock import MS_PER_MINUTE, Clock
 from instantaudience_server.errors import NOT_EMPTY, invalid
 from instantaudience_server.memberships.forgetting import AGAIN_MS, IDS_AT_ONCE, Forgetting
 from instantaudience_server.memberships.reading import identity, rules
-from instantaudience_server.quotas import Quotas
-from instantaudience_server.steps import in_steps
+from instantaudience_server.process.clock import MS_PER_MINUTE, Clock
+from instantaudience_server.process.steps import in_steps
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS, SuppressionStore

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from instantaudience.v1 import audience_pb2 as pb
 
+from instantaudience_server.admission.quotas import POSTED, Quotas
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.clock import MS_PER_MINUTE, Clock
 from instantaudience_server.errors import NOT_EMPTY, AudienceError, Reason, invalid
 from instantaudience_server.memberships.applying import Applying
 from instantaudience_server.memberships.external_ids import ExternalIds, is_external
@@ -16,7 +16,7 @@ from instantaudience_server.memberships.pacing import Pacing
 from instantaudience_server.memberships.posts import AwaitedPost, Post, Result
 from instantaudience_server.memberships.reading import rules
 from instantaudience_server.memberships.reading.requests import ApplyRequest
-from instantaudience_server.quotas import POSTED, Quotas
+from instantaudience_server.process.clock import MS_PER_MINUTE, Clock
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interfaces.memberships import NEVER, Memberships, MembershipStore
 from instantaudience_server.suppressions import Suppressions

@@ -22,8 +22,8 @@ from argon2 import Type, extract_parameters
 from argon2.exceptions import InvalidHashError
 
 from instantaudience_server.errors import overloaded, unavailable
-from instantaudience_server.processes import StartError, bare, too_many
-from instantaudience_server.telemetry import Event
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.processes import StartError, bare, too_many
 
 log = structlog.get_logger()
 

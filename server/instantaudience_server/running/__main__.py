@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-from instantaudience_server.lean_imports import UNUSED_BY_PROCESSES, lean_imports
+from instantaudience_server.process.lean_imports import UNUSED_BY_PROCESSES, lean_imports
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from functools import partial
 
 import structlog
 
-from instantaudience_server import metrics
 from instantaudience_server.batch.runner import JobRunner
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.marking import keep_marks
@@ -18,7 +17,9 @@ from instantaudience_server.batch.uploads.sweeping import sweep
 from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.batch.yielding import PATIENCE_SECONDS, Yielding
 from instantaudience_server.health import HealthService
-from instantaudience_server.observations import keep_writing
+from instantaudience_server.observation import metrics
+from instantaudience_server.observation.observations import keep_writing
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.running.ground import (
     WORKER_NAME_BYTES,
     WorkerConfig,
@@ -33,7 +34,6 @@ from instantaudience_server.running.standstill import end_when_stuck
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.uploads import UploadServer
 from instantaudience_server.usage.counting import Usage

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel, Field
 
-from instantaudience_server.telemetry import Event
+from instantaudience_server.observation.telemetry import Event
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtensionOID
 
-from instantaudience_server.clock import written_time
+from instantaudience_server.process.clock import written_time
 from instantaudience_server.running.certificate_copies import Certificates
 from instantaudience_server.settings import Settings
 

@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from instantaudience_server import metrics
+from instantaudience_server.observation import metrics
 from instantaudience_server.running.certificates import CertificateError, end_of_certificates
 
 LOOK_SECONDS = 60.0

@@ -11,8 +11,8 @@ from functools import partial
 
 import structlog
 
-from instantaudience_server import metrics
 from instantaudience_server.admission.admission import Admission
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.batch.desk import JobDesk
 from instantaudience_server.batch.rest_service import BatchService
 from instantaudience_server.batch.service import BatchSegmentService
@@ -26,17 +26,18 @@ from instantaudience_server.catalog.member_service import MemberService
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.catalog.segments.service import SegmentService
 from instantaudience_server.catalog.service import CatalogService
-from instantaudience_server.clock import Clock
-from instantaudience_server.garbage import spare_all
 from instantaudience_server.health import HealthService
 from instantaudience_server.memberships.forgetting import Forgetting
 from instantaudience_server.memberships.identity_service import IdentityService
 from instantaudience_server.memberships.privacy_service import PrivacyService
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.observations import keep_writing
+from instantaudience_server.observation import metrics
+from instantaudience_server.observation.observations import keep_writing
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
-from instantaudience_server.quotas import Quotas
+from instantaudience_server.process.clock import Clock
+from instantaudience_server.process.garbage import spare_all
 from instantaudience_server.running import standstill
 from instantaudience_server.running.certificate_copies import Certificates, follow
 from instantaudience_server.running.cluster_certificate import keep_noting
@@ -53,6 +54,7 @@ from instantaudience_server.running.readings import note_build, readings_of
 from instantaudience_server.running.traces import begin_traces
 from instantaudience_server.settings import BODY_LIMIT_BYTES, GATEWAY_BYTES, Settings
 from instantaudience_server.sign_in.service import SignInService
+from instantaudience_server.sign_in.tokens import TokenService
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.guess_store import ClusterGuessStore
@@ -62,8 +64,6 @@ from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.session_store import ClusterSessionStore
 from instantaudience_server.store.suppression_store import new_name
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.telemetry import Event
-from instantaudience_server.tokens import TokenService
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.calls.kinds import AnyMethod
 from instantaudience_server.transport.calls.outcomes import Outcomes

@@ -12,7 +12,7 @@ from instantaudience_gateway.envoy import admin
 from instantaudience_gateway.envoy.config import build_config, command
 from instantaudience_gateway.envoy.settings import GatewaySettings, GatewayTls
 
-from instantaudience_server.processes import Supervised
+from instantaudience_server.process.processes import Supervised
 from instantaudience_server.running.starting import wait_until
 from instantaudience_server.settings import BODY_LIMIT_BYTES, Settings
 

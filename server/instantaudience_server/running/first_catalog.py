@@ -9,16 +9,16 @@ from pydantic import SecretStr
 
 from instantaudience_server.catalog.file import DEMO, CatalogEntries, CatalogError, read_catalog
 from instantaudience_server.catalog.seeding import seed
-from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.passwords.hasher import hash_password
+from instantaudience_server.process.clock import SystemClock
+from instantaudience_server.process.threads import Progress, in_thread
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.topology import Topology, needed_to_start
 from instantaudience_server.store.interfaces.catalog import CatalogStore
-from instantaudience_server.telemetry import Event
-from instantaudience_server.threads import Progress, in_thread
 
 log = structlog.get_logger()
 

@@ -20,7 +20,7 @@ from instantaudience_gateway.envoy.settings import CLUSTER, STAT_PREFIX
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from instantaudience_server import metrics
+from instantaudience_server.observation import metrics
 
 _DOWNSTREAM = f"http.{STAT_PREFIX}.downstream_"
 _STATUSES = {f"{number}xx": (f"{_DOWNSTREAM}rq_{number}xx",) for number in range(1, 6)}

@@ -15,11 +15,12 @@ import structlog
 import uvloop
 from pydantic import BaseModel, Field
 
-from instantaudience_server import metrics
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.clock import Clock, SystemClock
-from instantaudience_server.processes import StartError
+from instantaudience_server.observation import metrics
+from instantaudience_server.observation.telemetry import Event, configure_logging
+from instantaudience_server.process.clock import Clock, SystemClock
+from instantaudience_server.process.processes import StartError
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS, HostMode, Settings
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
@@ -28,7 +29,6 @@ from instantaudience_server.store.cluster.topology import StoreUnusableError, To
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.suppression_store import ClusterSuppressionStore
 from instantaudience_server.suppressions import Suppressions
-from instantaudience_server.telemetry import Event, configure_logging
 
 log = structlog.get_logger()
 

@@ -1,6 +1,6 @@
 """Chooses the host that serves calls, among those that can run on this machine."""
 
-from instantaudience_server.processes import StartError
+from instantaudience_server.process.processes import StartError
 from instantaudience_server.settings import HostMode
 from instantaudience_server.transport.hosts import native
 

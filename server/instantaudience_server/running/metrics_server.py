@@ -19,10 +19,10 @@ import structlog
 from prometheus_client import CollectorRegistry, MetricsHandler
 from pydantic import BaseModel
 
-from instantaudience_server.metrics import MergedMetrics
+from instantaudience_server.observation.metrics import MergedMetrics
+from instantaudience_server.observation.telemetry import Event, configure_logging
 from instantaudience_server.running.certificate_copies import ServerContext
 from instantaudience_server.running.gateway_metrics import GatewayMetrics
-from instantaudience_server.telemetry import Event, configure_logging
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ import resource
 
 import structlog
 
-from instantaudience_server.processes import StartError
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.processes import StartError
 from instantaudience_server.settings import Settings
-from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 

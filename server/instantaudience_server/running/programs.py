@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from instantaudience_server.metrics import WorkerMetrics
-from instantaudience_server.processes import Program, bare
+from instantaudience_server.observation.metrics import WorkerMetrics
+from instantaudience_server.process.processes import Program, bare
 from instantaudience_server.running.envoys import envoy_command, gateway_settings
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.running.metrics_server import MetricsConfig

@@ -5,8 +5,8 @@ from importlib.metadata import version
 
 from prometheus_client import Gauge
 
-from instantaudience_server import metrics
 from instantaudience_server.catalog.catalog import Catalog
+from instantaudience_server.observation import metrics
 from instantaudience_server.store.cluster.cluster import Cluster
 
 

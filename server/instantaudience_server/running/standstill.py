@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
-from instantaudience_server.telemetry import Event
+from instantaudience_server.observation.telemetry import Event
 
 log = structlog.get_logger()
 

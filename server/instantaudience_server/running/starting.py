@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from instantaudience_server.processes import Child, StartError
+from instantaudience_server.process.processes import Child, StartError
 
 START_SECONDS = 30.0
 """How long a starting worker or gateway may use no processor time before it counts as failed. The start as a whole has

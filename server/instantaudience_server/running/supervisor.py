@@ -13,8 +13,16 @@ import structlog
 from pydantic import SecretStr
 
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.metrics import WorkerMetrics
-from instantaudience_server.processes import Child, PortInUseError, Program, StartError, Supervised, reserve_port
+from instantaudience_server.observation.metrics import WorkerMetrics
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.processes import (
+    Child,
+    PortInUseError,
+    Program,
+    StartError,
+    Supervised,
+    reserve_port,
+)
 from instantaudience_server.running import hosts, standstill
 from instantaudience_server.running.envoys import Envoys
 from instantaudience_server.running.first_catalog import FirstCatalog
@@ -24,7 +32,6 @@ from instantaudience_server.running.programs import Programs
 from instantaudience_server.running.standstill import Watched
 from instantaudience_server.running.starting import listens, own_directory, wait_until
 from instantaudience_server.settings import Durability, HostMode, Settings
-from instantaudience_server.telemetry import Event
 
 if TYPE_CHECKING:
     from instantaudience_server.running.certificate_files import CertificateFiles

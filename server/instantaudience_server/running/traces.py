@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from instantaudience_server import tracing
+from instantaudience_server.observation import tracing
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.settings import Settings
-from instantaudience_server.telemetry import Event
 
 if TYPE_CHECKING:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

@@ -1,5 +1,5 @@
 """Files of users, read and followed while they are sent.
 
-May use protobuf_fields, private_files and integers alone: what it reads goes to the service through its Python client.
+May use wire and process alone: what it reads goes to the service through its Python client.
 Used by `commands`: `instant-audience send`.
 """

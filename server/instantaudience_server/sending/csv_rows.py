@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from instantaudience.rules import BODY_BYTES
 from instantaudience.v1.audience_pb2 import RtSegment, SegBlock, StreamSegmentsRequest
 
-from instantaudience_server.integers import integer_of
-from instantaudience_server.protobuf_fields import tag, varint
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.records import BATCH_BYTES, Batch, Place, Record, Row, batch_of
+from instantaudience_server.wire.integers import integer_of
+from instantaudience_server.wire.protobuf_fields import tag, varint
 
 NAMES = ("user_id", "domain", "seg_id", "seg_code", "member_id", "value", "expiration")
 """The columns that are known, under the names of the REST contract."""

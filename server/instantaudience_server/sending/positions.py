@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from instantaudience_server.private_files import naming
+from instantaudience_server.process.private_files import naming
 from instantaudience_server.sending.following import Totals
 from instantaudience_server.sending.records import Place
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from instantaudience_server.private_files import naming
+from instantaudience_server.process.private_files import naming
 from instantaudience_server.sending.records import Row
 
 HEADINGS = ("line", "reason", "message", "record")

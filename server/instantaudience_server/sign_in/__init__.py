@@ -1,4 +1,4 @@
-"""Sign-in by password or by key pair.
+"""Sign-in by password or by key pair, and the tokens that callers get by it.
 
-May use tokens, catalog, passwords, and the store's interfaces. Used by running and transport.
+May use catalog, passwords, and the store's interfaces. Used by running and transport.
 """

@@ -8,14 +8,14 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog import records
 from instantaudience_server.catalog.public_keys import active_key
 from instantaudience_server.catalog.rules import LONGEST_USERNAME
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, AudienceError, Reason
-from instantaudience_server.metrics import SIGN_IN_RESULTS
+from instantaudience_server.observation.metrics import SIGN_IN_RESULTS
 from instantaudience_server.passwords.guesses import Guesses, network_of
 from instantaudience_server.passwords.hashing import Passwords
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.sign_in import assertions
+from instantaudience_server.sign_in.tokens import Issued, TokenService, deactivated
 from instantaudience_server.store.interfaces.catalog import CatalogStore
-from instantaudience_server.tokens import Issued, TokenService, deactivated
 
 
 class SignInService:

@@ -11,8 +11,8 @@ from contextlib import aclosing
 from dataclasses import fields, replace
 from typing import Any
 
-from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.errors import STORE_FAILURES
+from instantaudience_server.process.clock import MS_PER_HOUR
 from instantaudience_server.store import job_scripts, keys, upload_scripts
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster

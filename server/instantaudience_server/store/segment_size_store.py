@@ -7,7 +7,7 @@ from itertools import filterfalse
 
 import numpy as np
 
-from instantaudience_server.clock import MS_PER_HOUR
+from instantaudience_server.process.clock import MS_PER_HOUR
 from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Listed

@@ -5,8 +5,8 @@ import base64
 from enum import Enum
 from functools import lru_cache, partial
 
-from instantaudience_server import tokens
 from instantaudience_server.errors import AudienceError, Reason, unavailable, unreadable
+from instantaudience_server.sign_in import tokens
 from instantaudience_server.transport.status import STATUS_DETAILS_KEY, Failure
 
 Headers = list[tuple[bytes, bytes]]

@@ -21,7 +21,7 @@ from instantaudience_server.batch.uploads.uploading import (
     Uploads,
 )
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.metrics import BATCH_UPLOADS
+from instantaudience_server.observation.metrics import BATCH_UPLOADS
 from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.interfaces.jobs import Job
 from instantaudience_server.transport.calls.call_log import CallLog

@@ -14,15 +14,15 @@ from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.clock import MS_PER_HOUR, Clock
 from instantaudience_server.errors import AudienceError, unavailable
-from instantaudience_server.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS, applied_parts
+from instantaudience_server.observation.metrics import MEMBER_CALL_FAILURES, SKIPPED_PARTS, applied_parts
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.clock import MS_PER_HOUR, Clock
+from instantaudience_server.process.waiting import Sweeper, Waiter, fail_late
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.usage import NO_REASONS, Addition, CallFailure, Skip, Tally, UsageStore
 from instantaudience_server.store.interfaces.usage import Reason as CountedReason
-from instantaudience_server.telemetry import Event
 from instantaudience_server.usage.samples import LinePace, Samples
-from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 
 log = structlog.get_logger()
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from google.api import httpbody_pb2
 from instantaudience.v1 import usage_pb2 as pb
 
-from instantaudience_server.protobuf_fields import tag, varint
 from instantaudience_server.store.interfaces.usage import (
     NO_REASONS,
     CallFailure,
@@ -25,6 +24,7 @@ from instantaudience_server.store.interfaces.usage import (
 )
 from instantaudience_server.usage import gzip_parts
 from instantaudience_server.usage.spans import write_hour
+from instantaudience_server.wire.protobuf_fields import tag, varint
 
 SECONDS_PER_HOUR = 3600
 

@@ -11,13 +11,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import unavailable
+from instantaudience_server.process.clock import Clock
+from instantaudience_server.process.waiting import Sweeper, Waiter, fail_late
 from instantaudience_server.store.interfaces.usage import UsageStore
 from instantaudience_server.usage import kept_hours
 from instantaudience_server.usage.forms import Form, Piece
 from instantaudience_server.usage.kept_hours import SHORTEST_RUN, Pieces, Shelf
-from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 
 SHARED_SECONDS = 0.005
 """The least time between the beginnings of two readings of a member; reports that come in between share one."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from instantaudience_server.clock import MS_PER_HOUR, Clock
+from instantaudience_server.process.clock import MS_PER_HOUR, Clock
 from instantaudience_server.usage.forms import Form, Piece
 
 MARGIN_MS = 300_000

@@ -11,7 +11,7 @@ from instantaudience.v1 import audience_pb2 as pb
 
 from instantaudience_server.applied import Applied, Refusal
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.clock import MS_PER_MINUTE
+from instantaudience_server.process.clock import MS_PER_MINUTE
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from instantaudience_server.store.interfaces.usage import MOST_LINE_BYTES, MOST_LINES
 

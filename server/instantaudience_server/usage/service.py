@@ -5,12 +5,12 @@ import asyncio
 
 from instantaudience.v1 import usage_pb2 as pb
 
+from instantaudience_server.admission.quotas import Admitted, Quotas
 from instantaudience_server.catalog.access import Caller, member_of
 from instantaudience_server.catalog.catalog import Member, Role
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Reason, invalid
-from instantaudience_server.quotas import Admitted, Quotas
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.quotas import Quota, QuotaStore
 from instantaudience_server.store.interfaces.usage import KEPT_HOURS
 from instantaudience_server.usage import forms

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from instantaudience_server.clock import MS_PER_HOUR, read_time
 from instantaudience_server.errors import AudienceError, Reason, invalid
+from instantaudience_server.process.clock import MS_PER_HOUR, read_time
 from instantaudience_server.store.interfaces.usage import KEPT_HOURS
 
 DEFAULT_HOURS = 14 * 24

@@ -10,8 +10,8 @@ from instantaudience_server.admission import prices, queues
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.metrics import ADMISSION_REFUSALS
-from instantaudience_server.observations import Observed
+from instantaudience_server.observation.metrics import ADMISSION_REFUSALS
+from instantaudience_server.observation.observations import Observed
 from prometheus_client import CollectorRegistry, Histogram
 from support.clocks import run_on_told_time, told_loop
 from support.waiting import eventually, seconds_from_now, turns

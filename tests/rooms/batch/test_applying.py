@@ -20,8 +20,8 @@ from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.batch.writing import MOST_AT_ONCE
 from instantaudience_server.batch.yielding import Yielding
 from instantaudience_server.catalog import records as catalog_records
-from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, unavailable
+from instantaudience_server.process.clock import SystemClock
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.cluster import Cluster

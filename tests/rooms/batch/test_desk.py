@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from instantaudience.v1 import batch_pb2 as pb
+from instantaudience_server.admission.quotas import Limits, Quotas
 from instantaudience_server.batch.desk import CANCELLED, OPEN_MS, UPLOAD_URL_EXPIRED, JobDesk
 from instantaudience_server.batch.service import BatchSegmentService
 from instantaudience_server.batch.uploads import uploading
@@ -18,7 +19,6 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError, unavailable
-from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store import job_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster

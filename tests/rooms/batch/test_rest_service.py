@@ -4,12 +4,12 @@ import secrets
 
 import pytest
 from instantaudience.rest.v1 import batch_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.batch.desk import JobDesk
 from instantaudience_server.batch.rest_service import BatchService
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.errors import Reason
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.job_store import ClusterJobStore
 from support.clocks import FakeClock
 from support.parts.accounts import refused

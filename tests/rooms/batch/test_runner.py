@@ -25,15 +25,15 @@ from instantaudience_server.catalog.batch_settings import DEFAULTS, UNLIMITED
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import write_of
 from instantaudience_server.catalog.feed import CatalogFeed, FindMember
-from instantaudience_server.clock import Clock, SystemClock
 from instantaudience_server.errors import RefusedCommandError, unavailable
-from instantaudience_server.metrics import BATCH_JOBS, BATCH_MEMBERSHIPS
+from instantaudience_server.observation.metrics import BATCH_JOBS, BATCH_MEMBERSHIPS
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.clock import Clock, SystemClock
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase
 from instantaudience_server.store.job_store import ClusterJobStore
 from instantaudience_server.store.keys import JOB_LEASES
-from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.clocks import FakeClock

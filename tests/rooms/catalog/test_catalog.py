@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.admission.quotas import Limits
 from instantaudience_server.catalog import catalog, segment_table
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Account, Catalog, Member, Role, Segment
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.catalog.segment_table import SegmentTable
-from instantaudience_server.quotas import Limits
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 

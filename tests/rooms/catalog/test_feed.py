@@ -18,8 +18,9 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.garbage import spare_all
-from instantaudience_server.metrics import CATALOG_RELOADS
+from instantaudience_server.observation.metrics import CATALOG_RELOADS
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.garbage import spare_all
 from instantaudience_server.store import catalog_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
@@ -32,7 +33,6 @@ from instantaudience_server.store.keys import (
     CATALOG_VERSION,
     key_slot,
 )
-from instantaudience_server.telemetry import Event
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from structlog.typing import EventDict

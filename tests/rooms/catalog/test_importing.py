@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.catalog.rules import MOST_IMPORTED
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.passwords.hashing import Passwords
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind, Outcome, Write
 from support.clocks import FakeClock

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2
 from instantaudience_gateway.contract import descriptor
-from instantaudience_server import tokens
+from instantaudience_server.sign_in import tokens
 from support.contract.json_bodies import JSON_VALUES
 from support.contract.messages import APPLY
 from support.gateway.running import TOKEN, Gateway, Upstream, assert_error, running_gateway

@@ -9,7 +9,7 @@ import pytest
 from instantaudience_server.diagnosis.certificates import for_the_cluster, in_files, shown
 from instantaudience_server.diagnosis.deployment import diagnose
 from instantaudience_server.diagnosis.finding import Level
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from instantaudience_server.settings import Settings
 from support.cluster.tls import tls_terminated
 from support.credentials.authorities import Authority

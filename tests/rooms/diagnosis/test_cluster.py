@@ -17,7 +17,7 @@ from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.diagnosis.members import Wishes
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from instantaudience_server.settings import Durability, Settings
 from instantaudience_server.store.cluster.topology import NEEDED
 from instantaudience_server.store.inspection.durability_settings import CHECKS

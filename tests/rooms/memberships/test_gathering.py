@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from instantaudience_server.admission.quotas import Limits
 from instantaudience_server.applied import Totals
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Member
@@ -18,10 +19,9 @@ from instantaudience_server.errors import AudienceError, Reason, RefusedCommandE
 from instantaudience_server.memberships import gathering
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.quotas import Limits
+from instantaudience_server.process.waiting import SWEEP_SECONDS
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster.cluster import LONGEST_PAUSE_SECONDS
-from instantaudience_server.waiting import SWEEP_SECONDS
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs
 from support.cluster.nodes import on_node, owner_of, whole

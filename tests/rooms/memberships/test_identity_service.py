@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import audience_pb2, catalog_pb2
 from instantaudience.v1 import identity_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
@@ -14,7 +15,6 @@ from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.identity_service import IdentityService
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from instantaudience_server.admission.quotas import Limits, Quotas
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.pacing import Pacing
 from instantaudience_server.memberships.posts import AwaitedPost
-from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from support.parts.callers import caller
 from support.parts.quotas import Windows

@@ -11,6 +11,7 @@ import pytest
 from instantaudience.rest.v1 import privacy_pb2 as rest_pb
 from instantaudience.v1 import audience_pb2, catalog_pb2
 from instantaudience.v1 import privacy_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import forgetting as forgetting_module
@@ -18,7 +19,6 @@ from instantaudience_server.memberships.forgetting import Forgetting
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.privacy_service import PrivacyService
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.catalog_store import ClusterCatalogStore

@@ -9,11 +9,11 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import batch_reading
 from instantaudience_server.memberships.service import MembershipService, minutes_left
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.groups import PackedChanges

@@ -14,11 +14,11 @@ from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.observations import write_down
+from instantaudience_server.observation.observations import write_down
+from instantaudience_server.sign_in.tokens import IDLE_MS, TokenService, hash_token
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.session_store import ClusterSessionStore
-from instantaudience_server.tokens import IDLE_MS, TokenService, hash_token
 from instantaudience_server.transport.calls import backlogs
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import StreamMethod

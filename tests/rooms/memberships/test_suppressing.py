@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import catalog_pb2
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
@@ -16,7 +17,6 @@ from instantaudience_server.errors import AudienceError
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.memberships.suppressing import PATIENCE_SECONDS
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster

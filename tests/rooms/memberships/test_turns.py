@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import catalog_pb2
+from instantaudience_server.admission.quotas import Limits, Quotas
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import applying, gathering
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.turns import MOST_MEMBERS, TOO_LATE, Turn, Turns
-from instantaudience_server.quotas import Limits, Quotas
 from instantaudience_server.store.interfaces.catalog import Kind, Record
 from instantaudience_server.store.interfaces.quotas import Admissions
 from support.parts.callers import caller, demo_catalog

@@ -19,7 +19,7 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords import hashing
 from instantaudience_server.passwords.hasher import NICENESS, NOBODYS_HASH, PATIENCE_SECONDS, hash_password
 from instantaudience_server.passwords.hashing import MOST_WAITING, MOST_WAITING_OF_ONE, Passwords, is_password_hash
-from instantaudience_server.processes import StartError
+from instantaudience_server.process.processes import StartError
 from structlog.testing import capture_logs
 from support.parts.callers import quick_hash
 from support.service.processes import hashers, needs_proc, standing_still

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from instantaudience_server.processes import StartError
+from instantaudience_server.process.processes import StartError
 from instantaudience_server.running import certificate_files
 from instantaudience_server.running.certificate_copies import LOOK_SECONDS, Certificates, ServerContext, follow
 from instantaudience_server.running.certificate_files import CertificateFiles

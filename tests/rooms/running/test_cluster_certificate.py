@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from instantaudience_server import metrics
+from instantaudience_server.observation import metrics
 from instantaudience_server.running.certificates import CertificateError
 from instantaudience_server.running.cluster_certificate import end_of, file_of, keep_noting
 from prometheus_client import REGISTRY

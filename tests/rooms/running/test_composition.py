@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.garbage import spare_all
+from instantaudience_server.process.garbage import spare_all
 from instantaudience_server.running.composition import open_worker
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.settings import Settings

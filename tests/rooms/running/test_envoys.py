@@ -11,7 +11,7 @@ import httpx
 import pytest
 from instantaudience_gateway.envoy import admin
 from instantaudience_gateway.envoy.settings import GatewaySettings
-from instantaudience_server.processes import Child, Program, Supervised, reserve_port
+from instantaudience_server.process.processes import Child, Program, Supervised, reserve_port
 from instantaudience_server.running import envoys
 from instantaudience_server.running.envoys import Envoys, envoy_command
 from instantaudience_server.running.starting import listens

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from instantaudience_server.metrics import WorkerMetrics
+from instantaudience_server.observation.metrics import WorkerMetrics
 from instantaudience_server.running.programs import Programs
 from instantaudience_server.settings import Settings
 

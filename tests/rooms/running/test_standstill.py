@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.passwords.hashing import Passwords
-from instantaudience_server.processes import Child, Program
+from instantaudience_server.process.processes import Child, Program
 from instantaudience_server.running import standstill
 from instantaudience_server.running.ground import WorkerConfig
 from instantaudience_server.running.standstill import STOPPED, Watched

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from instantaudience_server.processes import Child, Program, StartError
+from instantaudience_server.process.processes import Child, Program, StartError
 from instantaudience_server.running import starting
 from instantaudience_server.running.starting import own_directory, wait_until
 from support.service.running import new_directory

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from instantaudience_server.processes import Child
+from instantaudience_server.process.processes import Child
 from instantaudience_server.running import standstill
 from instantaudience_server.running.supervisor import Service
 from instantaudience_server.settings import Settings

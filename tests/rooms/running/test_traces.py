@@ -2,7 +2,7 @@
 
 import pytest
 from google.rpc import code_pb2
-from instantaudience_server import tracing
+from instantaudience_server.observation import tracing
 from instantaudience_server.running.traces import ENDPOINT_VARIABLES, SAMPLER_VARIABLE, begin_traces
 from instantaudience_server.settings import Settings
 from structlog.testing import capture_logs

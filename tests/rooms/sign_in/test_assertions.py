@@ -8,9 +8,9 @@ import math
 from typing import Any
 
 import pytest
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.errors import Reason
-from instantaudience_server.quotas import Quotas
 from jwt import get_algorithm_by_name
 from support.clocks import FakeClock
 from support.credentials.key_pairs import key_pair, public_pem, signed

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.errors import Reason
-from instantaudience_server.metrics import SIGN_IN_RESULTS
+from instantaudience_server.observation.metrics import SIGN_IN_RESULTS
 from instantaudience_server.store.interfaces.catalog import Kind
 from redis.asyncio import RedisCluster
 from support.cluster.nodes import carried_out

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
-from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.process.clock import MS_PER_HOUR
 from instantaudience_server.store import segment_size_store
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.segment_sizes import Joined

@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.uploading import SECRET_BYTES, Uploads
-from instantaudience_server.clock import SystemClock
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.clock import SystemClock
 from instantaudience_server.store.interfaces.jobs import MARK_BYTES, Job, Phase
-from instantaudience_server.telemetry import Event
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.uploads import UploadServer
 from prometheus_client import REGISTRY

@@ -4,10 +4,10 @@ import secrets
 from collections.abc import AsyncIterator
 
 import pytest
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.quota_store import ClusterQuotaStore

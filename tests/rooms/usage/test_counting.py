@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from instantaudience.v1 import audience_pb2
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.applied import Applied, Totals
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.clock import MS_PER_HOUR
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.quotas import Quotas
+from instantaudience_server.process.clock import MS_PER_HOUR
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.cluster import Cluster

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from instantaudience_server.clock import MS_PER_HOUR
+from instantaudience_server.process.clock import MS_PER_HOUR
 from instantaudience_server.store.interfaces.usage import Tally
 from instantaudience_server.usage.forms import JSON, Piece
 from instantaudience_server.usage.kept_hours import (

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from instantaudience.v1 import catalog_pb2
 from instantaudience.v1 import usage_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.usage import Tally

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from service.commands.conftest import environment_of
 from support.service.running import Service, new_directory, running_service
 from support.service.terminals import on_a_terminal

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from instantaudience_server.commands.connection.client import TIMEOUT_SECONDS
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from redis.asyncio import RedisCluster
 from service.commands.conftest import NOBODY, rows
 from support.cluster.stored import put, stored

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from support.service.processes import not_ignoring_ctrl_c
 from support.service.running import COMMAND, PASSWORDS, Service, credentials, environment, running_service
 from support.service.terminals import on_a_terminal

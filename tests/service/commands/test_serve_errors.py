@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cryptography import x509
 from instantaudience_server.commands.root import main
 from instantaudience_server.errors import KEY_OF_ANOTHER_TYPE
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from instantaudience_server.store.keys import CATALOG_MEMBERS
 from instantaudience_server.transport.hosts.native import missing
 from redis.asyncio import RedisCluster

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
 from instantaudience_gateway.envoy import admin
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from redis.asyncio import RedisCluster
 from support.cluster.stored import stored
 from support.contract.messages import apply_request, one_user, stream_request

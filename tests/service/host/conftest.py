@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from instantaudience_server.telemetry import Event
+from instantaudience_server.observation.telemetry import Event
 from support.hosts.running import Host, report, running_host
 from support.service.running import HOST_MODES, Service, running_service
 from support.waiting import eventually

@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from instantaudience.v1 import audience_pb2, batch_pb2, batch_pb2_grpc, catalog_pb2_grpc
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.tokens import hash_token
+from instantaudience_server.sign_in.tokens import hash_token
 from instantaudience_server.transport.methods.services import FILES
 from redis.asyncio import RedisCluster
 from support.parts.callers import quick_hash

@@ -9,9 +9,9 @@ import grpc
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
+from instantaudience_server.sign_in.tokens import hash_token
 from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import membership_key, quota_key, session_key, usage_key
-from instantaudience_server.tokens import hash_token
 from redis.asyncio import RedisCluster
 from support.contract.answers import assert_failure, assert_grpc_error, assert_http_error
 from support.contract.messages import APPLY, STREAM, apply_request, one_user, stream_request

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from google.rpc.http_pb2 import HttpResponse
 from instantaudience.v1 import audience_pb2, usage_pb2
-from instantaudience_server import tokens
+from instantaudience_server.sign_in import tokens
 from instantaudience_server.transport.methods.gateway_refusals import COUNT_PATH
 from support.contract.answers import assert_grpc_error, assert_http_error
 from support.contract.json_bodies import chunks

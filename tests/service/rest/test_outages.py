@@ -13,9 +13,9 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from instantaudience.v1.audience_pb2_grpc import AudienceServiceStub
+from instantaudience_server.sign_in.tokens import hash_token
 from instantaudience_server.store.interfaces.quotas import Quota
 from instantaudience_server.store.keys import key_slot, quota_key, session_key, usage_key
-from instantaudience_server.tokens import hash_token
 from support.contract.answers import assert_grpc_error, assert_http_error, body_of
 from support.contract.messages import apply_request, one_user
 from support.service.processes import Process, all_end, descendants, needs_proc, standing_still

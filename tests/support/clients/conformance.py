@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from instantaudience.v1 import catalog_pb2
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 
 from support.clients import legacy
 from support.clients.fault_proxy import HOST, FaultProxy

@@ -13,7 +13,7 @@ from typing import Any
 
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.embedded.server import find_server
-from instantaudience_server.processes import Child, Program, free_ports
+from instantaudience_server.process.processes import Child, Program, free_ports
 from instantaudience_server.store.keys import SLOTS, key_slot
 
 from support.cluster.nodes import on_node

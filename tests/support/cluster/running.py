@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
-from instantaudience_server.processes import Child, Program, free_ports
+from instantaudience_server.process.processes import Child, Program, free_ports
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.topology import Topology

@@ -32,7 +32,7 @@ from instantaudience_gateway.envoy import admin
 from instantaudience_gateway.envoy.config import build_config, command
 from instantaudience_gateway.envoy.settings import GatewaySettings
 from instantaudience_server.errors import Reason
-from instantaudience_server.processes import reserve_port
+from instantaudience_server.process.processes import reserve_port
 from instantaudience_server.transport.methods.gateway_refusals import COUNT_PATH
 from instantaudience_server.transport.status import ERROR_CODE_KEY, ERROR_ID_KEY, ROWS
 

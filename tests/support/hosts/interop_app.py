@@ -16,8 +16,8 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import AudienceError, Reason
+from instantaudience_server.process.clock import SystemClock
 from instantaudience_server.store.interfaces.usage import Addition
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import (

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_server.processes import Child, Program, free_ports
+from instantaudience_server.process.processes import Child, Program, free_ports
 
 from support.hosts.interop_app import SERVICE
 

@@ -12,12 +12,12 @@ from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.sign_in.service import SignInService
+from instantaudience_server.sign_in.tokens import TokenService
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.guess_store import ClusterGuessStore
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.session_store import ClusterSessionStore
-from instantaudience_server.tokens import TokenService
 
 from support.clocks import FakeClock
 from support.parts.callers import quick_hash

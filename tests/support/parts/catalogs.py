@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from instantaudience.v1 import catalog_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.accounts import AccountService
 from instantaudience_server.catalog.catalog import Catalog
@@ -20,7 +21,6 @@ from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster

@@ -3,8 +3,8 @@
 import itertools
 
 from instantaudience_server.batch.uploads.files import FileStore
-from instantaudience_server.clock import SystemClock
 from instantaudience_server.errors import RefusedCommandError
+from instantaudience_server.process.clock import SystemClock
 from instantaudience_server.store.interfaces.jobs import Job, Phase, Uploaded, UploadLimits
 from instantaudience_server.store.job_store import ClusterJobStore
 

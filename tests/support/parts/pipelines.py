@@ -1,7 +1,7 @@
 """Pipelines of calls, with limits that few tests reach."""
 
 from instantaudience_server.admission.admission import Admission
-from instantaudience_server.tokens import TokenService
+from instantaudience_server.sign_in.tokens import TokenService
 from instantaudience_server.transport.calls.outcomes import Outcomes
 from instantaudience_server.transport.calls.pipeline import Pipeline
 from instantaudience_server.usage.counting import Usage

@@ -8,12 +8,12 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.applied import Applied
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.memberships.posts import Result
 from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes, UserChanges
 from instantaudience_server.transport.methods.apply_answers import apply_answer

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from instantaudience_server.embedded.node import HOST
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 
 from support.service.metrics import scrape
 from support.service.running import Service, running_service

@@ -11,9 +11,9 @@ from instantaudience_server.batch.counters import Count
 from instantaudience_server.batch.reading.text import Block
 from instantaudience_server.catalog.access import find_segment
 from instantaudience_server.catalog.catalog import Catalog, Member, Segment
-from instantaudience_server.clock import MS_PER_MINUTE
 from instantaudience_server.memberships.reading.known_blocks import lifetime_of
 from instantaudience_server.memberships.reading.rules import expiration_of
+from instantaudience_server.process.clock import MS_PER_MINUTE
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 
 AHEAD_SECONDS = 300

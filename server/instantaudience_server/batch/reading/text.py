@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from instantaudience_server.batch.reading.format import BatchFormat
-from instantaudience_server.integers import integer_of
 from instantaudience_server.memberships.reading.rules import LEAVE
+from instantaudience_server.wire.integers import integer_of
 
 _INT32 = range(-(2**31), 2**31)
 DOMAINS = {"3": "idfa", "4": "sha1udid", "5": "md5udid", "7": "openudid", "8": "aaid"}

@@ -22,7 +22,7 @@ from obstore.store import from_url
 
 from instantaudience_server.batch.jobs import ErrorCode, FileFailedError
 from instantaudience_server.errors import AudienceError, unavailable
-from instantaudience_server.telemetry import Event
+from instantaudience_server.observation.telemetry import Event
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig

@@ -8,10 +8,10 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from instantaudience_server import private_files
 from instantaudience_server.batch.uploads.uploading import STORE_SECONDS
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES
+from instantaudience_server.process import private_files
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.jobs import JobStore, Marks
 
 LOOK_SECONDS = 10.0

@@ -14,9 +14,9 @@ from instantaudience_server.batch.uploads.files import PART_BYTES, FileStore
 from instantaudience_server.batch.uploads.limits import Allowance, Limit, UploadRefusedError, limits_of
 from instantaudience_server.catalog.batch_settings import BatchSettings
 from instantaudience_server.catalog.feed import FindMember
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import STORE_FAILURES, AudienceError, overloaded
-from instantaudience_server.metrics import BATCH_UPLOADED_BYTES
+from instantaudience_server.observation.metrics import BATCH_UPLOADED_BYTES
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.settings import UPLOAD_SILENT_SECONDS
 from instantaudience_server.store.interfaces.jobs import (
     MARK_BYTES,

@@ -10,8 +10,8 @@ from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
 from instantaudience_server.catalog import original_fields
-from instantaudience_server.clock import written_time
 from instantaudience_server.errors import AudienceError, Reason, invalid
+from instantaudience_server.process.clock import written_time
 
 STATES = {
     "active": catalog_pb2.SEGMENT_STATE_ACTIVE,

@@ -12,8 +12,8 @@ from instantaudience_server.catalog.paging import MOST_ELEMENTS, elements_of
 from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.catalog.segment_table import SORTS, Filters, Order
 from instantaudience_server.catalog.segments.fields import FIELDS, state_of
-from instantaudience_server.clock import DAY, read_time
 from instantaudience_server.errors import invalid
+from instantaudience_server.process.clock import DAY, read_time
 
 _FIELD_NAMES = frozenset(field.name for field in FIELDS)
 _is_id_list = re.compile(r"[0-9]{1,10}(?:,[0-9]{1,10})*").fullmatch

@@ -7,6 +7,7 @@ from instantaudience.rest.v1 import answers_pb2
 from instantaudience.rest.v1 import segment_pb2 as pb
 from instantaudience.v1 import catalog_pb2
 
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.access import Caller, allowed_to, require_member
 from instantaudience_server.catalog.editor import CatalogEditor, Check, no_such_code, not_found
 from instantaudience_server.catalog.feed import CatalogFeed
@@ -22,7 +23,6 @@ from instantaudience_server.errors import (
     invalid,
     required,
 )
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.segment_sizes import SegmentSizes
 from instantaudience_server.store.interfaces.catalog import Kind
 

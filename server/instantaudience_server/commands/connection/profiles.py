@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from instantaudience.rules import TOKEN_CHARACTERS
 
-from instantaudience_server import private_files
 from instantaudience_server.commands.connection.tls import Tls
+from instantaudience_server.process import private_files
 
 DEFAULT = "default"
 """The profile that is used if none is named."""

@@ -5,13 +5,13 @@ from typing import Any, TextIO
 import click
 from instantaudience.v1 import catalog_pb2 as pb
 
-from instantaudience_server.clock import written_time
 from instantaudience_server.commands.connection.client import Client
 from instantaudience_server.commands.connection.options import with_client
 from instantaudience_server.commands.objects.commands import as_dict
 from instantaudience_server.commands.printing.as_json import catalog_json_option, print_json
 from instantaudience_server.commands.printing.tables import print_table
 from instantaudience_server.commands.typed import number, text
+from instantaudience_server.process.clock import written_time
 
 _user_option = click.option(
     "--user", "user_id", metavar="ID", type=number, default="0", help="The user. Default: one's own."

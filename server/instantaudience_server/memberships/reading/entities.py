@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable
 
 from instantaudience.v1 import audience_pb2 as pb
 
-from instantaudience_server.protobuf_fields import varint
+from instantaudience_server.wire.protobuf_fields import varint
 
 _ENTRY, _ITEM = b"\x0a", b"\x0a"
 """Tags of Struct.fields and ListValue.values."""

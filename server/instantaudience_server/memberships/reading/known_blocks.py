@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from instantaudience_server.catalog.catalog import Catalog, Member
-from instantaudience_server.clock import MS_PER_MINUTE
 from instantaudience_server.memberships.reading import rules
+from instantaudience_server.process.clock import MS_PER_MINUTE
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, UserChanges
 
 MOST_BYTES = 16 * 2**20

@@ -12,9 +12,9 @@ from typing import Any
 from hiredis import ReplyError
 from redis.asyncio.connection import AbstractConnection
 
-from instantaudience_server import tracing
 from instantaudience_server.errors import AudienceError, RefusedCommandError, overloaded, unavailable
-from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_REFUSALS
+from instantaudience_server.observation import tracing
+from instantaudience_server.observation.metrics import STORE_CONNECTION_FAILURES, STORE_REFUSALS
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.batch import Answer, Batch, Listed, Part, Question, Single
 from instantaudience_server.store.cluster.commands import Command

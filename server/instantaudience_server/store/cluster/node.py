@@ -12,7 +12,7 @@ from hiredis import ReplyError
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from instantaudience_server.metrics import STORE_CONNECTION_FAILURES, STORE_CONNECTIONS, STORE_REFUSALS
+from instantaudience_server.observation.metrics import STORE_CONNECTION_FAILURES, STORE_CONNECTIONS, STORE_REFUSALS
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.cluster.batch import Part, Question
 from instantaudience_server.store.cluster.client import NO_CONNECTION

@@ -10,7 +10,7 @@ from collections import Counter
 
 import structlog
 
-from instantaudience_server.telemetry import Event
+from instantaudience_server.observation.telemetry import Event
 
 log = structlog.get_logger()
 

@@ -9,11 +9,11 @@ import structlog
 from redis.asyncio.connection import AbstractConnection
 
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.metrics import STORE_PRIMARY_CHANGES
+from instantaudience_server.observation.metrics import STORE_PRIMARY_CHANGES
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.store.cluster.node import Node
 from instantaudience_server.store.cluster.topology import FAILOVER, Topology, changes
 from instantaudience_server.store.keys import SLOTS
-from instantaudience_server.telemetry import Event
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from hiredis import Reader, ReplyError
 from redis.asyncio.connection import AbstractConnection
 
-from instantaudience_server.metrics import store_replies
+from instantaudience_server.observation.metrics import store_replies
 from instantaudience_server.store.cluster.batch import Part
 from instantaudience_server.store.cluster.commands import ASKING
 from instantaudience_server.store.cluster.confirming import REPLIES, Awaited, Confirmation, unanswered

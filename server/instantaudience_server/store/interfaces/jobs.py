@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from instantaudience_server.clock import MS_PER_MINUTE
+from instantaudience_server.process.clock import MS_PER_MINUTE
 
 KEPT_MS = 30 * 86_400_000
 """How long a job is kept after it was created (source: contract-neighbours, section 2)."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.tokens import CERTIFICATE
+from instantaudience_server.sign_in.tokens import CERTIFICATE
 
 LONGEST_REQUEST_ID = 128
 """The most characters of an `x-request-id`, all visible ASCII; an ID that breaks these rules is ignored."""

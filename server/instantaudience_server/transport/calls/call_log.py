@@ -12,7 +12,7 @@ import structlog
 from google.rpc import code_pb2
 
 from instantaudience_server.errors import AudienceError, Cause, Reason, RefusedCommandError
-from instantaudience_server.telemetry import Event
+from instantaudience_server.observation.telemetry import Event
 
 log = structlog.get_logger()
 

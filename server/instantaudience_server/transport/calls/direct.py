@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 from google.rpc import code_pb2
 
-from instantaudience_server import tracing
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import unavailable
 from instantaudience_server.memberships.posts import Owner, Post, RequestPost, Result
 from instantaudience_server.memberships.reading.requests import ApplyRequest
+from instantaudience_server.observation import tracing
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.entrance import Entrance
 from instantaudience_server.transport.calls.kinds import Method, Posting, StreamMethod

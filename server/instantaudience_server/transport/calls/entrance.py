@@ -10,7 +10,7 @@ from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import unreadable
-from instantaudience_server.tokens import TokenService, bare_token
+from instantaudience_server.sign_in.tokens import TokenService, bare_token
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import Request
 from instantaudience_server.transport.framing import too_long

@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason, Spent, unavailable
-from instantaudience_server.metrics import FAILED_CALLS, count_answers, count_call
+from instantaudience_server.observation.metrics import FAILED_CALLS, count_answers, count_call
 from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.call import is_request_id
 from instantaudience_server.transport.calls.call_log import CallLog

@@ -10,11 +10,11 @@ from typing import Any
 
 from google.rpc import code_pb2
 
-from instantaudience_server import tracing
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.tokens import TokenService
+from instantaudience_server.observation import tracing
+from instantaudience_server.sign_in.tokens import TokenService
 from instantaudience_server.transport.calls.backlogs import Backlogs
 from instantaudience_server.transport.calls.call import Body, Call
 from instantaudience_server.transport.calls.direct import DirectCalls, Replies

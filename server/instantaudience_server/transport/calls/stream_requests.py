@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 from google.rpc import code_pb2
 
-from instantaudience_server import tracing
 from instantaudience_server.admission.queues import Ticket
 from instantaudience_server.catalog.access import Caller
+from instantaudience_server.observation import tracing
 from instantaudience_server.transport.calls.backlogs import Backlog, Backlogs
 from instantaudience_server.transport.calls.call import Call, is_request_id
 from instantaudience_server.transport.calls.direct import DirectCalls

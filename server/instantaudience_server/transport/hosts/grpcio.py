@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import grpc
 
 from instantaudience_server.errors import AudienceError
+from instantaudience_server.process.waiting import Sweeper
 from instantaudience_server.transport.calls.call import Body, Call, body_bytes, credential, waited_seconds
 from instantaudience_server.transport.calls.kinds import (
     AnyMethod,
@@ -29,7 +30,6 @@ from instantaudience_server.transport.status import (
     STATUS_DETAILS_KEY,
     TRACE_PARENT_KEY,
 )
-from instantaudience_server.waiting import Sweeper
 
 GATEWAYS_HEADER_BYTES = 65_536
 """The limit of a request's headers. The gateway's own limit is lower, so that this one is never reached behind it."""

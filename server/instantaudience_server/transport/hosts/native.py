@@ -14,11 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from instantaudience_server.admission import admission, prices
+from instantaudience_server.admission.quotas import count_spent
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import AudienceError, Reason, Spent, unreadable
-from instantaudience_server.metrics import NATIVE_REFUSALS
-from instantaudience_server.quotas import count_spent
+from instantaudience_server.observation.metrics import NATIVE_REFUSALS
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.entrance import MOST_KEPT_SECONDS, SHARE_KEPT
 from instantaudience_server.transport.calls.kinds import AnyMethod

@@ -9,7 +9,7 @@ from instantaudience.v1 import authentication_pb2 as pb
 
 from instantaudience_server.errors import NOT_EMPTY, invalid
 from instantaudience_server.sign_in.service import SignInService
-from instantaudience_server.tokens import LIFETIME_MS, Issued, TokenService, bare_token
+from instantaudience_server.sign_in.tokens import LIFETIME_MS, Issued, TokenService, bare_token
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import AnyMethod, PublicMethod
 

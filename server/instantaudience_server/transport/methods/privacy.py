@@ -7,7 +7,7 @@ from instantaudience.v1 import privacy_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.privacy_service import PrivacyService
-from instantaudience_server.steps import in_steps
+from instantaudience_server.process.steps import in_steps
 from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["PrivacyService"].full_name

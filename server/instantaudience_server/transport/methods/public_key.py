@@ -7,8 +7,8 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.catalog.rules import LARGEST_ID
-from instantaudience_server.clock import written_time
 from instantaudience_server.errors import invalid, required
+from instantaudience_server.process.clock import written_time
 from instantaudience_server.transport.calls.kinds import AnyMethod, Method
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name

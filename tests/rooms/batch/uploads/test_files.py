@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from instantaudience_server.batch.uploads.files import PART_BYTES, FileLostError, FileStore
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from structlog.testing import capture_logs
 from support.outside.s3 import running_s3
 from support.waiting import eventually, until

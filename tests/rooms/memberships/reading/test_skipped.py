@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
+from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.memberships.reading.skipped import (
@@ -14,7 +15,6 @@ from instantaudience_server.memberships.reading.skipped import (
     MOST_WARNINGS,
     USER_MESSAGES,
 )
-from instantaudience_server.quotas import Quotas
 from instantaudience_server.transport.methods.apply_answers import apply_answer
 from support.parts.readings import Read, piece, read_async
 

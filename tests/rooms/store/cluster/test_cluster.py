@@ -13,13 +13,13 @@ import uvloop
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Batch, Part, Single
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import key_slot
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis, RedisCluster
 from structlog.testing import capture_logs
 from support.cluster.nodes import on_all_nodes

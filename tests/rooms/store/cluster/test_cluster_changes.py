@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.metrics import STORE_PRIMARY_CHANGES
+from instantaudience_server.observation.metrics import STORE_PRIMARY_CHANGES
 from instantaudience_server.store import catalog_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster import routes

@@ -12,13 +12,13 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import Node
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.metrics import STORE_REFUSALS
+from instantaudience_server.observation.metrics import STORE_REFUSALS
+from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.batch import Listed, Part
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import key_slot, mark_key
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.telemetry import Event
 from structlog.testing import capture_logs
 from support.cluster.nodes import on_all_nodes, on_node, pids_of, whole
 from support.cluster.running import connected

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from instantaudience_server.embedded.node import HOST
 from instantaudience_server.errors import AudienceError
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.membership_store import ClusterMembershipStore

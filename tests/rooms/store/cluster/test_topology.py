@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.embedded.node import HOST
-from instantaudience_server.processes import free_ports
+from instantaudience_server.observation.telemetry import Event
+from instantaudience_server.process.processes import free_ports
 from instantaudience_server.settings import CONNECT_TIMEOUT_SECONDS
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.cluster.topology import StoreUnusableError, Topology, changes
 from instantaudience_server.store.interfaces.memberships import NEVER
 from instantaudience_server.store.keys import SLOTS
 from instantaudience_server.store.membership_store import ClusterMembershipStore
-from instantaudience_server.telemetry import Event
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from support.cluster.nodes import on_all_nodes, on_node, pids_of, whole

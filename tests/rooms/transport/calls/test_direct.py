@@ -10,10 +10,10 @@ import pytest
 from google.rpc import code_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.admission import prices
+from instantaudience_server.admission.quotas import Limits
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.observations import write_down
-from instantaudience_server.quotas import Limits
+from instantaudience_server.observation.observations import write_down
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.direct import DirectCalls
 from instantaudience_server.transport.calls.kinds import Method, Posting

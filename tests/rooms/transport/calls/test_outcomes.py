@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 from instantaudience_server.errors import invalid, unavailable
-from instantaudience_server.metrics import FAILED_CALLS
+from instantaudience_server.observation.metrics import FAILED_CALLS
 from instantaudience_server.store.interfaces.usage import CallFailure
 from instantaudience_server.transport.calls.outcomes import Outcomes
 from instantaudience_server.transport.framing import Flaw, flawed

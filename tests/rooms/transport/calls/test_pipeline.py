@@ -1,4 +1,4 @@
-"""What happens to every call: limits, reading, deadline, errors. Tokens are of tests/rooms/test_tokens.py."""
+"""What happens to every call: limits, reading, deadline, errors. Tokens are of tests/rooms/sign_in/test_tokens.py."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from google.rpc import code_pb2, error_details_pb2
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import authentication_pb2 as auth_pb
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.tokens import CERTIFICATE
+from instantaudience_server.sign_in.tokens import CERTIFICATE
 from instantaudience_server.transport.calls.call import Call, body_bytes, credential, waited_seconds
 from instantaudience_server.transport.calls.kinds import PublicMethod
 from instantaudience_server.transport.calls.outcomes import CallError

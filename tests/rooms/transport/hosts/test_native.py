@@ -14,7 +14,7 @@ import hpack
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import AnyMethod, PublicMethod, PublicStreamMethod
 from instantaudience_server.transport.framing import frame

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from instantaudience_server.transport.hosts.native import NativeHost, missing
 from support.credentials.authorities import Authority, Signed, replace
 from support.hosts.interop_app import CALL_TIMEOUT_SECONDS, LIMIT_BYTES, interop_service

@@ -13,8 +13,8 @@ from instantaudience_server.admission import prices
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.memberships.service import MembershipService
-from instantaudience_server.observations import write_down
-from instantaudience_server.processes import free_ports
+from instantaudience_server.observation.observations import write_down
+from instantaudience_server.process.processes import free_ports
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.direct import DirectCalls, Gathered
 from instantaudience_server.transport.calls.kinds import Method

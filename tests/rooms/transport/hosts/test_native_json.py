@@ -21,7 +21,7 @@ from instantaudience_server.admission import prices
 from instantaudience_server.admission.admission import Admission
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import AudienceError, Reason
-from instantaudience_server.processes import free_ports
+from instantaudience_server.process.processes import free_ports
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.entrance import Entrance
 from instantaudience_server.transport.calls.kinds import Method, PublicMethod

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from instantaudience_server import observations
-from instantaudience_server.observations import Added, Observed, keep_writing, write_down
+from instantaudience_server.observation import observations
+from instantaudience_server.observation.observations import Added, Observed, keep_writing, write_down
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 BUCKETS = (0.1, 1.0, 10.0)

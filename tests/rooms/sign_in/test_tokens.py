@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
-from instantaudience_server import tokens
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.errors import Reason, unavailable
+from instantaudience_server.sign_in import tokens
+from instantaudience_server.sign_in.tokens import AHEAD_MS, TRUST_MS, bare_token, hash_token
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.session_store import ClusterSessionStore
-from instantaudience_server.tokens import AHEAD_MS, TRUST_MS, bare_token, hash_token
 from instantaudience_server.transport.calls.call import Call
 from instantaudience_server.transport.calls.kinds import Method
 from instantaudience_server.transport.calls.outcomes import CallError

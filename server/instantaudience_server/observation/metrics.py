@@ -23,9 +23,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from instantaudience_server import exemplars
-from instantaudience_server.metric_files import OwnCounts, keep_in_files
-from instantaudience_server.observations import Added, Observed
+from instantaudience_server.observation import exemplars
+from instantaudience_server.observation.metric_files import OwnCounts, keep_in_files
+from instantaudience_server.observation.observations import Added, Observed
 
 SAMPLE_SECONDS = 1.0
 """The interval at which `sample` reads gauges."""

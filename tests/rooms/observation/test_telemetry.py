@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import structlog
-from instantaudience_server import telemetry
-from instantaudience_server.telemetry import Event, configure_logging
+from instantaudience_server.observation import telemetry
+from instantaudience_server.observation.telemetry import Event, configure_logging
 
-OBSERVABILITY = Path(__file__).parents[2] / "docs/observability.md"
+OBSERVABILITY = Path(__file__).parents[3] / "docs/observability.md"
 OF_THE_GATEWAY = {"gateway_call_failed", "gateway_call_answered"}
 TOKEN, USER_ID = "hbapi:1001:5ec4e7:local", "12345678900987654321"
 

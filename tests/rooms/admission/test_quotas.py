@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from instantaudience_server.admission.quotas import MOST_CALLS, Decisions, Limits, Quotas
 from instantaudience_server.catalog.catalog import Member
 from instantaudience_server.errors import AudienceError, Reason, unavailable
-from instantaudience_server.quotas import MOST_CALLS, Decisions, Limits, Quotas
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota
 from support.clocks import run_on_told_time, told_loop
 from support.parts.quotas import Windows
@@ -151,7 +151,7 @@ class TestQuestions:
         assert outcome(waiting[1]) == "admitted"
 
     async def test_counters_that_nobody_waits_for_are_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("instantaudience_server.quotas.MOST_COUNTERS", 3)
+        monkeypatch.setattr("instantaudience_server.admission.quotas.MOST_COUNTERS", 3)
         windows = Windows()
         quotas = Quotas(windows)
         for number in range(10):
@@ -161,7 +161,7 @@ class TestQuestions:
 
     async def test_a_counter_that_is_waited_for_is_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A member has one question under way at a time, however many others ask meanwhile."""
-        monkeypatch.setattr("instantaudience_server.quotas.MOST_COUNTERS", 3)
+        monkeypatch.setattr("instantaudience_server.admission.quotas.MOST_COUNTERS", 3)
         store = Gated()
         quotas = Quotas(store)
         quotas.ask_posts(member(0), [1], LATER)

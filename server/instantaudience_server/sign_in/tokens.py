@@ -16,8 +16,8 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.clock import Clock
 from instantaudience_server.errors import AudienceError, Cause, Reason, overloaded
+from instantaudience_server.process.clock import Clock
 from instantaudience_server.store.interfaces.sessions import Session, SessionStore
 
 IDLE_MS = 2 * 3600 * 1000

@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from instantaudience_server import private_files
-from instantaudience_server.private_files import Draft
+from instantaudience_server.process import private_files
+from instantaudience_server.process.private_files import Draft
 
 
 def test_it_is_for_its_owner_alone_whoever_could_read_it_before(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import BinaryIO, Self
 
 import structlog
 
-from instantaudience_server.telemetry import Event
+from instantaudience_server.observation.telemetry import Event
 
 FIRST_RESTART_SECONDS = 0.2
 SLOWEST_RESTART_SECONDS = 5.0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from google.rpc import code_pb2
 
-from instantaudience_server import observations
+from instantaudience_server.observation import observations
 
 BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The upper ends of the ranges; a last one has none."""

@@ -1,6 +1,6 @@
 """Calls that wait for an answer that they share: who looks after their deadlines, and what that costs."""
 
-from instantaudience_server.waiting import Sweeper
+from instantaudience_server.process.waiting import Sweeper
 from support.waiting import eventually
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 from google.rpc import code_pb2
-from instantaudience_server import tracing
+from instantaudience_server.observation import tracing
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

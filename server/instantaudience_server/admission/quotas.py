@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from instantaudience_server.errors import AudienceError, Reason, Spent, unavailable
-from instantaudience_server.metrics import QUOTA_REFUSALS
+from instantaudience_server.observation.metrics import QUOTA_REFUSALS
+from instantaudience_server.process.waiting import Sweeper, Waiter, fail_late
 from instantaudience_server.settings import BODY_LIMIT_BYTES
 from instantaudience_server.store.interfaces.quotas import Admissions, Counts, Quota, QuotaStore
-from instantaudience_server.waiting import Sweeper, Waiter, fail_late
 
 POSTED = "rt-segment"
 """The resource that the error text of an exceeded quota names for posts (source: contract, "Limits")."""

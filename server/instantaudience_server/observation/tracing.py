@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from google.rpc import code_pb2
 
-from instantaudience_server.exemplars import EXEMPLARS, outcome_of
+from instantaudience_server.observation.exemplars import EXEMPLARS, outcome_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
-from instantaudience_server import metrics
-from instantaudience_server.metric_files import FIRST_BYTES, ReservedDict
-from instantaudience_server.metrics import MergedMetrics, WorkerMetrics, count_call
-from instantaudience_server.observations import write_down
+from instantaudience_server.observation import metrics
+from instantaudience_server.observation.metric_files import FIRST_BYTES, ReservedDict
+from instantaudience_server.observation.metrics import MergedMetrics, WorkerMetrics, count_call
+from instantaudience_server.observation.observations import write_down
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics.exposition import generate_latest
@@ -23,7 +23,7 @@ from support.service.metrics import Scrape
 
 pytestmark = pytest.mark.process
 
-OBSERVABILITY = Path(__file__).parents[2] / "docs/observability.md"
+OBSERVABILITY = Path(__file__).parents[3] / "docs/observability.md"
 DECLARED = [metric for metric in REGISTRY._collector_to_names if isinstance(metric, MetricWrapperBase)]
 MANY = 2000
 """Series that need more than a file has at first."""
@@ -112,7 +112,9 @@ async def test_samples_are_taken_again_and_again(monkeypatch: pytest.MonkeyPatch
 
 def run_worker(workers: WorkerMetrics, number: int, program: str) -> None:
     """Run a program as a worker; it is killed at its end, as nothing may depend on how a worker ends."""
-    program = f"import os, signal\nfrom instantaudience_server import metrics\n{program}\nos.kill(os.getpid(), 9)"
+    program = (
+        f"import os, signal\nfrom instantaudience_server.observation import metrics\n{program}\nos.kill(os.getpid(), 9)"
+    )
     ended = subprocess.run([sys.executable, "-c", program], env=os.environ | workers.environment(number), check=False)
     assert ended.returncode == -9
 
@@ -202,10 +204,12 @@ def test_traces_stand_for_durations(tmp_path: Path) -> None:
             f"metrics.count_call('/a.B/C', 0, {seconds})\nEXEMPLARS.note('a.B/C', 0, {seconds}, '{trace}')\n"
             for trace, seconds in traces.items()
         )
-        program = f"from instantaudience_server.exemplars import EXEMPLARS\n{calls}"
-        run_worker(
-            workers, number, f"{program}from instantaudience_server.observations import write_down\nwrite_down()"
-        )
+        program = f"""
+from instantaudience_server.observation.exemplars import EXEMPLARS
+{calls}
+from instantaudience_server.observation.observations import write_down
+write_down()"""
+        run_worker(workers, number, program)
     (directory / "exemplars_2.json").write_text("[")  # a worker that ended while it wrote
     registry = CollectorRegistry()
     registry.register(MergedMetrics(directory))

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 import pytest
-from instantaudience_server.lean_imports import UNUSED_BY_PROCESSES, lean_imports
+from instantaudience_server.process.lean_imports import UNUSED_BY_PROCESSES, lean_imports
 
 pytestmark = pytest.mark.process
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instantaudience_server.processes import (
+from instantaudience_server.process.processes import (
     Child,
     PortInUseError,
     Program,
@@ -128,7 +128,7 @@ class TestChild:
     def test_dies_with_a_parent_that_is_killed(self) -> None:
         program = """
             import asyncio
-            from instantaudience_server.processes import Child, Program, Supervised
+            from instantaudience_server.process.processes import Child, Program, Supervised
 
             async def main():
                 child = await Child.start(Program("test", ["sleep", "600"]))

@@ -109,7 +109,7 @@ def serve(**options: Any) -> None:
 
 async def _serve(settings: Settings) -> None:
     with lean_imports(UNUSED_BY_PROCESSES):
-        from instantaudience_server.running.service_manager import READY, STOPPING, ServiceManager
+        from instantaudience_server.running.machine.service_manager import READY, STOPPING, ServiceManager
         from instantaudience_server.running.supervisor import Service
 
     manager = ServiceManager(os.environ)

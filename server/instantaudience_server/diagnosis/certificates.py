@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from cryptography import x509
 
 from instantaudience_server.diagnosis.finding import Finding, Level, problem, warning
-from instantaudience_server.running.certificates import CertificateError, read_certificates
-from instantaudience_server.running.cluster_certificate import end_of, file_of
+from instantaudience_server.running.certificates.certificates import (
+    CertificateError,
+    end_of_file,
+    file_in_url,
+    read_certificates,
+)
 from instantaudience_server.settings import Settings
 
 TOPIC = "certificates"
@@ -40,14 +44,14 @@ def in_files(settings: Settings, now: float) -> Iterator[Finding]:
 def for_the_cluster(redis: str, now: float) -> Iterator[Finding]:
     """Check the certificate files that the cluster's URL names; `now` is Unix time."""
     for option in ("ssl_ca_certs", "ssl_keyfile"):
-        path = file_of(redis, option)
+        path = file_in_url(redis, option)
         if path is not None and not os.access(path, os.R_OK):
             yield problem(TOPIC, f"{path} cannot be read", f"look at {option} in the cluster's URL")
-    path = file_of(redis)
+    path = file_in_url(redis)
     if path is None:
         return
     try:
-        yield ending(str(path), end_of(path), now)
+        yield ending(str(path), end_of_file(path), now)
     except CertificateError as error:
         yield problem(TOPIC, str(error), "give the certificate that the cluster's nodes want to see")
 

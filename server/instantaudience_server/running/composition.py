@@ -38,9 +38,8 @@ from instantaudience_server.passwords.guesses import Guesses
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.process.clock import Clock
 from instantaudience_server.process.garbage import spare_all
-from instantaudience_server.running import standstill
-from instantaudience_server.running.certificate_copies import Certificates, follow
-from instantaudience_server.running.cluster_certificate import keep_noting
+from instantaudience_server.running.certificates.certificate_copies import Certificates, follow
+from instantaudience_server.running.certificates.certificates import keep_noting
 from instantaudience_server.running.ground import (
     WORKER_NAME_BYTES,
     Ground,
@@ -49,7 +48,8 @@ from instantaudience_server.running.ground import (
     lay_ground,
     run_beside,
 )
-from instantaudience_server.running.memory import give_back
+from instantaudience_server.running.machine import standstill
+from instantaudience_server.running.machine.memory import give_back
 from instantaudience_server.running.readings import note_build, readings_of
 from instantaudience_server.running.traces import begin_traces
 from instantaudience_server.settings import BODY_LIMIT_BYTES, GATEWAY_BYTES, Settings

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from instantaudience_server.observation.metrics import MergedMetrics
 from instantaudience_server.observation.telemetry import Event, configure_logging
-from instantaudience_server.running.certificate_copies import ServerContext
+from instantaudience_server.running.certificates.certificate_copies import ServerContext
 from instantaudience_server.running.gateway_metrics import GatewayMetrics
 
 log = structlog.get_logger()

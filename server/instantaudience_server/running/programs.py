@@ -15,7 +15,7 @@ from instantaudience_server.running.metrics_server import MetricsConfig
 from instantaudience_server.settings import HostMode, Settings
 
 if TYPE_CHECKING:
-    from instantaudience_server.running.certificate_files import CertificateFiles
+    from instantaudience_server.running.certificates.certificate_files import CertificateFiles
 
 
 UNARY_CALLS_AT_GRPCIO = 128

@@ -23,18 +23,19 @@ from instantaudience_server.process.processes import (
     Supervised,
     reserve_port,
 )
-from instantaudience_server.running import hosts, standstill
+from instantaudience_server.running import hosts
 from instantaudience_server.running.envoys import Envoys
 from instantaudience_server.running.first_catalog import FirstCatalog
 from instantaudience_server.running.ground import keep_running, run_beside
-from instantaudience_server.running.open_files import make_room
+from instantaudience_server.running.machine import standstill
+from instantaudience_server.running.machine.open_files import make_room
+from instantaudience_server.running.machine.standstill import Watched
 from instantaudience_server.running.programs import Programs
-from instantaudience_server.running.standstill import Watched
 from instantaudience_server.running.starting import listens, own_directory, wait_until
 from instantaudience_server.settings import Durability, HostMode, Settings
 
 if TYPE_CHECKING:
-    from instantaudience_server.running.certificate_files import CertificateFiles
+    from instantaudience_server.running.certificates.certificate_files import CertificateFiles
 
 log = structlog.get_logger()
 
@@ -189,7 +190,7 @@ class Service:
 
     async def _open_certificates(self, directory: Path, metrics: WorkerMetrics) -> "CertificateFiles":
         # Imported here: it imports what checks certificates, for which starts without TLS should not wait.
-        from instantaudience_server.running.certificate_files import CertificateFiles
+        from instantaudience_server.running.certificates.certificate_files import CertificateFiles
 
         certificates = CertificateFiles(self._settings, directory / "certificates")
         await certificates.open()

@@ -10,8 +10,8 @@ from instantaudience_gateway.contract.json_forms import json_forms
 
 from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.process.processes import StartError
-from instantaudience_server.running.certificate_copies import Certificates, follow
-from instantaudience_server.running.certificates import authorities_in
+from instantaudience_server.running.certificates.certificate_copies import Certificates, follow
+from instantaudience_server.running.certificates.certificates import authorities_in
 from instantaudience_server.running.composition import Worker, open_worker
 from instantaudience_server.running.ground import WorkerConfig, asked_to_stop, run, run_beside
 from instantaudience_server.settings import BODY_LIMIT_BYTES, MESSAGE_LIMIT_BYTES, MOST_HEADER_BYTES

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from instantaudience_server.process.processes import Child
-from instantaudience_server.running import standstill
+from instantaudience_server.running.machine import standstill
 from instantaudience_server.running.supervisor import Service
 from instantaudience_server.settings import Settings
 from instantaudience_server.store.cluster.topology import StoreUnusableError

@@ -17,8 +17,8 @@ from instantaudience_gateway.envoy.tls import clients_secret, server_secret
 from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.process import private_files
 from instantaudience_server.process.processes import StartError
-from instantaudience_server.running.certificate_copies import LOOK_SECONDS, Seen, look
-from instantaudience_server.running.certificates import CertificateError, names_of, read_certificates
+from instantaudience_server.running.certificates.certificate_copies import LOOK_SECONDS, Seen, look
+from instantaudience_server.running.certificates.certificates import CertificateError, names_of, read_certificates
 from instantaudience_server.settings import Settings
 
 log = structlog.get_logger()

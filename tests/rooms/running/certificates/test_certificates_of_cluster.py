@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 from instantaudience_server.observation import metrics
-from instantaudience_server.running.certificates import CertificateError
-from instantaudience_server.running.cluster_certificate import end_of, file_of, keep_noting
+from instantaudience_server.running.certificates.certificates import (
+    CertificateError,
+    end_of_file,
+    file_in_url,
+    keep_noting,
+)
 from prometheus_client import REGISTRY
 from support.credentials.authorities import Authority
 from support.waiting import eventually
@@ -22,14 +26,14 @@ def test_the_url_names_it(subtests: pytest.Subtests) -> None:
         ("rediss://[", None),
     ]:
         with subtests.test(url=url, file=file):
-            assert file_of(url) == file
+            assert file_in_url(url) == file
 
 
 def test_what_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     for name, text in (("empty.pem", "empty.pem: it holds no certificate"), ("no.pem", "no.pem: No such file")):
         with pytest.raises(CertificateError, match=text):
-            end_of(tmp_path / name)
+            end_of_file(tmp_path / name)
 
 
 async def test_its_end_is_a_metric(tmp_path: Path) -> None:

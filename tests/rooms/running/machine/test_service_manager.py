@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from instantaudience_server.running.service_manager import READY, ServiceManager
+from instantaudience_server.running.machine.service_manager import READY, ServiceManager
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])

@@ -1,9 +1,15 @@
-"""Reads and checks the TLS files that the settings name: server certificate, key, callers' CAs, revocation lists."""
+"""Reads and checks the TLS files that the settings name: server certificate, key, callers' CAs, revocation lists.
 
+Also publishes when the service's client certificate for the cluster (`rediss://…?ssl_certfile=…`) ends, as a metric.
+"""
+
+import asyncio
+import contextlib
 import datetime
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,11 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtensionOID
 
+from instantaudience_server.observation import metrics
 from instantaudience_server.process.clock import written_time
-from instantaudience_server.running.certificate_copies import Certificates
+from instantaudience_server.running.certificates.certificate_copies import Certificates
 from instantaudience_server.settings import Settings
 
 SMALLEST_RSA_BITS = 2048
+NOTED_SECONDS = 60.0
+"""How often to note when the cluster's client certificate ends."""
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 """The curves that all hosts support."""
 _CERTIFICATE = re.compile("-----BEGIN (X509 )?CERTIFICATE-----"), "certificate"
@@ -248,3 +257,36 @@ def _reason(error: Exception) -> str:
 
 def _moment(end: float) -> str:
     return f"{written_time(int(end))} UTC"
+
+
+def file_in_url(redis: str, option: str = "ssl_certfile") -> Path | None:
+    """The file that an option of a cluster's URL names; None where it names none."""
+    try:
+        named = parse_qs(urlsplit(redis).query).get(option, [])
+    except ValueError:
+        return None
+    return Path(named[-1]) if named else None
+
+
+def end_of_file(path: Path) -> float:
+    """When the first certificate in a file ends (Unix time).
+
+    Raises:
+        CertificateError: the file cannot be read, or has no certificate.
+    """
+    try:
+        return end_of_certificates(path.read_bytes()).timestamp()
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CertificateError(f"{path}: it holds no certificate") from error
+
+
+async def keep_noting(redis: str) -> None:
+    """Set the metric every minute, as the certificate may be replaced; runs forever, unless the URL names none."""
+    path = file_in_url(redis)
+    while path is not None:
+        with contextlib.suppress(CertificateError):  # the next connection fails for the same reason, and reports it
+            end = await asyncio.to_thread(end_of_file, path)
+            metrics.CERTIFICATE_END_TIMESTAMP.labels(metrics.WORKER, "cluster").set(end)
+        await asyncio.sleep(NOTED_SECONDS)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from instantaudience_server.process.processes import StartError
-from instantaudience_server.running.open_files import make_room
+from instantaudience_server.running.machine.open_files import make_room
 from instantaudience_server.settings import Settings
 from structlog.testing import capture_logs
 

@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from instantaudience_server.running import memory
+from instantaudience_server.running.machine import memory
 from support.service.processes import needs_proc
 
 pytestmark = pytest.mark.process
 
 PROGRAM = """
 import asyncio, gc
-from instantaudience_server.running.memory import _resident_bytes, give_back
+from instantaudience_server.running.machine.memory import _resident_bytes, give_back
 
 class Node:
     def __init__(self, size):

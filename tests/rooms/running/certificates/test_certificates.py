@@ -18,10 +18,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from instantaudience_server.process.processes import StartError
-from instantaudience_server.running import certificate_files
-from instantaudience_server.running.certificate_copies import LOOK_SECONDS, Certificates, ServerContext, follow
-from instantaudience_server.running.certificate_files import CertificateFiles
-from instantaudience_server.running.certificates import CertificateError, names_of, read_certificates
+from instantaudience_server.running.certificates import certificate_files
+from instantaudience_server.running.certificates.certificate_copies import (
+    LOOK_SECONDS,
+    Certificates,
+    ServerContext,
+    follow,
+)
+from instantaudience_server.running.certificates.certificate_files import CertificateFiles
+from instantaudience_server.running.certificates.certificates import CertificateError, names_of, read_certificates
 from instantaudience_server.settings import Settings
 from structlog.testing import capture_logs
 from support.credentials.authorities import HOUR, Authority, Signed

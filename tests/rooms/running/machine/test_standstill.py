@@ -13,9 +13,9 @@ import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.passwords.hashing import Passwords
 from instantaudience_server.process.processes import Child, Program
-from instantaudience_server.running import standstill
 from instantaudience_server.running.ground import WorkerConfig
-from instantaudience_server.running.standstill import STOPPED, Watched
+from instantaudience_server.running.machine import standstill
+from instantaudience_server.running.machine.standstill import STOPPED, Watched
 from instantaudience_server.running.supervisor import Service
 from instantaudience_server.settings import Settings
 from support.parts.callers import quick_hash
@@ -122,7 +122,8 @@ async def test_a_service_looks_after_its_nodes_and_hashers(monkeypatch: pytest.M
 
 STUCK = """
 import asyncio, re
-from instantaudience_server.running import {module} as process, standstill
+from instantaudience_server.running import {module} as process
+from instantaudience_server.running.machine import standstill
 
 class Stop:
     async def wait(self):
@@ -169,7 +170,7 @@ async def test_who_comes_to_no_end_ends_and_says_where_it_was(
 async def test_who_is_busy_piece_by_piece_goes_on() -> None:
     code = """
 import asyncio, time
-from instantaudience_server.running import standstill
+from instantaudience_server.running.machine import standstill
 
 async def work():
     beside = asyncio.create_task(standstill.end_when_stuck())

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from instantaudience_server.batch import shapes
-from instantaudience_server.catalog import public_keys
+from instantaudience_server.catalog.accounts import public_keys
 from instantaudience_server.catalog.batch_settings import BatchField
 from instantaudience_server.catalog.paging import MOST_ELEMENTS
 from instantaudience_server.catalog.rules import LARGEST_ID, SEGMENT_LENGTHS

@@ -8,7 +8,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog import records
 from instantaudience_server.catalog.access import Caller, allowed_to, require_admin, require_member
-from instantaudience_server.catalog.accounts import AccountService
+from instantaudience_server.catalog.accounts.accounts import AccountService
 from instantaudience_server.catalog.catalog import Role
 from instantaudience_server.catalog.editor import CatalogEditor, Check, no_such_code, not_found
 from instantaudience_server.catalog.feed import CatalogFeed

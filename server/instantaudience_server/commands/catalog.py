@@ -14,7 +14,7 @@ import click
 from instantaudience.v1 import catalog_pb2 as pb
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from instantaudience_server.catalog.file import (
+from instantaudience_server.catalog.files.file import (
     CatalogEntries,
     CatalogError,
     Entry,
@@ -23,7 +23,7 @@ from instantaudience_server.catalog.file import (
     read_catalog,
     read_entries,
 )
-from instantaudience_server.catalog.file_entries import write_entry
+from instantaudience_server.catalog.files.file_entries import write_entry
 from instantaudience_server.catalog.rules import MOST_IMPORTED
 from instantaudience_server.commands.connection.answers import and_so
 from instantaudience_server.commands.connection.client import Client

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import structlog
 
-from instantaudience_server.catalog.file import CatalogError
+from instantaudience_server.catalog.files.file import CatalogError
 from instantaudience_server.commands.endings import ending_signals
 from instantaudience_server.commands.settings_options import FILE, config_option, data_dir_option, read_settings
 from instantaudience_server.commands.settings_options import option as _option

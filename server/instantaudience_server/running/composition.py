@@ -18,12 +18,12 @@ from instantaudience_server.batch.rest_service import BatchService
 from instantaudience_server.batch.service import BatchSegmentService
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.uploading import Uploads
-from instantaudience_server.catalog.accounts import AccountService
+from instantaudience_server.catalog.accounts.accounts import AccountService
+from instantaudience_server.catalog.accounts.public_keys import PublicKeyService
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.catalog.importing import ImportService
+from instantaudience_server.catalog.files.importing import ImportService
 from instantaudience_server.catalog.member_service import MemberService
-from instantaudience_server.catalog.public_keys import PublicKeyService
 from instantaudience_server.catalog.segments.service import SegmentService
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.health import HealthService

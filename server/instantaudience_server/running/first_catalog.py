@@ -7,8 +7,8 @@ from collections.abc import Callable
 import structlog
 from pydantic import SecretStr
 
-from instantaudience_server.catalog.file import DEMO, CatalogEntries, CatalogError, read_catalog
-from instantaudience_server.catalog.seeding import seed
+from instantaudience_server.catalog.files.file import DEMO, CatalogEntries, CatalogError, read_catalog
+from instantaudience_server.catalog.files.seeding import seed
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.observation.telemetry import Event
 from instantaudience_server.passwords.hasher import hash_password

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from instantaudience_server.catalog.public_keys import Key
+from instantaudience_server.catalog.accounts.public_keys import Key
 from instantaudience_server.errors import NOT_EMPTY, AudienceError, Cause, Reason, invalid
 
 LONGEST_JWT = 8192

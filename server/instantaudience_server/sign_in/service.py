@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import records
-from instantaudience_server.catalog.public_keys import active_key
+from instantaudience_server.catalog.accounts.public_keys import active_key
 from instantaudience_server.catalog.rules import LONGEST_USERNAME
 from instantaudience_server.errors import STORE_FAILURES, AudienceError, Reason
 from instantaudience_server.observation.metrics import SIGN_IN_RESULTS

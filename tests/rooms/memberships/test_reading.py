@@ -9,7 +9,7 @@ import pytest
 from instantaudience.v1 import audience_pb2 as pb
 from instantaudience.v1 import catalog_pb2 as pb_catalog
 from instantaudience_server.catalog.catalog import Catalog
-from instantaudience_server.catalog.file import DEMO, read_catalog
+from instantaudience_server.catalog.files.file import DEMO, read_catalog
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.memberships import batch_reading
 from instantaudience_server.memberships.reading.alone import Reading

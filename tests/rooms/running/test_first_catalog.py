@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instantaudience_server.catalog import seeding
-from instantaudience_server.catalog.file import CatalogError
+from instantaudience_server.catalog.files import seeding
+from instantaudience_server.catalog.files.file import CatalogError
 from instantaudience_server.embedded.cluster import EmbeddedCluster
 from instantaudience_server.running import first_catalog
 from instantaudience_server.running.first_catalog import FirstCatalog

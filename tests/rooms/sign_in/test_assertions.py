@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from instantaudience_server.admission.quotas import Quotas
-from instantaudience_server.catalog.public_keys import PublicKeyService
+from instantaudience_server.catalog.accounts.public_keys import PublicKeyService
 from instantaudience_server.errors import Reason
 from jwt import get_algorithm_by_name
 from support.clocks import FakeClock

@@ -22,7 +22,7 @@ ExternalIds = Mapping[tuple[int, str], str]
 """External IDs: (member ID, external ID in lower case) → platform user ID."""
 
 DEMO: dict[str, Any] = yaml.safe_load(
-    (Path(instantaudience_server.__file__).parent / "catalog" / "demo.yaml").read_text(encoding="utf-8")
+    (Path(instantaudience_server.__file__).parent / "catalog" / "files" / "demo.yaml").read_text(encoding="utf-8")
 )
 """The catalog that the vectors assume, as in its file."""
 UNLIMITED = {"posts_per_second": 2**31 - 1, "gets_per_second": 2**31 - 1, "users_per_second": 2**31 - 1}

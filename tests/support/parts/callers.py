@@ -5,7 +5,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog import records as catalog_records
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Account, Catalog
-from instantaudience_server.catalog.file import DEMO, CatalogEntries, read_catalog
+from instantaudience_server.catalog.files.file import DEMO, CatalogEntries, read_catalog
 from instantaudience_server.store.interfaces.catalog import Record
 
 from support.contract.model import UNLIMITED

@@ -11,11 +11,11 @@ from google.protobuf.message_factory import GetMessageClass
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog import records as catalog_records
-from instantaudience_server.catalog.accounts import AccountService
+from instantaudience_server.catalog.accounts.accounts import AccountService
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.editor import CatalogEditor
 from instantaudience_server.catalog.feed import CatalogFeed
-from instantaudience_server.catalog.importing import ImportService
+from instantaudience_server.catalog.files.importing import ImportService
 from instantaudience_server.catalog.records import Object
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.errors import AudienceError, Reason

@@ -17,7 +17,7 @@ def demo_credentials(username: str = "demo") -> Credentials:
     # Imported here: most commands have a token, and importing this takes as long as they do.
     import yaml
 
-    from instantaudience_server.catalog.file import DEMO
+    from instantaudience_server.catalog.files.file import DEMO
 
     users = yaml.safe_load(DEMO.read_text(encoding="utf-8"))["users"]
     return next(Credentials(username, user["password"]) for user in users if user["username"] == username)

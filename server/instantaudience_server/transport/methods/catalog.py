@@ -7,8 +7,8 @@ from google.protobuf.message import Message
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.catalog.accounts import AccountService
-from instantaudience_server.catalog.importing import ImportService
+from instantaudience_server.catalog.accounts.accounts import AccountService
+from instantaudience_server.catalog.files.importing import ImportService
 from instantaudience_server.catalog.service import CatalogService
 from instantaudience_server.transport.calls.kinds import AnyMethod, Method, StreamMethod
 

@@ -5,7 +5,7 @@ from instantaudience.rest.v1 import public_key_pb2 as rest
 from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.catalog.public_keys import PublicKeyService
+from instantaudience_server.catalog.accounts.public_keys import PublicKeyService
 from instantaudience_server.catalog.rules import LARGEST_ID
 from instantaudience_server.errors import invalid, required
 from instantaudience_server.process.clock import written_time

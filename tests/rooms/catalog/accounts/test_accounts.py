@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
-from instantaudience_server.catalog.accounts import AccountService
+from instantaudience_server.catalog.accounts.accounts import AccountService
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.passwords.guesses import MOST_WRONG, WINDOW_MS
 from instantaudience_server.passwords.hashing import Passwords

@@ -11,7 +11,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.admission.quotas import Quotas
 from instantaudience_server.catalog.access import Caller
-from instantaudience_server.catalog.accounts import subject_of
+from instantaudience_server.catalog.accounts.accounts import subject_of
 from instantaudience_server.catalog.editor import CatalogEditor, not_found
 from instantaudience_server.errors import AudienceError, Reason
 from instantaudience_server.process.clock import Clock

@@ -22,9 +22,9 @@ from pydantic import (
 
 from instantaudience_server.catalog import original_fields, rules
 from instantaudience_server.catalog.batch_settings import BatchField
-from instantaudience_server.catalog.file_entries import BATCH_FIELD_PREFIX
+from instantaudience_server.catalog.files.file_entries import BATCH_FIELD_PREFIX
+from instantaudience_server.catalog.files.yaml_lists import ListEntry, YamlError, read_lists
 from instantaudience_server.catalog.records import Object, unique_name
-from instantaudience_server.catalog.yaml_lists import ListEntry, YamlError, read_lists
 from instantaudience_server.errors import AudienceError
 from instantaudience_server.passwords.hashing import HASH_RULE, is_password_hash
 from instantaudience_server.process.threads import Progress

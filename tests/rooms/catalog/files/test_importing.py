@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.admission.quotas import Quotas
-from instantaudience_server.catalog.public_keys import PublicKeyService
+from instantaudience_server.catalog.accounts.public_keys import PublicKeyService
 from instantaudience_server.catalog.rules import MOST_IMPORTED
 from instantaudience_server.errors import AudienceError, Reason, unavailable
 from instantaudience_server.passwords.hashing import Passwords

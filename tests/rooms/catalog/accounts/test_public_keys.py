@@ -3,7 +3,7 @@
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.admission.quotas import Quotas
-from instantaudience_server.catalog.public_keys import MOST_KEYS, PublicKeyService, active_key
+from instantaudience_server.catalog.accounts.public_keys import MOST_KEYS, PublicKeyService, active_key
 from instantaudience_server.errors import Reason
 from instantaudience_server.store.interfaces.catalog import Kind
 from instantaudience_server.store.interfaces.quotas import Quota

@@ -6,8 +6,8 @@ import threading
 import pytest
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.catalog.editor import write_of
-from instantaudience_server.catalog.file import CatalogEntries, CatalogError
-from instantaudience_server.catalog.seeding import seed
+from instantaudience_server.catalog.files.file import CatalogEntries, CatalogError
+from instantaudience_server.catalog.files.seeding import seed
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.catalog import Kind, Outcome

@@ -9,7 +9,7 @@ from instantaudience.v1 import catalog_pb2 as pb
 
 from instantaudience_server.catalog import records
 from instantaudience_server.catalog.editor import write_of
-from instantaudience_server.catalog.file import CatalogEntries, CatalogError, Entry, object_of
+from instantaudience_server.catalog.files.file import CatalogEntries, CatalogError, Entry, object_of
 from instantaudience_server.process.threads import Progress
 from instantaudience_server.store.interfaces.catalog import CatalogStore, Kind, Outcome, Version, Write
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from instantaudience.v1 import catalog_pb2 as pb
 from instantaudience_server.admission.quotas import Limits
 from instantaudience_server.catalog.catalog import Role
-from instantaudience_server.catalog.file import CatalogError, read_catalog
-from instantaudience_server.catalog.file_entries import write_entry
+from instantaudience_server.catalog.files.file import CatalogError, read_catalog
+from instantaudience_server.catalog.files.file_entries import write_entry
 from instantaudience_server.settings import Durability
 from support.contract import model
 from support.parts.callers import account_named, catalog_of, demo_catalog

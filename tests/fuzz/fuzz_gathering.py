@@ -38,7 +38,7 @@ from instantaudience_server.store.interfaces.usage import HourUsage
 from instantaudience_server.store.membership_store import ClusterMembershipStore
 from instantaudience_server.store.segment_size_store import ClusterSegmentSizeStore
 from instantaudience_server.store.usage_store import ClusterUsageStore
-from instantaudience_server.transport.methods.apply_answers import apply_answer
+from instantaudience_server.transport.methods.audience import apply_answer
 from instantaudience_server.usage.counting import Usage
 from redis.asyncio import RedisCluster
 from support.clocks import FakeClock

@@ -16,8 +16,8 @@ from instantaudience_server.commands.connection.options import member_option, wi
 from instantaudience_server.commands.endings import end_as_by_ctrl_c
 from instantaudience_server.commands.printing.as_json import print_json, rest_json_option
 from instantaudience_server.commands.printing.progress import progress_bar
+from instantaudience_server.commands.printing.statuses import FAILED, PARTIAL, explained, failing_is_two
 from instantaudience_server.commands.printing.tables import harmless, print_table
-from instantaudience_server.commands.statuses import FAILED, PARTIAL, explained, failing_is_two
 from instantaudience_server.commands.typed import text
 
 PIECE_BYTES = 2**18

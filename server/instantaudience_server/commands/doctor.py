@@ -13,8 +13,8 @@ import structlog
 from instantaudience_server.commands.connection.reaching import service_url
 from instantaudience_server.commands.connection.tls import Tls, tls_options
 from instantaudience_server.commands.printing.as_json import json_option, print_json
+from instantaudience_server.commands.printing.statuses import failing_is_two
 from instantaudience_server.commands.settings_options import FILE, config_option, data_dir_option, option, read_settings
-from instantaudience_server.commands.statuses import failing_is_two
 from instantaudience_server.diagnosis.finding import Finding, Level, worst
 from instantaudience_server.settings import LOOPBACK, Settings
 

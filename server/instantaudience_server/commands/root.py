@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from instantaudience_server.commands.statuses import FailedError, explained
+from instantaudience_server.commands.printing.statuses import FailedError, explained
 from instantaudience_server.process.lean_imports import UNUSED, UNUSED_BY_PROCESSES, lean_imports
 
 WHERE = {

@@ -22,7 +22,7 @@ from instantaudience_server.commands.connection.reaching import endpoint_of, ser
 from instantaudience_server.commands.endings import end_as_by_ctrl_c
 from instantaudience_server.commands.printing.as_json import json_option, print_json
 from instantaudience_server.commands.printing.progress import Shown, progress_bar
-from instantaudience_server.commands.statuses import PARTIAL, failing_is_two
+from instantaudience_server.commands.printing.statuses import PARTIAL, failing_is_two
 from instantaudience_server.sending.content import Content
 from instantaudience_server.sending.csv_form import ColumnsError, CsvForm
 from instantaudience_server.sending.csv_rows import NAMES

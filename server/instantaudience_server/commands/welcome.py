@@ -11,7 +11,7 @@ import click
 
 from instantaudience_server.commands.connection.demo import demo_curl_line
 from instantaudience_server.commands.connection.reaching import DEFAULT_URL
-from instantaudience_server.commands.statuses import end_output
+from instantaudience_server.commands.printing.statuses import end_output
 from instantaudience_server.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from instantaudience_server.running.ground import (
 from instantaudience_server.running.machine.memory import give_back
 from instantaudience_server.running.machine.standstill import end_when_stuck
 from instantaudience_server.running.readings import note_build, readings_of
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.usage_store import ClusterUsageStore
 from instantaudience_server.transport.calls.call_log import CallLog

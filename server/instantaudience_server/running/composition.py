@@ -58,7 +58,7 @@ from instantaudience_server.sign_in.tokens import TokenService
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.external_id_store import ClusterExternalIdStore
 from instantaudience_server.store.guess_store import ClusterGuessStore
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from instantaudience_server.store.node_states import ClusterNodeStates
 from instantaudience_server.store.quota_store import ClusterQuotaStore
 from instantaudience_server.store.session_store import ClusterSessionStore

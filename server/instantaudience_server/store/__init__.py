@@ -2,5 +2,6 @@
 writes it.
 
 No other package but embedded imports redis or hiredis. May use settings, errors, process and observation. Used by every
-package above it: running, backup and diagnosis use the stores themselves, services depend on `interfaces` and `keys` alone.
+package above it: running, backup and diagnosis use the stores themselves, services depend on `interfaces` and `keys`
+alone.
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.store.cluster.cluster import Cluster
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from instantaudience_server.catalog.access import Caller
 from instantaudience_server.catalog.catalog import Catalog
 from instantaudience_server.catalog.feed import CatalogFeed
 from instantaudience_server.errors import AudienceError, Reason, RefusedCommandError, unavailable
-from instantaudience_server.store import job_store
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Order, Phase, Room
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs import job_store
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from support.clocks import FakeClock
 from support.parts.accounts import refused
 from support.parts.callers import caller

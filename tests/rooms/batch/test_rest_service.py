@@ -10,7 +10,7 @@ from instantaudience_server.batch.rest_service import BatchService
 from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.uploading import Uploads
 from instantaudience_server.errors import Reason
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from support.clocks import FakeClock
 from support.parts.accounts import refused
 from support.parts.callers import caller

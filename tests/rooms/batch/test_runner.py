@@ -32,7 +32,7 @@ from instantaudience_server.process.clock import Clock, SystemClock
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from instantaudience_server.store.keys import JOB_LEASES
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs

@@ -13,8 +13,8 @@ import click
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
+from instantaudience_server.commands.printing.statuses import explained
 from instantaudience_server.commands.root import main
-from instantaudience_server.commands.statuses import explained
 from support.service.running import COMMAND
 
 pytestmark = pytest.mark.process

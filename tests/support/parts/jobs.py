@@ -6,7 +6,7 @@ from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.errors import RefusedCommandError
 from instantaudience_server.process.clock import SystemClock
 from instantaudience_server.store.interfaces.jobs import Job, Phase, Uploaded, UploadLimits
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 
 from support.parts.readings import CATALOG
 from support.waiting import seconds_from_now

@@ -16,7 +16,7 @@ from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.settings import Durability
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE, Changes, UserChanges
-from instantaudience_server.transport.methods.apply_answers import apply_answer
+from instantaudience_server.transport.methods.audience import apply_answer
 
 from support.clocks import NOW_MS, FakeClock
 from support.contract.model import ExternalIds, State

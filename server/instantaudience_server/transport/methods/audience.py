@@ -1,7 +1,7 @@
-"""The methods of AudienceService."""
+"""The methods of AudienceService. Answers without warnings to ApplySegments and StreamSegments are cached."""
 
 from collections.abc import Awaitable
-from functools import partial
+from functools import lru_cache, partial
 
 from google.protobuf.message import Message
 from instantaudience.v1 import audience_pb2 as pb
@@ -9,16 +9,22 @@ from instantaudience.v1 import audience_pb2 as pb
 from instantaudience_server.catalog.access import Caller
 from instantaudience_server.errors import invalid
 from instantaudience_server.memberships.posts import Result
+from instantaudience_server.memberships.reading.entities import delimited
 from instantaudience_server.memberships.reading.requests import ApplyRequest
 from instantaudience_server.memberships.service import MembershipService
 from instantaudience_server.transport.calls.kinds import Answer, AnyMethod, Method, Posting, StreamMethod
-from instantaudience_server.transport.methods.apply_answers import apply_answer
 from instantaudience_server.transport.status import Failure
+from instantaudience_server.usage.forms import EncodedAnswer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AudienceService"].full_name
 
 MOST_READ = 1000
 """The most users of a BatchGetMemberships request (source: audience.proto)."""
+
+KEPT = 10_000
+"""How many encoded answers a worker caches."""
+_RESPONSE = b"\x0a"
+"""The tag of the result in ApplySegmentsResponse and in StreamSegmentsResponse."""
 
 
 def audience_methods(memberships: MembershipService) -> list[AnyMethod]:
@@ -66,3 +72,20 @@ def _naming(request_id: str) -> bytes:
 
 def _refusal(failure: Failure) -> Message:
     return pb.StreamSegmentsResponse(error=failure.status)
+
+
+def apply_answer(result: Result) -> EncodedAnswer:
+    """The answer of ApplySegments, or of StreamSegments to one request: both have the same encoding."""
+    if result.warnings:
+        return EncodedAnswer(delimited(_RESPONSE, _counts(result) + result.warnings))
+    return _usual_answer(result)
+
+
+@lru_cache(maxsize=KEPT)
+def _usual_answer(result: Result) -> EncodedAnswer:
+    return EncodedAnswer(delimited(_RESPONSE, _counts(result)))
+
+
+def _counts(result: Result) -> bytes:
+    counts = pb.RequestCounts(users_in_request=result.users, segments_in_request=result.segments)
+    return pb.ApplySegmentsResult(status="OK", message=counts).SerializeToString(deterministic=True)

@@ -8,7 +8,7 @@ from instantaudience_server.batch.uploads import marking
 from instantaudience_server.batch.uploads.marking import keep_marks
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import MARK_MS
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from instantaudience_server.store.keys import upload_mark_key
 from redis.asyncio import RedisCluster
 from structlog.testing import capture_logs

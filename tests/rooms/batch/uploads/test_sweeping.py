@@ -9,7 +9,7 @@ from instantaudience_server.batch.uploads.files import FileStore
 from instantaudience_server.batch.uploads.sweeping import look, sweep
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Uploaded
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from support.parts.jobs import LIMITS, OTHER, RefusedJobStore, uploading, waiting
 from support.waiting import eventually, seconds_from_now
 

@@ -23,7 +23,7 @@ from instantaudience_server.settings import UPLOAD_PATH
 from instantaudience_server.store.catalog_store import ClusterCatalogStore
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import Job, Phase, Room
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from instantaudience_server.transport.calls.call_log import CallLog
 from instantaudience_server.transport.uploads import UploadServer
 from instantaudience_server.usage.counting import Usage

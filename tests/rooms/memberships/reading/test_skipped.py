@@ -15,7 +15,7 @@ from instantaudience_server.memberships.reading.skipped import (
     MOST_WARNINGS,
     USER_MESSAGES,
 )
-from instantaudience_server.transport.methods.apply_answers import apply_answer
+from instantaudience_server.transport.methods.audience import apply_answer
 from support.parts.readings import Read, piece, read_async
 
 EMPTY_USERS = 349_500

@@ -18,7 +18,7 @@ from instantaudience_server.store.cluster.topology import MOVE
 from instantaudience_server.store.interfaces.catalog import Kind, Outcome, Write
 from instantaudience_server.store.interfaces.jobs import Job, Phase
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from instantaudience_server.store.keys import (
     CATALOG_CHANGES,
     CATALOG_MEMBERS,

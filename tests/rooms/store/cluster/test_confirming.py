@@ -27,7 +27,7 @@ from instantaudience_server.store.interfaces.jobs import KEPT_MS, Job, Phase
 from instantaudience_server.store.interfaces.memberships import NEVER, REMOVE
 from instantaudience_server.store.interfaces.sessions import Session
 from instantaudience_server.store.interfaces.suppressions import ALL_MEMBERS
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from instantaudience_server.store.keys import (
     CATALOG_VERSION,
     SLOTS,

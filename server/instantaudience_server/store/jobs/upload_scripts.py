@@ -1,7 +1,7 @@
 """The Lua scripts that create the batch service's jobs and account for the uploads of their files, until the jobs are
 queued (see `job_store`; `job_scripts` has the rest). `keys.uploads_key` lists the fields of the hash of uploads."""
 
-from instantaudience_server.store.job_scripts import CHANGE, FORGET
+from instantaudience_server.store.jobs.job_scripts import CHANGE, FORGET
 
 _USED = """
 local function used(uploads, hour, now, own)

@@ -13,7 +13,7 @@ from typing import Any
 
 from instantaudience_server.errors import STORE_FAILURES
 from instantaudience_server.process.clock import MS_PER_HOUR
-from instantaudience_server.store import job_scripts, keys, upload_scripts
+from instantaudience_server.store import keys
 from instantaudience_server.store.cluster import commands
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import (
@@ -33,6 +33,7 @@ from instantaudience_server.store.interfaces.jobs import (
     Uploaded,
     UploadLimits,
 )
+from instantaudience_server.store.jobs import job_scripts, upload_scripts
 
 JOBS_AT_ONCE = 100
 """The most job IDs that `changed` reads at once."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from instantaudience_server.embedded.cluster import EmbeddedCluster
-from instantaudience_server.store import job_scripts, job_store
 from instantaudience_server.store.cluster.cluster import Cluster
 from instantaudience_server.store.interfaces.jobs import (
     KEPT_MS,
@@ -23,7 +22,8 @@ from instantaudience_server.store.interfaces.jobs import (
     Uploaded,
     UploadLimits,
 )
-from instantaudience_server.store.job_store import ClusterJobStore
+from instantaudience_server.store.jobs import job_scripts, job_store
+from instantaudience_server.store.jobs.job_store import ClusterJobStore
 from instantaudience_server.store.keys import (
     changed_jobs_key,
     job_key,

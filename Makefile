@@ -44,7 +44,7 @@ run: setup ## Run the service on its embedded cluster with the demo catalog
 	@PATH='$(CALLERS_PATH)' $(BIN)/instant-audience serve --demo # which says what to type in the caller's shell
 
 quick: setup ## Run the tests that start no process: half a minute
-	$(BIN)/python -m pytest -q -rN -m 'not process' --numprocesses 2 tests/rooms
+	$(BIN)/python -m pytest -q -rN -m 'not process' --numprocesses 2 tests/modules
 
 # Most tests wait more than they work: four processes share them. Those that measure have the machine.
 PYTEST := $(BIN)/python -m pytest -rN

@@ -1,4 +1,4 @@
 """The gateway: Envoy's configuration, the REST contract, and the web pages that Envoy serves.
 
-Used by the server's rooms running and commands; uses the server's table of errors, and the proto descriptor.
+Used by the server's packages running and commands; uses the server's table of errors, and the proto descriptor.
 """

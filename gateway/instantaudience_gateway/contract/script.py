@@ -46,14 +46,14 @@ from instantaudience_gateway.contract.replies import (
 from instantaudience_gateway.files.served import HEADERS
 from instantaudience_gateway.reference import files as reference
 
-_ROOMS = Path(__file__).parents[1]
+_PACKAGES = Path(__file__).parents[1]
 
 _PARTS = (
     *("contract/body.lua", "contract/parameters.lua", "files/files.lua", "contract/cookies.lua"),
     "contract/refusals.lua",
     "contract/contract.lua",
 )
-SOURCES = tuple(_ROOMS / name for name in _PARTS)
+SOURCES = tuple(_PACKAGES / name for name in _PARTS)
 """The filter's parts, in the order in which they are concatenated."""
 
 HIDDEN_HEADERS = (

@@ -7,7 +7,7 @@ from instantaudience_server.process.lean_imports import UNUSED_BY_PROCESSES, lea
 
 
 def main() -> None:
-    """Import the module of this room that the command line names, and run it."""
+    """Import the module of this package that the command line names, and run it."""
     with lean_imports(UNUSED_BY_PROCESSES):
         module = import_module(f"{__package__}.{sys.argv[1]}")
     module.main()

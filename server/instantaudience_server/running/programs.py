@@ -138,5 +138,5 @@ class Programs:
 
 
 def _module(name: str) -> list[str]:
-    """The command line that runs a module of this room (`__main__`)."""
+    """The command line that runs a module of this package (`__main__`)."""
     return [sys.executable, "-m", "instantaudience_server.running", name]

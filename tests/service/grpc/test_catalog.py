@@ -1,4 +1,4 @@
-"""CatalogService over gRPC; tests/rooms/catalog has the rules."""
+"""CatalogService over gRPC; tests/modules/catalog has the rules."""
 
 from collections.abc import AsyncIterator
 from typing import Any

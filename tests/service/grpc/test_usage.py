@@ -1,4 +1,4 @@
-"""UsageService over gRPC; ../rest/test_usage.py and tests/rooms/usage have the rules."""
+"""UsageService over gRPC; ../rest/test_usage.py and tests/modules/usage have the rules."""
 
 import gzip
 import json

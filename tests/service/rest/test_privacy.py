@@ -1,4 +1,4 @@
-"""POST /privacy/consumer-request (source: contract-neighbours, "Privacy"); tests/rooms has the rules."""
+"""POST /privacy/consumer-request (source: contract-neighbours, "Privacy"); tests/modules has the rules."""
 
 from typing import Any
 

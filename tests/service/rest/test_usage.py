@@ -1,4 +1,4 @@
-"""GET /rt-segment-processed (source: contract), and the console's JSON of the same; tests/rooms/usage has the rules."""
+"""GET /rt-segment-processed (source: contract), and the console's JSON of the same; rules: tests/modules/usage."""
 
 import asyncio
 import json

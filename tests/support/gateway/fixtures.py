@@ -1,4 +1,4 @@
-"""Fixtures for suites of the gateway's rooms, with an Envoy for each module; their conftest.py imports these."""
+"""Fixtures for suites of the gateway's packages, with an Envoy for each module; their conftest.py imports these."""
 
 import shutil
 import tempfile

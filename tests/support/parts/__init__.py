@@ -1,1 +1,1 @@
-"""Parts of the service, assembled for the tests of rooms."""
+"""Parts of the service, assembled for the tests of modules."""

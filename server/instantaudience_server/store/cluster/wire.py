@@ -68,7 +68,7 @@ class Wire(asyncio.Protocol):
         """Whether the socket's buffer has room (asyncio's flow control)."""
         self._closed = False
         # redis-py has no public way to hand over a connected socket; `_writer` is pinned by requirements.lock and
-        # tests/rooms/store covers it on every server.
+        # tests/modules/store covers it on every server.
         writer = connection._writer
         if writer is None:
             raise ConnectionError("the connection closed during its handshake")

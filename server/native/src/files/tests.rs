@@ -1,5 +1,5 @@
 //! Lines and records are split where there is no doubt, and nowhere else; what they do is compared with Python's reading
-//! (`tests/rooms/batch/reading/test_regular.py`).
+//! (`tests/modules/batch/reading/test_regular.py`).
 
 use super::lines::{Layout, split_segments, split_user};
 use super::records::{Field, Form, split_record};

@@ -1,5 +1,5 @@
 //! Requests are split where there is no doubt; what is made of them is compared with Python's reading
-//! (`tests/rooms/memberships/reading/test_by_blocks.py`).
+//! (`tests/modules/memberships/reading/test_by_blocks.py`).
 
 use super::keys::UserSet;
 use super::users::split;

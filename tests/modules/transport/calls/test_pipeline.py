@@ -1,4 +1,4 @@
-"""What happens to every call: limits, reading, deadline, errors. Tokens are of tests/rooms/sign_in/test_tokens.py."""
+"""What happens to every call: limits, reading, deadline, errors. Tokens are of tests/modules/sign_in/test_tokens.py."""
 
 import asyncio
 import time

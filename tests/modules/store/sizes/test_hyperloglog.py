@@ -1,4 +1,4 @@
-"""Which register a user raises. tests/rooms/store compares it with what the servers do."""
+"""Which register a user raises. tests/modules/store compares it with what the servers do."""
 
 import numpy as np
 import pytest

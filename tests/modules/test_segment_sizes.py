@@ -50,7 +50,7 @@ class Peer:
 
 @pytest.fixture
 def sizes(sizes: SegmentSizes, monkeypatch: pytest.MonkeyPatch) -> SegmentSizes:
-    """Those of all rooms; a cluster on a busy machine has time to tell them."""
+    """Those of the fixture for all tests; a cluster on a busy machine has time to tell them."""
     monkeypatch.setattr(segment_sizes, "READ_SECONDS", MARGIN_SECONDS)
     return sizes
 

@@ -129,7 +129,8 @@ def _begin_time_anew(item: pytest.Item) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Let SIGTERM do what Ctrl-C does: fixtures end what they have started. Hold `make quick` to what it promises."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if config.option.markexpr == "not process":
+    starts_workers = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    if config.option.markexpr == "not process" and not starts_workers:
         sys.addaudithook(_refuse_processes)
 
 

@@ -95,13 +95,15 @@ class OrderedAnswers:
         raise result
 
     async def cancel(self, direct: DirectCalls) -> None:
-        """Cancel all requests under way."""
+        """Cancel all requests under way, even if the caller of this is cancelled meanwhile."""
         for number in self._results:
             direct.leave(number)
-        if self._tasks:
-            await asyncio.sleep(0)  # let each task start: one that is cancelled before would not give back its ticket
-        for task in self._tasks.values():
-            task.cancel()
+        try:
+            if self._tasks:
+                await asyncio.sleep(0)  # let each task start: cancelled before, it would not give back its ticket
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _end(self, number: int, result: bytes | BaseException) -> None:

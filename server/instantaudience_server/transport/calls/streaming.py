@@ -83,5 +83,7 @@ class Streams:
             raise await self._outcomes.failed(method.path, call.request_id, error, None) from None
         finally:
             reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-            await requests.cancel()
+            try:
+                await asyncio.gather(reader, return_exceptions=True)
+            finally:  # a stream whose deadline is over may be left as well, which cancels it a second time
+                await requests.cancel()

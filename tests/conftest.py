@@ -126,11 +126,14 @@ def _begin_time_anew(item: pytest.Item) -> None:
         item.ihook.pytest_timeout_set_timer(item=item, settings=item.stash[_TIME])
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Let SIGTERM do what Ctrl-C does: fixtures end what they have started. Hold `make quick` to what it promises."""
+def pytest_configure() -> None:
+    """Let SIGTERM do what Ctrl-C does: fixtures end what they have started."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    starts_workers = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
-    if config.option.markexpr == "not process" and not starts_workers:
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Hold `make quick` to what it promises, in the processes that run tests."""
+    if session.config.option.markexpr == "not process":
         sys.addaudithook(_refuse_processes)
 
 
